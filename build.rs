@@ -1,1 +1,58 @@
-fn main(){}
+//! Builds the table of shader sources and finds out the commit, so that the binary needs no other file.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, process};
+
+fn main() {
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
+    let shaders = root.join("shaders");
+    println!("cargo::rerun-if-changed=shaders");
+
+    let mut files = Vec::new();
+    collect(&shaders, &mut files);
+    files.sort();
+    let mut table = String::from(
+        "/// Name (path without `.wgsl`) and text of every shader.\npub(super) const SOURCES: &[(&str, &str)] = &[\n",
+    );
+    for file in files {
+        let name = file
+            .strip_prefix(&shaders)
+            .expect("it was found there")
+            .with_extension("");
+        let name = name.to_string_lossy().replace('\\', "/");
+        writeln!(
+            table,
+            "    ({name:?}, include_str!({:?})),",
+            file.display().to_string()
+        )
+        .expect("writing to a string");
+    }
+    table.push_str("];\n");
+    fs::write(out.join("shaders.rs"), table).expect("cargo's OUT_DIR is writable");
+
+    println!("cargo::rerun-if-changed=.git/HEAD");
+    let commit = process::Command::new("git")
+        .args(["rev-parse", "--short=12", "HEAD"])
+        .current_dir(&root)
+        .output()
+        .ok()
+        .filter(|o| o.status.success())
+        .map_or_else(
+            || "unknown".to_owned(),
+            |o| String::from_utf8_lossy(&o.stdout).trim().to_owned(),
+        );
+    println!("cargo::rustc-env=SELECTIV_COMMIT={commit}");
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("the shaders folder is part of the crate") {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|e| e == "wgsl") {
+            files.push(path);
+        }
+    }
+}

@@ -134,7 +134,9 @@ pub enum DeviceError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NumericError {
     /// The first tensor of a training step that is not finite.
-    #[error("step {step}: {tensor} is not finite first at element {index}; last good checkpoint: {checkpoint}")]
+    #[error(
+        "step {step}: {tensor} is not finite first at element {index}; last good checkpoint: {checkpoint}"
+    )]
     NotFinite {
         /// The update.
         step: u64,

@@ -1,5 +1,17 @@
 //! Linear recurrent models and softmax attention: hand-written WGSL kernels, their CPU twins, a training engine
 //! and the SelectivBench tasks.
 
+pub mod check;
+pub mod cpu;
 pub mod error;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+pub mod graph;
+pub mod ops;
+pub mod plan;
+pub mod runtime;
+pub mod step;
 pub mod tasks;
+pub mod tensor;
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,20 @@
+// Pointwise functions. The exponents are never positive where the result could overflow before it is bounded.
+fn sigmoid(x: f32) -> f32 {
+    return 1.0 / (1.0 + exp(-max(x, -87.0)));
+}
+
+fn silu(x: f32) -> f32 {
+    return x * sigmoid(x);
+}
+
+fn d_silu(x: f32) -> f32 {
+    let s = sigmoid(x);
+    return s * (1.0 + x * (1.0 - s));
+}
+
+// ln(1 + e^x). For small e = exp(-|x|) the series of ln(1 + e) replaces log(1 + e), which would lose e's low digits.
+fn softplus(x: f32) -> f32 {
+    let e = exp(-abs(x));
+    let series = e * (1.0 - e * (0.5 - e * (0.33333334 - e * (0.25 - e * 0.2))));
+    return max(x, 0.0) + select(log(1.0 + e), series, e < 0.03);
+}

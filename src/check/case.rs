@@ -1,0 +1,232 @@
+//! One op with data: what the checks, the tests and the fixtures run on a device.
+
+use super::random::Fill;
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::ops::{InputGrad, Op};
+use crate::runtime::{Data, Runtime};
+use crate::step::StepParams;
+use crate::tensor::{Dtype, TensorId};
+
+/// Data of one input.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// Numbers.
+    Real(Vec<f32>),
+    /// Integers.
+    Int(Vec<u32>),
+}
+
+impl From<Vec<f32>> for Values {
+    fn from(x: Vec<f32>) -> Self {
+        Self::Real(x)
+    }
+}
+
+impl From<Vec<u32>> for Values {
+    fn from(x: Vec<u32>) -> Self {
+        Self::Int(x)
+    }
+}
+
+/// An op with its inputs. The gradients of its outputs are random.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// What is hostile about it, such as `T65 d16 equal keys`.
+    pub name: String,
+    /// The op.
+    pub op: Op,
+    /// One for each input port.
+    pub inputs: Vec<Values>,
+    /// How many of the outputs, from the first, get a gradient and are compared; the others are saved tensors.
+    pub outputs: usize,
+    /// Allowed errors of single tensors (`d g`), where the quantity itself is ill-conditioned.
+    pub allowed: Vec<(&'static str, f64)>,
+    /// The step's parameters.
+    pub step: StepParams,
+}
+
+impl Case {
+    /// A case with one output and the usual tolerance.
+    pub fn new(name: impl Into<String>, op: impl Into<Op>, inputs: Vec<Values>) -> Self {
+        let step = StepParams::eval(1);
+        Self {
+            name: name.into(),
+            op: op.into(),
+            inputs,
+            outputs: 1,
+            allowed: Vec::new(),
+            step,
+        }
+    }
+
+    /// The error allowed for a tensor, f32 on a device.
+    pub fn allowed(&self, tensor: &str) -> f64 {
+        self.allowed
+            .iter()
+            .find(|(n, _)| *n == tensor)
+            .map_or(super::TOLERANCE_F32, |(_, a)| *a)
+    }
+
+    /// Outputs and gradients of all inputs that have one, by name. Memory is poisoned before.
+    pub fn run(&self, runtime: &mut dyn Runtime) -> Result<Vec<(String, Vec<f64>)>> {
+        self.run_calls(runtime, 1)
+    }
+
+    /// As [`Case::run`], with the op applied `calls` times to the same inputs, so that gradients add up.
+    pub fn run_calls(&self, runtime: &mut dyn Runtime, calls: usize) -> Result<Vec<(String, Vec<f64>)>> {
+        let mut built = Built::new(self, calls)?;
+        built.run(self, runtime)
+    }
+
+    /// Largest relative difference between <gradient, direction> and the central difference of the loss along that
+    /// direction, by input; in f64. Directions are random over all elements.
+    pub fn finite_differences(&self, runtime: &mut dyn Runtime) -> Result<Vec<(String, f64)>> {
+        let mut built = Built::new(self, 1)?;
+        let grads = built.run(self, runtime)?;
+        let mut out = Vec::new();
+        for (port, (spec, values)) in self.op.inputs().iter().zip(&self.inputs).enumerate() {
+            let (Values::Real(x), true) = (values, spec.grad != InputGrad::None) else {
+                continue;
+            };
+            let name = format!("d {}", spec.name);
+            let (_, grad) = grads
+                .iter()
+                .find(|(n, _)| *n == name)
+                .expect("every input with a gradient is there");
+            let x: Vec<f64> = x.iter().map(|v| f64::from(*v)).collect();
+            let mut worst = 0.0f64;
+            for direction in 0..3 {
+                let v = Fill::new(900 + direction).normal(x.len());
+                let h = 1e-5;
+                let mut loss = |sign: f64| -> Result<f64> {
+                    let moved: Vec<f64> = x
+                        .iter()
+                        .zip(&v)
+                        .map(|(x, v)| x + sign * h * f64::from(*v))
+                        .collect();
+                    built.loss(self, runtime, port, &moved)
+                };
+                let numeric = (loss(1.0)? - loss(-1.0)?) / (2.0 * h);
+                let exact: f64 = grad.iter().zip(&v).map(|(g, v)| g * f64::from(*v)).sum();
+                let size: f64 = grad
+                    .iter()
+                    .zip(&v)
+                    .map(|(g, v)| (g * f64::from(*v)).powi(2))
+                    .sum::<f64>()
+                    .sqrt();
+                worst = worst.max((numeric - exact).abs() / (size + 1e-6));
+            }
+            out.push((name, worst));
+        }
+        Ok(out)
+    }
+}
+
+/// A case as a graph that is loaded once per runtime.
+struct Built {
+    graph: Graph,
+    inputs: Vec<TensorId>,
+    seeds: Vec<(TensorId, Vec<f32>)>,
+    outputs: Vec<(String, TensorId)>,
+    program: Option<crate::runtime::Program>,
+}
+
+impl Built {
+    fn new(case: &Case, calls: usize) -> Result<Self> {
+        let mut graph = Graph::new();
+        let ports = case.op.inputs();
+        let inputs: Vec<TensorId> = ports
+            .iter()
+            .map(|p| graph.input(p.name, &p.shape, p.dtype))
+            .collect();
+        let mut outputs = Vec::new();
+        let mut seeds = Vec::new();
+        let mut pairs = Vec::new();
+        for call in 0..calls {
+            let outs = graph.call(case.op.clone(), &inputs)?;
+            for (i, (&id, port)) in outs.iter().zip(&case.op.outputs()).enumerate().take(case.outputs) {
+                graph.keep(id);
+                outputs.push((port.name.to_owned(), id));
+                if port.dtype != Dtype::U32 {
+                    let seed = graph.input(&format!("seed {call} {i}"), &port.shape, Dtype::F32);
+                    let values =
+                        Fill::new(500 + 10 * call as u64 + i as u64).normal(port.shape.iter().product());
+                    seeds.push((seed, values));
+                    pairs.push((id, seed));
+                }
+            }
+        }
+        let with_grad: Vec<(String, TensorId)> = ports
+            .iter()
+            .zip(&inputs)
+            .filter(|(p, _)| p.grad != InputGrad::None)
+            .map(|(p, id)| (format!("d {}", p.name), *id))
+            .collect();
+        let wrt: Vec<TensorId> = with_grad.iter().map(|(_, id)| *id).collect();
+        if !wrt.is_empty() {
+            let grads = graph.backward(&pairs, &wrt)?;
+            outputs.extend(with_grad.into_iter().zip(grads).map(|((name, _), id)| (name, id)));
+        }
+        Ok(Self {
+            graph,
+            inputs,
+            seeds,
+            outputs,
+            program: None,
+        })
+    }
+
+    fn write(&mut self, case: &Case, runtime: &mut dyn Runtime) -> Result<crate::runtime::Program> {
+        let program = match self.program {
+            Some(p) => p,
+            None => *self.program.insert(runtime.load(&self.graph)?),
+        };
+        runtime.poison(program)?;
+        for (id, values) in self.inputs.iter().zip(&case.inputs) {
+            match values {
+                Values::Real(x) => runtime.write(program, *id, Data::F32(x))?,
+                Values::Int(x) => runtime.write(program, *id, Data::U32(x))?,
+            }
+        }
+        for (id, values) in &self.seeds {
+            runtime.write(program, *id, Data::F32(values))?;
+        }
+        Ok(program)
+    }
+
+    fn run(&mut self, case: &Case, runtime: &mut dyn Runtime) -> Result<Vec<(String, Vec<f64>)>> {
+        let program = self.write(case, runtime)?;
+        runtime.run(program, &case.step)?;
+        let mut out = Vec::new();
+        for (name, id) in &self.outputs {
+            let values = match self.graph.tensor(*id).dtype {
+                Dtype::U32 => runtime
+                    .read_u32(program, *id)?
+                    .into_iter()
+                    .map(f64::from)
+                    .collect(),
+                _ => runtime.read(program, *id)?,
+            };
+            out.push((name.clone(), values));
+        }
+        Ok(out)
+    }
+
+    /// Sum of outputs times their gradients, with one input replaced.
+    fn loss(&mut self, case: &Case, runtime: &mut dyn Runtime, port: usize, x: &[f64]) -> Result<f64> {
+        let program = self.write(case, runtime)?;
+        runtime.write(program, self.inputs[port], Data::F64(x))?;
+        runtime.run(program, &case.step)?;
+        let mut loss = 0.0;
+        let reals = self
+            .outputs
+            .iter()
+            .filter(|(_, id)| self.graph.tensor(*id).dtype != Dtype::U32);
+        for ((_, id), (_, seed)) in reals.zip(&self.seeds) {
+            let y = runtime.read(program, *id)?;
+            loss += y.iter().zip(seed).map(|(y, s)| y * f64::from(*s)).sum::<f64>();
+        }
+        Ok(loss)
+    }
+}

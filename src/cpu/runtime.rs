@@ -1,0 +1,350 @@
+//! Walks a planned graph call by call, handing each op's twin slices of the storage.
+
+use super::{In, Out, Real};
+use crate::error::Result;
+use crate::graph::{Call, Graph};
+use crate::ops::Pass;
+use crate::plan::{Plan, Policy, lifetimes};
+use crate::runtime::{Data, Program, Runtime, Ticket};
+use crate::step::StepParams;
+use crate::tensor::{Bank, Dtype, Role, TensorId, TensorInfo};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// Storage of one block or bank.
+enum Store<R> {
+    Real(Vec<R>),
+    Int(Vec<u32>),
+}
+
+impl<R> Default for Store<R> {
+    fn default() -> Self {
+        Self::Int(Vec::new())
+    }
+}
+
+struct Loaded {
+    graph: Graph,
+    /// Store and element range of each tensor, `None` for tensors that no call touches.
+    places: Vec<Option<(usize, Range<usize>)>>,
+    bytes: usize,
+    stores: Range<usize>,
+}
+
+/// The executor behind `--device cpu` (R = f32) and the oracle (R = f64).
+pub struct CpuRuntime<R> {
+    /// Four banks first, then the blocks of all programs.
+    stores: Vec<Store<R>>,
+    programs: Vec<Loaded>,
+    fetched: HashMap<Ticket, Vec<f32>>,
+    tickets: u64,
+}
+
+impl<R: Real> Default for CpuRuntime<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<R: Real> CpuRuntime<R> {
+    /// An executor without programs.
+    pub fn new() -> Self {
+        let stores = Bank::ALL.iter().map(|_| Store::Real(Vec::new())).collect();
+        Self {
+            stores,
+            programs: Vec::new(),
+            fetched: HashMap::new(),
+            tickets: 0,
+        }
+    }
+
+    fn place(&self, program: Program, tensor: TensorId) -> (usize, Range<usize>) {
+        self.programs[program.0].places[tensor.index()]
+            .clone()
+            .expect("only tensors that calls touch are asked for")
+    }
+
+    fn real(&self, program: Program, tensor: TensorId) -> &[R] {
+        let (store, range) = self.place(program, tensor);
+        match &self.stores[store] {
+            Store::Real(x) => &x[range],
+            Store::Int(_) => panic!("asked for numbers of an integer tensor"),
+        }
+    }
+
+    fn run_call(&mut self, program: usize, index: usize, step: &StepParams) {
+        let loaded = &self.programs[program];
+        let call = &loaded.graph.calls()[index];
+        // Written stores leave the list while the call runs, so that slices of the others can be shared.
+        let mut written: BTreeMap<usize, Store<R>> = BTreeMap::new();
+        for out in call.outs.iter().flatten() {
+            let (store, _) = place_of(loaded, out.tensor);
+            written
+                .entry(store)
+                .or_insert_with(|| std::mem::take(&mut self.stores[store]));
+        }
+        let ins: Vec<In<'_, R>> = call
+            .ins
+            .iter()
+            .map(|id| match id {
+                None => In::None,
+                Some(id) => {
+                    let (store, range) = place_of(loaded, *id);
+                    assert!(
+                        !written.contains_key(&store),
+                        "{}: an input lies in a written store",
+                        call.op.name()
+                    );
+                    match &self.stores[store] {
+                        Store::Real(x) => In::Real(&x[range]),
+                        Store::Int(x) => In::Int(&x[range]),
+                    }
+                }
+            })
+            .collect();
+        let mut outs: Vec<Out<'_, R>> = call.outs.iter().map(|_| Out::None).collect();
+        for (store, data) in &mut written {
+            slice_outputs(loaded, call, *store, data, &mut outs);
+        }
+        match call.pass {
+            Pass::Forward => call.op.cpu_fwd(step, &ins, &mut outs),
+            Pass::Backward => {
+                let (fwd_ins, rest) = ins.split_at(call.op.inputs().len());
+                let (fwd_outs, d_outs) = rest.split_at(call.op.outputs().len());
+                call.op.cpu_bwd(step, fwd_ins, fwd_outs, d_outs, &mut outs);
+            }
+        }
+        drop(outs);
+        for (store, data) in written {
+            self.stores[store] = data;
+        }
+    }
+}
+
+fn place_of(loaded: &Loaded, id: TensorId) -> (usize, Range<usize>) {
+    loaded.places[id.index()]
+        .clone()
+        .expect("every tensor of a call has a place")
+}
+
+/// Hands out disjoint slices of one store to the outputs that lie in it.
+fn slice_outputs<'a, R: Real>(
+    loaded: &Loaded,
+    call: &Call,
+    store: usize,
+    data: &'a mut Store<R>,
+    outs: &mut [Out<'a, R>],
+) {
+    let mut parts: Vec<(Range<usize>, usize, bool)> = Vec::new();
+    for (i, out) in call.outs.iter().enumerate() {
+        if let Some(out) = out {
+            let (s, range) = place_of(loaded, out.tensor);
+            if s == store {
+                parts.push((range, i, out.accumulate));
+            }
+        }
+    }
+    parts.sort_by_key(|p| p.0.start);
+    match data {
+        Store::Real(all) => {
+            let mut rest: &mut [R] = all;
+            let mut at = 0;
+            for (range, i, accumulate) in parts {
+                let (_, tail) = rest.split_at_mut(range.start - at);
+                let (data, tail) = tail.split_at_mut(range.len());
+                outs[i] = Out::Real { data, accumulate };
+                rest = tail;
+                at = range.end;
+            }
+        }
+        Store::Int(all) => {
+            for (range, i, _) in parts.into_iter().take(1) {
+                outs[i] = Out::Int(&mut all[range]);
+                break;
+            }
+        }
+    }
+}
+
+fn convert<A: Copy, B>(to: &mut [B], from: &[A], f: impl Fn(A) -> B) {
+    assert_eq!(to.len(), from.len(), "the host writes whole tensors");
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = f(*from);
+    }
+}
+
+impl<R: Real> Runtime for CpuRuntime<R> {
+    fn device(&self) -> String {
+        format!(
+            "CPU ({} threads, f{})",
+            rayon::current_num_threads(),
+            8 * size_of::<R>()
+        )
+    }
+
+    fn load(&mut self, graph: &Graph) -> Result<Program> {
+        for store in &mut self.stores[..Bank::ALL.len()] {
+            if let Store::Real(bank) = store
+                && bank.is_empty()
+            {
+                bank.resize(graph.bank_len(), R::ZERO);
+            }
+        }
+        let (ids, items) = lifetimes(graph);
+        let plan = Plan::new(&items, Policy::OneAtATime);
+        let first = self.stores.len();
+        for (&bytes, &class) in plan.blocks.iter().zip(&plan.classes) {
+            self.stores.push(match class {
+                0 => Store::Real(vec![R::ZERO; bytes / 4]),
+                _ => Store::Int(vec![0; bytes / 4]),
+            });
+        }
+        let bank_place = |info: &TensorInfo| match info.role {
+            Role::Bank(bank, offset) => Some((bank as usize, offset..offset + info.numel())),
+            _ => None,
+        };
+        let mut places: Vec<_> = graph.tensors().iter().map(bank_place).collect();
+        for (id, place) in ids.iter().zip(&plan.places) {
+            places[id.index()] = Some((first + place.block, 0..graph.tensor(*id).numel()));
+        }
+        let bytes = plan.bytes() / 4 * size_of::<R>();
+        let stores = first..self.stores.len();
+        self.programs.push(Loaded {
+            graph: graph.clone(),
+            places,
+            bytes,
+            stores,
+        });
+        Ok(Program(self.programs.len() - 1))
+    }
+
+    fn program_bytes(&self, program: Program) -> usize {
+        self.programs[program.0].bytes
+    }
+
+    fn total_bytes(&self) -> usize {
+        let size = |s: &Store<R>| match s {
+            Store::Real(x) => x.len() * size_of::<R>(),
+            Store::Int(x) => x.len() * 4,
+        };
+        self.stores.iter().map(size).sum()
+    }
+
+    fn launches(&self, program: Program) -> usize {
+        self.programs[program.0].graph.calls().len()
+    }
+
+    fn write(&mut self, program: Program, tensor: TensorId, data: Data<'_>) -> Result<()> {
+        let Some((store, range)) = self.programs[program.0].places[tensor.index()].clone() else {
+            return Ok(());
+        };
+        match (&mut self.stores[store], data) {
+            (Store::Real(x), Data::F32(from)) => convert(&mut x[range], from, |v| R::of(f64::from(v))),
+            (Store::Real(x), Data::F64(from)) => convert(&mut x[range], from, R::of),
+            (Store::Int(x), Data::U32(from)) => convert(&mut x[range], from, |v| v),
+            _ => panic!("numbers and integers are not mixed"),
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, program: Program, step: &StepParams) -> Result<()> {
+        for i in 0..self.programs[program.0].graph.calls().len() {
+            self.run_call(program.0, i, step);
+        }
+        Ok(())
+    }
+
+    fn clear_bank(&mut self, bank: Bank) -> Result<()> {
+        if let Store::Real(x) = &mut self.stores[bank as usize] {
+            x.fill(R::ZERO);
+        }
+        Ok(())
+    }
+
+    fn write_bank(&mut self, bank: Bank, data: &[f32]) -> Result<()> {
+        if let Store::Real(x) = &mut self.stores[bank as usize] {
+            convert(x, data, |v| R::of(f64::from(v)));
+        }
+        Ok(())
+    }
+
+    fn read_bank(&mut self, bank: Bank) -> Result<Vec<f32>> {
+        match &self.stores[bank as usize] {
+            Store::Real(x) => Ok(x.iter().map(|v| v.f64() as f32).collect()),
+            Store::Int(_) => unreachable!("banks hold numbers"),
+        }
+    }
+
+    fn read(&mut self, program: Program, tensor: TensorId) -> Result<Vec<f64>> {
+        Ok(self.real(program, tensor).iter().map(|v| v.f64()).collect())
+    }
+
+    fn read_u32(&mut self, program: Program, tensor: TensorId) -> Result<Vec<u32>> {
+        let (store, range) = self.place(program, tensor);
+        match &self.stores[store] {
+            Store::Int(x) => Ok(x[range].to_vec()),
+            Store::Real(_) => panic!("asked for integers of a real tensor"),
+        }
+    }
+
+    fn fetch(&mut self, program: Program, tensor: TensorId) -> Result<Ticket> {
+        let values = self
+            .real(program, tensor)
+            .iter()
+            .map(|v| v.f64() as f32)
+            .collect();
+        self.tickets += 1;
+        self.fetched.insert(Ticket(self.tickets), values);
+        Ok(Ticket(self.tickets))
+    }
+
+    fn take(&mut self, ticket: Ticket, _wait: bool) -> Result<Option<Vec<f32>>> {
+        Ok(self.fetched.remove(&ticket))
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn profile(&mut self, program: Program, step: &StepParams) -> Result<Vec<Duration>> {
+        let calls = self.programs[program.0].graph.calls().len();
+        let timed = |i| {
+            let start = Instant::now();
+            self.run_call(program.0, i, step);
+            start.elapsed()
+        };
+        Ok((0..calls).map(timed).collect())
+    }
+
+    fn first_not_finite(
+        &mut self,
+        program: Program,
+        step: &StepParams,
+    ) -> Result<Option<(usize, TensorId, usize)>> {
+        for i in 0..self.programs[program.0].graph.calls().len() {
+            self.run_call(program.0, i, step);
+            let graph = &self.programs[program.0].graph;
+            let call = &graph.calls()[i];
+            let outs = call.outs.iter().flatten().map(|o| o.tensor);
+            for id in call.ins.iter().flatten().copied().chain(outs) {
+                if graph.tensor(id).dtype != Dtype::U32
+                    && let Some(at) = self.real(program, id).iter().position(|v| !v.is_finite())
+                {
+                    return Ok(Some((i, id, at)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn poison(&mut self, program: Program) -> Result<()> {
+        for store in self.programs[program.0].stores.clone() {
+            match &mut self.stores[store] {
+                Store::Real(x) => x.fill(R::of(f64::NAN)),
+                Store::Int(x) => x.fill(0x7fc0_0000),
+            }
+        }
+        Ok(())
+    }
+}

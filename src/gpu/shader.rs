@@ -1,0 +1,503 @@
+//! Shader text: imports, conditions, constants and unrolled loops written in, then read back with naga.
+//!
+//! A line that starts with `#` is a directive:
+//! - `#import lib/grid` puts that file here, once;
+//! - `#if EXPR` .. `#else` .. `#endif` keeps or drops lines;
+//! - `#for i in A..B` .. `#end` repeats lines with `i` = A .. B - 1 (matrix fragments cannot sit in arrays).
+//!
+//! `{EXPR}` in any other line is replaced by its value when EXPR consists of known names, integers and operators.
+//! Names are loop variables and the file's constants: `const NAME: u32 = 64;` (also bool, f32) and `alias NAME = f32;`
+//! at the start of a line, whose values the host may replace. The storage type of a binding `x` is `alias t_x`.
+
+use super::embedded::SOURCES;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+/// A value that the host writes into a shader.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value {
+    /// `u32`.
+    U32(u32),
+    /// `bool`.
+    Bool(bool),
+    /// `f32`.
+    F32(f32),
+    /// A type's name, for `alias`.
+    Type(&'static str),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::U32(v) => write!(f, "{v}u"),
+            Self::Bool(v) => write!(f, "{v}"),
+            Self::F32(v) => write!(f, "f32({v:?})"),
+            Self::Type(v) => f.write_str(v),
+        }
+    }
+}
+
+impl From<usize> for Value {
+    fn from(v: usize) -> Self {
+        Self::U32(u32::try_from(v).expect("shader constants are small"))
+    }
+}
+
+impl From<bool> for Value {
+    fn from(v: bool) -> Self {
+        Self::Bool(v)
+    }
+}
+
+impl From<f32> for Value {
+    fn from(v: f32) -> Self {
+        Self::F32(v)
+    }
+}
+
+/// A shader with the constants that make it one kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kernel {
+    /// Path under `shaders/`, without the extension; its last part is the entry point.
+    pub path: &'static str,
+    /// Replaced constants.
+    pub consts: BTreeMap<String, Value>,
+}
+
+impl Kernel {
+    /// A kernel as its file has it.
+    pub fn new(path: &'static str) -> Self {
+        Self {
+            path,
+            consts: BTreeMap::new(),
+        }
+    }
+
+    /// Replaces a constant.
+    pub fn set(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.consts.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Names the kernel uniquely.
+    pub fn key(&self) -> String {
+        let mut key = self.path.to_owned();
+        for (name, value) in &self.consts {
+            write!(key, " {name}={value}").expect("writing to a string");
+        }
+        key
+    }
+
+    /// The entry point's name: the file's.
+    pub fn entry(&self) -> &'static str {
+        self.path
+            .rsplit('/')
+            .next()
+            .expect("rsplit gives at least one part")
+    }
+
+    /// The WGSL text.
+    pub fn expand(&self) -> Result<String, ShaderError> {
+        let mut e = Expander {
+            kernel: self,
+            names: BTreeMap::new(),
+            imported: Vec::new(),
+            out: String::new(),
+        };
+        let lines: Vec<(String, usize, &str)> = e.import(self.path)?;
+        e.block(&lines)?;
+        for name in self.consts.keys() {
+            if !e.names.contains_key(name) {
+                return Err(e.error(self.path, 0, format!("has no constant {name}")));
+            }
+        }
+        Ok(e.out)
+    }
+}
+
+/// A mistake in a shader file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}.wgsl:{line}: {message}")]
+pub struct ShaderError {
+    /// Path under `shaders/`.
+    pub file: String,
+    /// Line, from 1; 0: the whole file.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+struct Expander<'a> {
+    kernel: &'a Kernel,
+    names: BTreeMap<String, i64>,
+    imported: Vec<String>,
+    out: String,
+}
+
+type Line = (String, usize, &'static str);
+
+impl Expander<'_> {
+    fn error(&self, file: &str, line: usize, message: String) -> ShaderError {
+        ShaderError {
+            file: file.to_owned(),
+            line,
+            message,
+        }
+    }
+
+    /// The lines of a file with its imports in place.
+    fn import(&mut self, path: &str) -> Result<Vec<Line>, ShaderError> {
+        self.imported.push(path.to_owned());
+        let source = SOURCES.iter().find(|(name, _)| *name == path);
+        let (_, text) = source.ok_or_else(|| self.error(path, 0, "no such shader".to_owned()))?;
+        let mut lines = Vec::new();
+        for (i, line) in text.lines().enumerate() {
+            match line.trim_start().strip_prefix("#import ") {
+                Some(name) if self.imported.iter().any(|n| n == name.trim()) => {}
+                Some(name) => lines.extend(self.import(name.trim())?),
+                None => lines.push((path.to_owned(), i + 1, line)),
+            }
+        }
+        Ok(lines)
+    }
+
+    fn block(&mut self, lines: &[Line]) -> Result<(), ShaderError> {
+        let mut i = 0;
+        while i < lines.len() {
+            let (file, number, line) = &lines[i];
+            let directive = line.trim_start();
+            if let Some(condition) = directive.strip_prefix("#if ") {
+                let (middle, end) = self.matching(lines, i, "#if", "#endif")?;
+                let yes = self.eval(condition).map_err(|m| self.error(file, *number, m))? != 0;
+                match (yes, middle) {
+                    (true, middle) => self.block(&lines[i + 1..middle.unwrap_or(end)])?,
+                    (false, Some(middle)) => self.block(&lines[middle + 1..end])?,
+                    (false, None) => {}
+                }
+                i = end + 1;
+            } else if let Some(header) = directive.strip_prefix("#for ") {
+                let (_, end) = self.matching(lines, i, "#for", "#end")?;
+                let (name, range) = header.split_once(" in ").unwrap_or((header, ""));
+                let (from, to) = range.split_once("..").unwrap_or((range, ""));
+                let from = self.eval(from).map_err(|m| self.error(file, *number, m))?;
+                let to = self.eval(to).map_err(|m| self.error(file, *number, m))?;
+                for value in from..to {
+                    self.names.insert(name.trim().to_owned(), value);
+                    self.block(&lines[i + 1..end])?;
+                }
+                self.names.remove(name.trim());
+                i = end + 1;
+            } else if directive.starts_with('#') {
+                return Err(self.error(file, *number, format!("unknown directive {directive}")));
+            } else {
+                let line = self.constant(line).unwrap_or_else(|| self.substitute(line));
+                self.out.push_str(&line);
+                self.out.push('\n');
+                i += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Positions of `#else` (if any) and of the end of the block that opens at `start`.
+    fn matching(
+        &self,
+        lines: &[Line],
+        start: usize,
+        open: &str,
+        close: &str,
+    ) -> Result<(Option<usize>, usize), ShaderError> {
+        let (mut depth, mut middle) = (0, None);
+        for (i, (_, _, line)) in lines.iter().enumerate().skip(start) {
+            let word = line.split_whitespace().next().unwrap_or("");
+            if word == open {
+                depth += 1;
+            } else if word == close {
+                depth -= 1;
+                if depth == 0 {
+                    return Ok((middle, i));
+                }
+            } else if word == "#else" && depth == 1 {
+                middle = Some(i);
+            }
+        }
+        Err(self.error(&lines[start].0, lines[start].1, format!("{open} without {close}")))
+    }
+
+    /// A constant's line with the host's value, its value noted for conditions.
+    fn constant(&mut self, line: &str) -> Option<String> {
+        let (keyword, rest) = line.split_once(' ')?;
+        if keyword != "const" && keyword != "alias" {
+            return None;
+        }
+        let (left, right) = rest.split_once('=')?;
+        let (right, comment) = right.split_once(';')?;
+        let name = left.split(':').next().unwrap_or(left).trim().to_owned();
+        let text = match self.kernel.consts.get(&name) {
+            Some(value) => value.to_string(),
+            None => self.substitute(right.trim()),
+        };
+        let value = match text.as_str() {
+            "true" => Some(1),
+            "false" => Some(0),
+            other => self.eval(other).ok(),
+        };
+        self.names.insert(name, value.unwrap_or_default());
+        Some(format!("{keyword} {left}= {text};{comment}"))
+    }
+
+    fn substitute(&self, line: &str) -> String {
+        let mut out = String::with_capacity(line.len());
+        let mut rest = line;
+        while let Some(open) = rest.find('{') {
+            let (before, tail) = rest.split_at(open);
+            out.push_str(before);
+            let value = tail.find('}').and_then(|close| {
+                let expr = &tail[1..close];
+                (!expr.trim().is_empty())
+                    .then(|| self.eval(expr).ok().map(|v| (v, close)))
+                    .flatten()
+            });
+            match value {
+                Some((value, close)) => {
+                    write!(out, "{value}").expect("writing to a string");
+                    rest = &tail[close + 1..];
+                }
+                None => {
+                    out.push('{');
+                    rest = &tail[1..];
+                }
+            }
+        }
+        out + rest
+    }
+
+    fn eval(&self, text: &str) -> Result<i64, String> {
+        let mut p = Parser {
+            text: text.as_bytes(),
+            at: 0,
+            names: &self.names,
+        };
+        let value = p.binary(0)?;
+        p.space();
+        if p.at < p.text.len() {
+            return Err(format!("cannot read `{text}`"));
+        }
+        Ok(value)
+    }
+}
+
+/// Integer expressions with C's operators and precedence.
+struct Parser<'a> {
+    text: &'a [u8],
+    at: usize,
+    names: &'a BTreeMap<String, i64>,
+}
+
+/// Operators by rising precedence, the longer spelling first.
+const LEVELS: &[&[&str]] = &[
+    &["||"],
+    &["&&"],
+    &["==", "!=", "<=", ">=", "<", ">"],
+    &["+", "-"],
+    &["*", "/", "%"],
+];
+
+impl Parser<'_> {
+    fn space(&mut self) {
+        while self.text.get(self.at).is_some_and(u8::is_ascii_whitespace) {
+            self.at += 1;
+        }
+    }
+
+    fn eat(&mut self, token: &str) -> bool {
+        self.space();
+        let found = self.text[self.at..].starts_with(token.as_bytes());
+        if found {
+            self.at += token.len();
+        }
+        found
+    }
+
+    fn binary(&mut self, level: usize) -> Result<i64, String> {
+        let Some(operators) = LEVELS.get(level) else {
+            return self.unary();
+        };
+        let mut a = self.binary(level + 1)?;
+        while let Some(op) = operators.iter().find(|op| self.eat(op)) {
+            let b = self.binary(level + 1)?;
+            a = match *op {
+                "||" => i64::from(a != 0 || b != 0),
+                "&&" => i64::from(a != 0 && b != 0),
+                "==" => i64::from(a == b),
+                "!=" => i64::from(a != b),
+                "<=" => i64::from(a <= b),
+                ">=" => i64::from(a >= b),
+                "<" => i64::from(a < b),
+                ">" => i64::from(a > b),
+                "+" => a + b,
+                "-" => a - b,
+                "*" => a * b,
+                _ if b == 0 => return Err("division by zero".to_owned()),
+                "/" => a / b,
+                _ => a % b,
+            };
+        }
+        Ok(a)
+    }
+
+    fn unary(&mut self) -> Result<i64, String> {
+        if self.eat("!") {
+            return Ok(i64::from(self.unary()? == 0));
+        }
+        if self.eat("(") {
+            let value = self.binary(0)?;
+            return if self.eat(")") {
+                Ok(value)
+            } else {
+                Err("missing )".to_owned())
+            };
+        }
+        self.space();
+        let start = self.at;
+        while self
+            .text
+            .get(self.at)
+            .is_some_and(|c| c.is_ascii_alphanumeric() || *c == b'_')
+        {
+            self.at += 1;
+        }
+        let word = std::str::from_utf8(&self.text[start..self.at]).expect("ASCII");
+        if word.starts_with(|c: char| c.is_ascii_digit()) {
+            return word
+                .trim_end_matches('u')
+                .parse()
+                .map_err(|_| format!("`{word}` is not an integer"));
+        }
+        self.names
+            .get(word)
+            .copied()
+            .ok_or_else(|| format!("unknown name `{word}`"))
+    }
+}
+
+/// What a kernel's text says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reflection {
+    /// Names of the bindings in group 0, by binding number; `params` and `step` are uniforms, all others storage.
+    pub bindings: Vec<String>,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Extent of a workgroup.
+    pub workgroup_size: [u32; 3],
+}
+
+/// Parses expanded text. The driver's own limits are checked against the result before a pipeline is made: wgpu does
+/// not enforce the one on workgroup memory.
+pub fn reflect(kernel: &Kernel, text: &str) -> Result<(naga::Module, Reflection), ShaderError> {
+    let error = |message: String| ShaderError {
+        file: kernel.key(),
+        line: 0,
+        message,
+    };
+    let module = naga::front::wgsl::parse_str(text).map_err(|e| error(e.emit_to_string(text)))?;
+    let mut bindings: Vec<(u32, String)> = Vec::new();
+    let mut workgroup_bytes = 0;
+    let mut layouter = naga::proc::Layouter::default();
+    layouter
+        .update(module.to_ctx())
+        .map_err(|e| error(e.to_string()))?;
+    for (_, var) in module.global_variables.iter() {
+        let name = var.name.clone().unwrap_or_default();
+        match (var.space, &var.binding) {
+            (naga::AddressSpace::WorkGroup, _) => {
+                workgroup_bytes += layouter[var.ty].size.next_multiple_of(16)
+            }
+            (_, Some(binding)) => bindings.push((binding.binding, name)),
+            _ => {}
+        }
+    }
+    bindings.sort();
+    if bindings.iter().enumerate().any(|(i, (b, _))| i as u32 != *b) {
+        return Err(error(format!("bindings must be 0, 1, ..: {bindings:?}")));
+    }
+    let entry = module.entry_points.iter().find(|e| e.name == kernel.entry());
+    let entry = entry.ok_or_else(|| error(format!("has no entry point {}", kernel.entry())))?;
+    let reflection = Reflection {
+        bindings: bindings.into_iter().map(|(_, name)| name).collect(),
+        workgroup_bytes,
+        workgroup_size: entry.workgroup_size,
+    };
+    Ok((module, reflection))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expand(lines: &str, consts: &[(&str, Value)]) -> Result<String, String> {
+        let kernel = Kernel {
+            path: "test",
+            consts: consts.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect(),
+        };
+        let text: &'static str = Box::leak(lines.to_owned().into_boxed_str());
+        let lines: Vec<Line> = text
+            .lines()
+            .enumerate()
+            .map(|(i, l)| ("test".to_owned(), i + 1, l))
+            .collect();
+        let mut e = Expander {
+            kernel: &kernel,
+            names: BTreeMap::new(),
+            imported: Vec::new(),
+            out: String::new(),
+        };
+        e.block(&lines).map_err(|e| e.to_string())?;
+        Ok(e.out)
+    }
+
+    #[test]
+    fn constants_conditions_and_loops() {
+        let text = "const N: u32 = 4u; // size\nconst F: bool = false;\nalias t_x = f32;\n#if F\nyes\n#else\nno\n#endif\n\
+                    #for i in 0..N/2\nlet a{i} = x[{i * 2 + 1}]; if c { break; }\n#end\n";
+        assert_eq!(
+            expand(text, &[]).unwrap(),
+            "const N: u32 = 4u; // size\nconst F: bool = false;\nalias t_x = f32;\nno\n\
+             let a0 = x[1]; if c { break; }\nlet a1 = x[3]; if c { break; }\n"
+        );
+        let set = [
+            ("N", Value::U32(2)),
+            ("F", Value::Bool(true)),
+            ("t_x", Value::Type("f16")),
+        ];
+        assert_eq!(
+            expand(text, &set).unwrap(),
+            "const N: u32 = 2u; // size\nconst F: bool = true;\nalias t_x = f16;\nyes\n\
+             let a0 = x[1]; if c { break; }\n"
+        );
+    }
+
+    #[test]
+    fn expressions() {
+        let value = |e: &str| expand(&format!("v {{{e}}}"), &[]).unwrap();
+        assert_eq!(value("1 + 2 * 3 - (4 - 1) % 2"), "v 6\n");
+        assert_eq!(value("!(2 > 1) || 3 >= 3 && 1 != 2"), "v 1\n");
+        assert_eq!(value("name"), "v {name}\n");
+    }
+
+    #[test]
+    fn mistakes_name_their_line() {
+        assert_eq!(
+            expand("\n#if 1\n", &[]).unwrap_err(),
+            "test.wgsl:2: #if without #endif"
+        );
+        assert_eq!(
+            expand("#if X\n#endif", &[]).unwrap_err(),
+            "test.wgsl:1: unknown name `X`"
+        );
+        assert_eq!(
+            expand("#elif 1", &[]).unwrap_err(),
+            "test.wgsl:1: unknown directive #elif 1"
+        );
+    }
+}

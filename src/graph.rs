@@ -1,0 +1,453 @@
+//! A model as a flat list of op calls over named tensors, and its backward pass as more of the same.
+//!
+//! Model code appends calls; [`Graph::backward`] walks the list from the end and appends each op's backward call.
+//! Gradients of activations are written (`=`), those of parameters are added to (`+=`), so that micro-batches sum up.
+
+use crate::error::{Result, UserError};
+use crate::ops::{InputGrad, Op, Pass};
+use crate::tensor::{Bank, Dtype, Role, TensorId, TensorInfo};
+use std::collections::{BTreeMap, HashSet};
+
+/// Elements by which parameters are aligned in their bank: 256 bytes, a legal binding offset on every adapter.
+pub const PARAM_ALIGN: usize = 64;
+
+/// How a parameter starts (models.md sections 1 and 3).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// One value everywhere.
+    Constant(f64),
+    /// Uniform on [-r, r].
+    Uniform(f64),
+    /// ln U(lo, hi): `A_log` of the scalar-decay models.
+    LogUniform(f64, f64),
+    /// softplus^-1 of max(exp(U(ln 1e-3, ln 1e-1)), 1e-4): `dt_bias`.
+    StepBias,
+}
+
+/// A trainable tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Param {
+    /// The tensor in [`Bank::Param`].
+    pub tensor: TensorId,
+    /// First element in each bank.
+    pub offset: usize,
+    /// Initial distribution.
+    pub init: Init,
+}
+
+/// A tensor that a call writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Output {
+    /// Where to.
+    pub tensor: TensorId,
+    /// Add to what is there instead of replacing it.
+    pub accumulate: bool,
+}
+
+/// One op applied to tensors, forward or backward.
+///
+/// Forward: `ins` and `outs` are the op's ports. Backward: `ins` are the forward inputs, the forward outputs and the
+/// gradients of the outputs, in this order, `None` where the op does not read one; `outs` are the gradients of the
+/// inputs, `None` where nobody wants one.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The op with its sizes.
+    pub op: Op,
+    /// Forward or backward.
+    pub pass: Pass,
+    /// Where in the model, such as `layers.0`.
+    pub scope: String,
+    /// Tensors read.
+    pub ins: Vec<Option<TensorId>>,
+    /// Tensors written.
+    pub outs: Vec<Option<Output>>,
+}
+
+/// See the module docs.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    tensors: Vec<TensorInfo>,
+    calls: Vec<Call>,
+    params: Vec<Param>,
+    bank_len: usize,
+    scope: Vec<String>,
+    /// Gradients that a forward call already computes, by the tensor they belong to.
+    ready: BTreeMap<TensorId, TensorId>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Every tensor, by id.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// One tensor.
+    pub fn tensor(&self, id: TensorId) -> &TensorInfo {
+        &self.tensors[id.index()]
+    }
+
+    /// The calls in execution order.
+    pub fn calls(&self) -> &[Call] {
+        &self.calls
+    }
+
+    /// The parameters in bank order.
+    pub fn params(&self) -> &[Param] {
+        &self.params
+    }
+
+    /// Elements of each bank, padding included.
+    pub fn bank_len(&self) -> usize {
+        self.bank_len
+    }
+
+    /// Number of trainable values, padding excluded.
+    pub fn param_count(&self) -> usize {
+        self.params.iter().map(|p| self.tensor(p.tensor).numel()).sum()
+    }
+
+    /// The tensor of that name, newest first.
+    pub fn find(&self, name: &str) -> Option<TensorId> {
+        self.tensors.iter().rposition(|t| t.name == name).map(id_of)
+    }
+
+    /// Runs `build` with `name` appended to the scope that tensor and call names get.
+    pub fn scoped<T>(&mut self, name: &str, build: impl FnOnce(&mut Self) -> T) -> T {
+        self.scope.push(name.to_owned());
+        let out = build(self);
+        self.scope.pop();
+        out
+    }
+
+    fn scoped_name(&self, name: &str) -> String {
+        let mut full = self.scope.join(".");
+        if !full.is_empty() {
+            full.push('.');
+        }
+        full + name
+    }
+
+    fn add(&mut self, name: String, shape: &[usize], dtype: Dtype, role: Role) -> TensorId {
+        self.tensors.push(TensorInfo {
+            name,
+            shape: shape.to_vec(),
+            dtype,
+            role,
+        });
+        id_of(self.tensors.len() - 1)
+    }
+
+    /// A tensor that the host writes before each run.
+    pub fn input(&mut self, name: &str, shape: &[usize], dtype: Dtype) -> TensorId {
+        let name = self.scoped_name(name);
+        self.add(name, shape, dtype, Role::Input)
+    }
+
+    /// A trainable tensor under the current scope.
+    pub fn param(&mut self, name: &str, shape: &[usize], init: Init) -> TensorId {
+        let name = self.scoped_name(name);
+        let offset = self.bank_len;
+        let tensor = self.add(name, shape, Dtype::F32, Role::Bank(Bank::Param, offset));
+        self.bank_len += shape.iter().product::<usize>().next_multiple_of(PARAM_ALIGN);
+        self.params.push(Param { tensor, offset, init });
+        tensor
+    }
+
+    /// A whole bank as one tensor, for ops over all parameters. Declare the parameters first.
+    pub fn bank(&mut self, bank: Bank) -> TensorId {
+        let len = self.bank_len;
+        self.add(
+            format!("{bank:?}").to_lowercase(),
+            &[len],
+            Dtype::F32,
+            Role::Bank(bank, 0),
+        )
+    }
+
+    /// Declares banks of a given length without naming their parameters: the optimiser's own graph.
+    pub fn set_bank_len(&mut self, len: usize) {
+        self.bank_len = len;
+    }
+
+    /// Keeps a tensor until the host has read it.
+    pub fn keep(&mut self, id: TensorId) {
+        let role = &mut self.tensors[id.index()].role;
+        if *role == Role::Activation {
+            *role = Role::Result;
+        }
+    }
+
+    /// Appends a forward call and returns its outputs, in the op's port order.
+    pub fn call(&mut self, op: impl Into<Op>, ins: &[TensorId]) -> Result<Vec<TensorId>> {
+        let op = op.into();
+        op.validate()?;
+        let ports = op.inputs();
+        if ports.len() != ins.len() {
+            return Err(shape_error(
+                &op,
+                format!("{} inputs, {} given", ports.len(), ins.len()),
+            ));
+        }
+        for (port, &id) in ports.iter().zip(ins) {
+            let (want, got) = (port.shape.iter().product::<usize>(), self.tensor(id));
+            if got.numel() != want || (got.dtype == Dtype::U32) != (port.dtype == Dtype::U32) {
+                let found = format!("{} is {:?} {:?}", got.name, got.dtype, got.shape);
+                return Err(shape_error(
+                    &op,
+                    format!("{} is {:?} {:?}; {found}", port.name, port.dtype, port.shape),
+                ));
+            }
+        }
+        let outs: Vec<TensorId> = op
+            .outputs()
+            .iter()
+            .map(|p| {
+                let name = self.scoped_name(&format!("{}.{}", op.name(), p.name));
+                self.add(name, &p.shape, p.dtype, Role::Activation)
+            })
+            .collect();
+        self.calls.push(Call {
+            op,
+            pass: Pass::Forward,
+            scope: self.scope.join("."),
+            ins: ins.iter().copied().map(Some).collect(),
+            outs: outs
+                .iter()
+                .map(|&tensor| {
+                    Some(Output {
+                        tensor,
+                        accumulate: false,
+                    })
+                })
+                .collect(),
+        });
+        Ok(outs)
+    }
+
+    /// Appends a call that writes (or adds to) tensors that exist already: optimiser ops, and losses that compute
+    /// gradients on their way forward.
+    pub fn call_into(&mut self, op: impl Into<Op>, ins: &[TensorId], outs: &[Output]) -> Result<()> {
+        let op = op.into();
+        op.validate()?;
+        self.calls.push(Call {
+            op,
+            pass: Pass::Forward,
+            scope: self.scope.join("."),
+            ins: ins.iter().copied().map(Some).collect(),
+            outs: outs.iter().copied().map(Some).collect(),
+        });
+        Ok(())
+    }
+
+    /// A fresh activation, for [`Graph::call_into`].
+    pub fn activation(&mut self, name: &str, shape: &[usize], dtype: Dtype) -> TensorId {
+        let name = self.scoped_name(name);
+        self.add(name, shape, dtype, Role::Activation)
+    }
+
+    /// The gradient tensor of a parameter (a part of [`Bank::Grad`]).
+    pub fn param_grad(&mut self, param: TensorId) -> TensorId {
+        let info = self.tensor(param).clone();
+        let Role::Bank(Bank::Param, offset) = info.role else {
+            unreachable!("only parameters are asked for")
+        };
+        self.add(
+            format!("d {}", info.name),
+            &info.shape,
+            Dtype::F32,
+            Role::Bank(Bank::Grad, offset),
+        )
+    }
+
+    /// Says that `grad`, written by a forward call, is dL/d `of`. [`Graph::backward`] starts from it.
+    pub fn provide_grad(&mut self, of: TensorId, grad: TensorId) {
+        self.ready.insert(of, grad);
+    }
+
+    /// Appends the backward pass. It starts from the given (tensor, gradient) pairs and from those that forward
+    /// calls provide, fills the gradient bank, and returns the gradients of the tensors in `wrt`, kept for reading.
+    pub fn backward(&mut self, seeds: &[(TensorId, TensorId)], wrt: &[TensorId]) -> Result<Vec<TensorId>> {
+        let mut grad: BTreeMap<TensorId, TensorId> = std::mem::take(&mut self.ready);
+        grad.extend(seeds.iter().copied());
+        let wanted = self.tensors_needing_grad(wrt);
+        let forward: Vec<Call> = self
+            .calls
+            .iter()
+            .filter(|c| c.pass == Pass::Forward)
+            .cloned()
+            .collect();
+        for call in forward.into_iter().rev() {
+            self.call_backward(&call, &wanted, &mut grad)?;
+        }
+        wrt.iter()
+            .map(|id| {
+                let g = grad.get(id).copied().ok_or_else(|| UserError::Shape {
+                    op: "graph",
+                    reason: format!("no gradient reaches {}", self.tensor(*id).name),
+                })?;
+                self.keep(g);
+                Ok(g)
+            })
+            .collect()
+    }
+
+    fn tensors_needing_grad(&self, wrt: &[TensorId]) -> HashSet<TensorId> {
+        let mut wanted: HashSet<TensorId> = self.params.iter().map(|p| p.tensor).collect();
+        wanted.extend(wrt);
+        for call in &self.calls {
+            if call.ins.iter().flatten().any(|id| wanted.contains(id)) {
+                wanted.extend(call.outs.iter().flatten().map(|o| o.tensor));
+            }
+        }
+        wanted
+    }
+
+    fn call_backward(
+        &mut self,
+        call: &Call,
+        wanted: &HashSet<TensorId>,
+        grad: &mut BTreeMap<TensorId, TensorId>,
+    ) -> Result<()> {
+        let d_outs: Vec<Option<TensorId>> = call
+            .outs
+            .iter()
+            .map(|o| o.and_then(|o| grad.get(&o.tensor).copied()))
+            .collect();
+        if d_outs.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let ports = call.op.inputs();
+        let reads = call.op.backward_reads();
+        let mut outs = Vec::new();
+        let mut sums = Vec::new();
+        for (port, id) in ports.iter().zip(call.ins.iter().flatten().copied()) {
+            outs.push(match port.grad {
+                InputGrad::Kernel | InputGrad::Accumulates if wanted.contains(&id) => {
+                    let accumulates = port.grad == InputGrad::Accumulates;
+                    Some(self.grad_target(id, accumulates, grad, &mut sums))
+                }
+                _ => None,
+            });
+        }
+        let passed: Vec<TensorId> = ports
+            .iter()
+            .zip(call.ins.iter().flatten())
+            .filter(|(p, id)| p.grad == InputGrad::Passes && wanted.contains(id))
+            .map(|(_, id)| *id)
+            .collect();
+        if outs.iter().any(Option::is_some) {
+            let used = |list: &'static [usize], all: Vec<Option<TensorId>>| -> Vec<Option<TensorId>> {
+                all.into_iter()
+                    .enumerate()
+                    .map(|(i, t)| t.filter(|_| list.contains(&i)))
+                    .collect()
+            };
+            let mut ins = used(reads.ins, call.ins.clone());
+            ins.extend(used(
+                reads.outs,
+                call.outs.iter().map(|o| o.map(|o| o.tensor)).collect(),
+            ));
+            ins.extend(d_outs.iter().copied());
+            self.calls.push(Call {
+                op: call.op.clone(),
+                pass: Pass::Backward,
+                scope: call.scope.clone(),
+                ins,
+                outs,
+            });
+        }
+        for (sum, part) in sums {
+            self.add_into(sum, part)?;
+        }
+        for id in passed {
+            let dy = d_outs[0].expect("an op that passes a gradient has one output");
+            match grad.get(&id) {
+                Some(&sum) => self.add_into(sum, dy)?,
+                None => {
+                    grad.insert(id, dy);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn grad_target(
+        &mut self,
+        id: TensorId,
+        accumulates: bool,
+        grad: &mut BTreeMap<TensorId, TensorId>,
+        sums: &mut Vec<(TensorId, TensorId)>,
+    ) -> Output {
+        if let Role::Bank(..) = self.tensor(id).role {
+            return Output {
+                tensor: self.param_grad(id),
+                accumulate: true,
+            };
+        }
+        let info = self.tensor(id).clone();
+        match grad.get(&id) {
+            Some(&sum) if accumulates => Output {
+                tensor: sum,
+                accumulate: true,
+            },
+            Some(&sum) => {
+                let part = self.add(
+                    format!("d {} (part)", info.name),
+                    &info.shape,
+                    info.dtype,
+                    Role::Activation,
+                );
+                sums.push((sum, part));
+                Output {
+                    tensor: part,
+                    accumulate: false,
+                }
+            }
+            None => {
+                let tensor = self.add(
+                    format!("d {}", info.name),
+                    &info.shape,
+                    info.dtype,
+                    Role::Activation,
+                );
+                grad.insert(id, tensor);
+                Output {
+                    tensor,
+                    accumulate: false,
+                }
+            }
+        }
+    }
+
+    /// `sum += part`.
+    fn add_into(&mut self, sum: TensorId, part: TensorId) -> Result<()> {
+        let op = crate::ops::add::Add {
+            numel: self.tensor(sum).numel(),
+        };
+        self.call_into(
+            op,
+            &[part],
+            &[Output {
+                tensor: sum,
+                accumulate: true,
+            }],
+        )
+    }
+}
+
+fn id_of(index: usize) -> TensorId {
+    TensorId(u32::try_from(index).expect("a graph has fewer than 2^32 tensors"))
+}
+
+fn shape_error(op: &Op, reason: String) -> crate::error::Error {
+    UserError::Shape {
+        op: op.name(),
+        reason,
+    }
+    .into()
+}

@@ -1,0 +1,39 @@
+use super::Sigmoid;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Mirrors `Params` of both kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    n: u32,
+    scale: f32,
+}
+
+impl Sigmoid {
+    fn params(&self) -> Params {
+        Params { n: self.numel as u32, scale: self.scale }
+    }
+}
+
+impl GpuOp for Sigmoid {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let grid = grid_1d(self.numel.div_ceil(256));
+        l.run(Kernel::new("sigmoid/sigmoid_fwd"), &[ins[0], outs[0].view], self.params(), grid);
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        _ins: &[Option<View>],
+        outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let (Some(y), Some(dy), Some(dx)) = (outs[0], d_outs[0], d_ins[0]) else { return };
+        let grid = grid_1d(self.numel.div_ceil(256));
+        l.run(Kernel::new("sigmoid/sigmoid_bwd"), &[y, dy, dx.view], self.params(), grid);
+    }
+}

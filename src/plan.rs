@@ -1,0 +1,226 @@
+//! Gives every tensor of a graph a place: tensors whose lifetimes do not meet share memory.
+
+use crate::graph::Graph;
+use crate::tensor::{Role, TensorId};
+
+/// Something that needs memory from call `first` to call `last`, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Item {
+    /// Size.
+    pub bytes: usize,
+    /// First call that touches it.
+    pub first: usize,
+    /// Last call that touches it.
+    pub last: usize,
+    /// Items of different classes never share a block (the CPU keeps integers apart).
+    pub class: u8,
+}
+
+/// Where an item lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Which block.
+    pub block: usize,
+    /// Byte offset in it.
+    pub offset: usize,
+}
+
+/// How blocks are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// A few large blocks with many items side by side (GPU buffers): offsets are multiples of `align`, no block is
+    /// larger than `max_block` unless a single item is.
+    Packed {
+        /// Alignment of offsets, in bytes.
+        align: usize,
+        /// Largest block, in bytes.
+        max_block: usize,
+    },
+    /// One item at a time in a block (CPU vectors).
+    OneAtATime,
+}
+
+/// Places of items, and the blocks that hold them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// By item.
+    pub places: Vec<Place>,
+    /// Size of each block, in bytes.
+    pub blocks: Vec<usize>,
+    /// Class of each block's items.
+    pub classes: Vec<u8>,
+}
+
+impl Plan {
+    /// Greedy by size: the largest items first, each at the lowest offset that is free for its whole lifetime.
+    pub fn new(items: &[Item], policy: Policy) -> Self {
+        let mut order: Vec<usize> = (0..items.len()).collect();
+        order.sort_by_key(|&i| (std::cmp::Reverse(items[i].bytes), items[i].first, i));
+        let mut plan = Self {
+            places: vec![Place { block: 0, offset: 0 }; items.len()],
+            ..Self::default()
+        };
+        let mut members: Vec<Vec<usize>> = Vec::new();
+        for i in order {
+            let item = items[i];
+            let found = (0..plan.blocks.len())
+                .filter(|&b| plan.classes[b] == item.class)
+                .find_map(|b| {
+                    let offset = plan.free_offset(items, &members[b], item, policy)?;
+                    let limit = match policy {
+                        Policy::Packed { max_block, .. } => max_block,
+                        Policy::OneAtATime => plan.blocks[b],
+                    };
+                    (offset + item.bytes <= limit).then_some(Place { block: b, offset })
+                });
+            let place = found.unwrap_or_else(|| {
+                plan.blocks.push(0);
+                plan.classes.push(item.class);
+                members.push(Vec::new());
+                Place {
+                    block: plan.blocks.len() - 1,
+                    offset: 0,
+                }
+            });
+            let size = &mut plan.blocks[place.block];
+            *size = (*size).max(place.offset + item.bytes);
+            members[place.block].push(i);
+            plan.places[i] = place;
+        }
+        plan
+    }
+
+    fn free_offset(&self, items: &[Item], members: &[usize], item: Item, policy: Policy) -> Option<usize> {
+        let alive = members
+            .iter()
+            .filter(|&&m| items[m].first <= item.last && item.first <= items[m].last);
+        let Policy::Packed { align, .. } = policy else {
+            return (alive.count() == 0).then_some(0);
+        };
+        let mut taken: Vec<(usize, usize)> = alive
+            .map(|&m| {
+                (
+                    self.places[m].offset,
+                    (self.places[m].offset + items[m].bytes).next_multiple_of(align),
+                )
+            })
+            .collect();
+        taken.sort_unstable();
+        let mut offset = 0;
+        for (start, end) in taken {
+            if offset + item.bytes <= start {
+                break;
+            }
+            offset = offset.max(end);
+        }
+        Some(offset)
+    }
+
+    /// All blocks together, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.blocks.iter().sum()
+    }
+}
+
+/// Lifetime of every tensor outside the banks, and the tensor each belongs to. Inputs live from before the first
+/// call, inputs and results until after the last. Tensors that no call touches are left out.
+pub fn lifetimes(graph: &Graph) -> (Vec<TensorId>, Vec<Item>) {
+    let end = graph.calls().len();
+    let mut span: Vec<Option<(usize, usize)>> = vec![None; graph.tensors().len()];
+    for (i, call) in graph.calls().iter().enumerate() {
+        let outs = call.outs.iter().flatten().map(|o| o.tensor);
+        for id in call.ins.iter().flatten().copied().chain(outs) {
+            let s = span[id.index()].get_or_insert((i, i));
+            s.1 = i;
+        }
+    }
+    let mut ids = Vec::new();
+    let mut items = Vec::new();
+    for (index, info) in graph.tensors().iter().enumerate() {
+        let id = TensorId(index as u32);
+        let (first, last) = match (info.role, span[index]) {
+            (Role::Bank(..), _) | (Role::Activation, None) => continue,
+            (Role::Activation, Some(s)) => s,
+            (Role::Input, _) => (0, end),
+            (Role::Result, s) => (s.map_or(0, |s| s.0), end),
+        };
+        let class = u8::from(info.dtype == crate::tensor::Dtype::U32);
+        ids.push(id);
+        items.push(Item {
+            bytes: info.bytes(),
+            first,
+            last,
+            class,
+        });
+    }
+    (ids, items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn items() -> impl Strategy<Value = Vec<Item>> {
+        let item =
+            (1usize..5000, 0usize..40, 0usize..12, 0u8..2).prop_map(|(bytes, first, span, class)| Item {
+                bytes,
+                first,
+                last: first + span,
+                class,
+            });
+        proptest::collection::vec(item, 1..60)
+    }
+
+    fn check(items: &[Item], policy: Policy) {
+        let plan = Plan::new(items, policy);
+        for (i, a) in items.iter().enumerate() {
+            let pa = plan.places[i];
+            assert!(pa.offset + a.bytes <= plan.blocks[pa.block]);
+            assert_eq!(plan.classes[pa.block], a.class);
+            if let Policy::Packed { align, max_block } = policy {
+                assert_eq!(pa.offset % align, 0);
+                assert!(plan.blocks[pa.block] <= max_block.max(a.bytes));
+            }
+            for (j, b) in items.iter().enumerate().skip(i + 1) {
+                let pb = plan.places[j];
+                let together = a.first <= b.last && b.first <= a.last && pa.block == pb.block;
+                let whole = policy == Policy::OneAtATime;
+                let meet = pa.offset < pb.offset + b.bytes && pb.offset < pa.offset + a.bytes;
+                assert!(
+                    !(together && (whole || meet)),
+                    "{a:?} at {pa:?} meets {b:?} at {pb:?}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_live_items_overlap(items in items()) {
+            check(&items, Policy::Packed { align: 256, max_block: 6000 });
+            check(&items, Policy::OneAtATime);
+        }
+    }
+
+    #[test]
+    fn a_chain_needs_two_places() {
+        let items: Vec<Item> = (0..20)
+            .map(|i| Item {
+                bytes: 1024,
+                first: i,
+                last: i + 1,
+                class: 0,
+            })
+            .collect();
+        let packed = Plan::new(
+            &items,
+            Policy::Packed {
+                align: 256,
+                max_block: 1 << 20,
+            },
+        );
+        assert_eq!(packed.bytes(), 2048);
+        assert_eq!(Plan::new(&items, Policy::OneAtATime).blocks, [1024, 1024]);
+    }
+}

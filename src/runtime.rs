@@ -1,0 +1,89 @@
+//! What an executor offers to training, evaluation and checks, whatever it runs on.
+
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::step::StepParams;
+use crate::tensor::{Bank, TensorId};
+use std::time::Duration;
+
+/// A graph that an executor has planned and made ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Program(pub usize);
+
+/// A copy that is on its way from the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u64);
+
+/// Values for a tensor.
+#[derive(Debug, Clone, Copy)]
+pub enum Data<'a> {
+    /// Numbers.
+    F32(&'a [f32]),
+    /// Numbers, for the f64 executor.
+    F64(&'a [f64]),
+    /// Integers.
+    U32(&'a [u32]),
+}
+
+/// An executor: it owns the parameter banks and any number of programs over them.
+///
+/// Calls queue work; [`Runtime::read`] and [`Runtime::take`] wait for it.
+pub trait Runtime {
+    /// The device in words, as results name it.
+    fn device(&self) -> String;
+
+    /// Plans a graph and makes all that it needs. The first graph with parameters sizes the banks (all zero).
+    fn load(&mut self, graph: &Graph) -> Result<Program>;
+
+    /// Bytes that the program's tensors take, the banks not included.
+    fn program_bytes(&self, program: Program) -> usize;
+
+    /// Bytes of everything held: banks and programs.
+    fn total_bytes(&self) -> usize;
+
+    /// Launches of one run: kernels on a GPU, calls on the CPU.
+    fn launches(&self, program: Program) -> usize;
+
+    /// Sets an input, a parameter or any other tensor of a program.
+    fn write(&mut self, program: Program, tensor: TensorId, data: Data<'_>) -> Result<()>;
+
+    /// Queues one run.
+    fn run(&mut self, program: Program, step: &StepParams) -> Result<()>;
+
+    /// Zeroes a bank.
+    fn clear_bank(&mut self, bank: Bank) -> Result<()>;
+
+    /// Sets a bank.
+    fn write_bank(&mut self, bank: Bank, data: &[f32]) -> Result<()>;
+
+    /// A bank's values.
+    fn read_bank(&mut self, bank: Bank) -> Result<Vec<f32>>;
+
+    /// A tensor's numbers, once all queued work is done.
+    fn read(&mut self, program: Program, tensor: TensorId) -> Result<Vec<f64>>;
+
+    /// A tensor's integers, once all queued work is done.
+    fn read_u32(&mut self, program: Program, tensor: TensorId) -> Result<Vec<u32>>;
+
+    /// Queues a copy of a result of at most 64 values to the host and submits what is queued.
+    fn fetch(&mut self, program: Program, tensor: TensorId) -> Result<Ticket>;
+
+    /// The fetched values, or `None` if they are not there yet and `wait` is false.
+    fn take(&mut self, ticket: Ticket, wait: bool) -> Result<Option<Vec<f32>>>;
+
+    /// Waits until all queued work is done.
+    fn wait(&mut self) -> Result<()>;
+
+    /// Runs once and returns the time of each call of the graph.
+    fn profile(&mut self, program: Program, step: &StepParams) -> Result<Vec<Duration>>;
+
+    /// Runs call by call and returns the first tensor (call, tensor, element) that is not finite.
+    fn first_not_finite(
+        &mut self,
+        program: Program,
+        step: &StepParams,
+    ) -> Result<Option<(usize, TensorId, usize)>>;
+
+    /// Fills every tensor of a program with NaN bits: a test then sees what a call left unwritten.
+    fn poison(&mut self, program: Program) -> Result<()>;
+}

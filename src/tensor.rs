@@ -1,0 +1,89 @@
+//! What a tensor is to the engine: a name, a shape, how it is stored and what it is for. Data lives in a runtime.
+
+/// How the elements of a tensor are stored on a device. Arithmetic is always f32 there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// 32-bit float.
+    F32,
+    /// 16-bit float: activations and their gradients in mixed precision.
+    F16,
+    /// 32-bit unsigned integer: symbols, labels, windows.
+    U32,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 | Self::U32 => 4,
+            Self::F16 => 2,
+        }
+    }
+}
+
+/// The persistent storage of a model: four equally laid out banks of f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Bank {
+    /// Parameters.
+    Param,
+    /// Their gradients: kernels add (`+=`) to these; the step clears them first.
+    Grad,
+    /// Adam's first moment.
+    Moment1,
+    /// Adam's second moment.
+    Moment2,
+}
+
+impl Bank {
+    /// All banks, in storage order.
+    pub const ALL: [Self; 4] = [Self::Param, Self::Grad, Self::Moment1, Self::Moment2];
+}
+
+/// What a tensor is for, which decides where it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A part of a persistent bank, starting at this element.
+    Bank(Bank, usize),
+    /// Written by the host before each run.
+    Input,
+    /// Lives between its first writer and its last reader.
+    Activation,
+    /// Kept until the host has read it.
+    Result,
+}
+
+/// A tensor of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TensorId(pub(crate) u32);
+
+impl TensorId {
+    /// Position in the graph's tensor list.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Description of a tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Scope and name, such as `layers.0.q` or, for parameters, the reference's state_dict name.
+    pub name: String,
+    /// Extents, slowest first.
+    pub shape: Vec<usize>,
+    /// Storage type.
+    pub dtype: Dtype,
+    /// Where it lives.
+    pub role: Role,
+}
+
+impl TensorInfo {
+    /// Number of elements.
+    pub fn numel(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Size in storage.
+    pub fn bytes(&self) -> usize {
+        self.numel() * self.dtype.bytes()
+    }
+}
