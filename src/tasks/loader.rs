@@ -1,6 +1,7 @@
 //! Batches made ahead by background threads, in order.
 
-use super::data::{Batch, DataSet, Split};
+use super::batch::Batch;
+use super::data::{DataSet, Split};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

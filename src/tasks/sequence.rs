@@ -15,7 +15,7 @@ pub const MAX_FAILURES: u32 = 10_000;
 /// Draws sequences of one length. Holds the scratch memory; make one for each thread.
 #[derive(Debug, Clone)]
 pub struct Sampler {
-    /// One entry more than a string may have.
+    /// As many entries as a string may have.
     string: Vec<u16>,
 }
 
@@ -23,7 +23,7 @@ impl Sampler {
     /// For sequences of `length` elements, which is also the most entries a string may have, `#` included.
     pub fn new(length: usize) -> Self {
         Self {
-            string: vec![0; length + 1],
+            string: vec![0; length],
         }
     }
 
@@ -34,7 +34,7 @@ impl Sampler {
     /// # Errors
     /// [`UserError::Value`] after 10,000 strings in a row that were too long.
     pub fn draw(&mut self, grammar: &Grammar, rng: &mut Pcg64, states: &mut [u16]) -> Result<(), UserError> {
-        debug_assert_eq!(states.len() + 1, self.string.len());
+        debug_assert_eq!(states.len(), self.string.len());
         let mut filled = 0;
         while filled < states.len() {
             let string = self.accepted(grammar, rng)?;
@@ -52,7 +52,7 @@ impl Sampler {
                 return Ok(&self.string[..entries]);
             }
         }
-        Err(too_long(self.string.len() - 1))
+        Err(too_long(self.string.len()))
     }
 }
 
@@ -66,16 +66,15 @@ pub(super) fn too_long(length: usize) -> UserError {
     }
 }
 
-/// Walks from an initial state to `#`. Returns the number of entries, or `None` as soon as the string fills
-/// `string` without having ended before its last place.
+/// Walks from an initial state to `#`. Returns the number of entries, or `None` if they do not fit into `string`;
+/// the entry that does not fit has been drawn.
 #[inline]
 fn walk(grammar: &Grammar, rng: &mut Pcg64, string: &mut [u16]) -> Option<usize> {
     let (nodes, targets, cumulative) = grammar.tables();
     let initial = grammar.initial();
     let terminator = grammar.terminator();
-    let (last, kept) = string.split_last_mut()?;
     let mut state = initial[rng.below(initial.len() as u32) as usize];
-    for (entries, place) in kept.iter_mut().enumerate() {
+    for (entries, place) in string.iter_mut().enumerate() {
         *place = state;
         if state == terminator {
             return Some(entries + 1);
@@ -86,7 +85,7 @@ fn walk(grammar: &Grammar, rng: &mut Pcg64, string: &mut [u16]) -> Option<usize>
         let mut edge = first;
         if node.degree > 1 {
             let (word, drawn) = rng.word_and_random();
-            edge += (u128::from(word) * u128::from(node.degree) >> 64) as usize;
+            edge += ((u128::from(word) * u128::from(node.degree)) >> 64) as usize;
             // The guess is right for equal probabilities, up to the rounding of the running sums.
             while edge > first && cumulative[edge - 1] > drawn {
                 edge -= 1;
@@ -98,7 +97,6 @@ fn walk(grammar: &Grammar, rng: &mut Pcg64, string: &mut [u16]) -> Option<usize>
         }
         state = targets[edge];
     }
-    *last = state;
     None
 }
 

@@ -2,7 +2,8 @@
 
 use super::{field, malformed};
 use crate::error::UserError;
-use crate::tasks::data::{Batch, DataSet, DataSpec, NO_SYMBOL, Split, Splits, plain_gap_steps};
+use crate::tasks::batch::{Batch, NO_SYMBOL};
+use crate::tasks::data::{DataSet, DataSpec, Split, Splits, plain_gap_steps};
 use crate::tasks::grammar::{Grammar, GrammarSpec};
 use crate::tasks::sequence::Sampler;
 use crate::tasks::streams::Pcg64;

@@ -5,7 +5,7 @@
 //! list whose order matters (a *position* is an index into it); the *class id* of a state is the
 //! classification target.
 //!
-//! Source: "Dissecting Linear Recurrent Models" (arXiv 2601.12598), the SelectivBench grammar.
+//! Source: "Dissecting Linear Recurrent Models" (arXiv 2601.12598), the `SelectivBench` grammar.
 
 mod entropy;
 mod file;
