@@ -7,6 +7,8 @@ mod kernels;
 mod optimiser;
 pub mod random;
 pub mod source;
+#[cfg(test)]
+mod tests;
 
 pub use case::{Case, Values};
 pub use golden::{Golden, Precision};
