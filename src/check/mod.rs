@@ -1,17 +1,14 @@
 //! Proof that ops and models are right on the device at hand: goldens, and every kernel against the f64 twin.
 
 pub mod case;
-pub mod golden;
+mod entry;
 mod grammars;
 mod kernels;
-mod optimiser;
 pub mod random;
 pub mod source;
-#[cfg(test)]
-mod tests;
 
 pub use case::{Case, Values};
-pub use golden::{Golden, Precision};
+pub use entry::Golden;
 pub use grammars::grammars;
 pub use kernels::kernels;
 pub use source::Source;
