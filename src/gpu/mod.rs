@@ -5,6 +5,8 @@ pub mod lower;
 mod pipeline;
 mod runtime;
 pub mod shader;
+#[cfg(test)]
+mod tests;
 
 pub use adapter::{Caps, Gpu, Options};
 pub use runtime::GpuRuntime;
