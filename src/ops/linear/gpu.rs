@@ -1,10 +1,15 @@
 //! Launches, as functions that the head uses chunk by chunk.
 //!
-//! Every product is one of three layouts of one kernel: y = x W^T, dx = dy W, dW = dy^T x. The rule (`Gemm::tile`): of
-//! the tiles 128, 64 and 32, the largest that fills 64 workgroups and pads the result by at most a quarter more than
-//! tiles of 32 would. The head of 4 classes and the odd tail of a short batch end up with 32.
+//! Every product is one of three layouts of one kernel: y = x W^T, dx = dy W, dW = dy^T x. Which kernel:
+//! - `gemm_coop` (f16 matrix units at f32 accuracy) if the adapter has cooperative matrices and 48 KiB of workgroup
+//!   memory, and the product has m, n >= 64 and k >= 32; below, most of a 128 x 128 tile or of a step of 32 would be
+//!   padding. Tails and row lengths that are no multiple of 4 are all right. Before it, `amax` finds the largest
+//!   magnitude of each operand, once as long as nobody writes the tensor;
+//! - otherwise `gemm`, with the largest tile of 128, 64 and 32 that fills 64 workgroups and pads the result by at most a
+//!   quarter more than tiles of 32 would. A head of 4 classes and a batch of few rows end up with 32.
 
 use super::Linear;
+use crate::gpu::adapter::Caps;
 use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::gpu::shader::Kernel;
 use crate::ops::{GpuOp, grid_1d};
@@ -16,6 +21,9 @@ const WORKGROUPS: usize = 256;
 const MIN_PART: usize = 256;
 /// k of every part is a multiple of this: what any of the kernels takes at once.
 const STEP: usize = 32;
+/// Edge of the tile of `gemm_coop`, and the workgroup memory of its largest variant.
+const COOP_TILE: usize = 128;
+const COOP_BYTES: u32 = 49_152;
 /// Most parts of a sum over rows, and fewest rows of one.
 const SUM_PARTS: usize = 128;
 const SUM_ROWS: usize = 64;
@@ -64,8 +72,14 @@ impl Gemm {
         [128, 64].into_iter().find(fits).unwrap_or(32)
     }
 
+    /// Whether `gemm_coop` computes it.
+    fn coop(&self, caps: &Caps) -> bool {
+        caps.coop && caps.workgroup_bytes >= COOP_BYTES && self.m >= 64 && self.n >= 64 && self.k >= 32
+    }
+
     fn run(&self, l: &mut Lower<'_>, a: View, b: View, bias: Option<View>, c: GpuOut) {
-        let tile = self.tile();
+        let coop = self.coop(l.caps());
+        let tile = if coop { COOP_TILE } else { self.tile() };
         let part = self.part(tile);
         let parts = self.k.div_ceil(part);
         let target = if parts == 1 {
@@ -80,15 +94,20 @@ impl Gemm {
             if self.ta { self.m } else { self.k },
             if self.tb { self.k } else { self.n },
         );
-        let kernel = Kernel::new("linear/gemm")
-            .set("TILE", tile)
+        let mut bindings: Vec<View> = [a, b, target.view].into_iter().chain(bias).collect();
+        let kernel = if coop {
+            bindings.extend([a, b].map(|x| amax(l, x)));
+            Kernel::new("linear/gemm_coop")
+        } else {
+            Kernel::new("linear/gemm").set("TILE", tile)
+        };
+        let kernel = kernel
             .set("TA", self.ta)
             .set("TB", self.tb)
             .set("VA", a_row % 4 == 0)
             .set("VB", b_row % 4 == 0)
             .set("VC", self.n % 4 == 0)
             .set("BIAS", bias.is_some());
-        let bindings: Vec<View> = [a, b, target.view].into_iter().chain(bias).collect();
         let params = GemmParams {
             part: [part as u32; 4],
             m: self.m as u32,
@@ -102,6 +121,18 @@ impl Gemm {
             sum_parts(l, target.view, parts, c);
         }
     }
+}
+
+/// A slot with the largest magnitude of a tensor, as the bits of an f32.
+fn amax(l: &mut Lower<'_>, x: View) -> View {
+    let (slot, compute) = l.memo("amax", x);
+    if compute {
+        let vec = x.len % 4 == 0;
+        let n = if vec { x.len / 4 } else { x.len };
+        let kernel = Kernel::new("linear/amax").set("VEC", vec);
+        l.run(kernel, &[x, slot], [n as u32], grid_1d(n.div_ceil(4096)));
+    }
+    slot
 }
 
 /// y (+)= x\[0\] + x\[1\] + .., in this order.

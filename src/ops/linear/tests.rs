@@ -64,3 +64,118 @@ fn refuses_sizes_that_leave_32_bits() {
         assert!(message.contains("less than 2^32 elements"), "{message}");
     }
 }
+
+#[cfg(feature = "gpu")]
+mod gpu {
+    use super::*;
+    use crate::gpu::Caps;
+    use crate::gpu::lower::{Dispatch, Lower};
+    use crate::gpu::shader::{Kernel, reflect};
+    use crate::graph::Graph;
+    use crate::tensor::Dtype;
+
+    /// Workgroup memory of a kernel; panics if it is not valid.
+    fn workgroup_bytes(kernel: &Kernel) -> u32 {
+        let text = kernel.expand().unwrap_or_else(|e| panic!("{e}"));
+        let (module, reflection) = reflect(kernel, &text).unwrap_or_else(|e| panic!("{e}"));
+        let (flags, capabilities) = (
+            naga::valid::ValidationFlags::all(),
+            naga::valid::Capabilities::all(),
+        );
+        if let Err(e) = naga::valid::Validator::new(flags, capabilities).validate(&module) {
+            panic!("{}: {}", kernel.key(), e.emit_to_string(&text));
+        }
+        reflection.workgroup_bytes
+    }
+
+    #[test]
+    fn every_variant_validates_within_its_workgroup_memory() {
+        for (ta, tb) in [(false, true), (false, false), (true, false)] {
+            for flags in 0..16 {
+                let with = |kernel: Kernel| {
+                    let names = ["VA", "VB", "VC", "BIAS"];
+                    names
+                        .iter()
+                        .enumerate()
+                        .fold(kernel.set("TA", ta).set("TB", tb), |k, (i, name)| {
+                            k.set(name, flags >> i & 1 == 1)
+                        })
+                };
+                for tile in [32usize, 64, 128] {
+                    let kernel = with(Kernel::new("linear/gemm").set("TILE", tile));
+                    assert!(workgroup_bytes(&kernel) <= 16_384, "{}", kernel.key());
+                }
+                let kernel = with(Kernel::new("linear/gemm_coop"));
+                assert!(workgroup_bytes(&kernel) <= 49_152, "{}", kernel.key());
+            }
+        }
+        for vec in [false, true] {
+            workgroup_bytes(&Kernel::new("linear/amax").set("VEC", vec));
+        }
+    }
+
+    /// Launches of a forward and a backward call.
+    fn launches(rows: usize, inp: usize, out: usize, caps: &Caps) -> Vec<Dispatch> {
+        let op = Linear {
+            rows,
+            inp,
+            out,
+            bias: true,
+        };
+        let mut graph = Graph::new();
+        let inputs = [("x", vec![rows, inp]), ("w", vec![out, inp]), ("b", vec![out])]
+            .map(|(name, shape)| graph.input(name, &shape, Dtype::F32));
+        let y = graph.call(op, &inputs).unwrap()[0];
+        let dy = graph.input("dy", &[rows, out], Dtype::F32);
+        graph.backward(&[(y, dy)], &inputs).unwrap();
+        Lower::graph(&graph, caps).dispatches
+    }
+
+    fn count(launches: &[Dispatch], path: &str) -> usize {
+        launches.iter().filter(|d| d.kernel.path == path).count()
+    }
+
+    fn with_matrix_units() -> Caps {
+        Caps {
+            coop: true,
+            workgroup_bytes: 49_152,
+            ..Caps::webgpu_default()
+        }
+    }
+
+    #[test]
+    fn matrix_units_scan_each_tensor_once() {
+        let all = launches(25_600, 256, 1601, &with_matrix_units());
+        assert_eq!(count(&all, "linear/gemm_coop"), 3);
+        assert_eq!(count(&all, "linear/amax"), 3);
+    }
+
+    #[test]
+    fn narrow_products_and_weak_adapters_use_the_plain_kernel() {
+        let no_memory = Caps {
+            workgroup_bytes: 32_768,
+            ..with_matrix_units()
+        };
+        let narrow = launches(25_600, 256, 4, &with_matrix_units());
+        for all in [
+            narrow,
+            launches(25_600, 256, 256, &Caps::webgpu_default()),
+            launches(25_600, 256, 256, &no_memory),
+        ] {
+            assert_eq!(count(&all, "linear/gemm"), 3);
+            assert_eq!(count(&all, "linear/amax"), 0);
+        }
+    }
+
+    #[test]
+    fn tiles_follow_the_shape() {
+        let tiles = |rows, inp, out| -> Vec<String> {
+            let all = launches(rows, inp, out, &Caps::webgpu_default());
+            let gemms = all.iter().filter(|d| d.kernel.path == "linear/gemm");
+            gemms.map(|d| d.kernel.consts["TILE"].to_string()).collect()
+        };
+        assert_eq!(tiles(25_600, 256, 256), ["128u", "128u", "128u"]);
+        assert_eq!(tiles(25_600, 256, 4), ["32u", "128u", "32u"]);
+        assert_eq!(tiles(1000, 250, 250), ["64u", "64u", "32u"]);
+    }
+}
