@@ -6,12 +6,14 @@ use crate::check::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
 
-/// Name of the case with x of 1e4 and w of 1e-4.
-pub(super) const LARGE_TIMES_SMALL: &str = "large x, small w";
+/// Shapes and magnitudes.
+pub fn cases() -> Vec<Case> {
+    [shapes(), magnitudes()].concat()
+}
 
 /// Every tile, layout and alignment of the plain kernels; on adapters with matrix units whole tiles and tails in each
-/// extent; cut sums; magnitudes.
-pub fn cases() -> Vec<Case> {
+/// extent; cut sums.
+pub(super) fn shapes() -> Vec<Case> {
     // rows, inputs, outputs
     const SHAPES: &[(usize, usize, usize)] = &[
         (1, 1, 1),
@@ -40,7 +42,6 @@ pub fn cases() -> Vec<Case> {
         let (x, w) = (fill.normal(rows * inp), fill.normal(inp * out));
         cases.push(case(name, (rows, inp, out), x, w, bias.then(|| fill.normal(out))));
     }
-    cases.extend(magnitudes());
     cases
 }
 
@@ -50,6 +51,7 @@ fn magnitudes() -> Vec<Case> {
     let mut fill = Fill::new(77);
     let mut scaled = |n: usize, scale: f32| -> Vec<f32> { fill.normal(n).iter().map(|v| v * scale).collect() };
     let (large, small) = (scaled(rows * inp, 1e4), scaled(inp * out, 1e-4));
+    let (tiny, huge) = (scaled(rows * inp, 1e-30), scaled(inp * out, 1e30));
     let mut decades = scaled(rows * inp, 1.0);
     for (i, row) in decades.chunks_mut(inp).enumerate() {
         let scale = 10f32.powf(4.0 - 9.0 * i as f32 / (rows - 1) as f32);
@@ -59,7 +61,8 @@ fn magnitudes() -> Vec<Case> {
     let zeros = vec![0.0; rows * inp];
     let shape = (rows, inp, out);
     vec![
-        case(LARGE_TIMES_SMALL.to_owned(), shape, large, small, None),
+        case("large x, small w".to_owned(), shape, large, small, None),
+        case("tiny x, huge w".to_owned(), shape, tiny, huge, None),
         case("rows of nine decades".to_owned(), shape, decades, w.clone(), None),
         case("zero x".to_owned(), shape, zeros, w, Some(b)),
         case("zero w".to_owned(), shape, x, vec![0.0; inp * out], None),
