@@ -6,6 +6,8 @@ pub mod measure;
 mod pipeline;
 mod runtime;
 pub mod shader;
+#[cfg(test)]
+mod tests;
 
 pub use adapter::{Caps, Gpu, Options};
 pub use runtime::GpuRuntime;

@@ -256,6 +256,7 @@ ops! {
     add::Add,
     cross_entropy::CrossEntropy,
     grad_norm::GradNorm,
+    linear::Linear,
     one_hot::OneHot,
     sigmoid::Sigmoid,
     window_accuracy::WindowAccuracy,
