@@ -10,6 +10,9 @@ use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::step::StepParams;
 use crate::tensor::{Dtype, TensorId};
 
+mod reduce;
+mod rows;
+
 /// Forward or backward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pass {
@@ -254,6 +257,7 @@ macro_rules! ops {
 ops! {
     add::Add,
     sigmoid::Sigmoid,
+    l2_norm::L2Norm,
 }
 
 /// Two-dimensional grid for `n` workgroups: WebGPU allows 65,535 a dimension. Kernels undo it with
