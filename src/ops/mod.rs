@@ -258,6 +258,7 @@ ops! {
     add::Add,
     sigmoid::Sigmoid,
     l2_norm::L2Norm,
+    rms_norm::RmsNorm,
 }
 
 /// Two-dimensional grid for `n` workgroups: WebGPU allows 65,535 a dimension. Kernels undo it with
