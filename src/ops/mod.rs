@@ -259,6 +259,7 @@ ops! {
     sigmoid::Sigmoid,
     l2_norm::L2Norm,
     rms_norm::RmsNorm,
+    layer_norm::LayerNorm,
 }
 
 /// Two-dimensional grid for `n` workgroups: WebGPU allows 65,535 a dimension. Kernels undo it with

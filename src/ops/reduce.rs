@@ -1,7 +1,7 @@
 //! Sums over rows (gradients of weights and biases) in two stages with one order, on any device and any number of
 //! threads: partial sums first, then the sum of those.
 
-use crate::cpu::Real;
+use crate::cpu::{Out, Real};
 #[cfg(feature = "gpu")]
 use crate::gpu::lower::{GpuOut, Lower, View};
 #[cfg(feature = "gpu")]
@@ -45,6 +45,17 @@ pub(crate) fn add_partials<R: Real>(sum: &mut [R], partials: &[R]) {
     for part in partials.chunks(sum.len()) {
         for (sum, p) in sum.iter_mut().zip(part) {
             *sum += *p;
+        }
+    }
+}
+
+/// A twin's output, or `len` elements that nobody reads.
+pub(crate) fn wanted_or<'a, R: Real>(out: &'a mut Out<'_, R>, unread: &'a mut Vec<R>, len: usize) -> &'a mut [R] {
+    match out.wanted() {
+        Some((data, _)) => data,
+        None => {
+            unread.resize(len, R::ZERO);
+            unread
         }
     }
 }

@@ -9,7 +9,10 @@ use crate::gpu::shader::Kernel;
 /// Widest row: a thread holds a share of its row in registers, 32 columns at most.
 pub(crate) const MAX_WIDTH: usize = 8192;
 
-/// Refuses empty sizes and tensors whose elements a u32 cannot count.
+/// Most elements of a tensor: any index of a grid over them, its overhang included, fits in a u32.
+const MAX_ELEMENTS: u64 = (1 << 31) - 1;
+
+/// Refuses empty sizes and tensors with too many elements.
 pub(crate) fn check_sizes(op: &'static str, sizes: &[(&str, usize)]) -> Result<(), UserError> {
     let mut numel = 1u64;
     for &(name, size) in sizes {
@@ -19,9 +22,9 @@ pub(crate) fn check_sizes(op: &'static str, sizes: &[(&str, usize)]) -> Result<(
         }
         numel = numel.saturating_mul(size as u64);
     }
-    if numel > u64::from(u32::MAX) {
+    if numel > MAX_ELEMENTS {
         let names: Vec<&str> = sizes.iter().map(|(name, _)| *name).collect();
-        let reason = format!("{} = {numel} elements: at most {}", names.join(" x "), u32::MAX);
+        let reason = format!("{} = {numel} elements: at most {MAX_ELEMENTS}", names.join(" x "));
         return Err(UserError::Shape { op, reason });
     }
     Ok(())

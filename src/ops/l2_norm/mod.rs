@@ -8,7 +8,7 @@
 //!            part of dy across y: where dy is nearly parallel to y (always for d = 1 and x^2 far above eps) its
 //!            error is 1e-7 of r |dy|, not of itself
 //! Cost       forward 3 n FLOPs, 8 n bytes; backward 5 n FLOPs, 12 n bytes; n = rows d
-//! Errors     rows or d 0, rows d above 2^32 - 1, d above 8192
+//! Errors     rows or d 0, rows d above 2^31 - 1, d above 8192
 //! Source     models.md 4.2, 4.10; golden: `l2norm`
 
 pub mod cases;

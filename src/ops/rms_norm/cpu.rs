@@ -1,7 +1,7 @@
 use super::{Kind, RmsNorm};
 use crate::cpu::{In, Out, Real};
 use crate::ops::CpuOp;
-use crate::ops::reduce::{Pieces, add_partials};
+use crate::ops::reduce::{Pieces, add_partials, wanted_or};
 use crate::ops::rows::dot;
 use crate::step::StepParams;
 use rayon::prelude::*;
@@ -90,7 +90,6 @@ impl CpuOp for RmsNorm {
         let inv_d = R::of(1.0 / d as f64);
         let pieces = Pieces::new(self.rows);
         let mut dw = pieces.partials(d);
-        // An unwanted gradient goes to memory that nobody reads.
         let mut unread = [Vec::new(), Vec::new()];
         let [unread_dx, unread_dg] = &mut unread;
         let (dx, rest) = d_ins.split_first_mut().expect("x is the first input");
@@ -146,17 +145,6 @@ impl CpuOp for RmsNorm {
         });
         if let Some(sum) = d_ins[self.w()].sum() {
             add_partials(sum, &dw);
-        }
-    }
-}
-
-/// The output, or `len` elements that nobody reads.
-fn wanted_or<'a, R: Real>(out: &'a mut Out<'_, R>, unread: &'a mut Vec<R>, len: usize) -> &'a mut [R] {
-    match out.wanted() {
-        Some((data, _)) => data,
-        None => {
-            unread.resize(len, R::ZERO);
-            unread
         }
     }
 }

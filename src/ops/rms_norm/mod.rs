@@ -11,7 +11,7 @@
 //!            and m^2 far above eps) the error of dm is 1e-7 of s |dy w|, not of itself
 //! Cost       forward 4 n FLOPs (gated 9 n), 8 n (12 n) bytes; backward 9 n (20 n) FLOPs, 12 n (20 n) bytes;
 //!            n = rows d
-//! Errors     rows or d 0, rows d above 2^32 - 1, d above 8192
+//! Errors     rows or d 0, rows d above 2^31 - 1, d above 8192
 //! Source     models.md 4.10; golden: `rmsnorm`, `rmsnorm_outer_eps`, `rmsnorm_gate_after`, `rmsnorm_gate_before`
 
 pub mod cases;
