@@ -260,6 +260,7 @@ ops! {
     l2_norm::L2Norm,
     rms_norm::RmsNorm,
     layer_norm::LayerNorm,
+    short_conv::ShortConv,
 }
 
 /// Two-dimensional grid for `n` workgroups: WebGPU allows 65,535 a dimension. Kernels undo it with
