@@ -261,6 +261,7 @@ ops! {
     rms_norm::RmsNorm,
     layer_norm::LayerNorm,
     short_conv::ShortConv,
+    swiglu::SwiGlu,
 }
 
 /// Two-dimensional grid for `n` workgroups: WebGPU allows 65,535 a dimension. Kernels undo it with
