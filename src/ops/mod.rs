@@ -262,6 +262,7 @@ ops! {
     layer_norm::LayerNorm,
     short_conv::ShortConv,
     swiglu::SwiGlu,
+    decay_gate::DecayGate,
 }
 
 /// Two-dimensional grid for `n` workgroups: WebGPU allows 65,535 a dimension. Kernels undo it with
