@@ -263,6 +263,7 @@ ops! {
     short_conv::ShortConv,
     swiglu::SwiGlu,
     decay_gate::DecayGate,
+    dropout::Dropout,
 }
 
 /// Two-dimensional grid for `n` workgroups: WebGPU allows 65,535 a dimension. Kernels undo it with
