@@ -2,6 +2,8 @@
 
 pub mod adapter;
 pub mod lower;
+#[cfg(test)]
+mod philox_tests;
 mod pipeline;
 mod runtime;
 pub mod shader;
