@@ -27,7 +27,7 @@ pub fn cases() -> Vec<Case> {
         cases.push(case("", op(t % 2 == 0), 1.0));
     }
     // More units of steps than partial sums.
-    cases.push(case(" units", ShortConv { b: 1100, t: 33, channels: 2, bias: true }, 1.0));
+    cases.push(case(" units", ShortConv { b: 520, t: 33, channels: 8, bias: true }, 1.0));
     let op = ShortConv { b: 1, t: 20, channels: 9, bias: true };
     cases.push(case(" saturated", op.clone(), 1e4));
     cases.push(case(" huge", op.clone(), 1e15));
