@@ -5,7 +5,7 @@
 const DROPOUT_KEY: u32 = 0;
 
 fn kept(group: u32, row: u32, tag: u32, threshold: u32) -> vec4<bool> {
-    if step.dropout_on == 0u {
+    if step.dropout_on == 0u || threshold == 0u {
         return vec4(true);
     }
     let counter = vec4(group, step.first_row + row, step.step, tag);

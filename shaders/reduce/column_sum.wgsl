@@ -1,4 +1,4 @@
-// Second stage of a sum over rows: sum[c] (+)= sum over p of partial[p, c], always in the same order.
+// Second stage of a sum over rows: sum[c] (+)= sum over p of partials[p, c], always in the same order.
 // A workgroup does COLUMNS columns; 256 / COLUMNS threads share one, each takes every so-manieth part, then a tree.
 // Grid: ops::grid_1d over ceil(n / COLUMNS). Host: `ops::reduce::column_sum`.
 #import lib/grid
@@ -8,7 +8,7 @@ const SLICES: u32 = 256 / COLUMNS;
 
 struct Params { parts: u32, n: u32, accumulate: u32 }
 
-@group(0) @binding(0) var<storage, read_write> partial: array<f32>; // [parts, n]
+@group(0) @binding(0) var<storage, read_write> partials: array<f32>; // [parts, n]
 @group(0) @binding(1) var<storage, read_write> sum: array<f32>; // [n]
 @group(0) @binding(2) var<uniform> params: Params;
 
@@ -25,7 +25,7 @@ fn column_sum(
     var total = 0.0;
     if c < params.n {
         for (var p = slice; p < params.parts; p += SLICES) {
-            total += partial[p * params.n + c];
+            total += partials[p * params.n + c];
         }
     }
     slices[thread] = total;

@@ -35,7 +35,7 @@ fn short_conv_bwd(
         return;
     }
     let c = item % params.channels;
-    let step = params.channels;
+    let stride = params.channels;
     let taps = w[c];
     var bias = 0.0;
 #if BIAS
@@ -46,10 +46,10 @@ fn short_conv_bwd(
     for (var unit = item / params.channels; unit < params.units; unit += params.parts) {
         let begin = unit % params.blocks * STEPS;
         let end = min(begin + STEPS, params.t);
-        var at = (unit / params.blocks * params.t + begin) * step + c;
+        var at = (unit / params.blocks * params.t + begin) * stride + c;
         var past = vec3(0.0); // x_{t-3}, x_{t-2}, x_{t-1}
         if begin > 0u {
-            past = vec3(f32(x[at - 3u * step]), f32(x[at - 2u * step]), f32(x[at - step]));
+            past = vec3(f32(x[at - 3u * stride]), f32(x[at - 2u * stride]), f32(x[at - stride]));
         }
         var d_past = vec3(0.0); // dpre_{t-3}, dpre_{t-2}, dpre_{t-1}
         for (var t = begin; t < end + 3u; t++) {
@@ -64,10 +64,10 @@ fn short_conv_bwd(
                 past = window.yzw;
             }
             if t >= begin + 3u {
-                dx[at - 3u * step] = t_dx(dot(taps.wzyx, vec4(d_past, d_now)));
+                dx[at - 3u * stride] = t_dx(dot(taps.wzyx, vec4(d_past, d_now)));
             }
             d_past = vec3(d_past.yz, d_now);
-            at += step;
+            at += stride;
         }
     }
     dw[item] = dw_sum;

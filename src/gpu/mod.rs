@@ -2,6 +2,7 @@
 
 pub mod adapter;
 pub mod lower;
+pub mod measure;
 #[cfg(test)]
 mod philox_tests;
 mod pipeline;

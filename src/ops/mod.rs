@@ -255,15 +255,20 @@ macro_rules! ops {
 }
 
 ops! {
+    adam::Adam,
     add::Add,
-    sigmoid::Sigmoid,
-    l2_norm::L2Norm,
-    rms_norm::RmsNorm,
-    layer_norm::LayerNorm,
-    short_conv::ShortConv,
-    swiglu::SwiGlu,
+    cross_entropy::CrossEntropy,
     decay_gate::DecayGate,
     dropout::Dropout,
+    grad_norm::GradNorm,
+    l2_norm::L2Norm,
+    layer_norm::LayerNorm,
+    one_hot::OneHot,
+    rms_norm::RmsNorm,
+    short_conv::ShortConv,
+    sigmoid::Sigmoid,
+    swiglu::SwiGlu,
+    window_accuracy::WindowAccuracy,
 }
 
 /// Two-dimensional grid for `n` workgroups: WebGPU allows 65,535 a dimension. Kernels undo it with

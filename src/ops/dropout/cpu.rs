@@ -7,7 +7,7 @@ use rayon::prelude::*;
 impl Dropout {
     /// `out` = mask `x` / (1 - p) for one row.
     fn drop_row<R: Real>(&self, step: &StepParams, row: usize, x: &[R], out: &mut [R]) {
-        if step.dropout_on == 0 {
+        if step.dropout_on == 0 || self.threshold() == 0 {
             out.copy_from_slice(x);
             return;
         }
