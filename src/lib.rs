@@ -9,6 +9,7 @@ pub mod error;
 pub mod gpu;
 pub mod graph;
 pub mod ops;
+pub mod philox;
 pub mod plan;
 pub mod runtime;
 pub mod step;

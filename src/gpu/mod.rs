@@ -3,6 +3,8 @@
 pub mod adapter;
 pub mod lower;
 pub mod measure;
+#[cfg(test)]
+mod philox_tests;
 mod pipeline;
 mod runtime;
 pub mod shader;

@@ -10,6 +10,9 @@ use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::step::StepParams;
 use crate::tensor::{Dtype, TensorId};
 
+mod reduce;
+mod rows;
+
 /// Forward or backward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pass {
@@ -255,10 +258,17 @@ ops! {
     adam::Adam,
     add::Add,
     cross_entropy::CrossEntropy,
+    decay_gate::DecayGate,
+    dropout::Dropout,
     grad_norm::GradNorm,
+    l2_norm::L2Norm,
+    layer_norm::LayerNorm,
     linear::Linear,
     one_hot::OneHot,
+    rms_norm::RmsNorm,
+    short_conv::ShortConv,
     sigmoid::Sigmoid,
+    swiglu::SwiGlu,
     window_accuracy::WindowAccuracy,
 }
 
