@@ -253,6 +253,8 @@ macro_rules! ops {
 
 ops! {
     add::Add,
+    attention::Attention,
+    rope::Rope,
     sigmoid::Sigmoid,
 }
 
