@@ -257,6 +257,7 @@ macro_rules! ops {
 ops! {
     adam::Adam,
     add::Add,
+    attention::Attention,
     cross_entropy::CrossEntropy,
     decay_gate::DecayGate,
     dropout::Dropout,
@@ -266,6 +267,7 @@ ops! {
     linear::Linear,
     one_hot::OneHot,
     rms_norm::RmsNorm,
+    rope::Rope,
     short_conv::ShortConv,
     sigmoid::Sigmoid,
     swiglu::SwiGlu,
