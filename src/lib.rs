@@ -8,6 +8,7 @@ pub mod error;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod graph;
+pub mod models;
 pub mod ops;
 pub mod philox;
 pub mod plan;
