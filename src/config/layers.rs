@@ -134,7 +134,9 @@ impl Given<i64> {
 
 enum Source {
     /// Start of each line, in bytes.
-    File { lines: Vec<usize> },
+    File {
+        lines: Vec<usize>,
+    },
     CommandLine,
 }
 

@@ -224,7 +224,10 @@ impl Config {
 
 /// The task's name in results and folder names: the file's name without `.toml`.
 pub fn task_name(path: &Path) -> String {
-    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Splits the argument of `--set section.key=value`.
@@ -233,9 +236,7 @@ pub fn task_name(path: &Path) -> String {
 /// [`UserError::Value`] if there is no `=` or nothing before it.
 pub fn parse_override(argument: &str) -> Result<(String, String)> {
     match argument.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
-        }
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
         _ => Err(UserError::Value {
             place: "command line".to_owned(),
             field: "--set".to_owned(),
@@ -264,7 +265,8 @@ fn read_task(path: &Path) -> Result<(String, String)> {
         Err(error) => {
             let missing = error.kind() == std::io::ErrorKind::NotFound;
             let builtin = BUILTIN.iter().find(|(name, _)| {
-                missing && (path == Path::new(name) || path == Path::new("tasks").join(format!("{name}.toml")))
+                missing
+                    && (path == Path::new(name) || path == Path::new("tasks").join(format!("{name}.toml")))
             });
             if let Some((name, text)) = builtin {
                 return Ok((format!("{name} (built in)"), (*text).to_owned()));
@@ -338,10 +340,24 @@ fn resolve_data(layers: &Layers) -> Result<DataConfig> {
     let count = 1..=MAX_WORD;
     let gap = layers.gap("data.gap", |c| &c.data.gap, 0.1, MAX_GAP_S)?;
     Ok(DataConfig {
-        length: size(layers.integer("data.length", |c| &c.data.length, 200, 1..=MAX_LENGTH)?.value),
-        splits: layers.given("data.splits", |c| &c.data.splits, Splits::Disjoint).value,
-        train: size(layers.integer("data.train", |c| &c.data.train, 200_000, count.clone())?.value),
-        validation: size(layers.integer("data.validation", |c| &c.data.validation, 1000, count.clone())?.value),
+        length: size(
+            layers
+                .integer("data.length", |c| &c.data.length, 200, 1..=MAX_LENGTH)?
+                .value,
+        ),
+        splits: layers
+            .given("data.splits", |c| &c.data.splits, Splits::Disjoint)
+            .value,
+        train: size(
+            layers
+                .integer("data.train", |c| &c.data.train, 200_000, count.clone())?
+                .value,
+        ),
+        validation: size(
+            layers
+                .integer("data.validation", |c| &c.data.validation, 1000, count.clone())?
+                .value,
+        ),
         test: size(layers.integer("data.test", |c| &c.data.test, 1000, count)?.value),
         gap,
         test_gap: layers.gap("data.test_gap", |c| &c.data.test_gap, gap, MAX_GAP_S)?,
@@ -365,7 +381,11 @@ fn resolve_model(layers: &Layers) -> Result<ModelConfig> {
     let chunk = chunk.check(|c| [16, 32, 64].contains(c), "16, 32 or 64")?;
     Ok(ModelConfig {
         d_model: size(width),
-        layers: size(layers.integer("model.layers", |c| &c.model.layers, 8, 1..=1024)?.value),
+        layers: size(
+            layers
+                .integer("model.layers", |c| &c.model.layers, 8, 1..=1024)?
+                .value,
+        ),
         heads: size(heads),
         chunk: size(chunk.value.unsigned_abs()),
     })
@@ -373,29 +393,59 @@ fn resolve_model(layers: &Layers) -> Result<ModelConfig> {
 
 fn resolve_train(layers: &Layers, samples: u64) -> Result<TrainConfig> {
     let batch = layers.integer("train.batch", |c| &c.train.batch, 64, 1..=MAX_WORD)?;
-    let batch = batch.check(|&b| b <= samples, &format!("1 to data.train = {samples}"))?.value;
+    let batch = batch
+        .check(|&b| b <= samples, &format!("1 to data.train = {samples}"))?
+        .value;
     let updates = 1..=MAX_WORD;
-    let steps = layers.integer("train.steps", |c| &c.train.steps, samples / batch, updates.clone())?.value;
+    let steps = layers
+        .integer(
+            "train.steps",
+            |c| &c.train.steps,
+            samples / batch,
+            updates.clone(),
+        )?
+        .value;
     let warmup = PAPER_WARMUP.min(steps / 2);
     let eval = (PAPER_EVAL_SAMPLES / batch).max(1);
-    let eval_every = layers.integer("train.eval_every", |c| &c.train.eval_every, eval, updates.clone())?.value;
+    let eval_every = layers
+        .integer("train.eval_every", |c| &c.train.eval_every, eval, updates.clone())?
+        .value;
     let positive = |v: &f64| v.is_finite() && *v > 0.0;
     let lr: Given<f64> = layers.given("train.lr", |c| &c.train.lr, 1e-3);
     let clip: Given<f64> = layers.given("train.clip", |c| &c.train.clip, 1.0);
     let dropout: Given<f64> = layers.given("train.dropout", |c| &c.train.dropout, 0.2);
     Ok(TrainConfig {
-        seed: layers.integer("train.seed", |c| &c.train.seed, 1, 0..=MAX_WORD)?.value,
+        seed: layers
+            .integer("train.seed", |c| &c.train.seed, 1, 0..=MAX_WORD)?
+            .value,
         batch: size(batch),
         steps,
         lr: lr.check(positive, "a finite number above 0")?.value,
-        warmup: layers.integer("train.warmup", |c| &c.train.warmup, warmup, 0..=MAX_WORD)?.value,
-        schedule: layers.given("train.schedule", |c| &c.train.schedule, Schedule::Cosine).value,
+        warmup: layers
+            .integer("train.warmup", |c| &c.train.warmup, warmup, 0..=MAX_WORD)?
+            .value,
+        schedule: layers
+            .given("train.schedule", |c| &c.train.schedule, Schedule::Cosine)
+            .value,
         clip: clip.check(positive, "a finite number above 0")?.value,
-        dropout: dropout.check(|p| (0.0..1.0).contains(p), "0 or more, below 1")?.value,
-        dropout_mode: layers.given("train.dropout_mode", |c| &c.train.dropout_mode, DropoutMode::Always).value,
+        dropout: dropout
+            .check(|p| (0.0..1.0).contains(p), "0 or more, below 1")?
+            .value,
+        dropout_mode: layers
+            .given(
+                "train.dropout_mode",
+                |c| &c.train.dropout_mode,
+                DropoutMode::Always,
+            )
+            .value,
         eval_every,
         checkpoint_every: layers
-            .integer("train.checkpoint_every", |c| &c.train.checkpoint_every, eval_every, updates)?
+            .integer(
+                "train.checkpoint_every",
+                |c| &c.train.checkpoint_every,
+                eval_every,
+                updates,
+            )?
             .value,
     })
 }

@@ -2,7 +2,10 @@ use super::*;
 use proptest::prelude::*;
 
 fn set(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
 }
 
 /// Loads a task file of this text, called `t.toml` in errors.
@@ -18,19 +21,34 @@ fn refusal(text: &str, overrides: &[(&str, &str)]) -> String {
     let error = load(text, overrides).expect_err("this must be refused");
     assert_eq!(error.exit_code(), 2);
     let text = error.to_string();
-    text.find("t.toml").map_or(text.clone(), |at| text[at..].to_owned())
+    text.find("t.toml")
+        .map_or(text.clone(), |at| text[at..].to_owned())
 }
 
 #[test]
 fn an_empty_file_is_the_papers_task_1() {
     let config = load("", &[]).unwrap();
     assert_eq!(config, Config::load(Path::new("task1"), &[]).unwrap());
-    let grammar = GrammarConfig::Generated { vocab: 41, ambiguities: 40, depth: 40, seed: 1 };
+    let grammar = GrammarConfig::Generated {
+        vocab: 41,
+        ambiguities: 40,
+        depth: 40,
+        seed: 1,
+    };
     assert_eq!(config.grammar, grammar);
     let (data, train) = (&config.data, &config.train);
-    assert_eq!((data.length, data.train, data.validation, data.test), (200, 200_000, 1000, 1000));
-    assert_eq!((config.model.d_model, config.model.layers, config.model.heads), (256, 8, 4));
-    assert_eq!((train.batch, train.steps, train.warmup, train.eval_every), (64, 3125, 476, 78));
+    assert_eq!(
+        (data.length, data.train, data.validation, data.test),
+        (200, 200_000, 1000, 1000)
+    );
+    assert_eq!(
+        (config.model.d_model, config.model.layers, config.model.heads),
+        (256, 8, 4)
+    );
+    assert_eq!(
+        (train.batch, train.steps, train.warmup, train.eval_every),
+        (64, 3125, 476, 78)
+    );
     assert_eq!((train.lr, train.clip, train.dropout), (1e-3, 1.0, 0.2));
 }
 
@@ -45,27 +63,42 @@ fn built_in_tasks_answer_to_their_name_and_path() {
     for wrong in ["task1.toml", "task9", "other/tasks/task1.toml", "src"] {
         let error = Config::load(Path::new(wrong), &[]).unwrap_err();
         assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("built in are: task1, quickstart"), "{error}");
+        assert!(
+            error.to_string().contains("built in are: task1, quickstart"),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn an_unknown_field_names_the_line_the_column_and_the_known_ones() {
     let text = refusal("[train]\nlr = 1e-3\n  wramup = 3\n", &[]);
-    assert!(text.starts_with("t.toml:3: TOML parse error at line 3, column 3"), "{text}");
+    assert!(
+        text.starts_with("t.toml:3: TOML parse error at line 3, column 3"),
+        "{text}"
+    );
     assert!(text.contains("3 |   wramup = 3\n  |   ^^^^^^"), "{text}");
     let known = "`seed`, `batch`, `steps`, `lr`, `warmup`, `schedule`, `clip`, `dropout`, `dropout_mode`, \
                  `eval_every`, `checkpoint_every`";
-    assert!(text.contains(&format!("unknown field `wramup`, expected one of {known}")), "{text}");
+    assert!(
+        text.contains(&format!("unknown field `wramup`, expected one of {known}")),
+        "{text}"
+    );
     assert!(refusal("[tain]\n", &[]).contains("expected one of `grammar`, `data`, `model`, `train`"));
 }
 
 #[test]
 fn a_wrong_type_and_broken_toml_name_the_line() {
     let text = refusal("[grammar]\n\nvocab = \"many\"\n", &[]);
-    assert!(text.starts_with("t.toml:3: ") && text.contains("invalid type: string \"many\""), "{text}");
+    assert!(
+        text.starts_with("t.toml:3: ") && text.contains("invalid type: string \"many\""),
+        "{text}"
+    );
     let text = refusal("[data]\nsplits = \"disjont\"\n", &[]);
-    assert!(text.starts_with("t.toml:2: ") && text.contains("expected `disjoint` or `reference`"), "{text}");
+    assert!(
+        text.starts_with("t.toml:2: ") && text.contains("expected `disjoint` or `reference`"),
+        "{text}"
+    );
     assert!(refusal("[data\n", &[]).starts_with("t.toml:1: "));
     assert!(refusal("[data]\ntrain = 1\ntrain = 2\n", &[]).starts_with("t.toml:3: "));
 }
@@ -76,7 +109,10 @@ fn text_that_is_not_utf8_is_refused() {
     let path = folder.path().join("t.toml");
     std::fs::write(&path, b"[data]\n\xff").unwrap();
     let error = Config::load(&path, &[]).unwrap_err();
-    assert!(error.to_string().ends_with("t.toml: not UTF-8 text from byte 7"), "{error}");
+    assert!(
+        error.to_string().ends_with("t.toml: not UTF-8 text from byte 7"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -95,10 +131,26 @@ fn every_value_out_of_range_is_refused_with_its_line() {
         ("data.train", "0", "an integer from 1 to 4294967295"),
         ("data.validation", "0", "an integer from 1 to 4294967295"),
         ("data.test", "0", "an integer from 1 to 4294967295"),
-        ("data.gap", "-0.1", "one number of seconds from 0 to 1000, the same after every symbol"),
-        ("data.gap", "nan", "one number of seconds from 0 to 1000, the same after every symbol"),
-        ("data.gap", "{ uniform = [0.1, 1.0] }", "one number of seconds from 0 to 1000, the same after every symbol"),
-        ("data.test_gap", "1001", "one number of seconds from 0 to 1000, the same after every symbol"),
+        (
+            "data.gap",
+            "-0.1",
+            "one number of seconds from 0 to 1000, the same after every symbol",
+        ),
+        (
+            "data.gap",
+            "nan",
+            "one number of seconds from 0 to 1000, the same after every symbol",
+        ),
+        (
+            "data.gap",
+            "{ uniform = [0.1, 1.0] }",
+            "one number of seconds from 0 to 1000, the same after every symbol",
+        ),
+        (
+            "data.test_gap",
+            "1001",
+            "one number of seconds from 0 to 1000, the same after every symbol",
+        ),
         ("model.d_model", "0", "an integer from 1 to 65536"),
         ("model.d_model", "516", "a multiple of 4 up to 512"),
         ("model.layers", "0", "an integer from 1 to 1024"),
@@ -132,9 +184,15 @@ fn every_value_out_of_range_is_refused_with_its_line() {
 #[test]
 fn a_default_that_does_not_fit_says_so() {
     let text = refusal("[grammar]\nvocab = 5\n", &[]);
-    assert_eq!(text, "t.toml: grammar.ambiguities = 40 (the default): allowed: 0 to grammar.vocab - 1 = 4");
+    assert_eq!(
+        text,
+        "t.toml: grammar.ambiguities = 40 (the default): allowed: 0 to grammar.vocab - 1 = 4"
+    );
     let text = refusal("[grammar]\nvocab = 3\nambiguities = 0\n", &[]);
-    assert!(text.starts_with("t.toml:2: grammar.vocab = 3: allowed: a grammar of at least 4 states"), "{text}");
+    assert!(
+        text.starts_with("t.toml:2: grammar.vocab = 3: allowed: a grammar of at least 4 states"),
+        "{text}"
+    );
     assert!(text.ends_with("= 3"), "{text}");
     assert!(load("[grammar]\nvocab = 4\nambiguities = 0\n", &[]).is_ok());
 }
@@ -149,31 +207,54 @@ fn fields_of_later_tasks_are_unknown() {
         ("model", "expand = 2"),
     ] {
         let text = refusal(&format!("[{section}]\n{field}\n"), &[]);
-        assert!(text.starts_with("t.toml:2: ") && text.contains("unknown field"), "{text}");
+        assert!(
+            text.starts_with("t.toml:2: ") && text.contains("unknown field"),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn overrides_win_over_the_file_and_the_last_over_the_first() {
     let text = "[train]\nlr = 1e-2\nbatch = 10\n[data]\ntrain = 1000\n";
-    let overrides = [("train.lr", "1"), ("train.lr", "2e-3"), ("train.schedule", "cosine_floor")];
+    let overrides = [
+        ("train.lr", "1"),
+        ("train.lr", "2e-3"),
+        ("train.schedule", "cosine_floor"),
+    ];
     let config = load(text, &overrides).unwrap();
     assert_eq!((config.train.lr, config.train.steps), (2e-3, 100));
-    assert_eq!((config.train.warmup, config.train.eval_every, config.train.checkpoint_every), (50, 500, 500));
+    assert_eq!(
+        (
+            config.train.warmup,
+            config.train.eval_every,
+            config.train.checkpoint_every
+        ),
+        (50, 500, 500)
+    );
     assert_eq!(config.train.schedule, Schedule::CosineFloor);
 }
 
 #[test]
 fn bad_overrides_are_refused() {
     let text = refusal("", &[("train.lrx", "3")]);
-    assert!(text.starts_with("command line: train.lrx = 3: unknown field `lrx`, expected one of"), "{text}");
+    assert!(
+        text.starts_with("command line: train.lrx = 3: unknown field `lrx`, expected one of"),
+        "{text}"
+    );
     let text = refusal("", &[("train.lr", "fast")]);
-    assert!(text.contains("train.lr = fast: invalid type: string \"fast\", expected f64"), "{text}");
+    assert!(
+        text.contains("train.lr = fast: invalid type: string \"fast\", expected f64"),
+        "{text}"
+    );
     assert!(refusal("", &[("lr", "3")]).contains("a field is named section.key"));
     assert!(refusal("", &[("a.b.c", "3")]).contains("unknown field `a`"));
     let smuggled = refusal("", &[("train.lr", "1\nvocab = 2")]);
     assert!(smuggled.contains("invalid type: string"), "{smuggled}");
-    assert_eq!(parse_override(" train.lr = 1e-3").unwrap(), ("train.lr".to_owned(), "1e-3".to_owned()));
+    assert_eq!(
+        parse_override(" train.lr = 1e-3").unwrap(),
+        ("train.lr".to_owned(), "1e-3".to_owned())
+    );
     assert!(parse_override("train.lr").is_err() && parse_override("=3").is_err());
 }
 
@@ -181,7 +262,9 @@ fn bad_overrides_are_refused() {
 fn seed_sets_grammar_and_training_unless_the_grammar_is_fixed() {
     let seeds = |overrides: &[(&str, &str)]| {
         let config = load("[grammar]\nseed = 5\n[train]\nseed = 6\n", overrides).unwrap();
-        let GrammarConfig::Generated { seed, .. } = config.grammar else { unreachable!("no file is named") };
+        let GrammarConfig::Generated { seed, .. } = config.grammar else {
+            unreachable!("no file is named")
+        };
         (seed, config.train.seed)
     };
     assert_eq!(seeds(&[]), (5, 6));
@@ -189,7 +272,10 @@ fn seed_sets_grammar_and_training_unless_the_grammar_is_fixed() {
     assert_eq!(seeds(&[("grammar.seed", "2"), ("seed", "3")]), (2, 3));
     assert_eq!(seeds(&[("seed", "3"), ("grammar.seed", "2")]), (2, 3));
     let text = refusal("", &[("seed", "-3")]);
-    assert!(text.contains("seed = -3: allowed: an integer from 0 to 4294967295"), "{text}");
+    assert!(
+        text.contains("seed = -3: allowed: an integer from 0 to 4294967295"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -198,26 +284,59 @@ fn a_grammar_file_stands_alone_and_is_found_beside_the_task() {
     let path = folder.path().join("t.toml");
     std::fs::write(&path, "[grammar]\nfile = \"g.json\"\n").unwrap();
     let config = Config::load(&path, &set(&[("seed", "7")])).unwrap();
-    assert_eq!(config.grammar, GrammarConfig::File { file: folder.path().join("g.json") });
+    assert_eq!(
+        config.grammar,
+        GrammarConfig::File {
+            file: folder.path().join("g.json")
+        }
+    );
     assert_eq!(config.train.seed, 7);
 
     let text = refusal("[grammar]\nfile = \"g.json\"\ndepth = 4\n", &[]);
-    assert_eq!(text, "t.toml:3: grammar.depth = 4: allowed: left out, because grammar.file is given");
+    assert_eq!(
+        text,
+        "t.toml:3: grammar.depth = 4: allowed: left out, because grammar.file is given"
+    );
     assert!(refusal("[grammar]\nfile = \"g.json\"", &[("grammar.vocab", "4")]).starts_with("command line: "));
-    let config = load("[grammar]\ndepth = 4\n", &[("grammar.file", "g.json"), ("seed", "2")]).unwrap();
-    assert_eq!(config.grammar, GrammarConfig::File { file: std::path::absolute("g.json").unwrap() });
+    let config = load(
+        "[grammar]\ndepth = 4\n",
+        &[("grammar.file", "g.json"), ("seed", "2")],
+    )
+    .unwrap();
+    assert_eq!(
+        config.grammar,
+        GrammarConfig::File {
+            file: std::path::absolute("g.json").unwrap()
+        }
+    );
 }
 
 #[test]
 fn head_counts_are_the_references() {
-    let table = [(256, 4), (384, 4), (512, 4), (648, 8), (768, 8), (960, 8), (1024, 8), (1152, 16), (1280, 16)];
+    let table = [
+        (256, 4),
+        (384, 4),
+        (512, 4),
+        (648, 8),
+        (768, 8),
+        (960, 8),
+        (1024, 8),
+        (1152, 16),
+        (1280, 16),
+    ];
     for (d_model, heads) in table.into_iter().chain([(1296, 16), (64, 4), (4, 4), (4096, 32)]) {
         assert_eq!(head_count(d_model), Some(heads), "width {d_model}");
     }
     for d_model in [0, 1, 3, 255, 514, 1028] {
         assert_eq!(head_count(d_model), None, "width {d_model}");
     }
-    assert_eq!(load("[model]\nd_model = 255\nheads = 5\n", &[]).unwrap().model.heads, 5);
+    assert_eq!(
+        load("[model]\nd_model = 255\nheads = 5\n", &[])
+            .unwrap()
+            .model
+            .heads,
+        5
+    );
 }
 
 #[test]
@@ -233,20 +352,32 @@ fn differences_name_the_fields() {
     let a = load("", &[]).unwrap();
     let b = load("", &[("train.lr", "2e-3"), ("model.d_model", "384")]).unwrap();
     let found = a.differences(&b);
-    let fields: Vec<_> = found.iter().map(|(f, a, b)| (f.as_str(), a.as_str(), b.as_str())).collect();
-    assert_eq!(fields, [("model.d_model", "256", "384"), ("train.lr", "0.001", "0.002")]);
+    let fields: Vec<_> = found
+        .iter()
+        .map(|(f, a, b)| (f.as_str(), a.as_str(), b.as_str()))
+        .collect();
+    assert_eq!(
+        fields,
+        [("model.d_model", "256", "384"), ("train.lr", "0.001", "0.002")]
+    );
     assert!(a.differences(&a).is_empty());
     assert!(a.hash() != b.hash() && a.hash() == load("", &[]).unwrap().hash());
     let c = load("[grammar]\nfile = \"/g.json\"", &[]).unwrap();
     let found = a.differences(&c);
-    assert!(found.contains(&("grammar.vocab".to_owned(), "41".to_owned(), "none".to_owned())), "{found:?}");
+    assert!(
+        found.contains(&("grammar.vocab".to_owned(), "41".to_owned(), "none".to_owned())),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn the_header_is_a_comment() {
     let config = load("", &[]).unwrap();
     let text = config.to_toml("selectiv 0.1.0\n\nadapter: X");
-    assert!(text.starts_with("# selectiv 0.1.0\n#\n# adapter: X\n\n[grammar]\nvocab = 41\n"), "{text}");
+    assert!(
+        text.starts_with("# selectiv 0.1.0\n#\n# adapter: X\n\n[grammar]\nvocab = 41\n"),
+        "{text}"
+    );
     assert_eq!(load(&text, &[]).unwrap(), config);
 }
 
