@@ -16,3 +16,4 @@ pub mod tasks;
 pub mod tensor;
 #[cfg(test)]
 mod testing;
+pub mod train;
