@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod cli;
+pub mod config;
 pub mod cpu;
 pub mod error;
 #[cfg(feature = "gpu")]
@@ -18,3 +19,4 @@ pub mod tasks;
 pub mod tensor;
 #[cfg(test)]
 mod testing;
+pub mod train;
