@@ -2,6 +2,7 @@
 //! and the SelectivBench tasks.
 
 pub mod check;
+pub mod cli;
 pub mod cpu;
 pub mod error;
 #[cfg(feature = "gpu")]

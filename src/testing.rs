@@ -1,6 +1,6 @@
 //! What the ops' tests share: each claim once, over all cases of an op.
 
-use crate::check::{Case, Deviation, compare};
+use crate::check::{Case, Deviation, FLOOR, compare};
 use crate::cpu::CpuRuntime;
 use crate::runtime::Runtime;
 
@@ -51,7 +51,7 @@ fn check_calls(case: &Case, device: &str, runtime: &mut dyn Runtime, oracle: &[(
     let all: Vec<Deviation> = got
         .iter()
         .zip(oracle)
-        .map(|((name, got), (_, want))| Deviation::new(name, got, want, case.allowed(name)))
+        .map(|((name, got), (_, want))| Deviation::new(name, got, want, FLOOR, case.allowed(name)))
         .collect();
     report(case, device, &all);
 }

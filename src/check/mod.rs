@@ -14,12 +14,15 @@ use crate::runtime::Runtime;
 /// thousand terms give 1e-7 to 3e-6).
 pub const TOLERANCE_F32: f64 = 1e-5;
 
+/// Root mean square below which a reference counts as this large.
+pub const FLOOR: f64 = 1e-6;
+
 /// One tensor's error against a reference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deviation {
     /// `o`, `d q`, ...
     pub tensor: String,
-    /// norm(err) / (norm(ref) + 1e-6 sqrt(n)); NaN if anything is not finite.
+    /// norm(err) / (norm(ref) + floor sqrt(n)); NaN if anything is not finite.
     pub error: f64,
     /// What is allowed.
     pub allowed: f64,
@@ -28,8 +31,8 @@ pub struct Deviation {
 }
 
 impl Deviation {
-    /// Compares a tensor with its reference.
-    pub fn new(tensor: &str, got: &[f64], want: &[f64], allowed: f64) -> Self {
+    /// Compares a tensor with its reference; `floor` keeps references near zero from asking for the impossible.
+    pub fn new(tensor: &str, got: &[f64], want: &[f64], floor: f64, allowed: f64) -> Self {
         assert_eq!(got.len(), want.len(), "{tensor}: lengths differ");
         let (mut err, mut norm, mut worst) = (0.0f64, 0.0f64, (0, 0.0, 0.0));
         let mut largest = -1.0f64;
@@ -42,7 +45,7 @@ impl Deviation {
                 worst = (i, *g, *w);
             }
         }
-        let error = err.sqrt() / (norm.sqrt() + 1e-6 * (want.len() as f64).sqrt());
+        let error = err.sqrt() / (norm.sqrt() + floor * (want.len() as f64).sqrt());
         Self {
             tensor: tensor.to_owned(),
             error,
@@ -67,6 +70,6 @@ pub fn compare(
     Ok(got
         .iter()
         .zip(reference)
-        .map(|((name, got), (_, want))| Deviation::new(name, got, want, case.allowed(name)))
+        .map(|((name, got), (_, want))| Deviation::new(name, got, want, FLOOR, case.allowed(name)))
         .collect())
 }

@@ -252,8 +252,13 @@ macro_rules! ops {
 }
 
 ops! {
+    adam::Adam,
     add::Add,
+    cross_entropy::CrossEntropy,
+    grad_norm::GradNorm,
+    one_hot::OneHot,
     sigmoid::Sigmoid,
+    window_accuracy::WindowAccuracy,
 }
 
 /// Two-dimensional grid for `n` workgroups: WebGPU allows 65,535 a dimension. Kernels undo it with
