@@ -1,4 +1,4 @@
-//! Builds the table of shader sources and finds out the commit, so that the binary needs no other file.
+//! Builds the table of shader sources and finds out commit and versions, so that the binary needs no other file.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -32,18 +32,36 @@ fn main() {
     table.push_str("];\n");
     fs::write(out.join("shaders.rs"), table).expect("cargo's OUT_DIR is writable");
 
-    println!("cargo::rerun-if-changed=.git/HEAD");
-    let commit = process::Command::new("git")
-        .args(["rev-parse", "--short=12", "HEAD"])
-        .current_dir(&root)
-        .output()
-        .ok()
-        .filter(|o| o.status.success())
-        .map_or_else(
-            || "unknown".to_owned(),
-            |o| String::from_utf8_lossy(&o.stdout).trim().to_owned(),
-        );
+    // The log of HEAD changes with every commit and checkout, wherever git keeps it. A path that does not exist would
+    // rebuild the crate every time.
+    if let Some(log) = git(&root, &["rev-parse", "--git-path", "logs/HEAD"]) {
+        let log = root.join(log);
+        if log.exists() {
+            println!("cargo::rerun-if-changed={}", log.display());
+        }
+    }
+    let commit = git(&root, &["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=SELECTIV_COMMIT={commit}");
+
+    println!("cargo::rerun-if-changed=Cargo.lock");
+    let lock = fs::read_to_string(root.join("Cargo.lock")).unwrap_or_default();
+    for package in ["wgpu", "naga"] {
+        let version = locked_version(&lock, package).unwrap_or("unknown");
+        println!("cargo::rustc-env=SELECTIV_{}={version}", package.to_uppercase());
+    }
+}
+
+fn git(root: &Path, args: &[&str]) -> Option<String> {
+    let output = process::Command::new("git").args(args).current_dir(root).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    output.status.success().then_some(text)
+}
+
+/// The version of a package in the text of a `Cargo.lock`.
+fn locked_version<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
+    let name = format!("name = \"{package}\"\nversion = \"");
+    let start = lock.find(&name)? + name.len();
+    lock[start..].split('"').next()
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -3,11 +3,13 @@
 
 pub mod check;
 pub mod cli;
+pub mod config;
 pub mod cpu;
 pub mod error;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod graph;
+pub mod models;
 pub mod ops;
 pub mod plan;
 pub mod runtime;
@@ -16,3 +18,4 @@ pub mod tasks;
 pub mod tensor;
 #[cfg(test)]
 mod testing;
+pub mod train;

@@ -2,11 +2,15 @@
 
 use super::executor::Executor;
 use super::feed::{take_when_ready, write_inputs};
+use super::stepper::Weights;
 use crate::error::{DeviceError, Error, Result, UserError};
 use crate::models::{ModelConfig, Net};
 use crate::runtime::{Program, Ticket};
 use crate::step::StepParams;
+use crate::tasks::observer::Observer;
 use crate::tasks::{Batch, DataSet, Loader, Split};
+use crate::tensor::Bank;
+use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,9 +78,13 @@ impl Evaluator {
         }
     }
 
-    /// The graph of one batch.
-    pub fn net(&self) -> &Net {
-        &self.net
+    /// Sets the parameters of the device.
+    ///
+    /// # Errors
+    /// [`UserError::Malformed`] (with `place`) if names or shapes are not this model's.
+    pub fn set_weights(&self, executor: &mut Executor, weights: &Weights, place: &str) -> Result<()> {
+        let data = weights.bank(&self.net.graph, Bank::Param, place)?;
+        executor.runtime().write_bank(Bank::Param, &data)
     }
 
     /// Steps of the samples that it is planned for.
@@ -138,4 +146,16 @@ impl Evaluator {
         sums.windows += f64::from(values[2]);
         Ok(())
     }
+}
+
+/// Accuracy of the ideal observer on the test samples.
+pub fn ceiling(data: &DataSet) -> f64 {
+    let count = data.count(Split::Test);
+    let correct = |idx| {
+        let (mut sampler, mut states) = data.scratch();
+        data.states_into(Split::Test, idx, &mut sampler, &mut states);
+        Observer::new(data.grammar(), data.reach()).correct(&states) as u64
+    };
+    let correct: u64 = (0..count).into_par_iter().map(correct).sum();
+    correct as f64 / (count.max(1) * data.spec().length as u64) as f64
 }

@@ -13,8 +13,8 @@ mod session;
 pub mod setup;
 mod stepper;
 
-pub use evaluate::{Evaluator, Score};
+pub use evaluate::{Evaluator, Score, ceiling};
 pub use executor::Executor;
 pub use schedule::Schedule;
-pub use session::{Counters, Outcome, Row, Session, Setup, Watch};
+pub use session::{Counters, Outcome, Row, Saved, Session, Setup, State, Watch};
 pub use stepper::{CallTime, Recipe, StepReport, Stepper, Weights};

@@ -8,7 +8,7 @@ use crate::error::{Error, NumericError, Result, UserError};
 use crate::models::ModelConfig;
 use crate::tasks::{DataSet, Loader, Split, Splits};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -31,6 +31,10 @@ pub struct Setup {
     pub checkpoint_every: u64,
     /// Fingerprint of the configuration, kept in checkpoints.
     pub config_hash: String,
+    /// The task's name.
+    pub task: String,
+    /// The model's name.
+    pub model_name: String,
     /// The run's folder.
     pub folder: PathBuf,
 }
@@ -88,8 +92,8 @@ pub trait Watch {
     fn updated(&mut self, report: &StepReport, tokens_per_s: f64);
     /// A line for the metrics.
     fn logged(&mut self, row: &Row) -> Result<()>;
-    /// Something that the user should know.
-    fn note(&mut self, text: &str);
+    /// A checkpoint is about to be written: what was logged so far must be on the disk.
+    fn saving(&mut self) -> Result<()>;
 }
 
 /// What a run knows besides its weights. Goes into checkpoints, so that a resumed run continues as if never stopped.
@@ -141,8 +145,9 @@ pub struct Session<'a> {
     counters: Counters,
     /// Updates queued so far.
     step: u64,
+    /// Updates before the last checkpoint, and the file if this process wrote it.
     saved: Option<u64>,
-    watch: &'a mut dyn Watch,
+    file: Option<PathBuf>,
     stop: &'a AtomicBool,
     clock: Clock,
 }
@@ -167,36 +172,34 @@ impl Clock {
 }
 
 impl<'a> Session<'a> {
-    /// Plans everything on the device and, with `resume`, continues after the folder's latest intact checkpoint.
+    /// Plans everything on the device and continues after a checkpoint, if there is one. Writes nothing.
     ///
     /// # Errors
-    /// The model's or the device's; [`UserError::Folder`] for a checkpoint of another configuration.
+    /// The model's or the device's; [`UserError::Malformed`] for a checkpoint of another model.
     pub fn new(
         setup: &'a Setup,
         executor: Executor,
         forced_micro: Option<usize>,
-        resume: bool,
-        watch: &'a mut dyn Watch,
+        saved: Option<Saved>,
+        say: &mut dyn FnMut(&str),
         stop: &'a AtomicBool,
     ) -> Result<Self> {
-        let found = if resume { latest(setup, watch)? } else { None };
-        let (mut counters, weights, step) = match found {
+        let (mut counters, weights, step) = match saved {
             None => (Counters::default(), None, 0),
-            Some((counters, weights, step)) => (counters, Some(weights), step),
+            Some(saved) => (saved.state.counters, Some(saved.weights), saved.step),
         };
         let kept = (counters.micro_batch > 0).then_some(counters.micro_batch);
         let wanted = forced_micro.or(kept);
-        let mut say = |text: &str| watch.note(text);
         let mut stepper = Stepper::new(
             executor,
             &setup.model,
             setup.recipe,
             setup.train_extents(),
             wanted,
-            &mut say,
+            say,
         )?;
         if let Some(kept) = kept.filter(|kept| *kept != stepper.micro_batch()) {
-            watch.note(&format!(
+            say(&format!(
                 "micro-batches of {} instead of {kept}: the numbers will differ in their last digits",
                 stepper.micro_batch()
             ));
@@ -225,7 +228,7 @@ impl<'a> Session<'a> {
             counters,
             step,
             saved: weights.is_some().then_some(step),
-            watch,
+            file: None,
             stop,
             clock: Clock::restart(),
         })
@@ -246,7 +249,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`Error::Interrupted`] after a checkpoint if `stop` was set; [`NumericError::NotFinite`]; the device's and the
     /// file system's.
-    pub fn run(mut self) -> Result<Outcome> {
+    pub fn run(mut self, watch: &mut dyn Watch) -> Result<Outcome> {
         let start = Instant::now();
         let before = self.counters.wall_s;
         let setup = self.setup;
@@ -264,21 +267,21 @@ impl<'a> Session<'a> {
             let mut stopped = self.stop.load(Ordering::Relaxed);
             let due = setup.evaluates_after(self.step) && self.counters.evaluated != Some(self.step);
             if !stopped && due {
-                stopped = !self.evaluate()?;
+                stopped = !self.evaluate(watch)?;
             }
             if (stopped || setup.checkpoints_after(self.step)) && self.saved != Some(self.step) {
-                self.checkpoint()?;
+                self.checkpoint(watch)?;
             }
             if stopped {
                 return Err(Error::Interrupted);
             }
-            let Some(batch) = loader.next() else { break };
             let began = Instant::now();
+            let Some(batch) = loader.next() else { break };
             self.stepper.step(self.step, &batch)?;
             self.step += 1;
             let reports = self.stepper.collect()?;
             self.counters.update_s += began.elapsed().as_secs_f64();
-            self.heard(&reports)?;
+            self.heard(&reports, watch)?;
         }
         let Some(test) = self.test()? else {
             return Err(Error::Interrupted);
@@ -291,14 +294,14 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn drain(&mut self) -> Result<()> {
+    fn drain(&mut self, watch: &mut dyn Watch) -> Result<()> {
         let began = Instant::now();
         let reports = self.stepper.drain()?;
         self.counters.update_s += began.elapsed().as_secs_f64();
-        self.heard(&reports)
+        self.heard(&reports, watch)
     }
 
-    fn heard(&mut self, reports: &[StepReport]) -> Result<()> {
+    fn heard(&mut self, reports: &[StepReport], watch: &mut dyn Watch) -> Result<()> {
         let every = (self.setup.steps() / ROWS).max(1);
         for report in reports {
             if report.halted {
@@ -312,17 +315,17 @@ impl<'a> Session<'a> {
             row.correct += report.correct;
             row.windows += report.windows;
             row.grad_norm = report.grad_norm;
-            self.watch.updated(report, self.clock.tokens_per_s());
+            watch.updated(report, self.clock.tokens_per_s());
             let done = report.step + 1;
             if done.is_multiple_of(every) && !self.setup.evaluates_after(done) {
-                self.log(done, None)?;
+                self.log(done, None, watch)?;
             }
         }
         Ok(())
     }
 
     /// Writes a row and begins the next one.
-    fn log(&mut self, step: u64, evaluation: Option<Score>) -> Result<()> {
+    fn log(&mut self, step: u64, evaluation: Option<Score>, watch: &mut dyn Watch) -> Result<()> {
         let sums = std::mem::take(&mut self.counters.row);
         let row = Row {
             step,
@@ -334,12 +337,12 @@ impl<'a> Session<'a> {
             evaluation,
         };
         self.clock = Clock::restart();
-        self.watch.logged(&row)
+        watch.logged(&row)
     }
 
     /// False if a signal came in between.
-    fn evaluate(&mut self) -> Result<bool> {
-        self.drain()?;
+    fn evaluate(&mut self, watch: &mut dyn Watch) -> Result<bool> {
+        self.drain(watch)?;
         let Some(evaluator) = &self.evaluator else {
             return Ok(true);
         };
@@ -359,7 +362,7 @@ impl<'a> Session<'a> {
         if counters.best.is_none_or(|(_, best)| score.accuracy > best) {
             counters.best = Some((self.step, score.accuracy));
         }
-        self.log(self.step, Some(score))?;
+        self.log(self.step, Some(score), watch)?;
         Ok(true)
     }
 
@@ -375,18 +378,24 @@ impl<'a> Session<'a> {
         evaluator.run(&mut self.stepper.executor, data, Split::Test, self.stop)
     }
 
-    fn checkpoint(&mut self) -> Result<()> {
-        self.drain()?;
+    fn checkpoint(&mut self, watch: &mut dyn Watch) -> Result<()> {
+        self.drain(watch)?;
         let weights = self.stepper.weights()?;
+        let state = State {
+            task: self.setup.task.clone(),
+            model: self.setup.model_name.clone(),
+            counters: self.counters.clone(),
+        };
         let checkpoint = Checkpoint {
             step: self.step,
             params: weights.params,
             moment1: weights.moment1,
             moment2: weights.moment2,
             config_hash: self.setup.config_hash.clone(),
-            state: serde_json::to_value(&self.counters).expect("counters are plain numbers"),
+            state: serde_json::to_value(&state).expect("names and numbers have a JSON form"),
         };
-        checkpoint::save(&self.setup.folder, &checkpoint)?;
+        watch.saving()?;
+        self.file = Some(checkpoint::save(&self.setup.folder, &checkpoint)?);
         self.saved = Some(self.step);
         Ok(())
     }
@@ -401,9 +410,10 @@ impl<'a> Session<'a> {
                 step,
                 tensor,
                 index,
-                checkpoint: match self.saved {
-                    Some(saved) => format!("step {saved} in {}", self.setup.folder.display()),
-                    None => "none".to_owned(),
+                checkpoint: match (&self.file, self.saved) {
+                    (Some(file), _) => file.display().to_string(),
+                    (None, Some(saved)) => format!("step {saved} in {}", self.setup.folder.display()),
+                    (None, None) => "none".to_owned(),
                 },
             }
             .into(),
@@ -411,26 +421,55 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The latest intact checkpoint of a folder, and what is wrong with newer ones.
-fn latest(setup: &Setup, watch: &mut dyn Watch) -> Result<Option<(Counters, Weights, u64)>> {
-    let Some((found, damaged)) = checkpoint::latest(&setup.folder)? else {
-        return Ok(None);
-    };
-    for text in &damaged {
-        watch.note(text);
+/// What a checkpoint holds besides the weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The task's name.
+    pub task: String,
+    /// The model's name.
+    pub model: String,
+    /// The run's counters.
+    pub counters: Counters,
+}
+
+/// A checkpoint, as runs and tests use it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Saved {
+    /// Updates done.
+    pub step: u64,
+    /// Names and counters.
+    pub state: State,
+    /// Everything that updates change.
+    pub weights: Weights,
+    /// Fingerprint of the configuration.
+    pub config_hash: String,
+}
+
+impl Saved {
+    /// The latest intact checkpoint of a folder. `say` hears what is wrong with newer ones.
+    ///
+    /// # Errors
+    /// [`UserError::Folder`] if no checkpoint of the folder is intact, or it is not one of ours.
+    pub fn latest(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<Option<Self>> {
+        let Some((found, damaged)) = checkpoint::latest(folder)? else {
+            return Ok(None);
+        };
+        for text in &damaged {
+            say(text);
+        }
+        let state = serde_json::from_value(found.state).map_err(|e| UserError::Folder {
+            path: folder.to_owned(),
+            reason: format!("the state in its checkpoint cannot be read: {e}"),
+        })?;
+        Ok(Some(Self {
+            step: found.step,
+            state,
+            weights: Weights {
+                params: found.params,
+                moment1: found.moment1,
+                moment2: found.moment2,
+            },
+            config_hash: found.config_hash,
+        }))
     }
-    let refuse = |reason: String| UserError::Folder {
-        path: setup.folder.clone(),
-        reason,
-    };
-    if found.config_hash != setup.config_hash {
-        return Err(refuse("its checkpoint belongs to another configuration".to_owned()).into());
-    }
-    let counters = serde_json::from_value(found.state).map_err(|e| refuse(format!("checkpoint: {e}")))?;
-    let weights = Weights {
-        params: found.params,
-        moment1: found.moment1,
-        moment2: found.moment2,
-    };
-    Ok(Some((counters, weights, found.step)))
 }

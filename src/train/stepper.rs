@@ -327,12 +327,8 @@ impl Stepper {
     /// # Errors
     /// [`UserError::Malformed`] (with `place`) if names or shapes are not this model's.
     pub fn set_weights(&mut self, weights: &Weights, place: &str) -> Result<()> {
-        let graph = &self.net.graph;
         for bank in [Bank::Param, Bank::Moment1, Bank::Moment2] {
-            let data = flat(graph, weights, bank).map_err(|message| UserError::Malformed {
-                place: place.to_owned(),
-                message,
-            })?;
+            let data = weights.bank(&self.net.graph, bank, place)?;
             self.executor.runtime().write_bank(bank, &data)?;
         }
         Ok(())
@@ -373,45 +369,39 @@ fn timed(graph: &Graph, times: Vec<Duration>) -> Vec<CallTime> {
         .collect()
 }
 
-/// One bank of a set of weights, laid out as a graph has it.
-pub(super) fn flat(
-    graph: &Graph,
-    weights: &Weights,
-    bank: Bank,
-) -> std::result::Result<Vec<f32>, String> {
-    let mut data = vec![0.0; graph.bank_len()];
-    if weights.params.len() != graph.params().len() {
-        return Err(format!(
-            "{} parameters, the model has {}",
-            weights.params.len(),
-            graph.params().len()
-        ));
-    }
-    for param in graph.params() {
-        let info = graph.tensor(param.tensor);
-        let at = weights.params.iter().position(|(name, ..)| *name == info.name);
-        let Some(at) = at else {
-            return Err(format!("no parameter {}", info.name));
+impl Weights {
+    /// One bank, laid out as a graph has it.
+    ///
+    /// # Errors
+    /// [`UserError::Malformed`] (with `place`) if names or shapes are not the graph's.
+    pub fn bank(&self, graph: &Graph, bank: Bank, place: &str) -> Result<Vec<f32>> {
+        let refuse = |message: String| UserError::Malformed {
+            place: place.to_owned(),
+            message,
         };
-        let (_, shape, values) = &weights.params[at];
-        let values = match bank {
-            Bank::Moment1 => weights.moment1.get(at),
-            Bank::Moment2 => weights.moment2.get(at),
-            Bank::Param | Bank::Grad => Some(values),
-        };
-        match values {
-            Some(values) if *shape == info.shape && values.len() == info.numel() => {
-                data[param.offset..param.offset + values.len()].copy_from_slice(values);
-            }
-            _ => {
-                return Err(format!(
-                    "{} has shape {shape:?}, the model's has {:?}",
-                    info.name, info.shape
-                ));
-            }
+        let (ours, theirs) = (graph.params().len(), self.params.len());
+        if ours != theirs {
+            return Err(refuse(format!("{theirs} parameters, the model has {ours}")).into());
         }
+        let mut data = vec![0.0; graph.bank_len()];
+        for param in graph.params() {
+            let info = graph.tensor(param.tensor);
+            let at = self.params.iter().position(|(name, ..)| *name == info.name);
+            let at = at.ok_or_else(|| refuse(format!("there is no parameter {}", info.name)))?;
+            let (_, shape, values) = &self.params[at];
+            let values = match bank {
+                Bank::Moment1 => &self.moment1[at],
+                Bank::Moment2 => &self.moment2[at],
+                Bank::Param | Bank::Grad => values,
+            };
+            if *shape != info.shape || values.len() != info.numel() {
+                let message = format!("{} has shape {shape:?}, the model's {:?}", info.name, info.shape);
+                return Err(refuse(message).into());
+            }
+            data[param.offset..param.offset + values.len()].copy_from_slice(values);
+        }
+        Ok(data)
     }
-    Ok(data)
 }
 
 /// Sizes of micro-batches to try, largest first: the divisors of the batch, or only the given one.
