@@ -108,7 +108,11 @@ mod gpu {
             let why = format!("the only GPU driver computes on the CPU too ({})", names.join(", "));
             return on_cpu(&why, say);
         };
-        match try_out(best).and_then(|()| open(best)) {
+        let opened = open(best).and_then(|mut executor| {
+            try_out(executor.runtime(), &best.get_info().name)?;
+            Ok(executor)
+        });
+        match opened {
             Ok(executor) => {
                 say(&format!("device: {}, the best GPU here", executor.name()));
                 executor
@@ -139,9 +143,8 @@ mod gpu {
         Ok(Executor::Gpu(Box::new(GpuRuntime::new(gpu))))
     }
 
-    /// Runs one small kernel on a device of its own: some drivers open and then fail at the first command.
-    fn try_out(adapter: &wgpu::Adapter) -> Result<()> {
-        let mut runtime = GpuRuntime::new(Gpu::open(adapter, Options::default())?);
+    /// Runs one small kernel: some drivers open and then fail at the first command.
+    fn try_out(runtime: &mut dyn Runtime, name: &str) -> Result<()> {
         let mut graph = Graph::new();
         let x = graph.input("x", &[64], Dtype::F32);
         let y = graph.call(Sigmoid { numel: 64, scale: 1.0 }, &[x])?[0];
@@ -150,12 +153,13 @@ mod gpu {
         runtime.write(program, x, Data::F32(&[0.0; 64]))?;
         runtime.run(program, &StepParams::eval(1))?;
         let values = runtime.read(program, y)?;
+        runtime.reset();
         if values.iter().all(|v| (v - 0.5).abs() < 1e-6) {
             return Ok(());
         }
         Err(DeviceError::Driver {
-            adapter: adapter.get_info().name,
-            message: format!("computes sigma(0) = {}", values[0]),
+            adapter: name.to_owned(),
+            message: format!("it computes sigma(0) = {}", values[0]),
         }
         .into())
     }

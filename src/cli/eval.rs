@@ -152,6 +152,7 @@ fn test(
     saved: &Saved,
     place: &str,
 ) -> Result<(f64, f64)> {
+    executor.runtime().reset();
     let extents = [data.max_steps(Split::Test), data.spec().length];
     let evaluator = Evaluator::new(executor, model, data.count(Split::Test), extents)?;
     evaluator.set_weights(executor, &saved.weights, place)?;

@@ -2,6 +2,7 @@
 
 pub mod adapter;
 pub mod lower;
+pub mod measure;
 mod pipeline;
 mod runtime;
 pub mod shader;

@@ -8,6 +8,7 @@ mod net;
 mod transformer;
 
 pub use init::initial_parameters;
+pub(crate) use net::append_update;
 pub use net::{Net, Update, update_graph};
 
 use crate::error::{Result, UserError};

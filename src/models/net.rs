@@ -86,11 +86,18 @@ pub struct Update {
 pub fn update_graph(bank_len: usize) -> Result<Update> {
     let mut g = Graph::new();
     g.set_bank_len(bank_len);
+    let stats = append_update(&mut g)?;
+    Ok(Update { graph: g, stats })
+}
+
+/// Appends clip and Adam over all parameters of a graph; returns the statistics of [`Update`].
+pub(crate) fn append_update(g: &mut Graph) -> Result<TensorId> {
+    let n = g.bank_len();
     let grads = g.bank(Bank::Grad);
     let stats = g.activation("update", &[4], Dtype::F32);
     g.keep(stats);
-    g.call_into(GradNorm { n: bank_len }, &[grads], &[Output { tensor: stats, accumulate: true }])?;
+    g.call_into(GradNorm { n }, &[grads], &[Output { tensor: stats, accumulate: true }])?;
     let outs = [Bank::Param, Bank::Moment1, Bank::Moment2].map(|b| Output { tensor: g.bank(b), accumulate: true });
-    g.call_into(Adam { n: bank_len }, &[grads, stats], &outs)?;
-    Ok(Update { graph: g, stats })
+    g.call_into(Adam { n }, &[grads, stats], &outs)?;
+    Ok(stats)
 }

@@ -156,6 +156,7 @@ impl Stepper {
                     break;
                 }
                 Ok(Err(reason)) => {
+                    executor.runtime().reset();
                     say(&format!("a micro-batch of {micro} does not fit: {reason}"));
                     refused = Some(Error::from(UserError::Value {
                         place: "task".to_owned(),

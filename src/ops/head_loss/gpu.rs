@@ -25,7 +25,8 @@ impl GpuOp for HeadLoss {
                 let dx = GpuOut { view: dx.view.part(row0 * self.d, rows * self.d), accumulate: false };
                 let add = |out: &GpuOut| GpuOut { accumulate: out.accumulate || i > 0, ..*out };
                 linear::gpu::dx(l, &linear, z, w, dx);
-                linear::gpu::dw(l, &linear, z, x, add(dw), Some(add(db)));
+                linear::gpu::dw(l, &linear, z, x, add(dw));
+                linear::gpu::db(l, &linear, z, add(db));
             }
         }
         let params = [(self.b * self.t) as u32, (self.b * self.e) as u32];
