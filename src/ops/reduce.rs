@@ -50,7 +50,11 @@ pub(crate) fn add_partials<R: Real>(sum: &mut [R], partials: &[R]) {
 }
 
 /// A twin's output, or `len` elements that nobody reads.
-pub(crate) fn wanted_or<'a, R: Real>(out: &'a mut Out<'_, R>, unread: &'a mut Vec<R>, len: usize) -> &'a mut [R] {
+pub(crate) fn wanted_or<'a, R: Real>(
+    out: &'a mut Out<'_, R>,
+    unread: &'a mut Vec<R>,
+    len: usize,
+) -> &'a mut [R] {
     match out.wanted() {
         Some((data, _)) => data,
         None => {

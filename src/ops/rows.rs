@@ -111,7 +111,10 @@ mod tests {
         for d in 1..=MAX_WIDTH {
             let layout = Layout::new(d);
             assert!(layout.lanes.is_power_of_two() && layout.lanes <= 256, "{d}");
-            assert!(layout.lanes * layout.per >= d && layout.lanes * (layout.per - 1) < d, "{d}");
+            assert!(
+                layout.lanes * layout.per >= d && layout.lanes * (layout.per - 1) < d,
+                "{d}"
+            );
             assert!(layout.per <= 32, "{d}");
         }
     }
