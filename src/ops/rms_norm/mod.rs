@@ -81,10 +81,7 @@ impl OpDef for RmsNorm {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![
-            Port::new("y", &[self.rows, self.d]),
-            Port::new("s", &[self.rows]),
-        ]
+        vec![Port::new("y", &[self.rows, self.d]), Port::new("s", &[self.rows])]
     }
 
     fn backward_reads(&self) -> Reads {
