@@ -146,17 +146,36 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn gradients_that_nobody_wants_change_no_other() {
-        let cases = [
+    /// A few of every op that sums over rows.
+    fn cases() -> Vec<Case> {
+        [
             rms_norm::cases::cases()[..8].to_vec(),
             layer_norm::cases::cases()[1..2].to_vec(),
             short_conv::cases::cases()[2..4].to_vec(),
             swiglu::cases::cases()[2..3].to_vec(),
             decay_gate::cases::cases()[2..3].to_vec(),
-        ];
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn sums_do_not_depend_on_the_number_of_threads() {
+        for case in cases() {
+            let run = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .build()
+                    .unwrap();
+                pool.install(|| case.run(&mut CpuRuntime::<f32>::new()).unwrap())
+            };
+            assert!(run(1) == run(7), "{} {}", case.op.name(), case.name);
+        }
+    }
+
+    #[test]
+    fn gradients_that_nobody_wants_change_no_other() {
         let check = |device: &str, runtime: &mut dyn Runtime| {
-            for case in cases.iter().flatten() {
+            for case in &cases() {
                 let ports = case.op.inputs();
                 assert!(ports.iter().all(|p| p.grad == InputGrad::Kernel));
                 let all: Vec<usize> = (0..ports.len()).collect();

@@ -27,7 +27,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// A_log at the ends of its initial range and, for every third head, a decay of nothing.
+/// `A_log` at the ends of its initial range and, for every third head, a decay of nothing.
 fn case(name: &str, rows: usize, h: usize, scale: f32, shift: f32) -> Case {
     let mut fill = Fill::new((rows * h) as u64);
     let y: Vec<f32> = fill.normal(rows * h).iter().map(|y| y * scale + shift).collect();
