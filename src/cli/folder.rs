@@ -1,0 +1,101 @@
+//! The state of a run's folder before a run begins, and what is put there first.
+
+use crate::config::Config;
+use crate::error::{Error, Result, UserError};
+use crate::train::Saved;
+use crate::train::records::{RESULT_FILE, RunResult, atomic};
+use std::path::Path;
+
+/// The configuration of a run.
+pub const CONFIG_FILE: &str = "config.toml";
+
+/// What a folder holds.
+pub enum Folder {
+    /// Nothing.
+    Fresh,
+    /// A run to continue, after its checkpoint if there is one.
+    Begun(Option<Saved>),
+    /// A run that is done: its result.
+    Finished(Box<RunResult>),
+}
+
+/// Looks at a folder that a run wants. `say` hears about damaged checkpoints.
+///
+/// # Errors
+/// [`UserError::Folder`] if the folder is in use and `resume` is not set, if it holds something else, or a run with
+/// another configuration or model (all fields that differ are named).
+pub fn look(
+    path: &Path,
+    resume: bool,
+    config: &Config,
+    model: &str,
+    say: &mut dyn FnMut(&str),
+) -> Result<Folder> {
+    let refuse = |reason: String| UserError::Folder {
+        path: path.to_owned(),
+        reason,
+    };
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Folder::Fresh),
+        Err(e) => return Err(refuse(format!("cannot be used as a run's folder: {e}")).into()),
+    };
+    let file = path.join(CONFIG_FILE);
+    if !file.is_file() {
+        // A run that was killed before it had written its configuration leaves a temporary file.
+        let foreign = entries
+            .flatten()
+            .any(|e| !e.file_name().to_string_lossy().starts_with('.'));
+        if foreign {
+            return Err(refuse("holds other files; choose another --out".to_owned()).into());
+        }
+        return Ok(Folder::Fresh);
+    }
+    if !resume {
+        let reason = "already holds a run; continue it with --resume or choose another --out";
+        return Err(refuse(reason.to_owned()).into());
+    }
+    let saved = Saved::latest(path, say)?;
+    let mut differences = Config::load(&file, &[])?.differences(config);
+    if let Some(saved) = &saved
+        && saved.state.model != model
+    {
+        let name = saved.state.model.clone();
+        differences.insert(0, ("model".to_owned(), name, model.to_owned()));
+    }
+    if !differences.is_empty() {
+        let fields = differences
+            .iter()
+            .map(|(field, there, here)| format!("{field} = {there}, not {here}"));
+        let fields = fields.collect::<Vec<_>>().join("; ");
+        return Err(refuse(format!("holds a run with {fields}")).into());
+    }
+    if let Some(saved) = &saved
+        && saved.config_hash != config.hash()
+    {
+        return Err(refuse("its checkpoint was made with another config.toml".to_owned()).into());
+    }
+    if path.join(RESULT_FILE).is_file() {
+        return Ok(Folder::Finished(Box::new(RunResult::read(path)?)));
+    }
+    Ok(Folder::Begun(saved))
+}
+
+/// Makes the folder and writes the configuration, at once or not at all.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn create(path: &Path, config: &Config, model: &str, device: &str) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|source| Error::Io {
+        action: "create",
+        path: path.to_owned(),
+        source,
+    })?;
+    let version = env!("CARGO_PKG_VERSION");
+    let commit = env!("SELECTIV_COMMIT");
+    let header = format!(
+        "selectiv {version} (commit {commit}) on {device}\nRepeat: selectiv train config.toml --model {model}"
+    );
+    let text = config.to_toml(&header);
+    atomic::replace(&path.join(CONFIG_FILE), |out| out.write_all(text.as_bytes()))
+}

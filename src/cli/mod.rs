@@ -1,0 +1,89 @@
+//! The command line: arguments, progress and printing.
+
+pub mod check;
+pub mod device;
+pub mod devices;
+pub mod eval;
+mod folder;
+pub mod grammar;
+mod inspect;
+pub mod models;
+mod progress;
+mod recorder;
+mod signals;
+pub mod train;
+
+use crate::error::{Error, Result};
+use clap::{Parser, Subcommand};
+use std::io::{self, Write};
+
+/// What `--version` prints.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("SELECTIV_COMMIT"),
+    ", wgpu ",
+    env!("SELECTIV_WGPU"),
+    ", naga ",
+    env!("SELECTIV_NAGA"),
+    ")"
+);
+
+/// Trains, tests and benchmarks linear recurrent models on any GPU, and on the CPU
+#[derive(Debug, Parser)]
+#[command(name = "selectiv", version = VERSION)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train one model on one task, and test it
+    Train(train::TrainArgs),
+    /// Test a trained run
+    Eval(eval::EvalArgs),
+    /// Prove on this device that ops, models and grammars are right
+    Check(check::CheckArgs),
+    /// List what there is to run on
+    Devices(devices::DevicesArgs),
+    /// List the models: taxonomy, parameters, gate parameters
+    Models(models::ModelsArgs),
+    /// Make a grammar and sequences from it
+    Grammar(grammar::GrammarArgs),
+}
+
+/// Runs the program with the arguments of the process and returns its exit code.
+pub fn run() -> i32 {
+    let done = match Cli::parse().command {
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Check(args) => match check::run(&args) {
+            Ok(true) => return 0,
+            Ok(false) => return 1,
+            Err(e) => Err(e),
+        },
+        Command::Devices(args) => devices::run(&args),
+        Command::Models(args) => models::run(&args),
+        Command::Grammar(args) => grammar::run(&args),
+    };
+    match done {
+        Ok(()) => 0,
+        Err(e) => {
+            eprintln!("error: {e}");
+            e.exit_code()
+        }
+    }
+}
+
+/// Prints a result to standard output. A reader that has closed its end is no error.
+fn print_result(text: &str) -> Result<()> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::Io {
+            action: "write",
+            path: "standard output".into(),
+            source: e,
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,145 @@
+//! What a person sees of a run while it goes on, on standard error.
+
+use crate::tasks::Statistics;
+use crate::train::{Row, Score, StepReport};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// Time between two lines where there is no terminal for a bar.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// How much is said: nothing, progress, or everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// `-q`
+    Quiet,
+    /// Neither.
+    Normal,
+    /// `-v`
+    Verbose,
+}
+
+impl Verbosity {
+    /// That of two flags.
+    pub fn of(quiet: bool, verbose: bool) -> Self {
+        match (quiet, verbose) {
+            (true, _) => Self::Quiet,
+            (_, true) => Self::Verbose,
+            _ => Self::Normal,
+        }
+    }
+
+    /// Prints a line unless it is quiet.
+    pub fn say(self, text: &str) {
+        if self > Self::Quiet {
+            eprintln!("{text}");
+        }
+    }
+}
+
+/// A bar on a terminal; elsewhere a line every ten seconds.
+pub struct Progress {
+    bar: ProgressBar,
+    verbosity: Verbosity,
+    terminal: bool,
+    steps: u64,
+    first: u64,
+    start: Instant,
+    last_line: Instant,
+    accuracy: Option<f64>,
+}
+
+impl Progress {
+    /// For a run of so many updates that begins (or goes on) at `first`.
+    pub fn new(verbosity: Verbosity, first: u64, steps: u64) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = ProgressBar::new(steps).with_position(first);
+        if verbosity == Verbosity::Quiet || !terminal {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let style = "{bar:24} {pos}/{len} {msg} {eta} left";
+        bar.set_style(ProgressStyle::with_template(style).expect("the template is well formed"));
+        bar.reset_eta();
+        Self {
+            bar,
+            verbosity,
+            terminal,
+            steps,
+            first,
+            start: Instant::now(),
+            last_line: Instant::now(),
+            accuracy: None,
+        }
+    }
+
+    /// Prints a line above the bar.
+    pub fn say(&self, text: &str) {
+        self.bar.suspend(|| self.verbosity.say(text));
+    }
+
+    /// Shows an update.
+    pub fn updated(&mut self, report: &StepReport, tokens_per_s: f64) {
+        let accuracy = match self.accuracy {
+            Some(accuracy) => format!("accuracy {:.2} %", 100.0 * accuracy),
+            None => format!(
+                "accuracy {:.2} % (train)",
+                100.0 * report.correct / report.windows.max(1.0)
+            ),
+        };
+        let numbers = format!("loss {:.4}  {accuracy}  {tokens_per_s:.0} tokens/s", report.loss);
+        let done = report.step + 1;
+        if self.terminal {
+            self.bar.set_message(numbers);
+            self.bar.set_position(done);
+        } else if self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            let rate = (done - self.first) as f64 / self.start.elapsed().as_secs_f64();
+            let left = Duration::from_secs_f64((self.steps - done) as f64 / rate.max(1e-9));
+            let left = super::inspect::time(left);
+            self.verbosity
+                .say(&format!("step {done}/{}  {numbers}  {left} left", self.steps));
+        }
+    }
+
+    /// Shows an evaluation.
+    pub fn evaluated(&mut self, row: &Row, score: &Score) {
+        self.accuracy = Some(score.accuracy);
+        if self.verbosity == Verbosity::Verbose {
+            self.say(&format!(
+                "step {}: training loss {:.4}, evaluation loss {:.4}, accuracy {:.2} %, lr {:.3e}, gradient norm {:.3}",
+                row.step,
+                row.loss,
+                score.loss,
+                100.0 * score.accuracy,
+                row.lr,
+                row.grad_norm
+            ));
+        }
+    }
+
+    /// Shows what can be reached on the task.
+    pub fn reachable(&self, statistics: &Statistics) {
+        let percent = |x: f64| format!("{:.2} %", 100.0 * x);
+        self.say(&format!(
+            "on these test samples: chance {}, always the same class {}, last symbol {}, last two symbols {}, ideal \
+             observer {}",
+            percent(statistics.chance),
+            percent(statistics.constant),
+            percent(statistics.n1),
+            percent(statistics.n2),
+            percent(statistics.ceiling)
+        ));
+        if statistics.overlap > 0 {
+            self.say(&format!(
+                "warning: {} test samples are also training samples",
+                statistics.overlap
+            ));
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

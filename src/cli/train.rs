@@ -1,0 +1,385 @@
+//! `selectiv train`: trains and tests one model on one task.
+
+use super::device::DeviceArgs;
+use super::folder::{self, Folder};
+use super::inspect::{bytes, call_list, plain_table, profile_table, time};
+use super::print_result;
+use super::progress::{Progress, Verbosity};
+use super::recorder::Recorder;
+use super::signals::stop_flag;
+use crate::config::{Config, parse_override, task_name};
+use crate::error::{Error, Result};
+use crate::tasks::{DataSet, Split, Splits, Statistics};
+use crate::train::records::RunResult;
+use crate::train::{Outcome, Row, Session, Setup, StepReport, Watch, setup};
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+pub use super::folder::CONFIG_FILE;
+
+/// Updates that `--dry-run` times.
+const TIMED_STEPS: u64 = 3;
+
+/// Arguments of `selectiv train`.
+#[derive(Debug, Clone, Args)]
+pub struct TrainArgs {
+    /// Task file, or the name of a built-in one
+    #[arg(value_name = "TASK.toml")]
+    pub task: PathBuf,
+    /// Model
+    #[arg(long, value_name = "NAME")]
+    pub model: String,
+    /// Width
+    #[arg(long, value_name = "W")]
+    pub d_model: Option<String>,
+    /// Number of layers
+    #[arg(long, value_name = "L")]
+    pub layers: Option<String>,
+    /// Number of updates, and length of the schedule
+    #[arg(long)]
+    pub steps: Option<String>,
+    /// Samples of an update
+    #[arg(long)]
+    pub batch: Option<String>,
+    /// Peak learning rate
+    #[arg(long)]
+    pub lr: Option<String>,
+    /// Updates of warm-up
+    #[arg(long)]
+    pub warmup: Option<String>,
+    /// Seed of grammar, data and weights
+    #[arg(long)]
+    pub seed: Option<String>,
+    /// Any other field of the task file
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Folder of the run; default: runs/<task>-<model>-<seed>
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Continue the run in the folder
+    #[arg(long)]
+    pub resume: bool,
+    /// Print parameters, bytes, micro-batch and estimated time (-v: every call), and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the share of time of each op before training
+    #[arg(long)]
+    pub profile: bool,
+    /// Samples computed at a time; default: as many as fit
+    #[arg(long, value_name = "N")]
+    pub micro_batch: Option<usize>,
+    /// Say nothing but the result
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Say more
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Where to compute
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+impl TrainArgs {
+    /// The flags as fields of the task file. What a flag says wins over `--set`.
+    fn overrides(&self) -> Result<Vec<(String, String)>> {
+        let mut all: Vec<(String, String)> = Vec::new();
+        for argument in &self.set {
+            all.push(parse_override(argument)?);
+        }
+        let flags = [
+            ("model.d_model", &self.d_model),
+            ("model.layers", &self.layers),
+            ("train.steps", &self.steps),
+            ("train.batch", &self.batch),
+            ("train.lr", &self.lr),
+            ("train.warmup", &self.warmup),
+            ("seed", &self.seed),
+        ];
+        for (key, value) in flags {
+            if let Some(value) = value {
+                all.push((key.to_owned(), value.clone()));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Trains, tests and prints the result.
+///
+/// # Errors
+/// Every kind: see [`Error`]. Nothing has been written if it is a [`crate::error::UserError`].
+pub fn run(args: &TrainArgs) -> Result<()> {
+    let verbosity = Verbosity::of(args.quiet, args.verbose);
+    let mut say = |text: &str| verbosity.say(text);
+    let config = Config::load(&args.task, &args.overrides()?)?;
+    let data = Arc::new(setup::data_set(&config)?);
+    let model = setup::model(&config, &args.model, data.grammar())?;
+    model.validate()?;
+    let precision = args.device.precision()?;
+    let task = task_name(&args.task);
+    let seed = config.train.seed;
+    let out = args.out.clone();
+    let out = out.unwrap_or_else(|| PathBuf::from(format!("runs/{task}-{}-{seed}", args.model)));
+    let run = Setup {
+        recipe: setup::recipe(&config),
+        eval_every: config.train.eval_every,
+        checkpoint_every: config.train.checkpoint_every,
+        config_hash: config.hash(),
+        model,
+        data: Arc::clone(&data),
+        task,
+        model_name: args.model.clone(),
+        folder: out,
+    };
+    let folder = if args.dry_run {
+        Folder::Fresh
+    } else {
+        folder::look(&run.folder, args.resume, &config, &args.model, &mut say)?
+    };
+    let saved = match folder {
+        Folder::Finished(result) => {
+            say(&format!("{} is finished", run.folder.display()));
+            return print_result(&result.to_json());
+        }
+        Folder::Fresh => None,
+        Folder::Begun(saved) => saved,
+    };
+    let executor = args.device.open(&mut say)?;
+    let stop = if args.dry_run {
+        &AtomicBool::new(false)
+    } else {
+        stop_flag()
+    };
+    let mut session = Session::new(&run, executor, args.micro_batch, saved, &mut say, stop)?;
+    if run.data.spec().splits == Splits::Reference {
+        say("warning: with splits = \"reference\" the test samples are also training samples");
+    }
+    describe(&mut session, &run, verbosity);
+    if args.dry_run {
+        return dry_run(session, &run, args);
+    }
+    let device = session.stepper().executor.name();
+    folder::create(&run.folder, &config, &args.model, &device)?;
+    if args.profile {
+        say(&profile(&mut session, &run)?);
+    }
+    let mut live = Live {
+        progress: Progress::new(verbosity, session.step(), run.recipe.schedule.steps),
+        recorder: Recorder::open(&run.folder, session.step())?,
+        statistics: Waiting::new(data),
+    };
+    let params = session.stepper().train_net().0.graph.param_count();
+    let outcome = session.run(&mut live);
+    live.progress.finish();
+    let outcome = outcome?;
+    let statistics = live.statistics.wait(stop, &live.progress)?;
+    let result = result(&run, &config, &outcome, &statistics, params, device, precision);
+    say(&table(&outcome, &statistics));
+    live.recorder.finish(&result)?;
+    print_result(&result.to_json())
+}
+
+/// Says what is about to run.
+fn describe(session: &mut Session<'_>, run: &Setup, verbosity: Verbosity) {
+    let step = session.step();
+    let stepper = session.stepper();
+    let params = stepper.train_net().0.graph.param_count();
+    let [t, _] = run.train_extents();
+    let held = bytes(stepper.executor.runtime().total_bytes() as f64);
+    verbosity.say(&format!(
+        "{} on {}: {params} parameters; {} updates of {} samples x {t} steps in micro-batches of {}; {held}; {} launches \
+         an update",
+        run.model_name,
+        run.task,
+        run.recipe.schedule.steps,
+        run.recipe.batch,
+        stepper.micro_batch(),
+        stepper.launches()
+    ));
+    if step > 0 {
+        verbosity.say(&format!(
+            "continuing after update {step} of {}",
+            run.folder.display()
+        ));
+    }
+}
+
+/// Prints what a run would take. Updates a few times to say how long.
+fn dry_run(mut session: Session<'_>, run: &Setup, args: &TrainArgs) -> Result<()> {
+    let stepper = session.stepper();
+    let net = stepper.train_net().0;
+    let banks = 4 * 4 * net.graph.bank_len();
+    let params = net.graph.param_count();
+    let calls = args.verbose.then(|| call_list(&net.graph));
+    let batch = run.recipe.batch;
+    let mut start = Instant::now();
+    for step in 0..=TIMED_STEPS {
+        if step == 1 {
+            // The first update also warms caches and clocks.
+            stepper.drain()?;
+            start = Instant::now();
+        }
+        let samples = run.data.batch(Split::Train, step * batch as u64, batch);
+        stepper.step(step, &samples)?;
+    }
+    stepper.drain()?;
+    let update = start.elapsed() / TIMED_STEPS as u32;
+    let steps = run.recipe.schedule.steps;
+    let total = update.mul_f64(steps as f64);
+    let held = stepper.executor.runtime().total_bytes();
+    let mut table = plain_table(&["", ""], 1);
+    table.add_row(["parameters".to_owned(), params.to_string()]);
+    table.add_row(["bytes held".to_owned(), bytes(held as f64)]);
+    table.add_row([
+        "of these, parameters and optimiser".to_owned(),
+        bytes(banks as f64),
+    ]);
+    table.add_row(["samples of an update".to_owned(), batch.to_string()]);
+    table.add_row(["of a micro-batch".to_owned(), stepper.micro_batch().to_string()]);
+    table.add_row(["launches of an update".to_owned(), stepper.launches().to_string()]);
+    table.add_row(["time of an update".to_owned(), time(update)]);
+    table.add_row([format!("time of all {steps} updates"), time(total)]);
+    let mut text = table.trim_fmt().trim_start().to_owned();
+    if let Some(calls) = calls {
+        text = format!("{calls}\n\n{text}");
+    }
+    if args.profile {
+        text = format!("{text}\n\n{}", profile(&mut session, run)?);
+    }
+    print_result(&text)
+}
+
+fn profile(session: &mut Session<'_>, run: &Setup) -> Result<String> {
+    let step = session.step();
+    let batch = run.recipe.batch;
+    let samples = run.data.batch(Split::Train, step * batch as u64, batch);
+    Ok(profile_table(&session.stepper().profile(step, &samples)?))
+}
+
+/// Statistics of the data, counted in the background while the model trains.
+struct Waiting {
+    counting: Option<JoinHandle<Statistics>>,
+    done: Option<Statistics>,
+}
+
+impl Waiting {
+    fn new(data: Arc<DataSet>) -> Self {
+        // A pool of its own, so that updates do not queue behind it.
+        let threads = (rayon::current_num_threads() / 4).max(1);
+        let count = move || match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+            Ok(pool) => pool.install(|| data.statistics(|_, _| {})),
+            Err(_) => data.statistics(|_, _| {}),
+        };
+        Self {
+            counting: Some(std::thread::spawn(count)),
+            done: None,
+        }
+    }
+
+    /// Says what was found once it is there.
+    fn look(&mut self, progress: &Progress) {
+        if let Some(handle) = self.counting.take_if(|handle| handle.is_finished()) {
+            let statistics = handle
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            progress.reachable(&statistics);
+            self.done = Some(statistics);
+        }
+    }
+
+    fn wait(&mut self, stop: &AtomicBool, progress: &Progress) -> Result<Statistics> {
+        loop {
+            self.look(progress);
+            if let Some(statistics) = self.done.take() {
+                return Ok(statistics);
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Everything that hears of the run while it goes on.
+struct Live {
+    progress: Progress,
+    recorder: Recorder,
+    statistics: Waiting,
+}
+
+impl Watch for Live {
+    fn updated(&mut self, report: &StepReport, tokens_per_s: f64) {
+        self.progress.updated(report, tokens_per_s);
+        self.statistics.look(&self.progress);
+    }
+
+    fn logged(&mut self, row: &Row) -> Result<()> {
+        if let Some(score) = &row.evaluation {
+            self.progress.evaluated(row, score);
+        }
+        self.recorder.row(row)
+    }
+
+    fn saving(&mut self) -> Result<()> {
+        self.recorder.sync()
+    }
+}
+
+fn result(
+    run: &Setup,
+    config: &Config,
+    outcome: &Outcome,
+    statistics: &Statistics,
+    params: usize,
+    device: String,
+    precision: &str,
+) -> RunResult {
+    let steps = run.recipe.schedule.steps;
+    let counters = &outcome.counters;
+    let seconds = counters.update_s.max(1e-9);
+    RunResult {
+        task: run.task.clone(),
+        model: run.model_name.clone(),
+        params: params as u64,
+        d_model: config.model.d_model,
+        layers: config.model.layers,
+        seed: config.train.seed,
+        lr: config.train.lr,
+        steps,
+        loss: outcome.test.loss,
+        accuracy: outcome.test.accuracy,
+        chance: statistics.chance,
+        ceiling: statistics.ceiling,
+        device,
+        precision: precision.to_owned(),
+        wall_s: counters.wall_s,
+        steps_per_s: steps as f64 / seconds,
+        tokens_per_s: counters.tokens as f64 / seconds,
+        peak_bytes: outcome.peak_bytes as u64,
+        baseline_constant: statistics.constant,
+        baseline_n1: statistics.n1,
+        baseline_n2: statistics.n2,
+    }
+}
+
+/// The model's accuracy among what others reach.
+fn table(outcome: &Outcome, statistics: &Statistics) -> String {
+    let mut table = plain_table(&["on the test samples", "accuracy"], 1);
+    let rows = [
+        ("chance", statistics.chance),
+        ("always the same class", statistics.constant),
+        ("last symbol", statistics.n1),
+        ("last two symbols", statistics.n2),
+        ("this model", outcome.test.accuracy),
+        ("ideal observer", statistics.ceiling),
+    ];
+    for (name, accuracy) in rows {
+        table.add_row([name.to_owned(), format!("{:.2} %", 100.0 * accuracy)]);
+    }
+    format!("{}\nloss {:.4}", table.trim_fmt(), outcome.test.loss)
+}

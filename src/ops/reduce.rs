@@ -1,0 +1,199 @@
+//! Sums over rows (gradients of weights and biases) in two stages with one order, on any device and any number of
+//! threads: partial sums first, then the sum of those.
+
+use crate::cpu::{Out, Real};
+#[cfg(feature = "gpu")]
+use crate::gpu::lower::{GpuOut, Lower, View};
+#[cfg(feature = "gpu")]
+use crate::gpu::shader::Kernel;
+#[cfg(feature = "gpu")]
+use bytemuck::{Pod, Zeroable};
+
+/// Most partial sums that a kernel leaves: enough workgroups to fill a large GPU, few enough that they cost little.
+#[cfg(feature = "gpu")]
+pub(crate) const MAX_PARTS: usize = 1024;
+
+/// Most pieces that a twin splits its rows into.
+const MAX_PIECES: usize = 64;
+
+/// Rows in pieces that threads share out: their number does not depend on the number of threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pieces {
+    /// Rows of a piece; the last may have fewer.
+    pub rows: usize,
+    /// Pieces.
+    pub count: usize,
+}
+
+impl Pieces {
+    /// Splits `rows` (at least one).
+    pub(crate) fn new(rows: usize) -> Self {
+        let per = rows.div_ceil(MAX_PIECES);
+        Self {
+            rows: per,
+            count: rows.div_ceil(per),
+        }
+    }
+
+    /// Zeros for `n` sums of each piece.
+    pub(crate) fn partials<R: Real>(&self, n: usize) -> Vec<R> {
+        vec![R::ZERO; self.count * n]
+    }
+}
+
+/// Adds the pieces' partial sums `[count, n]` to `sum` `[n]`, in order.
+pub(crate) fn add_partials<R: Real>(sum: &mut [R], partials: &[R]) {
+    for part in partials.chunks(sum.len()) {
+        for (sum, p) in sum.iter_mut().zip(part) {
+            *sum += *p;
+        }
+    }
+}
+
+/// A twin's output, or `len` elements that nobody reads.
+pub(crate) fn wanted_or<'a, R: Real>(
+    out: &'a mut Out<'_, R>,
+    unread: &'a mut Vec<R>,
+    len: usize,
+) -> &'a mut [R] {
+    match out.wanted() {
+        Some((data, _)) => data,
+        None => {
+            unread.resize(len, R::ZERO);
+            unread
+        }
+    }
+}
+
+/// Mirrors `Params` of the kernel.
+#[cfg(feature = "gpu")]
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    parts: u32,
+    n: u32,
+    accumulate: u32,
+}
+
+/// Second stage: sums `partial` `[parts, n]` over its rows into `out` `[n]`, or adds to it.
+#[cfg(feature = "gpu")]
+pub(crate) fn column_sum(l: &mut Lower<'_>, partial: View, parts: usize, n: usize, out: GpuOut) {
+    let columns = n.next_power_of_two().min(32);
+    let params = Params {
+        parts: parts as u32,
+        n: n as u32,
+        accumulate: u32::from(out.accumulate),
+    };
+    let kernel = Kernel::new("reduce/column_sum").set("COLUMNS", columns);
+    let grid = super::grid_1d(n.div_ceil(columns));
+    l.run(kernel, &[partial, out.view], params, grid);
+}
+
+/// Where an output goes: memory of the call alone if nobody wants it.
+#[cfg(feature = "gpu")]
+pub(crate) fn or_scratch(l: &mut Lower<'_>, out: Option<GpuOut>, len: usize) -> View {
+    match out {
+        Some(out) => out.view,
+        None => l.scratch(len),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Case, Values};
+    use crate::cpu::CpuRuntime;
+    use crate::graph::Graph;
+    use crate::ops::{InputGrad, decay_gate, layer_norm, rms_norm, short_conv, swiglu};
+    use crate::runtime::{Data, Runtime};
+    use crate::tensor::Dtype;
+
+    #[test]
+    fn pieces_cover_all_rows() {
+        for rows in 1..1000 {
+            let p = Pieces::new(rows);
+            assert!(p.count <= MAX_PIECES && p.rows * p.count >= rows && p.rows * (p.count - 1) < rows);
+        }
+    }
+
+    /// Gradients of the given ports alone; that of the output is 1 everywhere.
+    fn gradients(case: &Case, runtime: &mut dyn Runtime, ports: &[usize]) -> Vec<Vec<f64>> {
+        let mut graph = Graph::new();
+        let inputs: Vec<_> = case
+            .op
+            .inputs()
+            .iter()
+            .map(|p| graph.input(p.name, &p.shape, p.dtype))
+            .collect();
+        let y = graph.call(case.op.clone(), &inputs).unwrap()[0];
+        let numel = graph.tensor(y).numel();
+        let dy = graph.input("dy", &[numel], Dtype::F32);
+        let wrt: Vec<_> = ports.iter().map(|p| inputs[*p]).collect();
+        let grads = graph.backward(&[(y, dy)], &wrt).unwrap();
+        let program = runtime.load(&graph).unwrap();
+        runtime.poison(program).unwrap();
+        for (id, values) in inputs.iter().zip(&case.inputs) {
+            let Values::Real(x) = values else {
+                panic!("these ops read numbers")
+            };
+            runtime.write(program, *id, Data::F32(x)).unwrap();
+        }
+        runtime.write(program, dy, Data::F32(&vec![1.0; numel])).unwrap();
+        runtime.run(program, &case.step).unwrap();
+        grads
+            .into_iter()
+            .map(|g| runtime.read(program, g).unwrap())
+            .collect()
+    }
+
+    /// A few of every op that sums over rows.
+    fn cases() -> Vec<Case> {
+        [
+            rms_norm::cases::cases()[..8].to_vec(),
+            layer_norm::cases::cases()[1..2].to_vec(),
+            short_conv::cases::cases()[2..4].to_vec(),
+            swiglu::cases::cases()[2..3].to_vec(),
+            decay_gate::cases::cases()[2..3].to_vec(),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn sums_do_not_depend_on_the_number_of_threads() {
+        for case in cases() {
+            let run = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .build()
+                    .unwrap();
+                pool.install(|| case.run(&mut CpuRuntime::<f32>::new()).unwrap())
+            };
+            assert!(run(1) == run(7), "{} {}", case.op.name(), case.name);
+        }
+    }
+
+    #[test]
+    fn gradients_that_nobody_wants_change_no_other() {
+        let check = |device: &str, runtime: &mut dyn Runtime| {
+            for case in &cases() {
+                let ports = case.op.inputs();
+                assert!(ports.iter().all(|p| p.grad == InputGrad::Kernel));
+                let all: Vec<usize> = (0..ports.len()).collect();
+                let want = gradients(case, runtime, &all);
+                for port in all {
+                    let got = gradients(case, runtime, &[port]);
+                    let name = ports[port].name;
+                    assert!(
+                        got[0] == want[port],
+                        "{device}: {} {}: d {name}",
+                        case.op.name(),
+                        case.name
+                    );
+                }
+            }
+        };
+        check("CPU f32", &mut CpuRuntime::<f32>::new());
+        #[cfg(feature = "gpu")]
+        crate::testing::gpu::each_device(check);
+    }
+}

@@ -1,0 +1,161 @@
+//! Loss and accuracy of a model on samples it does not learn from.
+
+use super::executor::Executor;
+use super::feed::{take_when_ready, write_inputs};
+use super::stepper::Weights;
+use crate::error::{DeviceError, Error, Result, UserError};
+use crate::models::{ModelConfig, Net};
+use crate::runtime::{Program, Ticket};
+use crate::step::StepParams;
+use crate::tasks::observer::Observer;
+use crate::tasks::{Batch, DataSet, Loader, Split};
+use crate::tensor::Bank;
+use rayon::prelude::*;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Samples of a batch, as the reference has it. Results depend on it only by rounding.
+const BATCH: usize = 50;
+/// Batches whose numbers may be on their way.
+const IN_FLIGHT: usize = 4;
+
+/// What an evaluation found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// Mean cross entropy per step with a target, in nats.
+    pub loss: f64,
+    /// Share of the windows whose class was right (`acc_valid` of models.md 4.12).
+    pub accuracy: f64,
+    /// Number of windows.
+    pub windows: u64,
+}
+
+#[derive(Default)]
+struct Sums {
+    nll: f64,
+    tokens: f64,
+    correct: f64,
+    windows: f64,
+}
+
+/// A net without backward pass and dropout, over the same parameter bank as everything else on its device.
+pub struct Evaluator {
+    net: Net,
+    program: Program,
+    batch: usize,
+    steps: usize,
+}
+
+impl Evaluator {
+    /// Plans batches of at most 50 samples of `t` steps and `e` elements: as many as fit.
+    ///
+    /// # Errors
+    /// The model's, if it cannot have this shape; [`DeviceError::Driver`] if one sample does not fit.
+    pub fn new(executor: &mut Executor, model: &ModelConfig, count: u64, [t, e]: [usize; 2]) -> Result<Self> {
+        let mut batch = BATCH.min(usize::try_from(count).unwrap_or(BATCH)).max(1);
+        loop {
+            let tried = model.eval_net(batch, t, e).and_then(|net| {
+                let loaded = executor.try_load(&net.graph)?;
+                Ok(loaded.map(|program| (net, program)))
+            });
+            match tried {
+                Ok(Ok((net, program))) => {
+                    return Ok(Self {
+                        net,
+                        program,
+                        batch,
+                        steps: t,
+                    });
+                }
+                Ok(Err(_)) | Err(Error::User(UserError::Shape { .. })) if batch > 1 => batch /= 2,
+                Ok(Err(message)) => {
+                    let adapter = executor.name();
+                    return Err(DeviceError::Driver { adapter, message }.into());
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Sets the parameters of the device.
+    ///
+    /// # Errors
+    /// [`UserError::Malformed`] (with `place`) if names or shapes are not this model's.
+    pub fn set_weights(&self, executor: &mut Executor, weights: &Weights, place: &str) -> Result<()> {
+        let data = weights.bank(&self.net.graph, Bank::Param, place)?;
+        executor.runtime().write_bank(Bank::Param, &data)
+    }
+
+    /// Steps of the samples that it is planned for.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Tests on all samples of a split. `None` if `stop` was set on the way.
+    pub fn run(
+        &self,
+        executor: &mut Executor,
+        data: &Arc<DataSet>,
+        split: Split,
+        stop: &AtomicBool,
+    ) -> Result<Option<Score>> {
+        let batches = data.count(split).div_ceil(self.batch as u64);
+        let loader = Loader::new(Arc::clone(data), split, self.batch, 0..batches, 2);
+        let mut sums = Sums::default();
+        let mut flights: VecDeque<(Ticket, usize)> = VecDeque::new();
+        for batch in loader {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            flights.push_back((self.queue(executor, &batch)?, batch.tokens));
+            if flights.len() > IN_FLIGHT {
+                self.take(executor, &mut flights, &mut sums)?;
+            }
+        }
+        while !flights.is_empty() {
+            self.take(executor, &mut flights, &mut sums)?;
+        }
+        Ok(Some(Score {
+            loss: sums.nll / sums.tokens.max(1.0),
+            accuracy: sums.correct / sums.windows.max(1.0),
+            windows: sums.windows as u64,
+        }))
+    }
+
+    fn queue(&self, executor: &mut Executor, batch: &Batch) -> Result<Ticket> {
+        let runtime = executor.runtime();
+        write_inputs(runtime, self.program, &self.net, batch, 0..batch.b)?;
+        runtime.run(self.program, &StepParams::eval(batch.tokens))?;
+        runtime.fetch(self.program, self.net.stats)
+    }
+
+    fn take(
+        &self,
+        executor: &mut Executor,
+        flights: &mut VecDeque<(Ticket, usize)>,
+        sums: &mut Sums,
+    ) -> Result<()> {
+        let Some((ticket, tokens)) = flights.pop_front() else {
+            return Ok(());
+        };
+        let values = take_when_ready(executor.runtime(), ticket)?;
+        sums.nll += f64::from(values[0]) * tokens as f64;
+        sums.tokens += tokens as f64;
+        sums.correct += f64::from(values[1]);
+        sums.windows += f64::from(values[2]);
+        Ok(())
+    }
+}
+
+/// Accuracy of the ideal observer on the test samples.
+pub fn ceiling(data: &DataSet) -> f64 {
+    let count = data.count(Split::Test);
+    let correct = |idx| {
+        let (mut sampler, mut states) = data.scratch();
+        data.states_into(Split::Test, idx, &mut sampler, &mut states);
+        Observer::new(data.grammar(), data.reach()).correct(&states) as u64
+    };
+    let correct: u64 = (0..count).into_par_iter().map(correct).sum();
+    correct as f64 / (count.max(1) * data.spec().length as u64) as f64
+}

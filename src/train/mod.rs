@@ -1,0 +1,20 @@
+//! Training: updates, evaluations, checkpoints and records of a run.
+//!
+//! A [`Stepper`] makes updates on an [`Executor`]; a [`Session`] strings them together with evaluations and checkpoints
+//! until the test, and tells a [`Watch`] about them.
+
+pub mod checkpoint;
+mod evaluate;
+mod executor;
+mod feed;
+pub mod records;
+mod schedule;
+mod session;
+pub mod setup;
+mod stepper;
+
+pub use evaluate::{Evaluator, Score, ceiling};
+pub use executor::Executor;
+pub use schedule::Schedule;
+pub use session::{Counters, Outcome, Row, Saved, Session, Setup, State, Watch};
+pub use stepper::{CallTime, Recipe, StepReport, Stepper, Weights};

@@ -1,0 +1,475 @@
+//! A run from its first update (or its last checkpoint) to the test: evaluations, checkpoints, signals, trouble.
+
+use super::checkpoint::{self, Checkpoint};
+use super::evaluate::{Evaluator, Score};
+use super::executor::Executor;
+use super::stepper::{Recipe, StepReport, Stepper, Weights};
+use crate::error::{Error, NumericError, Result, UserError};
+use crate::models::ModelConfig;
+use crate::tasks::{DataSet, Loader, Split, Splits};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Rows that a run writes to its metrics, about.
+const ROWS: u64 = 500;
+
+/// Everything that decides a run's numbers, and where it is kept.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The model.
+    pub model: ModelConfig,
+    /// The samples.
+    pub data: Arc<DataSet>,
+    /// How updates are made.
+    pub recipe: Recipe,
+    /// Updates between evaluations.
+    pub eval_every: u64,
+    /// Updates between checkpoints.
+    pub checkpoint_every: u64,
+    /// Fingerprint of the configuration, kept in checkpoints.
+    pub config_hash: String,
+    /// The task's name.
+    pub task: String,
+    /// The model's name.
+    pub model_name: String,
+    /// The run's folder.
+    pub folder: PathBuf,
+}
+
+impl Setup {
+    /// Steps and elements of the training samples.
+    pub fn train_extents(&self) -> [usize; 2] {
+        [self.data.max_steps(Split::Train), self.data.spec().length]
+    }
+
+    /// The split that is evaluated between updates: the reference has no validation samples and uses its test samples.
+    pub fn eval_split(&self) -> Split {
+        match self.data.spec().splits {
+            Splits::Disjoint => Split::Validation,
+            Splits::Reference => Split::Test,
+        }
+    }
+
+    fn steps(&self) -> u64 {
+        self.recipe.schedule.steps
+    }
+
+    fn evaluates_after(&self, step: u64) -> bool {
+        let due = step == self.steps() || (step > 0 && step.is_multiple_of(self.eval_every));
+        due && self.data.count(self.eval_split()) > 0
+    }
+
+    fn checkpoints_after(&self, step: u64) -> bool {
+        step == self.steps() || (step > 0 && step.is_multiple_of(self.checkpoint_every))
+    }
+}
+
+/// A line of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Row {
+    /// Updates done.
+    pub step: u64,
+    /// Mean training loss since the last row, in nats.
+    pub loss: f64,
+    /// Training accuracy since the last row.
+    pub train_accuracy: f64,
+    /// Learning rate of the last update.
+    pub lr: f64,
+    /// Gradient norm of the last update, before clipping.
+    pub grad_norm: f64,
+    /// Time steps with a target, per second since the last row.
+    pub tokens_per_s: f64,
+    /// The evaluation after this update.
+    pub evaluation: Option<Score>,
+}
+
+/// Hears what happens in a run.
+pub trait Watch {
+    /// An update's numbers have arrived. Called for each update, in order.
+    fn updated(&mut self, report: &StepReport, tokens_per_s: f64);
+    /// A line for the metrics.
+    fn logged(&mut self, row: &Row) -> Result<()>;
+    /// A checkpoint is about to be written: what was logged so far must be on the disk.
+    fn saving(&mut self) -> Result<()>;
+}
+
+/// What a run knows besides its weights. Goes into checkpoints, so that a resumed run continues as if never stopped.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// Samples of a micro-batch: another size would round differently.
+    pub micro_batch: usize,
+    /// Updates before the last evaluation.
+    pub evaluated: Option<u64>,
+    /// Accuracy of the last evaluation.
+    pub accuracy: Option<f64>,
+    /// Best accuracy of all evaluations, and the updates before it.
+    pub best: Option<(u64, f64)>,
+    /// Seconds of training, evaluations included.
+    pub wall_s: f64,
+    /// Seconds of updates.
+    pub update_s: f64,
+    /// Steps with a target, of all updates.
+    pub tokens: u64,
+    row: RowSums,
+}
+
+/// Sums since the last row.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+struct RowSums {
+    updates: u64,
+    loss: f64,
+    correct: f64,
+    windows: f64,
+    grad_norm: f64,
+}
+
+/// A finished run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The test, read once.
+    pub test: Score,
+    /// Counters at the end.
+    pub counters: Counters,
+    /// Bytes held on the device.
+    pub peak_bytes: usize,
+}
+
+/// See the module docs.
+pub struct Session<'a> {
+    setup: &'a Setup,
+    stepper: Stepper,
+    evaluator: Option<Evaluator>,
+    counters: Counters,
+    /// Updates queued so far.
+    step: u64,
+    /// Updates before the last checkpoint, and the file if this process wrote it.
+    saved: Option<u64>,
+    file: Option<PathBuf>,
+    stop: &'a AtomicBool,
+    clock: Clock,
+}
+
+/// Time and tokens since the last row.
+struct Clock {
+    start: Instant,
+    tokens: usize,
+}
+
+impl Clock {
+    fn restart() -> Self {
+        Self {
+            start: Instant::now(),
+            tokens: 0,
+        }
+    }
+
+    fn tokens_per_s(&self) -> f64 {
+        self.tokens as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
+    }
+}
+
+impl<'a> Session<'a> {
+    /// Plans everything on the device and continues after a checkpoint, if there is one. Writes nothing.
+    ///
+    /// # Errors
+    /// The model's or the device's; [`UserError::Malformed`] for a checkpoint of another model.
+    pub fn new(
+        setup: &'a Setup,
+        executor: Executor,
+        forced_micro: Option<usize>,
+        saved: Option<Saved>,
+        say: &mut dyn FnMut(&str),
+        stop: &'a AtomicBool,
+    ) -> Result<Self> {
+        let (mut counters, weights, step) = match saved {
+            None => (Counters::default(), None, 0),
+            Some(saved) => (saved.state.counters, Some(saved.weights), saved.step),
+        };
+        let kept = (counters.micro_batch > 0).then_some(counters.micro_batch);
+        let wanted = forced_micro.or(kept);
+        let mut stepper = Stepper::new(
+            executor,
+            &setup.model,
+            setup.recipe,
+            setup.train_extents(),
+            wanted,
+            say,
+        )?;
+        if let Some(kept) = kept.filter(|kept| *kept != stepper.micro_batch()) {
+            say(&format!(
+                "micro-batches of {} instead of {kept}: the numbers will differ in their last digits",
+                stepper.micro_batch()
+            ));
+        }
+        counters.micro_batch = stepper.micro_batch();
+        if let Some(weights) = &weights {
+            stepper.set_weights(weights, &setup.folder.display().to_string())?;
+        }
+        let split = setup.eval_split();
+        let evaluator = match setup.data.count(split) {
+            0 => None,
+            count => {
+                let extents = [setup.data.max_steps(split), setup.data.spec().length];
+                Some(Evaluator::new(
+                    &mut stepper.executor,
+                    &setup.model,
+                    count,
+                    extents,
+                )?)
+            }
+        };
+        Ok(Self {
+            setup,
+            stepper,
+            evaluator,
+            counters,
+            step,
+            saved: weights.is_some().then_some(step),
+            file: None,
+            stop,
+            clock: Clock::restart(),
+        })
+    }
+
+    /// Updates done.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// What makes the updates.
+    pub fn stepper(&mut self) -> &mut Stepper {
+        &mut self.stepper
+    }
+
+    /// Trains to the end and tests.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] after a checkpoint if `stop` was set; [`NumericError::NotFinite`]; the device's and the
+    /// file system's.
+    pub fn run(mut self, watch: &mut dyn Watch) -> Result<Outcome> {
+        let start = Instant::now();
+        let before = self.counters.wall_s;
+        let setup = self.setup;
+        let threads = (rayon::current_num_threads() / 4).clamp(1, 4);
+        let mut loader = Loader::new(
+            Arc::clone(&setup.data),
+            Split::Train,
+            setup.recipe.batch,
+            self.step..setup.steps(),
+            threads,
+        );
+        self.clock = Clock::restart();
+        loop {
+            self.counters.wall_s = before + start.elapsed().as_secs_f64();
+            let mut stopped = self.stop.load(Ordering::Relaxed);
+            let due = setup.evaluates_after(self.step) && self.counters.evaluated != Some(self.step);
+            if !stopped && due {
+                stopped = !self.evaluate(watch)?;
+            }
+            if (stopped || setup.checkpoints_after(self.step)) && self.saved != Some(self.step) {
+                self.checkpoint(watch)?;
+            }
+            if stopped {
+                return Err(Error::Interrupted);
+            }
+            let began = Instant::now();
+            let Some(batch) = loader.next() else { break };
+            self.stepper.step(self.step, &batch)?;
+            self.step += 1;
+            let reports = self.stepper.collect()?;
+            self.counters.update_s += began.elapsed().as_secs_f64();
+            self.heard(&reports, watch)?;
+        }
+        let Some(test) = self.test()? else {
+            return Err(Error::Interrupted);
+        };
+        self.counters.wall_s = before + start.elapsed().as_secs_f64();
+        Ok(Outcome {
+            test,
+            counters: self.counters,
+            peak_bytes: self.stepper.executor.runtime().total_bytes(),
+        })
+    }
+
+    fn drain(&mut self, watch: &mut dyn Watch) -> Result<()> {
+        let began = Instant::now();
+        let reports = self.stepper.drain()?;
+        self.counters.update_s += began.elapsed().as_secs_f64();
+        self.heard(&reports, watch)
+    }
+
+    fn heard(&mut self, reports: &[StepReport], watch: &mut dyn Watch) -> Result<()> {
+        let every = (self.setup.steps() / ROWS).max(1);
+        for report in reports {
+            if report.halted {
+                return Err(self.diverged(report.step));
+            }
+            self.counters.tokens += report.tokens as u64;
+            self.clock.tokens += report.tokens;
+            let row = &mut self.counters.row;
+            row.updates += 1;
+            row.loss += report.loss;
+            row.correct += report.correct;
+            row.windows += report.windows;
+            row.grad_norm = report.grad_norm;
+            watch.updated(report, self.clock.tokens_per_s());
+            let done = report.step + 1;
+            if done.is_multiple_of(every) && !self.setup.evaluates_after(done) {
+                self.log(done, None, watch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a row and begins the next one.
+    fn log(&mut self, step: u64, evaluation: Option<Score>, watch: &mut dyn Watch) -> Result<()> {
+        let sums = std::mem::take(&mut self.counters.row);
+        let row = Row {
+            step,
+            loss: sums.loss / sums.updates.max(1) as f64,
+            train_accuracy: sums.correct / sums.windows.max(1.0),
+            lr: self.stepper.lr(step.saturating_sub(1)),
+            grad_norm: sums.grad_norm,
+            tokens_per_s: self.clock.tokens_per_s(),
+            evaluation,
+        };
+        self.clock = Clock::restart();
+        watch.logged(&row)
+    }
+
+    /// False if a signal came in between.
+    fn evaluate(&mut self, watch: &mut dyn Watch) -> Result<bool> {
+        self.drain(watch)?;
+        let Some(evaluator) = &self.evaluator else {
+            return Ok(true);
+        };
+        // The row's rate is that of the updates alone.
+        let clock = std::mem::replace(&mut self.clock, Clock::restart());
+        let elapsed = clock.start.elapsed();
+        let split = self.setup.eval_split();
+        let score = evaluator.run(&mut self.stepper.executor, &self.setup.data, split, self.stop)?;
+        let Some(score) = score else { return Ok(false) };
+        self.clock = Clock {
+            start: Instant::now().checked_sub(elapsed).unwrap_or(clock.start),
+            tokens: clock.tokens,
+        };
+        let counters = &mut self.counters;
+        counters.evaluated = Some(self.step);
+        counters.accuracy = Some(score.accuracy);
+        if counters.best.is_none_or(|(_, best)| score.accuracy > best) {
+            counters.best = Some((self.step, score.accuracy));
+        }
+        self.log(self.step, Some(score), watch)?;
+        Ok(true)
+    }
+
+    fn test(&mut self) -> Result<Option<Score>> {
+        let data = &self.setup.data;
+        let extents = [data.max_steps(Split::Test), data.spec().length];
+        if self.evaluator.as_ref().is_none_or(|e| e.steps() != extents[0]) {
+            let executor = &mut self.stepper.executor;
+            let count = data.count(Split::Test);
+            self.evaluator = Some(Evaluator::new(executor, &self.setup.model, count, extents)?);
+        }
+        let evaluator = self.evaluator.as_ref().expect("it was just made");
+        evaluator.run(&mut self.stepper.executor, data, Split::Test, self.stop)
+    }
+
+    fn checkpoint(&mut self, watch: &mut dyn Watch) -> Result<()> {
+        self.drain(watch)?;
+        let weights = self.stepper.weights()?;
+        let state = State {
+            task: self.setup.task.clone(),
+            model: self.setup.model_name.clone(),
+            counters: self.counters.clone(),
+        };
+        let checkpoint = Checkpoint {
+            step: self.step,
+            params: weights.params,
+            moment1: weights.moment1,
+            moment2: weights.moment2,
+            config_hash: self.setup.config_hash.clone(),
+            state: serde_json::to_value(&state).expect("names and numbers have a JSON form"),
+        };
+        watch.saving()?;
+        self.file = Some(checkpoint::save(&self.setup.folder, &checkpoint)?);
+        self.saved = Some(self.step);
+        Ok(())
+    }
+
+    /// Repeats the update that went wrong to say where.
+    fn diverged(&mut self, step: u64) -> Error {
+        let batch = self.setup.recipe.batch;
+        let samples = self.setup.data.batch(Split::Train, step * batch as u64, batch);
+        match self.stepper.find_not_finite(step, &samples) {
+            Err(e) => e,
+            Ok((tensor, index)) => NumericError::NotFinite {
+                step,
+                tensor,
+                index,
+                checkpoint: match (&self.file, self.saved) {
+                    (Some(file), _) => file.display().to_string(),
+                    (None, Some(saved)) => format!("step {saved} in {}", self.setup.folder.display()),
+                    (None, None) => "none".to_owned(),
+                },
+            }
+            .into(),
+        }
+    }
+}
+
+/// What a checkpoint holds besides the weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The task's name.
+    pub task: String,
+    /// The model's name.
+    pub model: String,
+    /// The run's counters.
+    pub counters: Counters,
+}
+
+/// A checkpoint, as runs and tests use it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Saved {
+    /// Updates done.
+    pub step: u64,
+    /// Names and counters.
+    pub state: State,
+    /// Everything that updates change.
+    pub weights: Weights,
+    /// Fingerprint of the configuration.
+    pub config_hash: String,
+}
+
+impl Saved {
+    /// The latest intact checkpoint of a folder. `say` hears what is wrong with newer ones.
+    ///
+    /// # Errors
+    /// [`UserError::Folder`] if no checkpoint of the folder is intact, or it is not one of ours.
+    pub fn latest(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<Option<Self>> {
+        let Some((found, damaged)) = checkpoint::latest(folder)? else {
+            return Ok(None);
+        };
+        for text in &damaged {
+            say(text);
+        }
+        let state = serde_json::from_value(found.state).map_err(|e| UserError::Folder {
+            path: folder.to_owned(),
+            reason: format!("the state in its checkpoint cannot be read: {e}"),
+        })?;
+        Ok(Some(Self {
+            step: found.step,
+            state,
+            weights: Weights {
+                params: found.params,
+                moment1: found.moment1,
+                moment2: found.moment2,
+            },
+            config_hash: found.config_hash,
+        }))
+    }
+}

@@ -1,0 +1,462 @@
+//! One update after the other: micro-batches, the optimiser, and the numbers that come back a few steps later.
+
+use super::executor::Executor;
+use super::feed::{LOOK_AGAIN, write_inputs};
+use super::schedule::Schedule;
+use crate::error::{Error, Result, UserError};
+use crate::graph::{Graph, Param};
+use crate::models::{ModelConfig, Net, Update, initial_parameters, update_graph};
+use crate::ops::{Cost, Pass};
+use crate::runtime::{Program, Ticket};
+use crate::step::StepParams;
+use crate::tasks::Batch;
+use crate::tensor::Bank;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Steps whose numbers may be on their way.
+const IN_FLIGHT: usize = 4;
+/// Runs before a profile.
+const WARM_UP: usize = 2;
+
+/// What the updates are made with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Recipe {
+    /// Learning rates.
+    pub schedule: Schedule,
+    /// Largest global gradient norm.
+    pub clip: f32,
+    /// Updates with dropout: all of them, or those before the first evaluation (the reference).
+    pub dropout_until: u64,
+    /// Seed of the initial parameters and the dropout masks.
+    pub seed: u64,
+    /// Samples of an update.
+    pub batch: usize,
+}
+
+impl Recipe {
+    fn params(&self, step: u64, tokens: usize) -> StepParams {
+        let mut params = StepParams::eval(tokens);
+        params.seed = self.seed as u32 ^ (self.seed >> 32) as u32;
+        params.step = step as u32;
+        params.dropout_on = u32::from(step < self.dropout_until);
+        params.clip = self.clip;
+        self.schedule.adam(step, &mut params);
+        params
+    }
+}
+
+/// What came back from an update.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// The update, counted from 0.
+    pub step: u64,
+    /// Mean cross entropy per step with a target, in nats.
+    pub loss: f64,
+    /// Windows whose class was right.
+    pub correct: f64,
+    /// Windows.
+    pub windows: f64,
+    /// Norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Steps with a target.
+    pub tokens: usize,
+    /// The norm or the loss was not finite; this and all later updates were left out.
+    pub halted: bool,
+}
+
+struct Flight {
+    step: u64,
+    tokens: usize,
+    /// Statistics of each micro-batch, then those of the update.
+    waiting: VecDeque<Ticket>,
+    values: Vec<Vec<f32>>,
+}
+
+impl Flight {
+    fn report(&self) -> StepReport {
+        let (update, parts) = self.values.split_last().expect("an update has statistics");
+        let sum = |i: usize| parts.iter().map(|p| f64::from(p[i])).sum::<f64>();
+        let loss = sum(0);
+        StepReport {
+            step: self.step,
+            loss,
+            correct: sum(1),
+            windows: sum(2),
+            grad_norm: f64::from(update[0]),
+            tokens: self.tokens,
+            halted: update[2] != 0.0 || !loss.is_finite(),
+        }
+    }
+}
+
+/// How long one call took.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CallTime {
+    /// The op's name.
+    pub op: &'static str,
+    /// Forward or backward.
+    pub pass: Pass,
+    /// On the device.
+    pub time: Duration,
+    /// What the op says it costs.
+    pub cost: Cost,
+}
+
+/// Parameters with their optimiser state, by name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weights {
+    /// Name, shape and values.
+    pub params: Vec<(String, Vec<usize>, Vec<f32>)>,
+    /// Adam's first moments, in the same order.
+    pub moment1: Vec<Vec<f32>>,
+    /// Adam's second moments.
+    pub moment2: Vec<Vec<f32>>,
+}
+
+/// See the module docs.
+pub struct Stepper {
+    /// The device.
+    pub executor: Executor,
+    net: Net,
+    train: Program,
+    optimiser: Update,
+    update: Program,
+    recipe: Recipe,
+    micro: usize,
+    flights: VecDeque<Flight>,
+}
+
+impl Stepper {
+    /// Plans the largest micro-batch that fits, or the given one, for samples of `t` steps and `e` elements, and sets
+    /// the initial parameters. `say` hears why larger ones do not fit.
+    ///
+    /// # Errors
+    /// [`UserError::Value`] if `forced` does not divide the batch; the device's error if nothing fits.
+    pub fn new(
+        mut executor: Executor,
+        model: &ModelConfig,
+        recipe: Recipe,
+        [t, e]: [usize; 2],
+        forced: Option<usize>,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Self> {
+        let sizes = micro_batches(recipe.batch, forced)?;
+        let mut found = None;
+        let mut refused = None;
+        for micro in sizes {
+            // An op may refuse sizes beyond 2^32 elements: then a smaller micro-batch can still do.
+            let tried = model.train_net(micro, t, e).and_then(|net| {
+                let loaded = executor.try_load(&net.graph)?;
+                Ok(loaded.map(|program| (micro, net, program)))
+            });
+            match tried {
+                Ok(Ok(fits)) => {
+                    found = Some(fits);
+                    break;
+                }
+                Ok(Err(reason)) => {
+                    executor.runtime().reset();
+                    say(&format!("a micro-batch of {micro} does not fit: {reason}"));
+                    refused = Some(Error::from(UserError::Value {
+                        place: "task".to_owned(),
+                        field: "micro-batch".to_owned(),
+                        found: format!("{micro} ({reason})"),
+                        allowed: "what the device has room for: use a smaller or shorter model".to_owned(),
+                    }));
+                }
+                Err(e @ Error::User(UserError::Shape { .. })) => refused = Some(e),
+                Err(e) => return Err(e),
+            }
+        }
+        let Some((micro, net, train)) = found else {
+            return Err(refused.expect("a batch has at least one micro-batch size"));
+        };
+        let optimiser = update_graph(net.graph.bank_len())?;
+        let runtime = executor.runtime();
+        let update = runtime.load(&optimiser.graph)?;
+        runtime.write_bank(Bank::Param, &initial_parameters(&net.graph, recipe.seed))?;
+        runtime.clear_bank(Bank::Grad)?;
+        Ok(Self {
+            executor,
+            net,
+            train,
+            optimiser,
+            update,
+            recipe,
+            micro,
+            flights: VecDeque::new(),
+        })
+    }
+
+    /// Samples of a micro-batch.
+    pub fn micro_batch(&self) -> usize {
+        self.micro
+    }
+
+    /// The graph of one micro-batch, and its program.
+    pub fn train_net(&self) -> (&Net, Program) {
+        (&self.net, self.train)
+    }
+
+    /// Kernels (on the CPU: calls) that one update launches.
+    pub fn launches(&mut self) -> usize {
+        let parts = self.recipe.batch / self.micro;
+        let runtime = self.executor.runtime();
+        parts * runtime.launches(self.train) + runtime.launches(self.update)
+    }
+
+    /// Learning rate of an update.
+    pub fn lr(&self, step: u64) -> f64 {
+        self.recipe.schedule.lr(step)
+    }
+
+    /// Queues update `step` on a batch.
+    pub fn step(&mut self, step: u64, batch: &Batch) -> Result<()> {
+        let mut params = self.recipe.params(step, batch.tokens);
+        let parts = batch.b / self.micro;
+        let runtime = self.executor.runtime();
+        let mut waiting = VecDeque::with_capacity(parts + 1);
+        for part in 0..parts {
+            let first = part * self.micro;
+            write_inputs(runtime, self.train, &self.net, batch, first..first + self.micro)?;
+            params.first_row = (first * batch.t) as u32;
+            runtime.run(self.train, &params)?;
+            if part + 1 < parts {
+                waiting.push_back(runtime.fetch(self.train, self.net.stats)?);
+            }
+        }
+        // The update reads the same parameters as the last micro-batch and the bank is cleared for the next step, so
+        // all of it goes to the device as one piece with the first fetch.
+        runtime.run(self.update, &params)?;
+        runtime.clear_bank(Bank::Grad)?;
+        waiting.push_back(runtime.fetch(self.train, self.net.stats)?);
+        waiting.push_back(runtime.fetch(self.update, self.optimiser.stats)?);
+        self.flights.push_back(Flight {
+            step,
+            tokens: batch.tokens,
+            waiting,
+            values: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Reports that have arrived, oldest first. Waits only while more than four steps are on their way.
+    pub fn collect(&mut self) -> Result<Vec<StepReport>> {
+        self.take(IN_FLIGHT)
+    }
+
+    /// All reports that are still out.
+    pub fn drain(&mut self) -> Result<Vec<StepReport>> {
+        self.take(0)
+    }
+
+    fn take(&mut self, leave: usize) -> Result<Vec<StepReport>> {
+        let mut reports = Vec::new();
+        while let Some(flight) = self.flights.front_mut() {
+            let runtime = self.executor.runtime();
+            while let Some(&ticket) = flight.waiting.front() {
+                let Some(values) = runtime.take(ticket, false)? else {
+                    break;
+                };
+                flight.waiting.pop_front();
+                flight.values.push(values);
+            }
+            if flight.waiting.is_empty() {
+                reports.push(flight.report());
+                self.flights.pop_front();
+            } else if self.flights.len() > leave {
+                // Waiting through the runtime would wait for the newest step too.
+                std::thread::sleep(LOOK_AGAIN);
+            } else {
+                break;
+            }
+        }
+        Ok(reports)
+    }
+
+    /// Repeats an update call by call and names the first tensor that is not finite: (op and tensor, element).
+    pub fn find_not_finite(&mut self, step: u64, batch: &Batch) -> Result<(String, usize)> {
+        let mut params = self.recipe.params(step, batch.tokens);
+        let runtime = self.executor.runtime();
+        runtime.clear_bank(Bank::Grad)?;
+        for part in 0..batch.b / self.micro {
+            let first = part * self.micro;
+            write_inputs(runtime, self.train, &self.net, batch, first..first + self.micro)?;
+            params.first_row = (first * batch.t) as u32;
+            if let Some((call, tensor, at)) = runtime.first_not_finite(self.train, &params)? {
+                let call = &self.net.graph.calls()[call];
+                let name = &self.net.graph.tensor(tensor).name;
+                let place = if call.scope.is_empty() {
+                    String::new()
+                } else {
+                    format!(" of {}", call.scope)
+                };
+                let (op, pass) = (call.op.name(), call.pass.suffix());
+                return Ok((format!("`{name}` at {op}_{pass}{place}"), at));
+            }
+        }
+        Ok(("the norm of the gradient".to_owned(), 0))
+    }
+
+    /// Time of every call of one micro-batch and of the update, after a warm-up. Leaves the weights as they are.
+    ///
+    /// # Errors
+    /// [`crate::error::DeviceError::Driver`] on adapters without timestamps.
+    pub fn profile(&mut self, step: u64, batch: &Batch) -> Result<Vec<CallTime>> {
+        let params = self.recipe.params(step, batch.tokens);
+        let runtime = self.executor.runtime();
+        write_inputs(runtime, self.train, &self.net, batch, 0..self.micro)?;
+        for _ in 0..WARM_UP {
+            runtime.run(self.train, &params)?;
+        }
+        runtime.wait()?;
+        let mut times = timed(&self.net.graph, runtime.profile(self.train, &params)?);
+        let banks = [Bank::Param, Bank::Moment1, Bank::Moment2];
+        let kept = banks.map(|bank| runtime.read_bank(bank));
+        runtime.clear_bank(Bank::Grad)?;
+        times.extend(timed(
+            &self.optimiser.graph,
+            runtime.profile(self.update, &params)?,
+        ));
+        for (bank, data) in banks.into_iter().zip(kept) {
+            runtime.write_bank(bank, &data?)?;
+        }
+        Ok(times)
+    }
+
+    /// Sets everything that updates change.
+    ///
+    /// # Errors
+    /// [`UserError::Malformed`] (with `place`) if names or shapes are not this model's.
+    pub fn set_weights(&mut self, weights: &Weights, place: &str) -> Result<()> {
+        for bank in [Bank::Param, Bank::Moment1, Bank::Moment2] {
+            let data = weights.bank(&self.net.graph, bank, place)?;
+            self.executor.runtime().write_bank(bank, &data)?;
+        }
+        Ok(())
+    }
+
+    /// Everything that updates change, once all queued work is done.
+    pub fn weights(&mut self) -> Result<Weights> {
+        let runtime = self.executor.runtime();
+        let banks = [Bank::Param, Bank::Moment1, Bank::Moment2].map(|bank| runtime.read_bank(bank));
+        let [values, first, second] = banks;
+        let (values, first, second) = (values?, first?, second?);
+        let graph = &self.net.graph;
+        let parts = |bank: &[f32]| -> Vec<Vec<f32>> {
+            let range = |p: &Param| p.offset..p.offset + graph.tensor(p.tensor).numel();
+            graph.params().iter().map(|p| bank[range(p)].to_vec()).collect()
+        };
+        let named = graph.params().iter().zip(parts(&values)).map(|(p, values)| {
+            let info = graph.tensor(p.tensor);
+            (info.name.clone(), info.shape.clone(), values)
+        });
+        Ok(Weights {
+            params: named.collect(),
+            moment1: parts(&first),
+            moment2: parts(&second),
+        })
+    }
+}
+
+fn timed(graph: &Graph, times: Vec<Duration>) -> Vec<CallTime> {
+    let calls = graph.calls().iter().zip(times);
+    calls
+        .map(|(call, time)| CallTime {
+            op: call.op.name(),
+            pass: call.pass,
+            time,
+            cost: call.op.cost(call.pass),
+        })
+        .collect()
+}
+
+impl Weights {
+    /// One bank, laid out as a graph has it.
+    ///
+    /// # Errors
+    /// [`UserError::Malformed`] (with `place`) if names or shapes are not the graph's.
+    pub fn bank(&self, graph: &Graph, bank: Bank, place: &str) -> Result<Vec<f32>> {
+        let refuse = |message: String| UserError::Malformed {
+            place: place.to_owned(),
+            message,
+        };
+        let (ours, theirs) = (graph.params().len(), self.params.len());
+        if ours != theirs {
+            return Err(refuse(format!("{theirs} parameters, the model has {ours}")).into());
+        }
+        let mut data = vec![0.0; graph.bank_len()];
+        for param in graph.params() {
+            let info = graph.tensor(param.tensor);
+            let at = self.params.iter().position(|(name, ..)| *name == info.name);
+            let at = at.ok_or_else(|| refuse(format!("there is no parameter {}", info.name)))?;
+            let (_, shape, values) = &self.params[at];
+            let values = match bank {
+                Bank::Moment1 => &self.moment1[at],
+                Bank::Moment2 => &self.moment2[at],
+                Bank::Param | Bank::Grad => values,
+            };
+            if *shape != info.shape || values.len() != info.numel() {
+                let message = format!("{} has shape {shape:?}, the model's {:?}", info.name, info.shape);
+                return Err(refuse(message).into());
+            }
+            data[param.offset..param.offset + values.len()].copy_from_slice(values);
+        }
+        Ok(data)
+    }
+}
+
+/// Sizes of micro-batches to try, largest first: the divisors of the batch, or only the given one.
+fn micro_batches(batch: usize, forced: Option<usize>) -> Result<Vec<usize>> {
+    let divisors: Vec<usize> = (1..=batch).rev().filter(|m| batch.is_multiple_of(*m)).collect();
+    match forced {
+        None => Ok(divisors),
+        Some(micro) if divisors.contains(&micro) => Ok(vec![micro]),
+        Some(micro) => Err(UserError::Value {
+            place: "command line".to_owned(),
+            field: "--micro-batch".to_owned(),
+            found: micro.to_string(),
+            allowed: format!("divisors of the batch of {batch}"),
+        }
+        .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn micro_batches_are_the_divisors() {
+        assert_eq!(micro_batches(12, None).unwrap(), [12, 6, 4, 3, 2, 1]);
+        assert_eq!(micro_batches(12, Some(4)).unwrap(), [4]);
+        for bad in [0, 5, 24] {
+            let error = micro_batches(12, Some(bad)).unwrap_err();
+            assert!(
+                error.to_string().contains("divisors of the batch of 12"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn reports_add_up_micro_batches() {
+        let flight = Flight {
+            step: 3,
+            tokens: 40,
+            waiting: VecDeque::new(),
+            values: vec![
+                vec![0.5, 3.0, 10.0, 3.0],
+                vec![0.25, 4.0, 10.0, 4.0],
+                vec![7.0, 0.1, 0.0, 0.0],
+            ],
+        };
+        let report = flight.report();
+        assert_eq!((report.loss, report.correct, report.windows), (0.75, 7.0, 20.0));
+        assert_eq!((report.grad_norm, report.halted), (7.0, false));
+        let mut bad = flight;
+        bad.values[2][2] = 1.0;
+        assert!(bad.report().halted);
+    }
+}
