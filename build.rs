@@ -37,10 +37,21 @@ fn main() {
     let mut files = Vec::new();
     collect(&fixtures, &["json", "safetensors"], &mut files);
     files.sort();
-    let mut table = String::from("/// Path and content of every golden file.\npub(super) const FIXTURES: &[(&str, &[u8])] = &[\n");
+    let mut table = String::from(
+        "/// Path and content of every golden file.\npub(super) const FIXTURES: &[(&str, &[u8])] = &[\n",
+    );
     for file in files {
-        let name = file.strip_prefix(&fixtures).expect("it was found there").to_string_lossy().replace('\\', "/");
-        writeln!(table, "    ({name:?}, include_bytes!({:?})),", file.display().to_string()).expect("writing to a string");
+        let name = file
+            .strip_prefix(&fixtures)
+            .expect("it was found there")
+            .to_string_lossy()
+            .replace('\\', "/");
+        writeln!(
+            table,
+            "    ({name:?}, include_bytes!({:?})),",
+            file.display().to_string()
+        )
+        .expect("writing to a string");
     }
     table.push_str("];\n");
     fs::write(out.join("fixtures.rs"), table).expect("cargo's OUT_DIR is writable");
@@ -65,7 +76,11 @@ fn main() {
 }
 
 fn git(root: &Path, args: &[&str]) -> Option<String> {
-    let output = process::Command::new("git").args(args).current_dir(root).output().ok()?;
+    let output = process::Command::new("git")
+        .args(args)
+        .current_dir(root)
+        .output()
+        .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     output.status.success().then_some(text)
 }
@@ -82,7 +97,10 @@ fn collect(folder: &Path, extensions: &[&str], files: &mut Vec<PathBuf>) {
         let path = entry.expect("a readable folder").path();
         if path.is_dir() {
             collect(&path, extensions, files);
-        } else if path.extension().is_some_and(|e| extensions.iter().any(|x| e == *x)) {
+        } else if path
+            .extension()
+            .is_some_and(|e| extensions.iter().any(|x| e == *x))
+        {
             files.push(path);
         }
     }

@@ -11,6 +11,7 @@ pub mod gpu;
 pub mod graph;
 pub mod models;
 pub mod ops;
+pub mod philox;
 pub mod plan;
 pub mod runtime;
 pub mod step;

@@ -56,14 +56,25 @@ impl Place {
     fn selectiv(&self) -> Command {
         let mut command = Command::cargo_bin("selectiv").unwrap();
         // Without this some GPU drivers print an error line of their own.
-        command.current_dir(self.dir.path()).env("XDG_RUNTIME_DIR", self.dir.path());
+        command
+            .current_dir(self.dir.path())
+            .env("XDG_RUNTIME_DIR", self.dir.path());
         command
     }
 
     /// `selectiv train tiny.toml --model gated_delta_net --device cpu --out OUT ARGS`.
     fn train(&self, out: &str, args: &[&str]) -> Command {
         let mut command = self.selectiv();
-        command.args(["train", "tiny.toml", "--model", MODEL, "--device", "cpu", "--out", out]);
+        command.args([
+            "train",
+            "tiny.toml",
+            "--model",
+            MODEL,
+            "--device",
+            "cpu",
+            "--out",
+            out,
+        ]);
         command.args(args);
         command
     }
@@ -72,7 +83,16 @@ impl Place {
     fn start(&self, out: &str, args: &[&str]) -> Child {
         std::process::Command::new(env!("CARGO_BIN_EXE_selectiv"))
             .current_dir(self.dir.path())
-            .args(["train", "tiny.toml", "--model", MODEL, "--device", "cpu", "--out", out])
+            .args([
+                "train",
+                "tiny.toml",
+                "--model",
+                MODEL,
+                "--device",
+                "cpu",
+                "--out",
+                out,
+            ])
             .args(args)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -82,7 +102,9 @@ impl Place {
 
     fn names(&self, out: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(out)).unwrap();
-        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -96,9 +118,20 @@ impl Place {
     /// Step, loss, accuracy and gradient norm of each logged step: all that does not depend on the time of day.
     fn metrics(&self, out: &str) -> Vec<Vec<Value>> {
         let text = fs::read_to_string(self.path(out).join("metrics.jsonl")).unwrap();
-        let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let keys = ["step", "loss", "accuracy", "validation_loss", "train_accuracy", "lr", "grad_norm"];
-        rows.map(|row| keys.iter().map(|key| row[*key].clone()).collect()).collect()
+        let rows = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let keys = [
+            "step",
+            "loss",
+            "accuracy",
+            "validation_loss",
+            "train_accuracy",
+            "lr",
+            "grad_norm",
+        ];
+        rows.map(|row| keys.iter().map(|key| row[*key].clone()).collect())
+            .collect()
     }
 }
 
@@ -118,7 +151,17 @@ fn error(command: &mut Command, code: i32) -> String {
 
 /// Two results agree in everything that is not a time.
 fn assert_same_numbers(a: &Value, b: &Value) {
-    for key in ["task", "model", "params", "steps", "loss", "accuracy", "chance", "ceiling", "baseline_n2"] {
+    for key in [
+        "task",
+        "model",
+        "params",
+        "steps",
+        "loss",
+        "accuracy",
+        "chance",
+        "ceiling",
+        "baseline_n2",
+    ] {
         assert_eq!(a[key], b[key], "{key}");
     }
 }
@@ -127,9 +170,14 @@ fn assert_same_numbers(a: &Value, b: &Value) {
 fn tensors(file: &[u8]) -> Vec<(String, Vec<f32>)> {
     let file = safetensors::SafeTensors::deserialize(file).unwrap();
     let numbers = |data: &[u8]| -> Vec<f32> {
-        data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+        data.chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect()
     };
-    let mut all: Vec<_> = file.iter().map(|(name, view)| (name.to_owned(), numbers(view.data()))).collect();
+    let mut all: Vec<_> = file
+        .iter()
+        .map(|(name, view)| (name.to_owned(), numbers(view.data())))
+        .collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all
 }
@@ -148,7 +196,10 @@ fn assert_same_checkpoint(a: &[u8], b: &[u8]) {
 #[cfg(unix)]
 fn signal(child: &Child, name: &str) {
     let pid = child.id().to_string();
-    std::process::Command::new("kill").args([name, &pid]).status().unwrap();
+    std::process::Command::new("kill")
+        .args([name, &pid])
+        .status()
+        .unwrap();
 }
 
 /// Waits until a file matches, or the program has ended.
@@ -178,12 +229,19 @@ fn learns_and_leaves_its_records() {
     for name in ["config.toml", "metrics.jsonl", "result.json", "curve.svg"] {
         assert!(names.contains(&name.to_owned()), "{name} is missing in {names:?}");
     }
-    assert_eq!(names.iter().filter(|n| n.starts_with("checkpoint-")).count(), 2, "{names:?}");
+    assert_eq!(
+        names.iter().filter(|n| n.starts_with("checkpoint-")).count(),
+        2,
+        "{names:?}"
+    );
     let file: Value = serde_json::from_slice(&fs::read(place.path("run/result.json")).unwrap()).unwrap();
     assert_eq!(file, result);
     let rows = place.metrics("run");
     assert_eq!(rows.last().unwrap()[0], 160);
-    assert!(rows[0][1].as_f64() > rows.last().unwrap()[1].as_f64(), "the loss falls");
+    assert!(
+        rows[0][1].as_f64() > rows.last().unwrap()[1].as_f64(),
+        "the loss falls"
+    );
 }
 
 #[test]
@@ -213,7 +271,11 @@ fn stopped_by_a_signal_and_resumed_is_bit_for_bit_the_same() {
     let steps = ["--steps", "400", "--set", "train.eval_every=37"];
     let whole = result(&mut place.train("whole", &steps));
     let mut child = place.start("parts", &steps);
-    wait_for(&place.path("parts"), |name| name.starts_with("checkpoint-"), &mut child);
+    wait_for(
+        &place.path("parts"),
+        |name| name.starts_with("checkpoint-"),
+        &mut child,
+    );
     signal(&child, "-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(!place.path("parts/result.json").exists());
@@ -236,7 +298,11 @@ fn killed_at_any_time_and_resumed_is_bit_for_bit_the_same() {
     for round in 0..12 {
         let mut child = place.start("parts", &resumed);
         // At least one more checkpoint each time, so that the run gets on.
-        let before = if place.path("parts").exists() { place.names("parts") } else { Vec::new() };
+        let before = if place.path("parts").exists() {
+            place.names("parts")
+        } else {
+            Vec::new()
+        };
         let new = |name: &str| name.starts_with("checkpoint-") && !before.contains(&name.to_owned());
         wait_for(&place.path("parts"), new, &mut child);
         std::thread::sleep(Duration::from_micros(700 * round));
@@ -252,7 +318,10 @@ fn killed_at_any_time_and_resumed_is_bit_for_bit_the_same() {
     assert_same_numbers(&whole, &parts);
     assert_same_checkpoint(&place.last_checkpoint("whole"), &place.last_checkpoint("parts"));
     assert_eq!(place.metrics("whole"), place.metrics("parts"));
-    assert!(!place.names("parts").iter().any(|name| name.ends_with(".tmp")), "litter is removed");
+    assert!(
+        !place.names("parts").iter().any(|name| name.ends_with(".tmp")),
+        "litter is removed"
+    );
 }
 
 #[cfg(unix)]
@@ -262,7 +331,11 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     let steps = ["--steps", "400", "--set", "train.eval_every=10"];
     let whole = result(&mut place.train("whole", &steps));
     let mut child = place.start("parts", &steps);
-    wait_for(&place.path("parts"), |name| name.starts_with("checkpoint-0000002"), &mut child);
+    wait_for(
+        &place.path("parts"),
+        |name| name.starts_with("checkpoint-0000002"),
+        &mut child,
+    );
     signal(&child, "-KILL");
     child.wait().unwrap();
     let names = place.names("parts");
@@ -277,7 +350,10 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("checksum"), "{stderr}");
     assert_same_checkpoint(&place.last_checkpoint("whole"), &place.last_checkpoint("parts"));
-    assert_eq!(whole["loss"], serde_json::from_slice::<Value>(&output.stdout).unwrap()["loss"]);
+    assert_eq!(
+        whole["loss"],
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["loss"]
+    );
 }
 
 #[test]
@@ -289,7 +365,13 @@ fn micro_batches_change_nothing_but_rounding() {
         let (a, b) = (whole["loss"].as_f64().unwrap(), parts["loss"].as_f64().unwrap());
         // Ten updates from the same start: rounding of 1e-7 grows by far less than 1000.
         assert!((a - b).abs() < 1e-4 * a, "micro-batch {micro}: {a} and {b}");
-        let norms = |out: &str| -> Vec<f64> { place.metrics(out).iter().map(|m| m[6].as_f64().unwrap()).collect() };
+        let norms = |out: &str| -> Vec<f64> {
+            place
+                .metrics(out)
+                .iter()
+                .map(|m| m[6].as_f64().unwrap())
+                .collect()
+        };
         for (a, b) in norms("whole").into_iter().zip(norms(micro)) {
             assert!((a - b).abs() < 1e-3 * a, "gradient norms {a} and {b}");
         }
@@ -306,7 +388,10 @@ fn bad_input_is_refused_in_one_line_and_nothing_is_written() {
         (&["--set", "train.lr"], "--set"),
         (&["--lr", "fast"], "train.lr"),
         (&["--steps", "0"], "train.steps"),
-        (&["--micro-batch", "5"], "--micro-batch = 5: allowed: divisors of the batch of 12"),
+        (
+            &["--micro-batch", "5"],
+            "--micro-batch = 5: allowed: divisors of the batch of 12",
+        ),
         (&["--precision", "mixed"], "--precision = mixed"),
         (&["--device", "tpu"], "unknown device `tpu`: allowed: auto, cpu"),
         (&["--model", "elman"], "unknown model `elman`"),
@@ -337,7 +422,10 @@ fn a_missing_or_broken_task_is_refused() {
     for (task, expected) in [("missing.toml", "missing.toml"), ("broken.toml", "broken.toml:2")] {
         let mut command = place.selectiv();
         let stderr = error(command.args(["train", task, "--model", MODEL]), 2);
-        assert!(stderr.starts_with("error: ") && stderr.contains(expected), "{stderr}");
+        assert!(
+            stderr.starts_with("error: ") && stderr.contains(expected),
+            "{stderr}"
+        );
     }
     assert!(!place.path("runs").exists());
 }
@@ -347,7 +435,10 @@ fn folders_in_use_are_refused() {
     let place = Place::new();
     result(&mut place.train("run", &["--steps", "5"]));
     let stderr = error(&mut place.train("run", &["--steps", "5"]), 2);
-    assert!(stderr.contains("already holds a run") && stderr.contains("--resume"), "{stderr}");
+    assert!(
+        stderr.contains("already holds a run") && stderr.contains("--resume"),
+        "{stderr}"
+    );
     let other = ["--steps", "5", "--lr", "0.5", "--set", "data.test=71", "--resume"];
     let stderr = error(&mut place.train("run", &other), 2);
     assert!(stderr.contains("train.lr = 0.01, not 0.5"), "{stderr}");
@@ -362,10 +453,22 @@ fn folders_in_use_are_refused() {
 #[test]
 fn numbers_that_explode_stop_the_run_with_the_tensor() {
     let place = Place::new();
-    let args = ["--steps", "60", "--lr", "1e30", "--warmup", "30", "--set", "train.eval_every=1000"];
+    let args = [
+        "--steps",
+        "60",
+        "--lr",
+        "1e30",
+        "--warmup",
+        "30",
+        "--set",
+        "train.eval_every=1000",
+    ];
     let stderr = error(&mut place.train("run", &args), 1);
     let error = stderr.lines().last().unwrap();
-    assert!(error.starts_with("error: step ") && error.contains("is not finite"), "{error}");
+    assert!(
+        error.starts_with("error: step ") && error.contains("is not finite"),
+        "{error}"
+    );
     assert!(error.ends_with("last good checkpoint: none"), "{error}");
     assert!(!place.path("run/result.json").exists());
 }
@@ -376,7 +479,14 @@ fn a_dry_run_writes_nothing() {
     let mut command = place.train("run", &["--dry-run", "-v", "--profile"]);
     let output = command.assert().success().get_output().clone();
     let text = String::from_utf8(output.stdout).unwrap();
-    for word in ["parameters", "micro-batch", "launches", "time of all 80 updates", "linear_bwd", "GFLOP/s"] {
+    for word in [
+        "parameters",
+        "micro-batch",
+        "launches",
+        "time of all 80 updates",
+        "linear_bwd",
+        "GFLOP/s",
+    ] {
         assert!(text.contains(word), "{word} is missing in\n{text}");
     }
     assert!(!place.path("run").exists());
@@ -393,7 +503,10 @@ fn eval_repeats_the_test_of_training() {
     for key in ["accuracy", "loss", "ceiling", "chance"] {
         assert_eq!(lines[0][key], trained[key], "{key}");
     }
-    assert_eq!((&lines[0]["gap_steps"], &lines[1]["gap_steps"]), (&1.into(), &5.into()));
+    assert_eq!(
+        (&lines[0]["gap_steps"], &lines[1]["gap_steps"]),
+        (&1.into(), &5.into())
+    );
     assert_ne!(lines[0]["loss"], lines[1]["loss"]);
 }
 
@@ -408,12 +521,21 @@ fn eval_refuses_what_it_cannot_test() {
     let mut command = place.selectiv();
     command.args(["eval", "run", "--device", "cpu", "--task", "larger.toml"]);
     let stderr = error(&mut command, 2);
-    assert!(stderr.contains("12 symbols") && stderr.contains("at most the 9 symbols"), "{stderr}");
+    assert!(
+        stderr.contains("12 symbols") && stderr.contains("at most the 9 symbols"),
+        "{stderr}"
+    );
 }
 
 #[test]
 fn version_names_commit_and_wgpu() {
-    let output = Place::new().selectiv().arg("--version").assert().success().get_output().clone();
+    let output = Place::new()
+        .selectiv()
+        .arg("--version")
+        .assert()
+        .success()
+        .get_output()
+        .clone();
     let text = String::from_utf8(output.stdout).unwrap();
     for word in ["selectiv 0.", "commit ", "wgpu 30", "naga 30"] {
         assert!(text.contains(word), "{text}");

@@ -124,7 +124,7 @@ pub fn ops(source: &Source, runtime: &mut dyn Runtime, precision: Precision, rep
         let device = runtime.device();
         let tensors = source.tensors(&format!("ops/{}", entry["file"].as_str().unwrap_or_default()))?;
         let result = match name {
-            "adam_clip_schedule" => super::optimiser::run(tensors, entry, runtime).map(Some),
+
             _ => op(name, entry, tensors, runtime),
         };
         runtime.reset();

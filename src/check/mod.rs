@@ -2,13 +2,17 @@
 
 pub mod case;
 mod entry;
+pub mod golden;
 mod grammars;
 mod kernels;
 pub mod random;
 pub mod source;
+#[cfg(test)]
+mod tests;
 
 pub use case::{Case, Values};
 pub use entry::Golden;
+pub use golden::Precision;
 pub use grammars::grammars;
 pub use kernels::kernels;
 pub use source::Source;
@@ -81,7 +85,7 @@ pub struct Outcome {
     /// Device and variant.
     pub device: String,
     /// What was compared, or why it was skipped.
-    pub result: std::result::Result<Vec<Deviation>, String>,
+    pub result: Result<Vec<Deviation>, String>,
 }
 
 impl Outcome {

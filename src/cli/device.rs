@@ -69,7 +69,10 @@ fn auto(say: &mut dyn FnMut(&str)) -> Executor {
 
 #[cfg(not(feature = "gpu"))]
 fn named(name: &str, _say: &mut dyn FnMut(&str)) -> Result<Executor> {
-    Err(unknown(name, "auto, cpu (this build has no GPU support)".to_owned()))
+    Err(unknown(
+        name,
+        "auto, cpu (this build has no GPU support)".to_owned(),
+    ))
 }
 
 fn unknown(name: &str, allowed: String) -> crate::error::Error {
@@ -105,7 +108,10 @@ mod gpu {
         }
         let Some(best) = all.iter().find(|a| is_hardware(a)) else {
             let names: Vec<String> = all.iter().map(|a| a.get_info().name).collect();
-            let why = format!("the only GPU driver computes on the CPU too ({})", names.join(", "));
+            let why = format!(
+                "the only GPU driver computes on the CPU too ({})",
+                names.join(", ")
+            );
             return on_cpu(&why, say);
         };
         let opened = open(best).and_then(|mut executor| {
@@ -147,7 +153,13 @@ mod gpu {
     fn try_out(runtime: &mut dyn Runtime, name: &str) -> Result<()> {
         let mut graph = Graph::new();
         let x = graph.input("x", &[64], Dtype::F32);
-        let y = graph.call(Sigmoid { numel: 64, scale: 1.0 }, &[x])?[0];
+        let y = graph.call(
+            Sigmoid {
+                numel: 64,
+                scale: 1.0,
+            },
+            &[x],
+        )?[0];
         graph.keep(y);
         let program = runtime.load(&graph)?;
         runtime.write(program, x, Data::F32(&[0.0; 64]))?;
@@ -180,7 +192,9 @@ mod tests {
     #[test]
     fn cpu_is_always_there() {
         let mut said = Vec::new();
-        let executor = args("cpu", "f32").open(&mut |text| said.push(text.to_owned())).unwrap();
+        let executor = args("cpu", "f32")
+            .open(&mut |text| said.push(text.to_owned()))
+            .unwrap();
         assert!(executor.name().starts_with("CPU"));
         assert_eq!(said, [format!("device: {}", executor.name())]);
     }

@@ -1,6 +1,7 @@
 //! `selectiv eval`: tests a trained run, at its own gap and others, or on another task.
 
 use super::device::DeviceArgs;
+use super::folder::CONFIG_FILE;
 use super::inspect::plain_table;
 use super::print_result;
 use super::progress::Verbosity;
@@ -65,7 +66,11 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         None => (saved.state.task.clone(), own, config.train.seed),
         Some(path) => {
             let other = Config::load(path, &[])?;
-            (task_name(path), other_task(path, &other, &model)?, other.train.seed)
+            (
+                task_name(path),
+                other_task(path, &other, &model)?,
+                other.train.seed,
+            )
         }
     };
     let sets = with_gaps(data, &args.gaps, seed)?;
@@ -101,7 +106,7 @@ fn read_run(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<(Config, Saved)> {
         path: dir.to_owned(),
         reason: reason.to_owned(),
     };
-    let file = dir.join(super::train::CONFIG_FILE);
+    let file = dir.join(CONFIG_FILE);
     if !file.is_file() {
         return Err(refuse("holds no run (there is no config.toml)").into());
     }
@@ -163,7 +168,16 @@ fn test(
 }
 
 fn table(lines: &[Line]) -> String {
-    let header = ["task", "model", "gap steps", "samples", "accuracy", "chance", "ceiling", "loss"];
+    let header = [
+        "task",
+        "model",
+        "gap steps",
+        "samples",
+        "accuracy",
+        "chance",
+        "ceiling",
+        "loss",
+    ];
     let mut table = plain_table(&header, 2);
     for line in lines {
         let percent = |x: f64| format!("{:.2} %", 100.0 * x);

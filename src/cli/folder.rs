@@ -7,10 +7,10 @@ use crate::train::records::{RESULT_FILE, RunResult, atomic};
 use std::path::Path;
 
 /// The configuration of a run.
-pub const CONFIG_FILE: &str = "config.toml";
+pub(super) const CONFIG_FILE: &str = "config.toml";
 
 /// What a folder holds.
-pub enum Folder {
+pub(super) enum Folder {
     /// Nothing.
     Fresh,
     /// A run to continue, after its checkpoint if there is one.
@@ -24,7 +24,7 @@ pub enum Folder {
 /// # Errors
 /// [`UserError::Folder`] if the folder is in use and `resume` is not set, if it holds something else, or a run with
 /// another configuration or model (all fields that differ are named).
-pub fn look(
+pub(super) fn look(
     path: &Path,
     resume: bool,
     config: &Config,
@@ -43,7 +43,9 @@ pub fn look(
     let file = path.join(CONFIG_FILE);
     if !file.is_file() {
         // A run that was killed before it had written its configuration leaves a temporary file.
-        let foreign = entries.flatten().any(|e| !e.file_name().to_string_lossy().starts_with('.'));
+        let foreign = entries
+            .flatten()
+            .any(|e| !e.file_name().to_string_lossy().starts_with('.'));
         if foreign {
             return Err(refuse("holds other files; choose another --out".to_owned()).into());
         }
@@ -62,7 +64,9 @@ pub fn look(
         differences.insert(0, ("model".to_owned(), name, model.to_owned()));
     }
     if !differences.is_empty() {
-        let fields = differences.iter().map(|(field, there, here)| format!("{field} = {there}, not {here}"));
+        let fields = differences
+            .iter()
+            .map(|(field, there, here)| format!("{field} = {there}, not {here}"));
         let fields = fields.collect::<Vec<_>>().join("; ");
         return Err(refuse(format!("holds a run with {fields}")).into());
     }
@@ -81,7 +85,7 @@ pub fn look(
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn create(path: &Path, config: &Config, model: &str, device: &str) -> Result<()> {
+pub(super) fn create(path: &Path, config: &Config, model: &str, device: &str) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|source| Error::Io {
         action: "create",
         path: path.to_owned(),

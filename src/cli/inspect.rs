@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A table without lines: the given columns, of which those from `first_number` on are flush right.
-pub fn plain_table(header: &[&str], first_number: usize) -> Table {
+pub(super) fn plain_table(header: &[&str], first_number: usize) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    table
+        .load_style(presets::NOTHING)
+        .set_header(header.iter().copied());
     for column in table.column_iter_mut().skip(first_number) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -17,12 +19,12 @@ pub fn plain_table(header: &[&str], first_number: usize) -> Table {
 }
 
 /// A number of bytes for reading.
-pub fn bytes(n: f64) -> String {
+pub(super) fn bytes(n: f64) -> String {
     scaled(n, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB"])
 }
 
 /// A count for reading.
-pub fn count(n: f64) -> String {
+pub(super) fn count(n: f64) -> String {
     scaled(n, 1000.0, &["", "k", "M", "G", "T", "P"])
 }
 
@@ -41,7 +43,7 @@ fn scaled(mut n: f64, base: f64, units: &[&str]) -> String {
 }
 
 /// A time for reading.
-pub fn time(t: Duration) -> String {
+pub(super) fn time(t: Duration) -> String {
     let s = t.as_secs_f64();
     match s {
         _ if s < 1e-3 => format!("{:.0} us", s * 1e6),
@@ -53,7 +55,7 @@ pub fn time(t: Duration) -> String {
 }
 
 /// Every call of a graph: op, place in the model, what it writes, bytes and FLOPs.
-pub fn call_list(graph: &Graph) -> String {
+pub(super) fn call_list(graph: &Graph) -> String {
     let mut table = plain_table(&["call", "op", "scope", "writes", "bytes", "FLOPs"], 4);
     for (i, call) in graph.calls().iter().enumerate() {
         let cost = call.op.cost(call.pass);
@@ -88,7 +90,7 @@ struct Total {
 }
 
 /// Share of the time of each op, forward and backward, with the rates that its own cost formula gives.
-pub fn profile_table(times: &[CallTime]) -> String {
+pub(super) fn profile_table(times: &[CallTime]) -> String {
     let mut totals: BTreeMap<String, Total> = BTreeMap::new();
     let mut all = Duration::ZERO;
     for call in times {
@@ -133,7 +135,10 @@ mod tests {
     fn numbers_for_reading() {
         let read = [bytes(512.0), bytes(1536.0), bytes(3.0 * 1024.0 * 1024.0 * 1024.0)];
         assert_eq!(read, ["512 B", "1.5 KiB", "3.0 GiB"]);
-        assert_eq!([count(7.0), count(39_223_000.0), count(999_960.0)], ["7", "39.2 M", "1.0 M"]);
+        assert_eq!(
+            [count(7.0), count(39_223_000.0), count(999_960.0)],
+            ["7", "39.2 M", "1.0 M"]
+        );
         let times = [2e-5, 0.25, 90.0, 600.0, 36_000.0].map(|s| time(Duration::from_secs_f64(s)));
         assert_eq!(times, ["20 us", "250.0 ms", "90.0 s", "10 min", "10.0 h"]);
     }
@@ -143,7 +148,15 @@ mod tests {
         let mut graph = Graph::new();
         let x = graph.input("x", &[64], Dtype::F32);
         graph
-            .scoped("layers.0", |g| g.call(Sigmoid { numel: 64, scale: 1.0 }, &[x]))
+            .scoped("layers.0", |g| {
+                g.call(
+                    Sigmoid {
+                        numel: 64,
+                        scale: 1.0,
+                    },
+                    &[x],
+                )
+            })
             .unwrap();
         let list = call_list(&graph);
         let row = list.lines().nth(1).unwrap();

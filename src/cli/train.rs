@@ -19,8 +19,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use super::folder::CONFIG_FILE;
-
 /// Updates that `--dry-run` times.
 const TIMED_STEPS: u64 = 3;
 
@@ -149,7 +147,11 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         Folder::Begun(saved) => saved,
     };
     let executor = args.device.open(&mut say)?;
-    let stop = if args.dry_run { &AtomicBool::new(false) } else { stop_flag() };
+    let stop = if args.dry_run {
+        &AtomicBool::new(false)
+    } else {
+        stop_flag()
+    };
     let mut session = Session::new(&run, executor, args.micro_batch, saved, &mut say, stop)?;
     if run.data.spec().splits == Splits::Reference {
         say("warning: with splits = \"reference\" the test samples are also training samples");
@@ -197,7 +199,10 @@ fn describe(session: &mut Session<'_>, run: &Setup, verbosity: Verbosity) {
         stepper.launches()
     ));
     if step > 0 {
-        verbosity.say(&format!("continuing after update {step} of {}", run.folder.display()));
+        verbosity.say(&format!(
+            "continuing after update {step} of {}",
+            run.folder.display()
+        ));
     }
 }
 
@@ -227,7 +232,10 @@ fn dry_run(mut session: Session<'_>, run: &Setup, args: &TrainArgs) -> Result<()
     let mut table = plain_table(&["", ""], 1);
     table.add_row(["parameters".to_owned(), params.to_string()]);
     table.add_row(["bytes held".to_owned(), bytes(held as f64)]);
-    table.add_row(["of these, parameters and optimiser".to_owned(), bytes(banks as f64)]);
+    table.add_row([
+        "of these, parameters and optimiser".to_owned(),
+        bytes(banks as f64),
+    ]);
     table.add_row(["samples of an update".to_owned(), batch.to_string()]);
     table.add_row(["of a micro-batch".to_owned(), stepper.micro_batch().to_string()]);
     table.add_row(["launches of an update".to_owned(), stepper.launches().to_string()]);
@@ -273,7 +281,9 @@ impl Waiting {
     /// Says what was found once it is there.
     fn look(&mut self, progress: &Progress) {
         if let Some(handle) = self.counting.take_if(|handle| handle.is_finished()) {
-            let statistics = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let statistics = handle
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             progress.reachable(&statistics);
             self.done = Some(statistics);
         }

@@ -40,7 +40,7 @@ pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<
     let (rows, dk, dv) = (b * t, d / h, 2 * d / h);
     let a_log = g.param("A_log", &[h], Init::LogUniform(1e-4, 16.0));
     let dt_bias = g.param("dt_bias", &[h], Init::StepBias);
-    let mut conved = |g: &mut Graph, name: char, out: usize| {
+    let conved = |g: &mut Graph, name: char, out: usize| {
         let y = g.scoped(&format!("{name}_proj"), |g| linear(g, x, rows, d, out, false))?;
         let w = g.param(&format!("{name}_conv1d.weight"), &[out, 1, 4], Init::Uniform(0.5));
         Ok::<_, crate::error::Error>(g.call(ShortConv { b, t, channels: out, bias: false }, &[y, w])?[0])

@@ -34,7 +34,7 @@ pub struct ModelConfig {
     /// C, chunk of the chunkwise recurrences.
     pub chunk: usize,
     /// Dropout after every block.
-    pub dropout: f64,
+    pub dropout: f32,
 }
 
 /// What a block's builder is told.

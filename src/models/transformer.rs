@@ -48,7 +48,7 @@ pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<
     };
     let (q, k) = (proj(g, "q_proj", x, d, d)?, proj(g, "k_proj", x, d, d)?);
     let v = proj(g, "v_proj", x, d, d)?;
-    let mut turned = |g: &mut Graph, name: &str, y: TensorId| {
+    let turned = |g: &mut Graph, name: &str, y: TensorId| {
         let weight = g.param(name, &[dk], Init::Constant(1.0));
         let norm = RmsNorm { rows: rows * h, d: dk, eps: 1e-8, kind: Kind::OuterEps };
         let y = g.call(norm, &[y, weight])?[0];

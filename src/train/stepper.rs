@@ -256,7 +256,9 @@ impl Stepper {
         while let Some(flight) = self.flights.front_mut() {
             let runtime = self.executor.runtime();
             while let Some(&ticket) = flight.waiting.front() {
-                let Some(values) = runtime.take(ticket, false)? else { break };
+                let Some(values) = runtime.take(ticket, false)? else {
+                    break;
+                };
                 flight.waiting.pop_front();
                 flight.values.push(values);
             }
@@ -431,7 +433,10 @@ mod tests {
         assert_eq!(micro_batches(12, Some(4)).unwrap(), [4]);
         for bad in [0, 5, 24] {
             let error = micro_batches(12, Some(bad)).unwrap_err();
-            assert!(error.to_string().contains("divisors of the batch of 12"), "{error}");
+            assert!(
+                error.to_string().contains("divisors of the batch of 12"),
+                "{error}"
+            );
         }
     }
 

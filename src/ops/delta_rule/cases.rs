@@ -1,0 +1,172 @@
+//! Hostile shapes and values of the op, for its tests and for `check`.
+
+use super::{CHUNK, DeltaRule};
+use crate::check::random::Fill;
+use crate::check::{Case, Golden, Values};
+use crate::error::Result;
+use crate::tensor::TensorId;
+
+/// dg with (nearly) equal keys and no decay is a difference of sums that cancel; see the module docs.
+const ILL_CONDITIONED: f64 = 1e-4;
+
+/// How log decays or write strengths are drawn.
+#[derive(Clone, Copy)]
+enum Draw {
+    /// All the same.
+    All(f32),
+    /// Uniform.
+    Uniform(f32, f32),
+    /// One of these.
+    OneOf(&'static [f32]),
+}
+
+impl Draw {
+    fn fill(self, fill: &mut Fill, n: usize) -> Vec<f32> {
+        match self {
+            Self::All(x) => vec![x; n],
+            Self::Uniform(lo, hi) => fill.uniform(n, lo, hi),
+            Self::OneOf(list) => {
+                let picks = fill.below(n, list.len() as u32);
+                picks.into_iter().map(|i| list[i as usize]).collect()
+            }
+        }
+    }
+}
+
+/// Sizes: B, T, H, d_k, d_v.
+type Sizes = (usize, usize, usize, usize, usize);
+
+/// What a case is made of.
+struct Recipe {
+    name: &'static str,
+    sizes: Sizes,
+    chunk: usize,
+    /// Pairwise correlation of the keys of a head.
+    correlation: f32,
+    beta: Draw,
+    /// Log decays; `None`: not gated.
+    g: Option<Draw>,
+}
+
+impl Recipe {
+    fn new(name: &'static str, sizes: Sizes, chunk: usize) -> Self {
+        let (beta, g) = (Draw::Uniform(0.05, 0.95), Some(Draw::Uniform(-0.3, 0.0)));
+        Self { name, sizes, chunk, correlation: 0.0, beta, g }
+    }
+
+    fn correlation(mut self, correlation: f32) -> Self {
+        self.correlation = correlation;
+        self
+    }
+
+    fn beta(mut self, beta: Draw) -> Self {
+        self.beta = beta;
+        self
+    }
+
+    fn g(mut self, g: Draw) -> Self {
+        self.g = Some(g);
+        self
+    }
+
+    fn plain(mut self) -> Self {
+        self.g = None;
+        self
+    }
+
+    fn case(&self) -> Case {
+        let (b, t, h, dk, dv) = self.sizes;
+        let gated = self.g.is_some();
+        let scale = (dk as f32).powf(-0.5);
+        let op = DeltaRule { b, t, h, dk, dv, scale, gated, chunk: self.chunk };
+        let rows = b * t * h;
+        let mut fill = Fill::new((t * 7 + dk * 31 + dv) as u64);
+        let q = fill.unit_rows(rows, dk);
+        let mut k = fill.unit_rows(rows, dk);
+        if self.correlation > 0.0 {
+            let common = fill.unit_rows(h, dk);
+            let (shared, own) = (self.correlation.sqrt(), (1.0 - self.correlation).sqrt());
+            for (i, row) in k.chunks_mut(dk).enumerate() {
+                let common = &common[i % h * dk..][..dk];
+                row.iter_mut().zip(common).for_each(|(x, c)| *x = own * *x + shared * c);
+                let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+                row.iter_mut().for_each(|x| *x /= norm);
+            }
+        }
+        let v = fill.normal(rows * dv);
+        let mut inputs: Vec<Values> = vec![q.into(), k.into(), v.into(), self.beta.fill(&mut fill, rows).into()];
+        inputs.extend(self.g.map(|g| g.fill(&mut fill, rows).into()));
+        let gate = if gated { "" } else { " plain" };
+        let name = format!("B{b} T{t} H{h} dk{dk} dv{dv} C{}{gate} {}", self.chunk, self.name);
+        let mut case = Case::new(name.trim_end(), op, inputs);
+        if self.correlation > 0.9 && matches!(self.g, Some(Draw::All(0.0))) {
+            case.allowed.push(("d g", ILL_CONDITIONED));
+        }
+        case
+    }
+}
+
+/// Sizes around the chunk and around the tiles of the kernels; gates at their limits; keys that break a product-form
+/// inverse; decay that breaks differences of prefix sums.
+pub fn cases() -> Vec<Case> {
+    const STRONG: Draw = Draw::Uniform(-16.0, 0.0);
+    const MIXTURE: Draw = Draw::OneOf(&[0.0, -0.01, -1.0, -50.0, -1e4]);
+    const REFLECTING: Draw = Draw::Uniform(0.0, 1.98);
+    let recipes = [
+        Recipe::new("", (1, 1, 1, 4, 4), 16),
+        Recipe::new("", (2, 15, 2, 4, 4), 16),
+        Recipe::new("", (1, 16, 1, 4, 4), 16).plain(),
+        Recipe::new("strong decay", (1, 17, 1, 16, 32), 16).g(STRONG),
+        Recipe::new("gate limits", (1, 17, 2, 3, 5), 16)
+            .beta(Draw::OneOf(&[0.0, 1.0]))
+            .g(Draw::OneOf(&[0.0, -1e4])),
+        Recipe::new("one element", (1, 3, 1, 1, 1), 16),
+        Recipe::new("", (1, 33, 2, 7, 3), 32).plain().beta(REFLECTING),
+        Recipe::new("", (2, 63, 1, 16, 32), 64),
+        Recipe::new("", (1, 64, 2, 4, 4), 64).plain(),
+        Recipe::new("", (1, 65, 2, 60, 100), 64),
+        Recipe::new("decay e^-50", (1, 65, 1, 16, 32), 64).g(Draw::All(-50.0)),
+        Recipe::new("decay 0", (1, 65, 1, 16, 32), 64).g(Draw::All(-1e4)),
+        Recipe::new("mixed decay", (1, 130, 1, 16, 32), 64).g(MIXTURE).beta(REFLECTING),
+        Recipe::new("beta 0", (1, 70, 1, 16, 32), 64).beta(Draw::All(0.0)),
+        Recipe::new("beta 1", (1, 70, 1, 16, 32), 64).beta(Draw::All(1.0)),
+        Recipe::new("", (1, 70, 2, 64, 128), 64),
+        Recipe::new("", (1, 33, 1, 81, 162), 32),
+        Recipe::new("strong decay", (1, 20, 2, 128, 256), 64).g(STRONG),
+        Recipe::new("", (1, 9, 1, 256, 256), 16).plain(),
+        Recipe::new("", (1, 65, 1, 256, 256), 64),
+        Recipe::new("aligned keys, strong decay", (1, 130, 1, 16, 16), 64)
+            .correlation(0.99)
+            .g(STRONG)
+            .beta(REFLECTING),
+        Recipe::new("keys correlated 0.99", (1, 130, 1, 32, 16), 64)
+            .correlation(0.99)
+            .g(Draw::All(0.0))
+            .beta(REFLECTING),
+        Recipe::new("equal keys", (1, 200, 1, 32, 16), 64)
+            .correlation(1.0)
+            .g(Draw::All(0.0))
+            .beta(REFLECTING),
+        Recipe::new("equal keys", (1, 130, 1, 32, 16), 32)
+            .correlation(1.0)
+            .g(Draw::Uniform(-0.1, 0.0))
+            .beta(REFLECTING),
+        Recipe::new("equal keys", (1, 250, 1, 16, 20), 64).plain().correlation(1.0).beta(REFLECTING),
+    ];
+    recipes.iter().map(Recipe::case).collect()
+}
+
+/// `delta_rule` and `gated_delta_rule`.
+pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
+    let (gated, names): (bool, &[&str]) = match g.name {
+        "delta_rule" => (false, &["q", "k", "v", "beta"]),
+        "gated_delta_rule" => (true, &["q", "k", "v", "beta", "g"]),
+        _ => return None,
+    };
+    let size = |name: &str| g.attr(name).map(|x| x as usize);
+    let (b, t, h) = (size("B")?, size("T")?, size("H")?);
+    let (dk, dv, scale) = (size("Dk")?, size("Dv")?, g.attr("scale")? as f32);
+    let op = DeltaRule { b, t, h, dk, dv, scale, gated, chunk: CHUNK };
+    let ins: Vec<TensorId> = names.iter().map(|name| g.input(name)).collect();
+    Some(g.graph.call(op, &ins).map(|outs| vec![("o", outs[0])]))
+}

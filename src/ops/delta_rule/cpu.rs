@@ -1,0 +1,496 @@
+use super::DeltaRule;
+use crate::cpu::matmul::{Mat, Threads, matmul};
+use crate::cpu::{In, Out, Real};
+use crate::ops::CpuOp;
+use crate::step::StepParams;
+use rayon::prelude::*;
+
+/// Log decays below this are this: exp gives 0 and sums stay finite.
+const SMALLEST_LOG: f64 = -1e4;
+
+/// Forward inputs.
+#[derive(Clone, Copy)]
+struct Inputs<'a, R> {
+    q: &'a [R],
+    k: &'a [R],
+    v: &'a [R],
+    beta: &'a [R],
+    g: Option<&'a [R]>,
+}
+
+impl<'a, R: Real> Inputs<'a, R> {
+    fn new(op: &DeltaRule, ins: &[In<'a, R>]) -> Self {
+        Self {
+            q: ins[0].real(),
+            k: ins[1].real(),
+            v: ins[2].real(),
+            beta: ins[3].real(),
+            g: op.gated.then(|| ins[4].real()),
+        }
+    }
+}
+
+/// One chunk of one head: where its rows are.
+#[derive(Clone, Copy)]
+struct Chunk {
+    /// Row of its first token in [B,T,H].
+    row: usize,
+    /// Rows from one token to the next: H.
+    stride: usize,
+    /// Tokens in it.
+    n: usize,
+}
+
+impl Chunk {
+    fn of(op: &DeltaRule, head: usize, chunk: usize) -> Self {
+        let (b, h, first) = (head / op.h, head % op.h, chunk * op.chunk);
+        Self { row: (b * op.t + first) * op.h + h, stride: op.h, n: op.chunk.min(op.t - first) }
+    }
+
+    /// Its part of a [B,T,H,d] tensor.
+    fn mat<R>(self, x: &[R], d: usize) -> Mat<'_, R> {
+        Mat { data: &x[self.row * d..], rs: self.stride * d, cs: 1 }
+    }
+
+    /// Row `i` of its part.
+    fn at<R>(self, x: &[R], d: usize, i: usize) -> &[R] {
+        &x[(self.row + i * self.stride) * d..][..d]
+    }
+}
+
+/// Matrices of one chunk; reused by all chunks that a thread works on.
+struct Work<R> {
+    /// [C]: decay from the chunk's start to each token.
+    p: Vec<R>,
+    /// [C]: decay from each token to the chunk's end.
+    s: Vec<R>,
+    beta: Vec<R>,
+    /// [C,C], lower triangle with diagonal: decay from token j to token i.
+    gam: Vec<R>,
+    /// [C,C]: stril(K K^T * Gam).
+    g: Vec<R>,
+    /// [C,C]: tril(Q K^T * Gam).
+    qk: Vec<R>,
+    /// [C,d_v]: V - diag(p) K S.
+    u: Vec<R>,
+    /// [C,d_v]: diag(beta) u.
+    r: Vec<R>,
+    /// [C,d_v]: the values that the chunk writes.
+    vn: Vec<R>,
+    /// [C,d_v].
+    o: Vec<R>,
+}
+
+impl<R: Real> Work<R> {
+    fn new(op: &DeltaRule) -> Self {
+        let c = op.chunk;
+        let zeros = |n: usize| vec![R::ZERO; n];
+        Self {
+            p: zeros(c),
+            s: zeros(c),
+            beta: zeros(c),
+            gam: zeros(c * c),
+            g: zeros(c * c),
+            qk: zeros(c * c),
+            u: zeros(c * op.dv),
+            r: zeros(c * op.dv),
+            vn: zeros(c * op.dv),
+            o: zeros(c * op.dv),
+        }
+    }
+
+    /// The decay factors: exponents are built as sums, then all of them exponentiated.
+    fn decays(&mut self, c: usize, chunk: Chunk, g: Option<&[R]>) {
+        let n = chunk.n;
+        let at = |i: usize| g.map_or(R::ZERO, |g| g[chunk.row + i * chunk.stride].max(R::of(SMALLEST_LOG)));
+        let mut sum = R::ZERO;
+        for i in 0..n {
+            sum += at(i);
+            self.p[i] = sum;
+        }
+        sum = R::ZERO;
+        for i in (0..n).rev() {
+            self.s[i] = sum;
+            sum += at(i);
+        }
+        for i in 0..n {
+            let (above, rest) = self.gam.split_at_mut(i * c);
+            let row = &mut rest[..c];
+            if i > 0 {
+                for (x, up) in row[..i].iter_mut().zip(&above[(i - 1) * c..]) {
+                    *x = *up + at(i);
+                }
+            }
+            row[i] = R::ZERO;
+        }
+        let exps = |x: &mut [R]| x.iter_mut().for_each(|x| *x = x.exp());
+        exps(&mut self.p[..n]);
+        exps(&mut self.s[..n]);
+        for i in 0..n {
+            exps(&mut self.gam[i * c..][..=i]);
+            self.gam[i * c + i + 1..(i + 1) * c].fill(R::ZERO);
+        }
+    }
+
+    /// What does not depend on the state: decays, beta, G and P.
+    fn prepare(&mut self, op: &DeltaRule, x: Inputs<'_, R>, chunk: Chunk) {
+        let (c, n, dk) = (op.chunk, chunk.n, op.dk);
+        self.decays(c, chunk, x.g);
+        for i in 0..n {
+            self.beta[i] = x.beta[chunk.row + i * chunk.stride];
+        }
+        let (q, k) = (chunk.mat(x.q, dk), chunk.mat(x.k, dk));
+        product((n, n, dk), k, k.t(), &mut self.g, c, R::ZERO);
+        product((n, n, dk), q, k.t(), &mut self.qk, c, R::ZERO);
+        for i in 0..n {
+            for j in i * c..i * c + c {
+                self.g[j] = self.g[j] * self.gam[j];
+                self.qk[j] = self.qk[j] * self.gam[j];
+            }
+            // The upper triangle of a product may hold anything, also infinities.
+            self.g[i * c + i..(i + 1) * c].fill(R::ZERO);
+            self.qk[i * c + i + 1..(i + 1) * c].fill(R::ZERO);
+        }
+    }
+
+    /// Tm = (I + diag(beta) G)^-1 by forward substitution.
+    fn invert(&self, c: usize, n: usize, tm: &mut [R]) {
+        tm.fill(R::ZERO);
+        for i in 0..c {
+            let (above, rest) = tm.split_at_mut(i * c);
+            rest[i] = R::ONE;
+            if i < n {
+                for j in 0..i {
+                    let factor = self.beta[i] * self.g[i * c + j];
+                    for (x, up) in rest[..=j].iter_mut().zip(&above[j * c..]) {
+                        *x -= factor * *up;
+                    }
+                }
+            }
+        }
+    }
+
+    /// U, R = diag(beta) U and Vn = Tm R from the state.
+    fn values(&mut self, op: &DeltaRule, x: Inputs<'_, R>, chunk: Chunk, tm: &[R], s: &[R]) {
+        let (c, n, dk, dv) = (op.chunk, chunk.n, op.dk, op.dv);
+        product((n, dv, dk), chunk.mat(x.k, dk), Mat::rows(s, dv), &mut self.u, dv, R::ZERO);
+        for i in 0..n {
+            let (p, beta) = (self.p[i], self.beta[i]);
+            let rows = self.u[i * dv..][..dv].iter_mut().zip(&mut self.r[i * dv..][..dv]);
+            for ((u, r), v) in rows.zip(chunk.at(x.v, dv, i)) {
+                *u = *v - p * *u;
+                *r = beta * *u;
+            }
+        }
+        product((n, dv, n), Mat::rows(tm, c), Mat::rows(&self.r, dv), &mut self.vn, dv, R::ZERO);
+    }
+}
+
+fn product<R: Real>(
+    size: (usize, usize, usize),
+    a: Mat<'_, R>,
+    b: Mat<'_, R>,
+    c: &mut [R],
+    c_rs: usize,
+    keep: R,
+) {
+    matmul(size, a, b, c, c_rs, keep, R::ONE, Threads::One);
+}
+
+/// `y[i] = factor[i] x[i]`, rows of width `d`.
+fn scale_rows<R: Real>(y: &mut [R], x: &[R], factor: &[R], d: usize) {
+    for ((y, x), factor) in y.chunks_mut(d).zip(x.chunks(d)).zip(factor) {
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = *factor * *x);
+    }
+}
+
+fn dot<R: Real>(a: &[R], b: &[R]) -> R {
+    a.iter().zip(b).map(|(a, b)| *a * *b).sum()
+}
+
+/// The rows of a [B,T,H,d] tensor, by (b, h), in the order of time.
+fn head_rows<'a, R>(op: &DeltaRule, x: &'a mut [R], d: usize) -> Vec<Vec<&'a mut [R]>> {
+    let mut heads: Vec<Vec<&mut [R]>> = (0..op.b * op.h).map(|_| Vec::with_capacity(op.t)).collect();
+    for (i, row) in x.chunks_mut(d).enumerate() {
+        heads[i / (op.t * op.h) * op.h + i % op.h].push(row);
+    }
+    heads
+}
+
+impl CpuOp for DeltaRule {
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+        let x = Inputs::new(self, ins);
+        let [o, tm, s] = outs else { unreachable!("the ports say three outputs") };
+        let (tm, s) = (tm.real(), s.real());
+        let heads = head_rows(self, o.real(), self.dv);
+        let per_head = tm.len() / heads.len();
+        let states = s.len() / heads.len();
+        heads
+            .into_par_iter()
+            .zip(tm.par_chunks_mut(per_head))
+            .zip(s.par_chunks_mut(states))
+            .enumerate()
+            .for_each_init(|| Work::new(self), |w, (head, ((o, tm), s))| self.head_fwd(x, head, o, tm, s, w));
+    }
+
+    fn cpu_bwd<R: Real>(
+        &self,
+        _step: &StepParams,
+        ins: &[In<'_, R>],
+        outs: &[In<'_, R>],
+        d_outs: &[In<'_, R>],
+        d_ins: &mut [Out<'_, R>],
+    ) {
+        let x = Inputs::new(self, ins);
+        let (tm, s, d_o) = (outs[1].real(), outs[2].real(), d_outs[0].real());
+        // Gradients that nobody wants still need a place.
+        let mut spare: Vec<Vec<R>> = vec![Vec::new(); 5];
+        let mut d_ins = d_ins.iter_mut();
+        let widths = [self.dk, self.dk, self.dv, 1, 1];
+        let mut targets = spare.iter_mut().zip(widths).map(|(spare, width)| {
+            let data: &mut [R] = match d_ins.next().and_then(|out| out.wanted()) {
+                Some((data, _)) => data,
+                None => {
+                    spare.resize(self.b * self.t * self.h * width, R::ZERO);
+                    spare
+                }
+            };
+            head_rows(self, data, width)
+        });
+        let mut next = || targets.next().expect("five targets");
+        let (d_q, d_k, d_v, d_beta, d_g) = (next(), next(), next(), next(), next());
+        let heads: Vec<HeadGrads<'_, R>> = d_q
+            .into_iter()
+            .zip(d_k)
+            .zip(d_v)
+            .zip(d_beta.into_iter().zip(d_g))
+            .map(|(((q, k), v), (beta, g))| HeadGrads { q, k, v, beta, g })
+            .collect();
+        heads.into_par_iter().enumerate().for_each_init(
+            || (Work::new(self), BackwardWork::new(self)),
+            |(w, bw), (head, grads)| self.head_bwd(x, head, tm, s, d_o, grads, w, bw),
+        );
+    }
+}
+
+/// Where the gradients of one head go: rows in the order of time.
+struct HeadGrads<'a, R> {
+    q: Vec<&'a mut [R]>,
+    k: Vec<&'a mut [R]>,
+    v: Vec<&'a mut [R]>,
+    beta: Vec<&'a mut [R]>,
+    g: Vec<&'a mut [R]>,
+}
+
+/// Further matrices of the backward pass.
+struct BackwardWork<R> {
+    /// [d_k,d_v]: dL/d state after the chunk.
+    d: Vec<R>,
+    /// [C,d_v]: s dO, and the same times p.
+    d_o: Vec<R>,
+    p_d_o: Vec<R>,
+    /// [C,d_v]: dVn, dR, dV, and dV times p.
+    d_vn: Vec<R>,
+    d_r: Vec<R>,
+    d_v: Vec<R>,
+    p_d_v: Vec<R>,
+    /// [C,d_v]: Vn times s.
+    s_vn: Vec<R>,
+    /// [C,d_v]: prediction errors.
+    y: Vec<R>,
+    /// [C,C].
+    e: Vec<R>,
+    f: Vec<R>,
+    m: Vec<R>,
+    /// [C,d_k].
+    x1: Vec<R>,
+    x2: Vec<R>,
+    x3: Vec<R>,
+    /// [C]: column sums of M from row t down.
+    columns: Vec<R>,
+}
+
+impl<R: Real> BackwardWork<R> {
+    fn new(op: &DeltaRule) -> Self {
+        let c = op.chunk;
+        let zeros = |n: usize| vec![R::ZERO; n];
+        let values = || zeros(c * op.dv);
+        Self {
+            d: zeros(op.dk * op.dv),
+            d_o: values(),
+            p_d_o: values(),
+            d_vn: values(),
+            d_r: values(),
+            d_v: values(),
+            p_d_v: values(),
+            s_vn: values(),
+            y: values(),
+            e: zeros(c * c),
+            f: zeros(c * c),
+            m: zeros(c * c),
+            x1: zeros(c * op.dk),
+            x2: zeros(c * op.dk),
+            x3: zeros(c * op.dk),
+            columns: zeros(c),
+        }
+    }
+}
+
+impl DeltaRule {
+    fn head_fwd<R: Real>(
+        &self,
+        x: Inputs<'_, R>,
+        head: usize,
+        mut o: Vec<&mut [R]>,
+        tm: &mut [R],
+        s: &mut [R],
+        w: &mut Work<R>,
+    ) {
+        let (c, dk, dv) = (self.chunk, self.dk, self.dv);
+        let scale = R::of(f64::from(self.scale));
+        s[..dk * dv].fill(R::ZERO);
+        for (i, tm) in tm.chunks_mut(c * c).enumerate() {
+            let chunk = Chunk::of(self, head, i);
+            let n = chunk.n;
+            let (before, after) = s.split_at_mut((i + 1) * dk * dv);
+            let state = &before[i * dk * dv..];
+            w.prepare(self, x, chunk);
+            w.invert(c, n, tm);
+            w.values(self, x, chunk, tm, state);
+
+            product((n, dv, dk), chunk.mat(x.q, dk), Mat::rows(state, dv), &mut w.o, dv, R::ZERO);
+            for (row, p) in w.o.chunks_mut(dv).zip(&w.p[..n]) {
+                row.iter_mut().for_each(|x| *x *= *p);
+            }
+            product((n, dv, n), Mat::rows(&w.qk, c), Mat::rows(&w.vn, dv), &mut w.o, dv, R::ONE);
+            for (to, from) in o[i * c..].iter_mut().zip(w.o.chunks(dv)).take(n) {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
+            }
+
+            if !after.is_empty() {
+                let next = &mut after[..dk * dv];
+                let a = w.p[n - 1];
+                next.iter_mut().zip(state).for_each(|(next, s)| *next = a * *s);
+                scale_rows(&mut w.r, &w.vn, &w.s[..n], dv);
+                product((dk, dv, n), chunk.mat(x.k, dk).t(), Mat::rows(&w.r, dv), next, dv, R::ONE);
+            }
+        }
+    }
+
+    fn head_bwd<R: Real>(
+        &self,
+        x: Inputs<'_, R>,
+        head: usize,
+        tm: &[R],
+        s: &[R],
+        d_o: &[R],
+        mut grads: HeadGrads<'_, R>,
+        w: &mut Work<R>,
+        bw: &mut BackwardWork<R>,
+    ) {
+        let (c, dk, dv, chunks) = (self.chunk, self.dk, self.dv, self.chunks());
+        let scale = R::of(f64::from(self.scale));
+        bw.d.fill(R::ZERO);
+        for i in (0..chunks).rev() {
+            let chunk = Chunk::of(self, head, i);
+            let n = chunk.n;
+            let tm = &tm[(head * chunks + i) * c * c..][..c * c];
+            let state = &s[(head * chunks + i) * dk * dv..][..dk * dv];
+            let (q, k) = (chunk.mat(x.q, dk), chunk.mat(x.k, dk));
+            w.prepare(self, x, chunk);
+            w.values(self, x, chunk, tm, state);
+            for (to, row) in bw.d_o.chunks_mut(dv).zip(0..n) {
+                let from = chunk.at(d_o, dv, row);
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
+            }
+
+            // Values: dVn, dR, dV, dbeta.
+            product((n, dv, dk), k, Mat::rows(&bw.d, dv), &mut bw.d_r, dv, R::ZERO);
+            scale_rows(&mut bw.d_vn, &bw.d_r, &w.s[..n], dv);
+            let (p_mat, d_o) = (Mat::rows(&w.qk, c), Mat::rows(&bw.d_o, dv));
+            product((n, dv, n), p_mat.t(), d_o, &mut bw.d_vn, dv, R::ONE);
+            product((n, dv, n), Mat::rows(tm, c).t(), Mat::rows(&bw.d_vn, dv), &mut bw.d_r, dv, R::ZERO);
+            scale_rows(&mut bw.d_v, &bw.d_r, &w.beta[..n], dv);
+            product((n, dv, n), Mat::rows(&w.g, c), Mat::rows(&w.vn, dv), &mut bw.y, dv, R::ZERO);
+            for row in 0..n {
+                let range = row * dv..(row + 1) * dv;
+                for (y, u) in bw.y[range.clone()].iter_mut().zip(&w.u[range.clone()]) {
+                    *y = *u - *y;
+                }
+                grads.beta[i * c + row][0] = dot(&bw.d_r[range.clone()], &bw.y[range.clone()]);
+                grads.v[i * c + row].copy_from_slice(&bw.d_v[range]);
+            }
+
+            // Inside the chunk: E, F and the products that the log decays see.
+            let vn = Mat::rows(&w.vn, dv);
+            product((n, n, dv), d_o, vn.t(), &mut bw.e, c, R::ZERO);
+            product((n, n, dv), Mat::rows(&bw.d_v, dv), vn.t(), &mut bw.f, c, R::ZERO);
+            for row in 0..n {
+                for j in row * c..=row * c + row {
+                    bw.m[j] = bw.e[j] * w.qk[j] - bw.f[j] * w.g[j];
+                    bw.e[j] = bw.e[j] * w.gam[j];
+                    bw.f[j] = -bw.f[j] * w.gam[j];
+                }
+                bw.e[row * c + row + 1..(row + 1) * c].fill(R::ZERO);
+                bw.f[row * c + row..(row + 1) * c].fill(R::ZERO);
+            }
+
+            // Queries and keys.
+            scale_rows(&mut bw.p_d_o, &bw.d_o, &w.p[..n], dv);
+            scale_rows(&mut bw.p_d_v, &bw.d_v, &w.p[..n], dv);
+            scale_rows(&mut bw.s_vn, &w.vn, &w.s[..n], dv);
+            let s_t = Mat::rows(state, dv).t();
+            product((n, dk, dv), Mat::rows(&bw.p_d_o, dv), s_t, &mut bw.x1, dk, R::ZERO);
+            product((n, dk, dv), Mat::rows(&bw.p_d_v, dv), s_t, &mut bw.x2, dk, R::ZERO);
+            product((n, dk, dv), Mat::rows(&bw.s_vn, dv), Mat::rows(&bw.d, dv).t(), &mut bw.x3, dk, R::ZERO);
+            if x.g.is_some() {
+                let a_sd = w.p[n - 1] * dot(state, &bw.d);
+                self.chunk_decay_bwd(x, chunk, a_sd, bw, &mut grads.g[i * c..][..n]);
+            }
+            for (x3, x2) in bw.x3[..n * dk].iter_mut().zip(&bw.x2) {
+                *x3 -= *x2;
+            }
+            product((n, dk, n), Mat::rows(&bw.e, c), k, &mut bw.x1, dk, R::ONE);
+            product((n, dk, n), Mat::rows(&bw.e, c).t(), q, &mut bw.x3, dk, R::ONE);
+            product((n, dk, n), Mat::rows(&bw.f, c), k, &mut bw.x3, dk, R::ONE);
+            product((n, dk, n), Mat::rows(&bw.f, c).t(), k, &mut bw.x3, dk, R::ONE);
+            for row in 0..n {
+                grads.q[i * c + row].copy_from_slice(&bw.x1[row * dk..][..dk]);
+                grads.k[i * c + row].copy_from_slice(&bw.x3[row * dk..][..dk]);
+            }
+
+            // The state before the chunk.
+            let a = w.p[n - 1];
+            bw.d.iter_mut().for_each(|d| *d *= a);
+            bw.p_d_v.iter_mut().for_each(|x| *x = -*x);
+            product((dk, dv, n), q.t(), Mat::rows(&bw.p_d_o, dv), &mut bw.d, dv, R::ONE);
+            product((dk, dv, n), k.t(), Mat::rows(&bw.p_d_v, dv), &mut bw.d, dv, R::ONE);
+        }
+    }
+
+    /// dg of one chunk, from X1, X2, X3 before they become dQ and dK, and `a_sd` = a <S, D>.
+    fn chunk_decay_bwd<R: Real>(
+        &self,
+        x: Inputs<'_, R>,
+        chunk: Chunk,
+        a_sd: R,
+        bw: &mut BackwardWork<R>,
+        d_g: &mut [&mut [R]],
+    ) {
+        let (c, dk, n) = (self.chunk, self.dk, chunk.n);
+        let mut inward = R::ZERO;
+        bw.columns.fill(R::ZERO);
+        for t in (0..n).rev() {
+            let (q, k) = (chunk.at(x.q, dk, t), chunk.at(x.k, dk, t));
+            inward += dot(&bw.x1[t * dk..][..dk], q) - dot(&bw.x2[t * dk..][..dk], k);
+            let columns = &mut bw.columns[..t];
+            columns.iter_mut().zip(&bw.m[t * c..]).for_each(|(sum, m)| *sum += *m);
+            d_g[t][0] = columns.iter().copied().sum::<R>() + inward + a_sd;
+        }
+        let mut outward = R::ZERO;
+        for t in 0..n {
+            d_g[t][0] += outward;
+            outward += dot(&bw.x3[t * dk..][..dk], chunk.at(x.k, dk, t));
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The delta rule and the gated delta rule: a linear recurrence that corrects its memory towards each value.
+//!
+//! Maths, per head (S is \[d_k, d_v\], s = `scale`, g = 0 unless gated):
+//!
+//! ```text
+//!   Sd_t = exp(g_t) S_{t-1}     S_t = Sd_t + k_t (beta_t (v_t - Sd_t^T k_t))^T     o_t = s S_t^T q_t
+//! ```
+//!
+//! Chunkwise, C tokens at a time (rows Q, K, V; b = diag(beta); S the state at the chunk's start; p_i, s_i the decay
+//! from the chunk's start to token i and from i to its end, a = p_C, Gam_ij the decay from token j to token i):
+//!
+//! ```text
+//!   G  = stril(K K^T * Gam)     Tm = (I + b G)^-1           P = tril(Q K^T * Gam)
+//!   U  = V - diag(p) K S        Vn = Tm b U                 O = s (diag(p) Q S + P Vn)
+//!   S' = a S + K^T diag(s) Vn
+//! ```
+//!
+//! Shapes     q, k \[B,T,H,d_k\]; v, o \[B,T,H,d_v\]; beta and, if gated, g (log decay, <= 0) \[B,T,H\]; saved: tm
+//!            \[B,H,chunks,C,C\] (whole, the rows of the padding are those of the identity) and s \[B,H,chunks,d_k,d_v\]
+//!            (the state at each chunk's start); d_k and d_v from 1 to 256, C 16, 32 or 64, any T; a last chunk that is
+//!            partly filled is padded with k = 0, beta = 0, g = 0
+//! Gradients  with Do = s dO and D = dL/dS' of the chunk, in reverse order (Gam, P, G, U, Vn are computed again):
+//!
+//! ```text
+//!   dVn = P^T Do + diag(s) K D   dR = Tm^T dVn   dV = b dR   Y = U - G Vn   dbeta_i = dR_i . Y_i
+//!   D   <- a D + Q^T diag(p) Do - K^T diag(p) dV
+//!   E   = tril(Do Vn^T) * Gam                    F = -stril(dV Vn^T) * Gam
+//!   X1  = diag(p) Do S^T         X2 = diag(p) dV S^T         X3 = diag(s) Vn D^T
+//!   dQ  = E K + X1               dK = E^T Q + (F + F^T) K - X2 + X3
+//!   M   = tril(Do Vn^T) * P - stril(dV Vn^T) * G
+//!   dg_t = sum_{i>=t>j} M_ij + sum_{i>=t} (X1_i . q_i - X2_i . k_i) + sum_{j<t} X3_j . k_j + a <S, D>
+//! ```
+//!
+//! Numerics   f32 throughout. Every decay factor is the exponential of a sum of non-positive log decays, never of a
+//!            difference of prefix sums, and masked before the exponential: strong decay costs no digits. g is clamped
+//!            at -1e4, so a gate of 0 may be given as -inf. Tm comes from forward substitution by rows: the product
+//!            form of the inverse would overflow for correlated keys. dg uses sums over rectangles of M, without
+//!            cancelling cumulative sums. Error against f64 1e-7 to 3e-6 for any keys and beta in \[0, 2). Known limit:
+//!            with (nearly) equal keys and no decay dg itself is ill-conditioned: a difference of sums that cancel,
+//!            1e-5 to 1e-4 in f32 whatever the form; no gate that is in use sits there
+//! Cost       per token and head, forward 6 d_k d_v + C (6 d_k + 4 d_v) + C^2 / 3 FLOPs, backward
+//!            16 d_k d_v + C (14 d_k + 12 d_v); the states are 4 d_k d_v / C bytes
+//! Errors     d_k or d_v outside 1..=256, another chunk length, a size of 0
+//! Source     Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", section 3;
+//!            Yang, Kautz, Hatamizadeh 2025, "Gated Delta Networks", section 3; golden: `delta_rule`,
+//!            `gated_delta_rule`
+
+pub mod cases;
+mod cpu;
+#[cfg(feature = "gpu")]
+mod gpu;
+#[cfg(test)]
+mod tests;
+
+use super::{Cost, OpDef, Pass, Port, Reads};
+use crate::error::UserError;
+
+/// Chunk length that suits every device.
+pub const CHUNK: usize = 64;
+
+/// Largest key and value width of a head.
+const MAX_WIDTH: usize = 256;
+
+/// See the module docs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeltaRule {
+    /// Sequences.
+    pub b: usize,
+    /// Tokens of a sequence.
+    pub t: usize,
+    /// Heads.
+    pub h: usize,
+    /// Key width of a head.
+    pub dk: usize,
+    /// Value width of a head.
+    pub dv: usize,
+    /// Factor of the read-out, mostly `dk^-1/2`.
+    pub scale: f32,
+    /// With a log decay `g` as the fifth input.
+    pub gated: bool,
+    /// Tokens of a chunk: 16, 32 or 64 ([`CHUNK`] if nothing speaks against it).
+    pub chunk: usize,
+}
+
+impl DeltaRule {
+    /// Chunks of a sequence, the last one partly filled.
+    pub fn chunks(&self) -> usize {
+        self.t.div_ceil(self.chunk)
+    }
+}
+
+impl OpDef for DeltaRule {
+    const NAME: &'static str = "delta_rule";
+
+    fn validate(&self) -> Result<(), UserError> {
+        let Self { b, t, h, dk, dv, .. } = *self;
+        let reason = if b * t * h == 0 {
+            format!("B {b}, T {t}, H {h}: each must be at least 1")
+        } else if !(1..=MAX_WIDTH).contains(&dk) || !(1..=MAX_WIDTH).contains(&dv) {
+            format!("head widths d_k {dk}, d_v {dv}: each must be from 1 to {MAX_WIDTH}; use more heads")
+        } else if ![16, 32, 64].contains(&self.chunk) {
+            format!("chunk {}: allowed: 16, 32, 64", self.chunk)
+        } else {
+            return Ok(());
+        };
+        Err(UserError::Shape { op: Self::NAME, reason })
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        let Self { b, t, h, dk, dv, .. } = *self;
+        let mut ports = vec![
+            Port::new("q", &[b, t, h, dk]),
+            Port::new("k", &[b, t, h, dk]),
+            Port::new("v", &[b, t, h, dv]),
+            Port::new("beta", &[b, t, h]),
+        ];
+        if self.gated {
+            ports.push(Port::new("g", &[b, t, h]));
+        }
+        ports
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        let Self { b, t, h, dk, dv, chunk, .. } = *self;
+        vec![
+            Port::new("o", &[b, t, h, dv]),
+            Port::new("tm", &[b, h, self.chunks(), chunk, chunk]),
+            Port::new("s", &[b, h, self.chunks(), dk, dv]),
+        ]
+    }
+
+    fn backward_reads(&self) -> Reads {
+        let ins: &[usize] = if self.gated { &[0, 1, 2, 3, 4] } else { &[0, 1, 2, 3] };
+        Reads { ins, outs: &[1, 2] }
+    }
+
+    fn cost(&self, pass: Pass) -> Cost {
+        let [dk, dv, c] = [self.dk, self.dv, self.chunk].map(|n| n as f64);
+        let token_heads = (self.b * self.t * self.h) as f64;
+        let (flops, bytes) = match pass {
+            Pass::Forward => (
+                6.0 * dk * dv + c * (6.0 * dk + 4.0 * dv) + c * c / 3.0,
+                4.0 * (2.0 * dk + 2.0 * dv + 1.0) + 4.0 + 4.0 * dk * dv / c + 4.0 * c,
+            ),
+            Pass::Backward => (
+                16.0 * dk * dv + c * (14.0 * dk + 12.0 * dv),
+                4.0 * (4.0 * dk + 3.0 * dv + 2.0) + 8.0 + 12.0 * dk * dv / c + 4.0 * c,
+            ),
+        };
+        Cost { flops: token_heads * flops, bytes: token_heads * bytes }
+    }
+}

@@ -1,0 +1,181 @@
+use super::DeltaRule;
+use super::cases::cases;
+use crate::check::random::Fill;
+use crate::check::{Case, Deviation, FLOOR, Values};
+use crate::cpu::{In, Out};
+use crate::ops::{CpuOp, Op, OpDef, Port};
+use crate::step::StepParams;
+use crate::testing;
+
+/// Small enough for finite differences.
+fn tiny() -> Vec<Case> {
+    let all = cases().into_iter();
+    all.filter(|case| case.op.inputs().iter().map(|p| p.shape.iter().product::<usize>()).sum::<usize>() < 1_500)
+        .collect()
+}
+
+fn reals(inputs: &[Values]) -> Vec<Vec<f64>> {
+    let widen = |x: &Values| match x {
+        Values::Real(x) => x.iter().map(|x| f64::from(*x)).collect(),
+        Values::Int(_) => unreachable!("the op has no integer inputs"),
+    };
+    inputs.iter().map(widen).collect()
+}
+
+/// The recurrence token by token, forward and backward, in f64: o and the gradients of q, k, v, beta, g.
+struct Oracle {
+    o: Vec<f64>,
+    d: [Vec<f64>; 5],
+}
+
+impl Oracle {
+    fn new(op: &DeltaRule, inputs: &[Vec<f64>], d_o: &[f64]) -> Self {
+        let rows = op.b * op.t * op.h;
+        let widths = [op.dk, op.dk, op.dv, 1, 1];
+        let mut all = Self { o: vec![0.0; rows * op.dv], d: widths.map(|w| vec![0.0; rows * w]) };
+        for head in 0..op.b * op.h {
+            let at: Vec<usize> =
+                (0..op.t).map(|t| ((head / op.h) * op.t + t) * op.h + head % op.h).collect();
+            all.head(op, inputs, d_o, &at);
+        }
+        all
+    }
+
+    /// `at`: the rows of one head.
+    fn head(&mut self, op: &DeltaRule, x: &[Vec<f64>], d_o: &[f64], at: &[usize]) {
+        let (dk, dv, s) = (op.dk, op.dv, f64::from(op.scale));
+        let decay = |r: usize| x.get(4).map_or(1.0, |g| g[r].exp());
+        let row = |x: &[f64], r: usize, d: usize| x[r * d..(r + 1) * d].to_vec();
+        // M^T a for a [d_k, d_v] matrix.
+        let read = |m: &[f64], a: &[f64]| -> Vec<f64> {
+            (0..dv).map(|j| (0..dk).map(|i| m[i * dv + j] * a[i]).sum()).collect()
+        };
+        let times = |m: &[f64], b: &[f64]| -> Vec<f64> {
+            (0..dk).map(|i| (0..dv).map(|j| m[i * dv + j] * b[j]).sum()).collect()
+        };
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let mut states = vec![vec![0.0; dk * dv]];
+        let mut decayed = Vec::new();
+        let mut errors = Vec::new();
+        for &r in at {
+            let mut state: Vec<f64> = states[states.len() - 1].iter().map(|m| decay(r) * m).collect();
+            decayed.push(state.clone());
+            let k = row(&x[1], r, dk);
+            let e: Vec<f64> =
+                row(&x[2], r, dv).iter().zip(read(&state, &k)).map(|(v, had)| v - had).collect();
+            for i in 0..dk {
+                for j in 0..dv {
+                    state[i * dv + j] += k[i] * x[3][r] * e[j];
+                }
+            }
+            for (o, m) in self.o[r * dv..].iter_mut().zip(read(&state, &row(&x[0], r, dk))) {
+                *o = s * m;
+            }
+            states.push(state);
+            errors.push(e);
+        }
+        let mut d = vec![0.0; dk * dv];
+        for (t, &r) in at.iter().enumerate().rev() {
+            let (q, k, beta) = (row(&x[0], r, dk), row(&x[1], r, dk), x[3][r]);
+            let d_o: Vec<f64> = row(d_o, r, dv).iter().map(|x| s * x).collect();
+            let (before, e) = (&decayed[t], &errors[t]);
+            let add = |d: &mut [f64], a: &[f64], b: &[f64], sign: f64| {
+                for i in 0..dk {
+                    for j in 0..dv {
+                        d[i * dv + j] += sign * a[i] * b[j];
+                    }
+                }
+            };
+            add(&mut d, &q, &d_o, 1.0);
+            self.d[0][r * dk..][..dk].copy_from_slice(&times(&states[t + 1], &d_o));
+            let seen = read(&d, &k);
+            self.d[3][r] = dot(&seen, e);
+            let d_v: Vec<f64> = seen.iter().map(|x| beta * x).collect();
+            let (up, down) = (times(&d, e), times(before, &d_v));
+            for i in 0..dk {
+                self.d[1][r * dk + i] = beta * up[i] - down[i];
+            }
+            self.d[2][r * dv..][..dv].copy_from_slice(&d_v);
+            add(&mut d, &k, &d_v, -1.0);
+            self.d[4][r] = dot(&d, before);
+            d.iter_mut().for_each(|d| *d *= decay(r));
+        }
+    }
+}
+
+/// o and the gradients of q, k, v, beta, g from the f64 twin.
+fn twin(op: &DeltaRule, inputs: &[Values], d_o: &[f64]) -> Vec<(&'static str, Vec<f64>)> {
+    let ins = reals(inputs);
+    let ins: Vec<In<'_, f64>> = ins.iter().map(|x| In::Real(x)).collect();
+    let sizes = |ports: Vec<Port>| -> Vec<Vec<f64>> {
+        ports.iter().map(|p| vec![f64::NAN; p.shape.iter().product()]).collect()
+    };
+    fn out(data: &mut [f64]) -> Out<'_, f64> {
+        Out::Real { data, accumulate: false }
+    }
+    let (mut outs, mut d_ins) = (sizes(op.outputs()), sizes(op.inputs()));
+    let step = StepParams::eval(1);
+    op.cpu_fwd(&step, &ins, &mut outs.iter_mut().map(|x| out(x)).collect::<Vec<_>>());
+    let saved: Vec<In<'_, f64>> = outs.iter().map(|x| In::Real(x)).collect();
+    let d_outs = [In::Real(d_o), In::None, In::None];
+    op.cpu_bwd(&step, &ins, &saved, &d_outs, &mut d_ins.iter_mut().map(|x| out(x)).collect::<Vec<_>>());
+    let names = op.inputs().into_iter().map(|p| p.name);
+    let o = outs.swap_remove(0);
+    [("o", o)].into_iter().chain(names.zip(d_ins)).collect()
+}
+
+/// Rounding in f64: sums over some hundred terms, and over chunks.
+const ROUNDING_F64: f64 = 1e-12;
+
+#[test]
+fn chunkwise_matches_token_by_token() {
+    for case in &cases() {
+        for chunk in [16, 32, 64] {
+            let Op::DeltaRule(op) = &case.op else { unreachable!("the cases are of this op") };
+            let op = DeltaRule { chunk, ..op.clone() };
+            let d_o = Fill::new(77).normal(op.b * op.t * op.h * op.dv);
+            let d_o: Vec<f64> = d_o.into_iter().map(f64::from).collect();
+            let oracle = Oracle::new(&op, &reals(&case.inputs), &d_o);
+            let got = twin(&op, &case.inputs, &d_o);
+            for ((name, got), want) in got.iter().zip([&oracle.o].into_iter().chain(&oracle.d)) {
+                let d = Deviation::new(name, got, want, FLOOR * (want.len() as f64).sqrt(), ROUNDING_F64);
+                assert!(d.passed(), "{} C{chunk}: {d:?}", case.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn grad_matches_finite_difference() {
+    testing::grad_matches_finite_difference(&tiny());
+}
+
+#[test]
+fn f32_twin_matches_f64() {
+    testing::f32_twin_matches_f64(&cases());
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_match_oracle() {
+    testing::gpu::matches_oracle(&cases());
+}
+
+#[test]
+fn gradients_accumulate() {
+    testing::gradients_accumulate(&cases()[4..5]);
+}
+
+#[test]
+fn refuses_widths_and_chunks_it_cannot_have() {
+    let op = DeltaRule { b: 1, t: 4, h: 2, dk: 8, dv: 8, scale: 1.0, gated: false, chunk: 64 };
+    assert!(op.validate().is_ok());
+    let refused = |op: DeltaRule| op.validate().unwrap_err().to_string();
+    assert_eq!(
+        refused(DeltaRule { dv: 257, ..op.clone() }),
+        "delta_rule: head widths d_k 8, d_v 257: each must be from 1 to 256; use more heads"
+    );
+    assert!(refused(DeltaRule { dk: 0, ..op.clone() }).contains("d_k 0"));
+    assert_eq!(refused(DeltaRule { chunk: 48, ..op.clone() }), "delta_rule: chunk 48: allowed: 16, 32, 64");
+    assert!(refused(DeltaRule { t: 0, ..op }).contains("T 0"));
+}
