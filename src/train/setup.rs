@@ -68,7 +68,7 @@ pub fn model(config: &Config, name: &str, grammar: &Grammar) -> Result<ModelConf
         vocab: grammar.vocab(),
         classes: grammar.classes(),
         chunk: config.model.chunk,
-        dropout: config.train.dropout,
+        dropout: config.train.dropout as f32,
     })
 }
 
