@@ -14,7 +14,7 @@ pub(super) enum Folder {
     /// Nothing.
     Fresh,
     /// A run to continue, after its checkpoint if there is one.
-    Begun(Option<Saved>),
+    Begun(Option<Box<Saved>>),
     /// A run that is done: its result.
     Finished(Box<RunResult>),
 }
@@ -78,7 +78,7 @@ pub(super) fn look(
     if path.join(RESULT_FILE).is_file() {
         return Ok(Folder::Finished(Box::new(RunResult::read(path)?)));
     }
-    Ok(Folder::Begun(saved))
+    Ok(Folder::Begun(saved.map(Box::new)))
 }
 
 /// Makes the folder and writes the configuration, at once or not at all.

@@ -37,7 +37,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Train one model on one task, and test it
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
     /// Test a trained run
     Eval(eval::EvalArgs),
     /// Make a grammar and sequences from it

@@ -144,7 +144,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
             return print_result(&result.to_json());
         }
         Folder::Fresh => None,
-        Folder::Begun(saved) => saved,
+        Folder::Begun(saved) => saved.map(|saved| *saved),
     };
     let executor = args.device.open(&mut say)?;
     let stop = if args.dry_run {
