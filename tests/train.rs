@@ -527,6 +527,37 @@ fn eval_refuses_what_it_cannot_test() {
     );
 }
 
+#[cfg(feature = "gpu")]
+#[test]
+fn the_first_gpu_trains_as_the_cpu_does() {
+    if selectiv::gpu::adapter::adapters().is_empty() {
+        eprintln!("skipped: no GPU adapter");
+        return;
+    }
+    let place = Place::new();
+    let losses = |device: &str, out: &str, micro: &str| -> Vec<f64> {
+        let mut command = place.selectiv();
+        command.args(["train", "tiny.toml", "--model", "transformer", "--steps", "6"]);
+        command.args(["--device", device, "--out", out, "--micro-batch", micro]);
+        result(&mut command);
+        place
+            .metrics(out)
+            .iter()
+            .map(|m| m[1].as_f64().unwrap())
+            .collect()
+    };
+    let cpu = losses("cpu", "cpu", "12");
+    for (out, micro) in [("whole", "12"), ("parts", "4")] {
+        for (a, b) in cpu.iter().zip(losses("gpu:0", out, micro)) {
+            // Six updates, dropout included, from the same start: rounding of 1e-6 grows by far less than 100.
+            assert!(
+                (a - b).abs() < 1e-4 * a,
+                "micro-batch {micro}: {a} on the CPU, {b} on the GPU"
+            );
+        }
+    }
+}
+
 #[test]
 fn version_names_commit_and_wgpu() {
     let output = Place::new()

@@ -1,6 +1,7 @@
 //! `selectiv eval`: tests a trained run, at its own gap and others, or on another task.
 
 use super::device::DeviceArgs;
+use super::folder::CONFIG_FILE;
 use super::inspect::plain_table;
 use super::print_result;
 use super::progress::Verbosity;
@@ -105,7 +106,7 @@ fn read_run(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<(Config, Saved)> {
         path: dir.to_owned(),
         reason: reason.to_owned(),
     };
-    let file = dir.join(super::train::CONFIG_FILE);
+    let file = dir.join(CONFIG_FILE);
     if !file.is_file() {
         return Err(refuse("holds no run (there is no config.toml)").into());
     }

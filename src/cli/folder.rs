@@ -7,14 +7,14 @@ use crate::train::records::{RESULT_FILE, RunResult, atomic};
 use std::path::Path;
 
 /// The configuration of a run.
-pub const CONFIG_FILE: &str = "config.toml";
+pub(super) const CONFIG_FILE: &str = "config.toml";
 
 /// What a folder holds.
-pub enum Folder {
+pub(super) enum Folder {
     /// Nothing.
     Fresh,
     /// A run to continue, after its checkpoint if there is one.
-    Begun(Option<Saved>),
+    Begun(Option<Box<Saved>>),
     /// A run that is done: its result.
     Finished(Box<RunResult>),
 }
@@ -24,7 +24,7 @@ pub enum Folder {
 /// # Errors
 /// [`UserError::Folder`] if the folder is in use and `resume` is not set, if it holds something else, or a run with
 /// another configuration or model (all fields that differ are named).
-pub fn look(
+pub(super) fn look(
     path: &Path,
     resume: bool,
     config: &Config,
@@ -78,14 +78,14 @@ pub fn look(
     if path.join(RESULT_FILE).is_file() {
         return Ok(Folder::Finished(Box::new(RunResult::read(path)?)));
     }
-    Ok(Folder::Begun(saved))
+    Ok(Folder::Begun(saved.map(Box::new)))
 }
 
 /// Makes the folder and writes the configuration, at once or not at all.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn create(path: &Path, config: &Config, model: &str, device: &str) -> Result<()> {
+pub(super) fn create(path: &Path, config: &Config, model: &str, device: &str) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|source| Error::Io {
         action: "create",
         path: path.to_owned(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A table without lines: the given columns, of which those from `first_number` on are flush right.
-pub fn plain_table(header: &[&str], first_number: usize) -> Table {
+pub(super) fn plain_table(header: &[&str], first_number: usize) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -19,12 +19,12 @@ pub fn plain_table(header: &[&str], first_number: usize) -> Table {
 }
 
 /// A number of bytes for reading.
-pub fn bytes(n: f64) -> String {
+pub(super) fn bytes(n: f64) -> String {
     scaled(n, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB"])
 }
 
 /// A count for reading.
-pub fn count(n: f64) -> String {
+pub(super) fn count(n: f64) -> String {
     scaled(n, 1000.0, &["", "k", "M", "G", "T", "P"])
 }
 
@@ -43,7 +43,7 @@ fn scaled(mut n: f64, base: f64, units: &[&str]) -> String {
 }
 
 /// A time for reading.
-pub fn time(t: Duration) -> String {
+pub(super) fn time(t: Duration) -> String {
     let s = t.as_secs_f64();
     match s {
         _ if s < 1e-3 => format!("{:.0} us", s * 1e6),
@@ -55,7 +55,7 @@ pub fn time(t: Duration) -> String {
 }
 
 /// Every call of a graph: op, place in the model, what it writes, bytes and FLOPs.
-pub fn call_list(graph: &Graph) -> String {
+pub(super) fn call_list(graph: &Graph) -> String {
     let mut table = plain_table(&["call", "op", "scope", "writes", "bytes", "FLOPs"], 4);
     for (i, call) in graph.calls().iter().enumerate() {
         let cost = call.op.cost(call.pass);
@@ -90,7 +90,7 @@ struct Total {
 }
 
 /// Share of the time of each op, forward and backward, with the rates that its own cost formula gives.
-pub fn profile_table(times: &[CallTime]) -> String {
+pub(super) fn profile_table(times: &[CallTime]) -> String {
     let mut totals: BTreeMap<String, Total> = BTreeMap::new();
     let mut all = Duration::ZERO;
     for call in times {

@@ -40,7 +40,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Train one model on one task, and test it
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
     /// Test a trained run
     Eval(eval::EvalArgs),
     /// Prove on this device that ops, models and grammars are right

@@ -11,7 +11,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// How much is said: nothing, progress, or everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
+pub(super) enum Verbosity {
     /// `-q`
     Quiet,
     /// Neither.
@@ -22,7 +22,7 @@ pub enum Verbosity {
 
 impl Verbosity {
     /// That of two flags.
-    pub fn of(quiet: bool, verbose: bool) -> Self {
+    pub(super) fn of(quiet: bool, verbose: bool) -> Self {
         match (quiet, verbose) {
             (true, _) => Self::Quiet,
             (_, true) => Self::Verbose,
@@ -31,7 +31,7 @@ impl Verbosity {
     }
 
     /// Prints a line unless it is quiet.
-    pub fn say(self, text: &str) {
+    pub(super) fn say(self, text: &str) {
         if self > Self::Quiet {
             eprintln!("{text}");
         }
@@ -39,7 +39,7 @@ impl Verbosity {
 }
 
 /// A bar on a terminal; elsewhere a line every ten seconds.
-pub struct Progress {
+pub(super) struct Progress {
     bar: ProgressBar,
     verbosity: Verbosity,
     terminal: bool,
@@ -52,7 +52,7 @@ pub struct Progress {
 
 impl Progress {
     /// For a run of so many updates that begins (or goes on) at `first`.
-    pub fn new(verbosity: Verbosity, first: u64, steps: u64) -> Self {
+    pub(super) fn new(verbosity: Verbosity, first: u64, steps: u64) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = ProgressBar::new(steps).with_position(first);
         if verbosity == Verbosity::Quiet || !terminal {
@@ -74,12 +74,12 @@ impl Progress {
     }
 
     /// Prints a line above the bar.
-    pub fn say(&self, text: &str) {
+    pub(super) fn say(&self, text: &str) {
         self.bar.suspend(|| self.verbosity.say(text));
     }
 
     /// Shows an update.
-    pub fn updated(&mut self, report: &StepReport, tokens_per_s: f64) {
+    pub(super) fn updated(&mut self, report: &StepReport, tokens_per_s: f64) {
         let accuracy = match self.accuracy {
             Some(accuracy) => format!("accuracy {:.2} %", 100.0 * accuracy),
             None => format!(
@@ -103,7 +103,7 @@ impl Progress {
     }
 
     /// Shows an evaluation.
-    pub fn evaluated(&mut self, row: &Row, score: &Score) {
+    pub(super) fn evaluated(&mut self, row: &Row, score: &Score) {
         self.accuracy = Some(score.accuracy);
         if self.verbosity == Verbosity::Verbose {
             self.say(&format!(
@@ -119,7 +119,7 @@ impl Progress {
     }
 
     /// Shows what can be reached on the task.
-    pub fn reachable(&self, statistics: &Statistics) {
+    pub(super) fn reachable(&self, statistics: &Statistics) {
         let percent = |x: f64| format!("{:.2} %", 100.0 * x);
         self.say(&format!(
             "on these test samples: chance {}, always the same class {}, last symbol {}, last two symbols {}, ideal \
@@ -139,7 +139,7 @@ impl Progress {
     }
 
     /// Takes the bar away.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const CURVE_FILE: &str = "curve.svg";
 
 /// Writes metrics as they come, and the result at the end.
-pub struct Recorder {
+pub(super) struct Recorder {
     folder: PathBuf,
     metrics: MetricsLog,
     events: EventWriter,
@@ -23,7 +23,7 @@ impl Recorder {
     ///
     /// # Errors
     /// [`crate::error::Error::Io`], as of all functions here.
-    pub fn open(folder: &Path, step: u64) -> Result<Self> {
+    pub(super) fn open(folder: &Path, step: u64) -> Result<Self> {
         Ok(Self {
             folder: folder.to_owned(),
             metrics: MetricsLog::resume(folder, step)?,
@@ -32,7 +32,7 @@ impl Recorder {
     }
 
     /// Adds a line.
-    pub fn row(&mut self, row: &Row) -> Result<()> {
+    pub(super) fn row(&mut self, row: &Row) -> Result<()> {
         let line = Metrics {
             step: row.step,
             loss: row.loss,
@@ -48,12 +48,12 @@ impl Recorder {
     }
 
     /// Flushes to the disk what a checkpoint that comes next relies on.
-    pub fn sync(&mut self) -> Result<()> {
+    pub(super) fn sync(&mut self) -> Result<()> {
         self.metrics.sync()
     }
 
     /// Draws the learning curve, and then writes the result: a folder that has it is a finished run.
-    pub fn finish(&mut self, result: &RunResult) -> Result<()> {
+    pub(super) fn finish(&mut self, result: &RunResult) -> Result<()> {
         let levels = Levels {
             chance: result.chance,
             bigram: result.baseline_n2,

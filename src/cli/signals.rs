@@ -8,7 +8,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 const STOPPED: i32 = 130;
 
 /// Begins to listen, and returns the flag that the first signal sets.
-pub fn stop_flag() -> &'static AtomicBool {
+pub(super) fn stop_flag() -> &'static AtomicBool {
     let listening = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::SeqCst) {
             std::process::exit(STOPPED);

@@ -19,8 +19,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use super::folder::CONFIG_FILE;
-
 /// Updates that `--dry-run` times.
 const TIMED_STEPS: u64 = 3;
 
@@ -146,7 +144,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
             return print_result(&result.to_json());
         }
         Folder::Fresh => None,
-        Folder::Begun(saved) => saved,
+        Folder::Begun(saved) => saved.map(|saved| *saved),
     };
     let executor = args.device.open(&mut say)?;
     let stop = if args.dry_run {

@@ -9,7 +9,7 @@ use crate::plan::{Plan, Policy, lifetimes};
 use crate::runtime::{Program, Runtime};
 
 /// Bytes of activations that one program may take on the CPU: beyond, smaller micro-batches are as fast.
-pub const CPU_PROGRAM_BYTES: usize = 1 << 30;
+const CPU_PROGRAM_BYTES: usize = 1 << 30;
 
 /// An executor of one kind or the other.
 pub enum Executor {

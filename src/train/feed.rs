@@ -8,22 +8,22 @@ use std::ops::Range;
 use std::time::Duration;
 
 /// How long the host sleeps between two looks at a result that is late.
-pub const LOOK_AGAIN: Duration = Duration::from_micros(100);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_micros(100);
 
 /// Extents of a net's inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extents {
+struct Extents {
     /// Samples, B.
-    pub b: usize,
+    b: usize,
     /// Steps, T.
-    pub t: usize,
+    t: usize,
     /// Elements of a sample, E.
-    pub e: usize,
+    e: usize,
 }
 
 impl Extents {
     /// Those of a net.
-    pub fn of(net: &Net) -> Self {
+    fn of(net: &Net) -> Self {
         let symbols = &net.graph.tensor(net.symbols).shape;
         let windows = net.graph.tensor(net.window_labels).numel();
         Self {
@@ -75,7 +75,7 @@ impl Inputs {
 }
 
 /// Writes samples `rows` of a batch; the rest of the net's samples are empty.
-pub fn write_inputs(
+pub(super) fn write_inputs(
     runtime: &mut dyn Runtime,
     program: Program,
     net: &Net,
@@ -90,7 +90,7 @@ pub fn write_inputs(
 }
 
 /// Waits for one fetched result, and not, as [`Runtime::take`] would, for everything that was queued after it.
-pub fn take_when_ready(runtime: &mut dyn Runtime, ticket: Ticket) -> Result<Vec<f32>> {
+pub(super) fn take_when_ready(runtime: &mut dyn Runtime, ticket: Ticket) -> Result<Vec<f32>> {
     loop {
         match runtime.take(ticket, false)? {
             Some(values) => return Ok(values),
