@@ -253,6 +253,7 @@ macro_rules! ops {
 
 ops! {
     add::Add,
+    delta_rule::DeltaRule,
     sigmoid::Sigmoid,
 }
 
