@@ -84,11 +84,11 @@ fn error_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #end
     write_vn(t, n0);
     storageBarrier();
-    t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, C);
+    t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, tokens());
     storageBarrier();
     write_vn(t, n0);
     storageBarrier();
-    t = product(zero_tile(), OF_G, false, 0u, OF_VN, false, n0, C);
+    t = product(zero_tile(), OF_G, false, 0u, OF_VN, false, n0, tokens());
     var part: vec4<f32>;
 #for r in 0..4
     t.r{r} = u.r{r} - t.r{r};

@@ -46,8 +46,8 @@ fn key_chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
     head = wg.y;
     batch = wg.z;
     tile_lanes(lane);
-    var t = product(zero_tile(), OF_E, true, 0u, OF_Q, false, n0, C);
-    t = product(t, OF_F, false, 0u, OF_K, false, n0, C);
+    var t = product(zero_tile(), OF_E, true, 0u, OF_Q, false, n0, tokens());
+    t = product(t, OF_F, false, 0u, OF_K, false, n0, tokens());
 #for r in 0..4
     if is_token(4u * y + {r}u) {
 #for c in 0..4

@@ -48,7 +48,7 @@ fn output_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_in
 #for r in 0..4
     t.r{r} *= table[entry(P, 4u * y + {r}u)];
 #end
-    t = product(t, OF_P, false, 0u, OF_O, false, n0, C);
+    t = product(t, OF_P, false, 0u, OF_O, false, n0, tokens());
     storageBarrier();
 #for r in 0..4
     if is_token(4u * y + {r}u) {

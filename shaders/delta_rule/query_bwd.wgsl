@@ -66,7 +66,7 @@ fn query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     if lane < C {
         table[entry(IN_Q + tile, lane)] = sum;
     }
-    t = product(t, OF_E, false, 0u, OF_K, false, n0, C);
+    t = product(t, OF_E, false, 0u, OF_K, false, n0, tokens());
 #for r in 0..4
     if is_token(i + {r}u) {
 #for c in 0..4

@@ -91,18 +91,18 @@ fn state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #for r in 0..4
         t.r{r} *= table[entry(S, 4u * y + {r}u)];
 #end
-        t = product(t, OF_P, true, 0u, OF_DO, false, n0, C);
+        t = product(t, OF_P, true, 0u, OF_DO, false, n0, tokens());
         write_values(t, n0);
         storageBarrier();
-        t = product(zero_tile(), OF_TM, true, 0u, OF_DV, false, n0, C);
+        t = product(zero_tile(), OF_TM, true, 0u, OF_DV, false, n0, tokens());
         storageBarrier();
         write_values(t, n0);
         storageBarrier();
         if c + 1u < params.chunks {
             let a = table[entry(P, C - 1u)];
             for (var m0 = 0u; m0 < params.dk; m0 += C) {
-                t = product(zero_tile(), OF_PQ, true, m0, OF_DO, false, n0, C);
-                t = product(t, OF_PBK, true, m0, OF_DV, false, n0, C);
+                t = product(zero_tile(), OF_PQ, true, m0, OF_DO, false, n0, tokens());
+                t = product(t, OF_PBK, true, m0, OF_DV, false, n0, tokens());
 #for r in 0..4
                 if m0 + 4u * y + {r}u < params.dk {
 #for c in 0..4

@@ -75,7 +75,7 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         }
 #end
         storageBarrier();
-        t = product(zero_tile(), OF_TM, false, 0u, OF_O, false, n0, C);
+        t = product(zero_tile(), OF_TM, false, 0u, OF_O, false, n0, tokens());
         storageBarrier();
 #for r in 0..4
         if is_token(4u * y + {r}u) {
@@ -90,7 +90,7 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         if c + 1u < params.chunks {
             let a = table[entry(P, C - 1u)];
             for (var m0 = 0u; m0 < params.dk; m0 += C) {
-                t = product(zero_tile(), OF_SK, true, m0, OF_O, false, n0, C);
+                t = product(zero_tile(), OF_SK, true, m0, OF_O, false, n0, tokens());
 #for r in 0..4
                 if m0 + 4u * y + {r}u < params.dk {
 #for c in 0..4

@@ -27,6 +27,11 @@ fn is_token(i: u32) -> bool {
     return i < C && chunk * C + i < params.t;
 }
 
+// Tokens of the chunk.
+fn tokens() -> u32 {
+    return min(C, params.t - chunk * C);
+}
+
 // Index of the chunk in [B, H, chunks].
 fn block() -> u32 {
     return (batch * params.h + head) * params.chunks + chunk;

@@ -90,7 +90,8 @@ fn product(sum: Tile, a: u32, at: bool, m0: u32, b: u32, bt: bool, n0: u32, len:
 #end
         }
         if k0 > 0u {
-            for (var k = 0u; k < 16u; k++) {
+            let depth = min(len + 16u - k0, 16u);
+            for (var k = 0u; k < depth; k++) {
                 let left = pool[k * A_WIDTH + y];
                 let right = pool[B_START + k * 17u + x];
                 t.r0 = fma(vec4(left.x), right, t.r0);
