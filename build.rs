@@ -11,7 +11,7 @@ fn main() {
     println!("cargo::rerun-if-changed=shaders");
 
     let mut files = Vec::new();
-    collect(&shaders, &mut files);
+    collect(&shaders, &["wgsl"], &mut files);
     files.sort();
     let mut table = String::from(
         "/// Name (path without `.wgsl`) and text of every shader.\npub(super) const SOURCES: &[(&str, &str)] = &[\n",
@@ -32,6 +32,19 @@ fn main() {
     table.push_str("];\n");
     fs::write(out.join("shaders.rs"), table).expect("cargo's OUT_DIR is writable");
 
+    let fixtures = root.join("tests/fixtures");
+    println!("cargo::rerun-if-changed=tests/fixtures");
+    let mut files = Vec::new();
+    collect(&fixtures, &["json", "safetensors"], &mut files);
+    files.sort();
+    let mut table = String::from("/// Path and content of every golden file.\npub(super) const FIXTURES: &[(&str, &[u8])] = &[\n");
+    for file in files {
+        let name = file.strip_prefix(&fixtures).expect("it was found there").to_string_lossy().replace('\\', "/");
+        writeln!(table, "    ({name:?}, include_bytes!({:?})),", file.display().to_string()).expect("writing to a string");
+    }
+    table.push_str("];\n");
+    fs::write(out.join("fixtures.rs"), table).expect("cargo's OUT_DIR is writable");
+
     println!("cargo::rerun-if-changed=.git/HEAD");
     let commit = process::Command::new("git")
         .args(["rev-parse", "--short=12", "HEAD"])
@@ -46,12 +59,12 @@ fn main() {
     println!("cargo::rustc-env=SELECTIV_COMMIT={commit}");
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("the shaders folder is part of the crate") {
+fn collect(folder: &Path, extensions: &[&str], files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("the folder is part of the crate") {
         let path = entry.expect("a readable folder").path();
         if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|e| e == "wgsl") {
+            collect(&path, extensions, files);
+        } else if path.extension().is_some_and(|e| extensions.iter().any(|x| e == *x)) {
             files.push(path);
         }
     }

@@ -2,12 +2,16 @@
 //! and the SelectivBench tasks.
 
 pub mod check;
+pub mod cli;
+pub mod config;
 pub mod cpu;
 pub mod error;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod graph;
+pub mod models;
 pub mod ops;
+pub mod philox;
 pub mod plan;
 pub mod runtime;
 pub mod step;
@@ -15,3 +19,4 @@ pub mod tasks;
 pub mod tensor;
 #[cfg(test)]
 mod testing;
+pub mod train;

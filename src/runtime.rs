@@ -35,6 +35,9 @@ pub trait Runtime {
     /// Plans a graph and makes all that it needs. The first graph with parameters sizes the banks (all zero).
     fn load(&mut self, graph: &Graph) -> Result<Program>;
 
+    /// Drops all programs and banks. Compiled kernels stay.
+    fn reset(&mut self);
+
     /// Bytes that the program's tensors take, the banks not included.
     fn program_bytes(&self, program: Program) -> usize;
 

@@ -31,7 +31,7 @@ pub(crate) fn f32_twin_matches_f64(cases: &[Case]) {
         report(
             case,
             "CPU f32",
-            &compare(case, &mut CpuRuntime::<f32>::new(), &oracle).unwrap(),
+            &compare(case, &case.run(&mut CpuRuntime::<f32>::new()).unwrap(), &oracle),
         );
     }
 }
@@ -47,13 +47,7 @@ pub(crate) fn gradients_accumulate(cases: &[Case]) {
 }
 
 fn check_calls(case: &Case, device: &str, runtime: &mut dyn Runtime, oracle: &[(String, Vec<f64>)]) {
-    let got = case.run_calls(runtime, 2).unwrap();
-    let all: Vec<Deviation> = got
-        .iter()
-        .zip(oracle)
-        .map(|((name, got), (_, want))| Deviation::new(name, got, want, case.allowed(name)))
-        .collect();
-    report(case, device, &all);
+    report(case, device, &compare(case, &case.run_calls(runtime, 2).unwrap(), oracle));
 }
 
 fn report(case: &Case, device: &str, deviations: &[Deviation]) {
@@ -112,7 +106,7 @@ pub(crate) mod gpu {
             let (mut fast, mut checked) = (open(false), open(true));
             for case in cases {
                 let oracle = case.run(&mut CpuRuntime::<f64>::new()).unwrap();
-                report(case, &fast.device(), &compare(case, &mut fast, &oracle).unwrap());
+                report(case, &fast.device(), &compare(case, &case.run(&mut fast).unwrap(), &oracle));
                 let bits = |runtime: &mut GpuRuntime| -> Vec<Vec<u64>> {
                     let out = case.run(runtime).unwrap();
                     out.into_iter()

@@ -1,25 +1,36 @@
 //! Proof that ops and models are right on the device at hand: goldens, and every kernel against the f64 twin.
 
 pub mod case;
-mod golden;
+mod entry;
+pub mod golden;
+mod grammars;
+mod kernels;
 pub mod random;
+pub mod source;
+#[cfg(test)]
+mod tests;
 
 pub use case::{Case, Values};
-pub use golden::Golden;
+pub use entry::Golden;
+pub use golden::Precision;
+pub use grammars::grammars;
+pub use kernels::kernels;
+pub use source::Source;
 
-use crate::error::Result;
-use crate::runtime::Runtime;
 
 /// Relative error (norm) allowed for f32 on any device, forward and gradients (design: sums over at most a few
 /// thousand terms give 1e-7 to 3e-6).
 pub const TOLERANCE_F32: f64 = 1e-5;
+
+/// Root mean square below which a reference counts as this large.
+pub const FLOOR: f64 = 1e-6;
 
 /// One tensor's error against a reference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deviation {
     /// `o`, `d q`, ...
     pub tensor: String,
-    /// norm(err) / (norm(ref) + 1e-6 sqrt(n)); NaN if anything is not finite.
+    /// norm(err) / (norm(ref) + floor); NaN if anything is not finite.
     pub error: f64,
     /// What is allowed.
     pub allowed: f64,
@@ -28,8 +39,9 @@ pub struct Deviation {
 }
 
 impl Deviation {
-    /// Compares a tensor with its reference.
-    pub fn new(tensor: &str, got: &[f64], want: &[f64], allowed: f64) -> Self {
+    /// Compares a tensor with its reference; `floor` is a norm that keeps references near zero from asking for the
+    /// impossible.
+    pub fn new(tensor: &str, got: &[f64], want: &[f64], floor: f64, allowed: f64) -> Self {
         assert_eq!(got.len(), want.len(), "{tensor}: lengths differ");
         let (mut err, mut norm, mut worst) = (0.0f64, 0.0f64, (0, 0.0, 0.0));
         let mut largest = -1.0f64;
@@ -42,7 +54,7 @@ impl Deviation {
                 worst = (i, *g, *w);
             }
         }
-        let error = err.sqrt() / (norm.sqrt() + 1e-6 * (want.len() as f64).sqrt());
+        let error = err.sqrt() / (norm.sqrt() + floor);
         Self {
             tensor: tensor.to_owned(),
             error,
@@ -57,16 +69,42 @@ impl Deviation {
     }
 }
 
-/// Runs a case on a device and compares every output and gradient with the reference values of the same case.
-pub fn compare(
-    case: &Case,
-    runtime: &mut dyn Runtime,
-    reference: &[(String, Vec<f64>)],
-) -> Result<Vec<Deviation>> {
-    let got = case.run(runtime)?;
-    Ok(got
-        .iter()
-        .zip(reference)
-        .map(|((name, got), (_, want))| Deviation::new(name, got, want, case.allowed(name)))
-        .collect())
+/// Compares values of a case with those of the f64 twin.
+pub fn compare(case: &Case, got: &[(String, Vec<f64>)], oracle: &[(String, Vec<f64>)]) -> Vec<Deviation> {
+    let one = |((name, got), (_, want)): (&(String, Vec<f64>), &(String, Vec<f64>))| {
+        Deviation::new(name, got, want, FLOOR * (want.len() as f64).sqrt(), case.allowed(name))
+    };
+    got.iter().zip(oracle).map(one).collect()
+}
+
+/// What became of one check.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Entry or case, such as `delta_rule aligned`.
+    pub name: String,
+    /// Device and variant.
+    pub device: String,
+    /// What was compared, or why it was skipped.
+    pub result: Result<Vec<Deviation>, String>,
+}
+
+impl Outcome {
+    fn new(name: &str, device: &str, deviations: Vec<Deviation>) -> Self {
+        Self { name: name.to_owned(), device: device.to_owned(), result: Ok(deviations) }
+    }
+
+    fn skipped(name: &str, device: &str, reason: &str) -> Self {
+        Self { name: name.to_owned(), device: device.to_owned(), result: Err(reason.to_owned()) }
+    }
+
+    /// The tensor that is worst against what is allowed.
+    pub fn worst(&self) -> Option<&Deviation> {
+        let ratio = |d: &Deviation| if d.error.is_nan() { f64::INFINITY } else { d.error / d.allowed };
+        self.result.as_ref().ok()?.iter().max_by(|a, b| ratio(a).total_cmp(&ratio(b)))
+    }
+
+    /// Whether all tensors are within what is allowed; skipped ones are not.
+    pub fn passed(&self) -> bool {
+        self.result.as_ref().is_ok_and(|d| d.iter().all(Deviation::passed))
+    }
 }

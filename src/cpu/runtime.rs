@@ -219,6 +219,10 @@ impl<R: Real> Runtime for CpuRuntime<R> {
         Ok(Program(self.programs.len() - 1))
     }
 
+    fn reset(&mut self) {
+        *self = Self::new();
+    }
+
     fn program_bytes(&self, program: Program) -> usize {
         self.programs[program.0].bytes
     }

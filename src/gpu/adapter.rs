@@ -69,6 +69,7 @@ impl Default for Options {
 
 /// An open device.
 pub struct Gpu {
+    adapter: wgpu::Adapter,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) caps: Caps,
@@ -188,6 +189,7 @@ impl Gpu {
             .then(|| super::pipeline::DiskCache::open(&device, &info))
             .flatten();
         Ok(Self {
+            adapter: adapter.clone(),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             description: format!(
                 "{} ({:?}, {} {})",
@@ -200,6 +202,11 @@ impl Gpu {
             cache,
             faults,
         })
+    }
+
+    /// The same adapter, opened once more with other options.
+    pub fn reopen(&self, options: Options) -> Result<Self> {
+        Self::open(&self.adapter, options)
     }
 
     /// What it can do, options applied.

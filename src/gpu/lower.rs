@@ -175,6 +175,12 @@ impl<'a> Lower<'a> {
         (slot, true)
     }
 
+    /// Says that a call has just rewritten a view that it reads again: noted quantities of it no longer hold. (What a
+    /// call leaves in its outputs is noted by the engine.)
+    pub fn written(&mut self, view: View) {
+        self.memo.retain(|(_, v), _| v.source != view.source);
+    }
+
     /// Adds a launch. `bindings` are the storage bindings in the shader's order; `alias t_<binding>` of the shader is
     /// set to each one's storage type. `params` mirrors the shader's `params` uniform; `()` if it has none.
     pub fn run<P: bytemuck::NoUninit>(

@@ -2,9 +2,14 @@
 
 pub mod adapter;
 pub mod lower;
+pub mod measure;
+#[cfg(test)]
+mod philox_tests;
 mod pipeline;
 mod runtime;
 pub mod shader;
+#[cfg(test)]
+mod tests;
 
 pub use adapter::{Caps, Gpu, Options};
 pub use runtime::GpuRuntime;

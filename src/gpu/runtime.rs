@@ -485,6 +485,12 @@ impl Runtime for GpuRuntime {
         Ok(Program(self.programs.len() - 1))
     }
 
+    fn reset(&mut self) {
+        self.submit();
+        self.programs.clear();
+        self.banks.clear();
+    }
+
     fn program_bytes(&self, program: Program) -> usize {
         self.programs[program.0].bytes
     }

@@ -10,6 +10,9 @@ use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::step::StepParams;
 use crate::tensor::{Dtype, TensorId};
 
+mod reduce;
+mod rows;
+
 /// Forward or backward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pass {
@@ -252,9 +255,25 @@ macro_rules! ops {
 }
 
 ops! {
+    adam::Adam,
     add::Add,
+    attention::Attention,
+    cross_entropy::CrossEntropy,
+    decay_gate::DecayGate,
     delta_rule::DeltaRule,
+    dropout::Dropout,
+    grad_norm::GradNorm,
+    head_loss::HeadLoss,
+    l2_norm::L2Norm,
+    layer_norm::LayerNorm,
+    linear::Linear,
+    one_hot::OneHot,
+    rms_norm::RmsNorm,
+    rope::Rope,
+    short_conv::ShortConv,
     sigmoid::Sigmoid,
+    swiglu::SwiGlu,
+    window_accuracy::WindowAccuracy,
 }
 
 /// Two-dimensional grid for `n` workgroups: WebGPU allows 65,535 a dimension. Kernels undo it with

@@ -1,1 +1,23 @@
-//! The SelectivBench tasks.
+//! The `SelectivBench` tasks: grammars, the sequences they make, batches for training, and what can be
+//! reached on them.
+//!
+//! Data flow: a [`GrammarSpec`] makes a [`Grammar`]; a [`DataSet`] draws samples from it, each from its own
+//! random stream; a [`Loader`] makes batches of them ahead in the background; [`DataSet::statistics`] says
+//! what chance, an n-gram predictor and the ideal observer reach on its test samples.
+
+pub mod batch;
+pub mod data;
+pub mod golden;
+pub mod grammar;
+pub mod loader;
+pub mod ngram;
+pub mod observer;
+pub mod sequence;
+pub mod statistics;
+pub mod streams;
+
+pub use batch::{Batch, IGNORE, NO_SYMBOL, Sample};
+pub use data::{DataSet, DataSpec, Split, Splits, plain_gap_steps};
+pub use grammar::{Grammar, GrammarSpec};
+pub use loader::Loader;
+pub use statistics::Statistics;

@@ -1,0 +1,113 @@
+// What the kernels of matrix products share: C[m, n] = A[m, k] B[k, n] (+ bias) (+ C), matrices row-major as stored.
+// A quad is four neighbours of a row. Loads outside a matrix give zeros, stores outside do nothing.
+// The importing file declares `SCALED`: whether two more bindings stand before `params`.
+const TA: bool = false; // A is stored [k, m]
+const TB: bool = true; // B is stored [n, k]
+const VA: bool = false; // rows of A as stored are a multiple of 4 long, so that a quad is one vec4
+const VB: bool = false; // the same for B
+const VC: bool = false; // n is a multiple of 4
+const BIAS: bool = false;
+
+alias t_a = f32;
+alias t_b = f32;
+alias t_c = f32;
+
+struct Params {
+    part: vec4<u32>, // four times the same: how much of k a layer (z) of the grid takes
+    m: u32,
+    n: u32,
+    k: u32,
+    accumulate: u32,
+}
+
+#if VA
+@group(0) @binding(0) var<storage, read_write> a: array<vec4<t_a>>; // [m, k], or [k, m] with TA
+#else
+@group(0) @binding(0) var<storage, read_write> a: array<t_a>; // [m, k], or [k, m] with TA
+#endif
+#if VB
+@group(0) @binding(1) var<storage, read_write> b: array<vec4<t_b>>; // [k, n], or [n, k] with TB
+#else
+@group(0) @binding(1) var<storage, read_write> b: array<t_b>; // [k, n], or [n, k] with TB
+#endif
+#if VC
+@group(0) @binding(2) var<storage, read_write> c: array<vec4<t_c>>; // [z, m, n]
+#else
+@group(0) @binding(2) var<storage, read_write> c: array<t_c>; // [z, m, n]
+#endif
+#if BIAS
+@group(0) @binding(3) var<storage, read_write> bias: array<f32>; // [n]
+#endif
+@group(0) @binding({3 + BIAS + 2 * SCALED}) var<uniform> params: Params;
+
+const QUAD: vec4<u32> = vec4<u32>(0u, 1u, 2u, 3u);
+
+// The quad of A as stored at (row, col).
+fn load_a(row: u32, col: u32) -> vec4<f32> {
+#if TA
+    let rows = params.k;
+    let cols = params.m;
+#else
+    let rows = params.m;
+    let cols = params.k;
+#endif
+#if VA
+    let inside = row < rows && col < cols;
+    let x = vec4<f32>(a[select(0u, (row * cols + col) / 4u, inside)]);
+#else
+    let inside = (vec4<u32>(col) + QUAD < vec4<u32>(cols)) & vec4<bool>(row < rows);
+    let at = select(vec4<u32>(0u), vec4<u32>(row * cols + col) + QUAD, inside);
+    let x = vec4<f32>(f32(a[at.x]), f32(a[at.y]), f32(a[at.z]), f32(a[at.w]));
+#endif
+    return select(vec4<f32>(0.0), x, inside);
+}
+
+// The quad of B as stored at (row, col).
+fn load_b(row: u32, col: u32) -> vec4<f32> {
+#if TB
+    let rows = params.n;
+    let cols = params.k;
+#else
+    let rows = params.k;
+    let cols = params.n;
+#endif
+#if VB
+    let inside = row < rows && col < cols;
+    let x = vec4<f32>(b[select(0u, (row * cols + col) / 4u, inside)]);
+#else
+    let inside = (vec4<u32>(col) + QUAD < vec4<u32>(cols)) & vec4<bool>(row < rows);
+    let at = select(vec4<u32>(0u), vec4<u32>(row * cols + col) + QUAD, inside);
+    let x = vec4<f32>(f32(b[at.x]), f32(b[at.y]), f32(b[at.z]), f32(b[at.w]));
+#endif
+    return select(vec4<f32>(0.0), x, inside);
+}
+
+// The quad of C at (row, col) of layer z: bias and the old value added as wanted.
+fn store_c(z: u32, row: u32, col: u32, product: vec4<f32>) {
+    if row >= params.m || col >= params.n {
+        return;
+    }
+    let at = (z * params.m + row) * params.n + col;
+    var x = product;
+#if VC
+#if BIAS
+    x += vec4<f32>(bias[col], bias[col + 1u], bias[col + 2u], bias[col + 3u]);
+#endif
+    if params.accumulate != 0u {
+        x += vec4<f32>(c[at / 4u]);
+    }
+    c[at / 4u] = vec4<t_c>(x);
+#else
+#for e in 0..4
+    if col + {e}u < params.n {
+#if BIAS
+        x[{e}] += bias[col + {e}u];
+#endif
+        if params.accumulate != 0u {
+            x[{e}] += f32(c[at + {e}u]);
+        }
+        c[at + {e}u] = t_c(x[{e}]);
+    }
+#end
+#endif
+}

@@ -1,0 +1,224 @@
+// C = A B at f32 accuracy on f16 matrix units: each operand times 2^e (its largest magnitude then lies in [2^14, 2^15))
+// is split into hi + lo while it is staged, and hi hi + hi lo + lo hi is summed, small terms first. The matrix unit
+// truncates its f32 sums, so every 32 of k start fresh accumulators, which ordinary f32 additions add up.
+//
+// A workgroup computes a 128 x 128 tile of one layer (z) of C, each of its 8 subgroups (of 32) 64 x 32; k in steps of 32,
+// the next tiles in registers while the products run. Rows in workgroup memory are padded by 8 f16. C goes through
+// workgroup memory, one fragment a subgroup at a time: coopStoreT could neither guard tails nor take any row length.
+// Grid: [ceil(n / 128), ceil(m / 128), ceil(k / part)], `part` a multiple of 32; any m, n, k. Workgroup memory 49,152 B
+// (TB), 46,080 B (nn), 43,008 B (TA).
+enable f16;
+enable wgpu_cooperative_matrix;
+const SCALED: bool = true;
+#import lib/gemm
+
+@group(0) @binding({3 + BIAS}) var<storage, read_write> amax_a: array<u32>; // [1] bits of the largest magnitude
+@group(0) @binding({4 + BIAS}) var<storage, read_write> amax_b: array<u32>; // [1]
+
+// Tiles lie as the matrices are stored, rows along k or along the edge. In vec4: quads of a row, row length, all; rows
+// that one pass of the 256 threads fills.
+#if TA
+const A_QUADS: u32 = 32;
+const A_ROW: u32 = 34;
+const A_SIZE: u32 = 1088;
+const A_PASS: u32 = 8;
+#else
+const A_QUADS: u32 = 8;
+const A_ROW: u32 = 10;
+const A_SIZE: u32 = 1280;
+const A_PASS: u32 = 32;
+#endif
+#if TB
+const B_QUADS: u32 = 8;
+const B_ROW: u32 = 10;
+const B_SIZE: u32 = 1280;
+const B_PASS: u32 = 32;
+#else
+const B_QUADS: u32 = 32;
+const B_ROW: u32 = 34;
+const B_SIZE: u32 = 1088;
+const B_PASS: u32 = 8;
+#endif
+
+var<workgroup> a_hi: array<vec4<f16>, A_SIZE>;
+var<workgroup> a_lo: array<vec4<f16>, A_SIZE>;
+var<workgroup> b_hi: array<vec4<f16>, B_SIZE>;
+var<workgroup> b_lo: array<vec4<f16>, B_SIZE>;
+var<workgroup> staged: array<vec4<f32>, 512>; // [8 subgroups, 16, 16]
+
+alias FragA = coop_mat16x16<f16, A>;
+alias FragB = coop_mat16x16<f16, B>;
+alias FragC = coop_mat16x16<f32, C>;
+
+// The exponent e of an operand's scale 2^e. Zero and numbers too small to be scaled up that far get the largest.
+fn scale_exponent(amax: u32) -> i32 {
+    return min(141 - i32(amax >> 23u), 126);
+}
+
+// 2^e for -126 <= e <= 127.
+fn power_of_two(e: i32) -> f32 {
+    return bitcast<f32>(u32(e + 127) << 23u);
+}
+
+// x rounded to the 11 bits of an f16. With integers: a conversion to f16 and back may be folded away, and lo with it.
+fn high(x: vec4<f32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>((bitcast<vec4<u32>>(x) + vec4<u32>(0x1000u)) & vec4<u32>(0xffffe000u));
+}
+
+fn fetch_a(edge: u32, k: u32, row: u32, quad: u32) -> vec4<f32> {
+#if TA
+    return load_a(k + row, edge + quad * 4u);
+#else
+    return load_a(edge + row, k + quad * 4u);
+#endif
+}
+
+fn fetch_b(edge: u32, k: u32, row: u32, quad: u32) -> vec4<f32> {
+#if TB
+    return load_b(edge + row, k + quad * 4u);
+#else
+    return load_b(k + row, edge + quad * 4u);
+#endif
+}
+
+// The row of a tile that a thread fills. Rows of 64 bytes: r and r + 4 side by side, so that no two threads of a
+// store meet in a bank.
+fn tile_row(lane: u32, quads: u32) -> u32 {
+    let row = lane / quads;
+    if quads == 8u {
+        return (row & 0xfffffff8u) | ((row & 1u) << 2u) | ((row >> 1u) & 3u);
+    }
+    return row;
+}
+
+@compute @workgroup_size(256)
+fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let m0 = wg.y * 128u;
+    let n0 = wg.x * 128u;
+    let sg = lane / 32u;
+    let wm = (sg / 4u) * 64u;
+    let wn = (sg % 4u) * 32u;
+    let e_a = scale_exponent(amax_a[0]);
+    let e_b = scale_exponent(amax_b[0]);
+    let scale_a = power_of_two(e_a);
+    let scale_b = power_of_two(e_b);
+    let row_a = tile_row(lane, A_QUADS);
+    let row_b = tile_row(lane, B_QUADS);
+    let quad_a = lane % A_QUADS;
+    let quad_b = lane % B_QUADS;
+    let at_a = row_a * A_ROW + quad_a;
+    let at_b = row_b * B_ROW + quad_b;
+#if TA
+    let fa = wm / 4u;
+#else
+    let fa = wm * A_ROW;
+#endif
+#if TB
+    let fb = wn * B_ROW;
+#else
+    let fb = wn / 4u;
+#endif
+#for i in 0..4
+#for j in 0..2
+    var acc{i}_{j} = FragC();
+#end
+#end
+    let start = wg.z * params.part.x;
+    var k = start;
+#for i in 0..4
+    var ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);
+    var gb{i} = fetch_b(n0, k, row_b + {i * B_PASS}u, quad_b);
+#end
+    for (var t = 0u; ; t += 1u) {
+#for i in 0..4
+        {
+            let xa = ga{i} * scale_a;
+            let ha = high(xa);
+            a_hi[at_a + {i * A_PASS * A_ROW}u] = vec4<f16>(ha);
+            a_lo[at_a + {i * A_PASS * A_ROW}u] = vec4<f16>(xa - ha);
+            let xb = gb{i} * scale_b;
+            let hb = high(xb);
+            b_hi[at_b + {i * B_PASS * B_ROW}u] = vec4<f16>(hb);
+            b_lo[at_b + {i * B_PASS * B_ROW}u] = vec4<f16>(xb - hb);
+        }
+#end
+        workgroupBarrier();
+        // The end is read anew in every step, from a place that changes: a driver that knew the number of steps would
+        // unroll the loop and spill.
+        k += 32u;
+        let more = k < min(start + params.part[t % 4u], params.k);
+#for i in 0..4
+        ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);
+        gb{i} = fetch_b(n0, k, row_b + {i * B_PASS}u, quad_b);
+#end
+#for i in 0..4
+#for h in 0..2
+#if TA
+        let ah{i}_{h} = coopLoad<FragA>(&a_hi[fa + {h * 16 * A_ROW + i * 4}u], A_ROW);
+        let al{i}_{h} = coopLoad<FragA>(&a_lo[fa + {h * 16 * A_ROW + i * 4}u], A_ROW);
+#else
+        let ah{i}_{h} = coopLoadT<FragA>(&a_hi[fa + {i * 16 * A_ROW + h * 4}u], A_ROW);
+        let al{i}_{h} = coopLoadT<FragA>(&a_lo[fa + {i * 16 * A_ROW + h * 4}u], A_ROW);
+#endif
+#end
+#end
+#for j in 0..2
+        {
+#for h in 0..2
+#if TB
+            let bh{h} = coopLoad<FragB>(&b_hi[fb + {j * 16 * B_ROW + h * 4}u], B_ROW);
+            let bl{h} = coopLoad<FragB>(&b_lo[fb + {j * 16 * B_ROW + h * 4}u], B_ROW);
+#else
+            let bh{h} = coopLoadT<FragB>(&b_hi[fb + {h * 16 * B_ROW + j * 4}u], B_ROW);
+            let bl{h} = coopLoadT<FragB>(&b_lo[fb + {h * 16 * B_ROW + j * 4}u], B_ROW);
+#endif
+#end
+#for i in 0..4
+            var s{i} = coopMultiplyAdd(al{i}_0, bh0, FragC());
+#end
+#for i in 0..4
+            s{i} = coopMultiplyAdd(al{i}_1, bh1, s{i});
+#end
+#for h in 0..2
+#for i in 0..4
+            s{i} = coopMultiplyAdd(ah{i}_{h}, bl{h}, s{i});
+#end
+#end
+#for h in 0..2
+#for i in 0..4
+            s{i} = coopMultiplyAdd(ah{i}_{h}, bh{h}, s{i});
+#end
+#end
+#for i in 0..4
+            acc{i}_{j} = acc{i}_{j} + s{i};
+#end
+        }
+#end
+        workgroupBarrier();
+        if !more {
+            break;
+        }
+    }
+    // 2^-(e_a + e_b) in two factors, each in f32's range; NaN if an operand is not finite.
+    let e = -(e_a + e_b);
+    let bad = max(amax_a[0], amax_b[0]) >= 0x7f800000u;
+    let unscale = bitcast<f32>(select(bitcast<u32>(power_of_two(e / 2)), 0x7fc00000u, bad));
+    let unscale_rest = power_of_two(e - e / 2);
+    let row = (lane % 32u) / 4u;
+    let quad = lane % 4u;
+#for i in 0..4
+#for j in 0..2
+    coopStoreT(acc{i}_{j}, &staged[sg * 64u], 4u);
+    workgroupBarrier();
+#for h in 0..2
+    store_c(
+        wg.z,
+        m0 + wm + {i * 16 + h * 8}u + row,
+        n0 + wn + {j * 16}u + quad * 4u,
+        staged[sg * 64u + {h * 32}u + lane % 32u] * unscale * unscale_rest,
+    );
+#end
+    workgroupBarrier();
+#end
+#end
+}

@@ -1,0 +1,67 @@
+// y = m s w (times silu(g) for KIND 2), m = x (x silu(g) for KIND 3), s = (mean m^2 + eps)^-1/2, for KIND 1
+// 1 / (sqrt(mean m^2) + eps). `saved` is s, for KIND 1 the root. Kinds: `rms_norm::Kind`.
+// A workgroup does 256 / LANES rows; grid: ops::grid_1d over those groups.
+#import lib/grid
+#import lib/row
+#import lib/activation
+
+const KIND: u32 = 0;
+const GATED: u32 = KIND / 2;
+
+alias t_x = f32;
+alias t_g = f32;
+alias t_y = f32;
+
+struct Params { rows: u32, d: u32, eps: f32, parts: u32 }
+
+@group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [rows, d]
+#if GATED == 1
+@group(0) @binding(1) var<storage, read_write> g: array<t_g>; // [rows, d]
+#endif
+@group(0) @binding({1 + GATED}) var<storage, read_write> w: array<f32>; // [d]
+@group(0) @binding({2 + GATED}) var<storage, read_write> y: array<t_y>; // [rows, d]
+@group(0) @binding({3 + GATED}) var<storage, read_write> saved: array<f32>; // [rows]
+@group(0) @binding({4 + GATED}) var<uniform> params: Params;
+
+@compute @workgroup_size(256)
+fn rms_norm_fwd(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let row = workgroup_index(wg, count) * ROWS_AT_ONCE + thread / LANES;
+    let lane = thread % LANES;
+    let at = row * params.d;
+    let width = select(0u, params.d, row < params.rows);
+    var sum = 0.0;
+#for k in 0..PER
+    var m_{k} = 0.0;
+    if lane + {k}u * LANES < width {
+        m_{k} = f32(x[at + lane + {k}u * LANES]);
+#if KIND == 3
+        m_{k} *= silu(f32(g[at + lane + {k}u * LANES]));
+#endif
+    }
+    sum += m_{k} * m_{k};
+#end
+    let mean = row_sum(vec2(sum, 0.0), thread).x / f32(params.d);
+#if KIND == 1
+    let keep = sqrt(mean);
+    let scale = 1.0 / (keep + params.eps);
+#else
+    let keep = 1.0 / sqrt(mean + params.eps);
+    let scale = keep;
+#endif
+    if lane < min(width, 1u) {
+        saved[row] = keep;
+    }
+#for k in 0..PER
+    if lane + {k}u * LANES < width {
+        var y_{k} = m_{k} * scale * w[lane + {k}u * LANES];
+#if KIND == 2
+        y_{k} *= silu(f32(g[at + lane + {k}u * LANES]));
+#endif
+        y[at + lane + {k}u * LANES] = t_y(y_{k});
+    }
+#end
+}

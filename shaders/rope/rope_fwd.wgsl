@@ -1,0 +1,84 @@
+// Turns the pairs (x_i, x_{i+D/2}) of each head by t base^(-2i/D) (models.md 4.8); the backward pass runs it with the
+// other direction. A thread a pair, or four neighbouring pairs if WIDE; grid: ops::grid_1d over ceil(n / 256).
+// The angle is an integer: 32 bits of a turn, the upper half of t times a 64-bit fraction. Whole turns overflow away
+// exactly, and no compiler may reorder it. The rest, at most 1/8 turn, goes to Taylor polynomials, error below 3e-8.
+#import lib/grid
+
+alias t_x = f32;
+alias t_y = f32;
+const WIDE: bool = true;
+
+// n = B T H quads threads; quads: threads a row.
+struct Params {
+    n: u32, t: u32, h: u32, quads: u32,
+    direction: f32, pad0: u32, pad1: u32, pad2: u32,
+    turns: array<vec4<u32>, 64>, // upper and lower half of 2^64 turns a step, two pairs a vector
+}
+
+#if WIDE
+@group(0) @binding(0) var<storage, read_write> x: array<vec4<t_x>>; // [B, T, H, D]
+@group(0) @binding(1) var<storage, read_write> y: array<vec4<t_y>>; // [B, T, H, D]
+#else
+@group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [B, T, H, D]
+@group(0) @binding(1) var<storage, read_write> y: array<t_y>; // [B, T, H, D]
+#endif
+@group(0) @binding(2) var<uniform> params: Params;
+
+// Upper 32 bits of a product.
+fn mul_high(a: u32, b: u32) -> u32 {
+    let low = (a & 0xffffu) * (b & 0xffffu);
+    let mid = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
+    let mid2 = (a & 0xffffu) * (b >> 16u) + (mid & 0xffffu);
+    return (a >> 16u) * (b >> 16u) + (mid >> 16u) + (mid2 >> 16u);
+}
+
+// (cos, sin) of pair i at time t.
+fn rotation(t: u32, i: u32) -> vec2<f32> {
+    let two = params.turns[i / 2u];
+    let turns = select(two.xy, two.zw, (i & 1u) == 1u);
+    let phase = t * turns.x + mul_high(t, turns.y);
+    // The nearest quarter turn, and what is left of the phase: -1/8 .. 1/8 turn.
+    let quarter = (phase + 0x20000000u) >> 30u;
+    let a = f32(bitcast<i32>(phase - (quarter << 30u))) * 1.4629180792671596e-9; // 2 pi / 2^32
+    let z = a * a;
+    let s = a + a * z * (-1.0 / 6.0 + z * (1.0 / 120.0 + z * (-1.0 / 5040.0 + z * (1.0 / 362880.0))));
+    let c = 1.0 + z * (-0.5 + z * (1.0 / 24.0 + z * (-1.0 / 720.0 + z * (1.0 / 40320.0))));
+    let turned = select(vec2<f32>(c, s), vec2<f32>(-s, c), (quarter & 1u) == 1u);
+    return select(turned, -turned, (quarter & 2u) == 2u);
+}
+
+@compute @workgroup_size(256)
+fn rope_fwd(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = workgroup_index(wg, count) * 256u + lane;
+    if index >= params.n {
+        return;
+    }
+    let quad = index % params.quads;
+    let row = index / params.quads;
+    let t = (row / params.h) % params.t;
+    let lo = row * 2u * params.quads + quad;
+    let hi = lo + params.quads;
+#if WIDE
+    let r0 = rotation(t, 4u * quad);
+    let r1 = rotation(t, 4u * quad + 1u);
+    let r2 = rotation(t, 4u * quad + 2u);
+    let r3 = rotation(t, 4u * quad + 3u);
+    let c = vec4<f32>(r0.x, r1.x, r2.x, r3.x);
+    let s = params.direction * vec4<f32>(r0.y, r1.y, r2.y, r3.y);
+    let a = vec4<f32>(x[lo]);
+    let b = vec4<f32>(x[hi]);
+    y[lo] = vec4<t_y>(a * c - b * s);
+    y[hi] = vec4<t_y>(b * c + a * s);
+#else
+    let r = rotation(t, quad);
+    let s = params.direction * r.y;
+    let a = f32(x[lo]);
+    let b = f32(x[hi]);
+    y[lo] = t_y(a * r.x - b * s);
+    y[hi] = t_y(b * r.x + a * s);
+#endif
+}

@@ -1,0 +1,41 @@
+//! Grammars, sequences and random streams against their goldens, bit for bit.
+
+use super::{Deviation, Outcome, Source};
+use crate::error::Result;
+use crate::tasks::golden::{check_grammar, check_rng, check_steps};
+use serde_json::Value;
+
+/// Runs the entries of `grammars/index.json`.
+pub fn grammars(source: &Source, report: &mut dyn FnMut(Outcome)) -> Result<()> {
+    let index = source.json("grammars/index.json")?;
+    for entry in index["entries"].as_array().into_iter().flatten() {
+        let file = entry["file"].as_str().unwrap_or_default();
+        let kind = entry["kind"].as_str().unwrap_or_default();
+        let json = source.json(&format!("grammars/{file}"))?;
+        let name = format!("grammars {file}");
+        let wrong: Option<Vec<String>> = match kind {
+            "grammar" => Some(check_grammar(&json)?),
+            "rng" => Some(check_rng(&json)?.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()),
+            "steps" => check_steps(&json)?,
+            _ => None,
+        };
+        report(match wrong {
+            None => Outcome::skipped(&name, "CPU", &skipped(kind, &json)),
+            Some(wrong) => Outcome::new(&name, "CPU", vec![exact(&wrong)]),
+        });
+    }
+    Ok(())
+}
+
+fn skipped(kind: &str, json: &Value) -> String {
+    match json["task"].as_str() {
+        Some(task) => format!("{kind} of {task} are not built yet"),
+        None => format!("entries of kind {kind} are not built yet"),
+    }
+}
+
+/// All fields must be the same: an error of 1 for each that is not.
+fn exact(wrong: &[String]) -> Deviation {
+    let tensor = if wrong.is_empty() { "all fields".to_owned() } else { wrong.join(", ") };
+    Deviation { tensor, error: wrong.len() as f64, allowed: 0.0, worst: (0, wrong.len() as f64, 0.0) }
+}

@@ -1,0 +1,123 @@
+//! Where golden files come from: a folder, or the binary itself.
+
+use crate::error::{Error, Result, UserError};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+mod embedded {
+    include!(concat!(env!("OUT_DIR"), "/fixtures.rs"));
+}
+
+/// A set of golden files.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// The project's own, embedded when the crate was built.
+    BuiltIn,
+    /// A folder with `ops`, `models` and `grammars` in it.
+    Folder(PathBuf),
+}
+
+/// A tensor of a safetensors file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    /// Extents.
+    pub shape: Vec<usize>,
+    /// Stored as integers.
+    pub integer: bool,
+    /// Elements, widened.
+    pub values: Vec<f64>,
+}
+
+/// The tensors of a file by name.
+#[derive(Debug, Clone, Default)]
+pub struct Tensors(BTreeMap<String, Tensor>);
+
+impl Tensors {
+    /// One of them.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.0.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Tensor> {
+        self.0.get_mut(name)
+    }
+
+    pub(super) fn remove(&mut self, name: &str) -> Option<Tensor> {
+        self.0.remove(name)
+    }
+
+    pub(super) fn insert_index(&mut self, name: &str, shape: Vec<usize>, values: Vec<f64>) {
+        self.0.insert(name.to_owned(), Tensor { shape, integer: true, values });
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Tensor)> {
+        self.0.iter()
+    }
+}
+
+impl Source {
+    fn place(&self, name: &str) -> String {
+        match self {
+            Self::BuiltIn => format!("built-in fixtures/{name}"),
+            Self::Folder(dir) => dir.join(name).display().to_string(),
+        }
+    }
+
+    fn malformed(&self, name: &str, message: impl ToString) -> Error {
+        UserError::Malformed { place: self.place(name), message: message.to_string() }.into()
+    }
+
+    /// Whether a file is there.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Self::BuiltIn => embedded::FIXTURES.iter().any(|(n, _)| *n == name),
+            Self::Folder(dir) => dir.join(name).is_file(),
+        }
+    }
+
+    /// A file's bytes.
+    pub fn bytes(&self, name: &str) -> Result<Cow<'static, [u8]>> {
+        match self {
+            Self::BuiltIn => embedded::FIXTURES
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, bytes)| Cow::Borrowed(*bytes))
+                .ok_or_else(|| self.malformed(name, "no such file")),
+            Self::Folder(dir) => {
+                std::fs::read(dir.join(name)).map(Cow::Owned).map_err(|e| self.malformed(name, e))
+            }
+        }
+    }
+
+    /// A JSON file.
+    pub fn json(&self, name: &str) -> Result<Value> {
+        serde_json::from_slice(&self.bytes(name)?).map_err(|e| self.malformed(name, e))
+    }
+
+    /// A safetensors file of f32, f64, i32, i64 or u32.
+    pub fn tensors(&self, name: &str) -> Result<Tensors> {
+        let bytes = self.bytes(name)?;
+        let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|e| self.malformed(name, e))?;
+        let mut tensors = Tensors::default();
+        for (tensor, view) in file.iter() {
+            let data = view.data();
+            let (integer, values) = match view.dtype() {
+                safetensors::Dtype::F32 => (false, widen(data, |b| f64::from(f32::from_le_bytes(b)))),
+                safetensors::Dtype::F64 => (false, widen(data, f64::from_le_bytes)),
+                safetensors::Dtype::I32 => (true, widen(data, |b| f64::from(i32::from_le_bytes(b)))),
+                safetensors::Dtype::U32 => (true, widen(data, |b| f64::from(u32::from_le_bytes(b)))),
+                safetensors::Dtype::I64 => (true, widen(data, |b| i64::from_le_bytes(b) as f64)),
+                other => return Err(self.malformed(name, format!("{tensor} has type {other:?}"))),
+            };
+            tensors.0.insert(tensor.to_owned(), Tensor { shape: view.shape().to_vec(), integer, values });
+        }
+        Ok(tensors)
+    }
+}
+
+fn widen<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+    data.as_chunks().0.iter().map(|b| value(*b)).collect()
+}

@@ -1,0 +1,193 @@
+//! `selectiv check`: proof on the user's own device.
+
+use super::device::DeviceArgs;
+use crate::check::{Outcome, Precision, Source, golden, grammars, kernels};
+use crate::cpu::CpuRuntime;
+use crate::error::{Result, UserError};
+use crate::runtime::Runtime;
+use crate::train::Executor;
+use clap::Args;
+use comfy_table::{Table, presets};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Arguments of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Golden files: a folder with `ops`, `models` and `grammars`, each with an index.json (default: the built-in ones)
+    #[arg(long, value_name = "DIR")]
+    pub fixtures: Option<PathBuf>,
+    /// Leave out the kernels at hostile shapes against the f64 twin
+    #[arg(long)]
+    pub fixtures_only: bool,
+    /// Print one JSON object instead of tables
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing while it runs
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// Whether all checks passed.
+pub fn run(args: &CheckArgs) -> Result<bool> {
+    let source = match &args.fixtures {
+        None => Source::BuiltIn,
+        Some(dir) if dir.is_dir() => Source::Folder(dir.clone()),
+        Some(dir) => {
+            let reason = "is no folder; golden files lie in DIR/ops, DIR/models and DIR/grammars".to_owned();
+            return Err(UserError::Folder { path: dir.clone(), reason }.into());
+        }
+    };
+    let mut executor = args.device.open(&mut |text| {
+        if !args.quiet {
+            eprintln!("{text}");
+        }
+    })?;
+    let mut all = Vec::new();
+    let mut report = |outcome: Outcome| {
+        if !args.quiet {
+            eprintln!("{}", line(&outcome));
+        }
+        all.push(outcome);
+    };
+    goldens(&source, &mut CpuRuntime::<f64>::new(), Precision::F64, &mut report)?;
+    goldens(&source, executor.runtime(), Precision::F32, &mut report)?;
+    if source.has("grammars/index.json") {
+        grammars(&source, &mut report)?;
+    }
+    let goldens_end = all.len();
+    if !args.fixtures_only {
+        variants(&mut executor, &mut |outcome| {
+            if !args.quiet && !outcome.passed() {
+                eprintln!("{}", line(&outcome));
+            }
+            all.push(outcome);
+        })?;
+    }
+    let passed = all.iter().filter(|o| o.passed()).count();
+    let skipped = all.iter().filter(|o| o.result.is_err()).count();
+    let failed = all.len() - passed - skipped;
+    if args.json {
+        println!("{}", json(&all, passed, failed, skipped));
+    } else {
+        print_tables(&all[..goldens_end], &all[goldens_end..]);
+        println!("{passed} passed, {failed} failed, {skipped} skipped");
+    }
+    Ok(failed == 0)
+}
+
+fn goldens(
+    source: &Source,
+    runtime: &mut dyn Runtime,
+    precision: Precision,
+    report: &mut dyn FnMut(Outcome),
+) -> Result<()> {
+    if source.has("ops/index.json") {
+        golden::ops(source, runtime, precision, report)?;
+    }
+    if source.has("models/index.json") {
+        golden::models(source, runtime, precision, report)?;
+    }
+    Ok(())
+}
+
+/// Every variant that the device offers.
+fn variants(executor: &mut Executor, report: &mut dyn FnMut(Outcome)) -> Result<()> {
+    match executor {
+        Executor::Cpu(runtime) => kernels(runtime, "CPU f32", report),
+        #[cfg(feature = "gpu")]
+        Executor::Gpu(runtime) => {
+            use crate::gpu::{GpuRuntime, Options};
+            if runtime.gpu().caps().coop {
+                let plain = runtime.gpu().reopen(Options { coop: false, ..Options::default() })?;
+                kernels(&mut GpuRuntime::new(plain), "plain f32", report)?;
+                return kernels(&mut **runtime, "cooperative matrices", report);
+            }
+            kernels(&mut **runtime, "plain f32", report)
+        }
+    }
+}
+
+/// One outcome in words.
+fn line(outcome: &Outcome) -> String {
+    let Outcome { name, device, .. } = outcome;
+    match (&outcome.result, outcome.worst()) {
+        (Err(reason), _) => format!("skipped  {name} on {device}: {reason}"),
+        (Ok(_), Some(d)) if !outcome.passed() => format!(
+            "FAILED   {name} on {device}: {} error {:.2e}, allowed {:.0e}; element {} is {:e}, should be {:e}",
+            d.tensor, d.error, d.allowed, d.worst.0, d.worst.1, d.worst.2
+        ),
+        (Ok(_), Some(d)) => format!("passed   {name} on {device}: {:.1e} ({})", d.error, d.tensor),
+        (Ok(_), None) => format!("passed   {name} on {device}"),
+    }
+}
+
+fn print_tables(goldens: &[Outcome], kernels: &[Outcome]) {
+    for (title, outcomes) in [("golden files", goldens), ("kernels against the f64 twin", kernels)] {
+        if outcomes.is_empty() {
+            continue;
+        }
+        println!("{title}: checks, and the largest error");
+        println!("{}\n", matrix(outcomes));
+    }
+    for outcome in goldens.iter().chain(kernels).filter(|o| !o.passed()) {
+        println!("{}", line(outcome));
+    }
+}
+
+/// First word of the name by device: how many, and the largest error.
+fn matrix(outcomes: &[Outcome]) -> Table {
+    let mut devices: Vec<&str> = Vec::new();
+    let mut cells: BTreeMap<&str, BTreeMap<&str, (usize, usize, f64)>> = BTreeMap::new();
+    for o in outcomes.iter().filter(|o| o.result.is_ok()) {
+        if !devices.contains(&o.device.as_str()) {
+            devices.push(&o.device);
+        }
+        let row = o.name.strip_prefix("model ").unwrap_or(&o.name);
+        let row = row.split(' ').next().unwrap_or(row);
+        let cell = cells.entry(row).or_default().entry(&o.device).or_default();
+        cell.0 += 1;
+        cell.1 += usize::from(!o.passed());
+        cell.2 = cell.2.max(o.worst().map_or(0.0, |d| d.error));
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(std::iter::once("").chain(devices.iter().copied()));
+    for (row, by_device) in &cells {
+        let text = |device: &&str| match by_device.get(device) {
+            None => String::new(),
+            Some((n, 0, error)) => format!("{n}  {error:.1e}"),
+            Some((n, failed, error)) => format!("{failed} of {n} FAILED  {error:.1e}"),
+        };
+        table.add_row(std::iter::once((*row).to_owned()).chain(devices.iter().map(text)));
+    }
+    table
+}
+
+fn json(all: &[Outcome], passed: usize, failed: usize, skipped: usize) -> serde_json::Value {
+    let checks: Vec<serde_json::Value> = all
+        .iter()
+        .map(|o| {
+            let status = match &o.result {
+                Err(_) => "skipped",
+                Ok(_) if o.passed() => "passed",
+                Ok(_) => "failed",
+            };
+            let mut check = serde_json::json!({ "name": o.name, "device": o.device, "status": status });
+            match (&o.result, o.worst()) {
+                (Err(reason), _) => check["reason"] = reason.as_str().into(),
+                (_, Some(d)) => {
+                    check["tensor"] = d.tensor.as_str().into();
+                    check["error"] = d.error.into();
+                    check["allowed"] = d.allowed.into();
+                }
+                _ => {}
+            }
+            check
+        })
+        .collect();
+    serde_json::json!({ "passed": passed, "failed": failed, "skipped": skipped, "checks": checks })
+}

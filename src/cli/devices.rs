@@ -1,0 +1,120 @@
+//! `selectiv devices`: what there is to run on.
+
+use crate::error::Result;
+use clap::Args;
+use serde_json::{Value, json};
+
+/// Arguments of `devices`.
+#[derive(Debug, Clone, Args)]
+pub struct DevicesArgs {
+    /// Print a JSON list instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Measure each adapter's copy rate (read + written)
+    #[arg(long)]
+    pub measure: bool,
+}
+
+/// Prints every adapter, the CPU last.
+pub fn run(args: &DevicesArgs) -> Result<()> {
+    let mut devices = adapters(args.measure)?;
+    devices.push(json!({
+        "device": "cpu",
+        "name": "CPU",
+        "threads": rayon::current_num_threads(),
+        "precisions": ["f32"],
+    }));
+    if args.json {
+        println!("{}", Value::from(devices));
+        return Ok(());
+    }
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    let columns =
+        [
+            "device", "name", "backend", "driver", "kind", "largest buffer", "largest binding", "workgroup memory",
+            "subgroups", "f16", "matrix units", "copy GB/s",
+        ];
+    table.set_header(columns);
+    for d in &devices {
+        let text = |key: &str| match &d[key] {
+            Value::Null => "-".to_owned(),
+            Value::String(s) => s.clone(),
+            Value::Bool(b) => if *b { "yes" } else { "no" }.to_owned(),
+            other => other.to_string(),
+        };
+        let mib = |key: &str| d[key].as_u64().map_or("-".to_owned(), |b| format!("{} MiB", b >> 20));
+        table.add_row([
+            text("device"),
+            text("name"),
+            text("backend"),
+            text("driver"),
+            text("kind"),
+            mib("buffer_bytes"),
+            mib("binding_bytes"),
+            d["workgroup_bytes"].as_u64().map_or("-".to_owned(), |b| format!("{} KiB", b >> 10)),
+            d["subgroup_min"].as_u64().map_or("-".to_owned(), |m| format!("{m}..{}", d["subgroup_max"])),
+            text("f16"),
+            text("coop"),
+            d["copy_gb_s"].as_f64().map_or("-".to_owned(), |r| format!("{r:.0}")),
+        ]);
+    }
+    println!("{table}");
+    if devices.len() == 1 {
+        println!("{}", hint());
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "gpu"))]
+fn adapters(_measure: bool) -> Result<Vec<Value>> {
+    Ok(Vec::new())
+}
+
+#[cfg(not(feature = "gpu"))]
+fn hint() -> String {
+    "this build has no GPU support (built with --no-default-features)".to_owned()
+}
+
+#[cfg(feature = "gpu")]
+fn hint() -> String {
+    crate::gpu::adapter::no_adapter().to_string()
+}
+
+#[cfg(feature = "gpu")]
+fn adapters(measure: bool) -> Result<Vec<Value>> {
+    use crate::gpu::{Gpu, Options, adapter};
+    adapter::adapters()
+        .iter()
+        .enumerate()
+        .map(|(i, a)| {
+            let (info, caps) = (a.get_info(), adapter::caps(a));
+            let mut device = json!({
+                "device": format!("gpu:{i}"),
+                "name": info.name,
+                "backend": format!("{:?}", info.backend),
+                "driver": format!("{} {}", info.driver, info.driver_info),
+                "kind": format!("{:?}", info.device_type),
+                "buffer_bytes": caps.buffer_bytes,
+                "binding_bytes": caps.binding_bytes,
+                "workgroup_bytes": caps.workgroup_bytes,
+                "workgroup_threads": caps.workgroup_threads,
+                "storage_bindings": caps.storage_bindings,
+                "subgroup_min": caps.subgroup_min,
+                "subgroup_max": caps.subgroup_max,
+                "subgroups": caps.subgroups,
+                "f16": caps.f16,
+                "coop": caps.coop,
+                "precisions": ["f32"],
+            });
+            if measure {
+                let rate = Gpu::open(a, Options::default()).and_then(crate::gpu::measure::copy_rate);
+                match rate {
+                    Ok(rate) => device["copy_gb_s"] = (rate / 1e9).into(),
+                    Err(e) => device["copy_error"] = e.to_string().into(),
+                }
+            }
+            Ok(device)
+        })
+        .collect()
+}

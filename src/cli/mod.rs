@@ -1,0 +1,3 @@
+//! The command line: arguments, progress and printing.
+
+pub mod grammar;

@@ -1,0 +1,82 @@
+//! `selectiv models`: every model, its place in the taxonomy and its size.
+
+use crate::error::Result;
+use crate::models::{BlockKind, ModelConfig, default_heads};
+use clap::Args;
+use serde_json::{Value, json};
+
+/// Arguments of `models`.
+#[derive(Debug, Clone, Args)]
+pub struct ModelsArgs {
+    /// Width of the model
+    #[arg(long, default_value_t = 256)]
+    pub d_model: usize,
+    /// Number of layers
+    #[arg(long, default_value_t = 8)]
+    pub layers: usize,
+    /// Symbols of the input
+    #[arg(long, default_value_t = 41)]
+    pub vocab: usize,
+    /// Classes of the output
+    #[arg(long, default_value_t = 1601)]
+    pub classes: usize,
+    /// Print a JSON list instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints the table. A model that cannot have the width is listed with the reason.
+pub fn run(args: &ModelsArgs) -> Result<()> {
+    let list: Vec<Value> = BlockKind::ALL.iter().map(|block| describe(*block, args)).collect();
+    if args.json {
+        println!("{}", Value::from(list));
+        return Ok(());
+    }
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header([
+        "model", "parameters", "gates a layer", "A_t", "decay", "write gate", "tied to decay", "read-out", "output gate",
+        "mixes channels",
+    ]);
+    for m in &list {
+        let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+        let t = &m["taxonomy"];
+        let params = if m["params"].is_null() { text(&m["refused"]) } else { text(&m["params"]) };
+        let mut row = vec![text(&m["name"]), params, text(&m["gate_params"])];
+        let columns =
+            ["transition", "decay", "write_gate", "complementary", "readout", "output_gate", "channel_mixing"];
+        row.extend(columns.map(|key| text(&t[key])));
+        table.add_row(row);
+    }
+    println!("{table}");
+    println!("d_model {}, {} layers, {} symbols, {} classes", args.d_model, args.layers, args.vocab, args.classes);
+    Ok(())
+}
+
+fn describe(block: BlockKind, args: &ModelsArgs) -> Value {
+    let heads = default_heads(args.d_model);
+    let config = ModelConfig {
+        blocks: vec![block; args.layers],
+        d_model: args.d_model,
+        heads,
+        vocab: args.vocab,
+        classes: args.classes,
+        chunk: 64,
+        dropout: 0.0,
+    };
+    let mut model = json!({
+        "name": block.name(),
+        "what": block.describe(),
+        "d_model": args.d_model,
+        "layers": args.layers,
+        "heads": heads,
+        "params": null,
+        "gate_params": block.gate_params(args.d_model, heads),
+        "taxonomy": block.taxonomy(),
+    });
+    match config.param_count() {
+        Ok(n) => model["params"] = n.into(),
+        Err(e) => model["refused"] = e.to_string().into(),
+    }
+    model
+}

@@ -1,0 +1,315 @@
+//! The file and the command line as layers of half-filled configurations, each value with its place.
+
+use super::{DropoutMode, Schedule, Splits};
+use crate::error::{Error, Result, UserError};
+use serde::Deserialize;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+const COMMAND_LINE: &str = "command line";
+
+/// A field that may be missing. Integers are signed here so that -1 is refused by us, with what is allowed.
+type Field<T> = Option<Spanned<T>>;
+
+/// A task file as it lies.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawConfig {
+    pub(super) grammar: RawGrammar,
+    pub(super) data: RawData,
+    pub(super) model: RawModel,
+    pub(super) train: RawTrain,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawGrammar {
+    pub(super) vocab: Field<i64>,
+    pub(super) ambiguities: Field<i64>,
+    pub(super) depth: Field<i64>,
+    pub(super) seed: Field<i64>,
+    pub(super) file: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawData {
+    pub(super) length: Field<i64>,
+    pub(super) splits: Field<Splits>,
+    pub(super) train: Field<i64>,
+    pub(super) validation: Field<i64>,
+    pub(super) test: Field<i64>,
+    pub(super) gap: Field<toml::Value>,
+    pub(super) test_gap: Field<toml::Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawModel {
+    pub(super) d_model: Field<i64>,
+    pub(super) layers: Field<i64>,
+    pub(super) heads: Field<i64>,
+    pub(super) chunk: Field<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTrain {
+    pub(super) seed: Field<i64>,
+    pub(super) batch: Field<i64>,
+    pub(super) steps: Field<i64>,
+    pub(super) lr: Field<f64>,
+    pub(super) warmup: Field<i64>,
+    pub(super) schedule: Field<Schedule>,
+    pub(super) clip: Field<f64>,
+    pub(super) dropout: Field<f64>,
+    pub(super) dropout_mode: Field<DropoutMode>,
+    pub(super) eval_every: Field<i64>,
+    pub(super) checkpoint_every: Field<i64>,
+}
+
+/// A value with the field's full name and where it stands.
+pub(super) struct Given<T> {
+    pub(super) value: T,
+    field: &'static str,
+    place: Option<String>,
+    /// For the default's error: the file.
+    file: String,
+}
+
+impl<T> Given<T> {
+    pub(super) fn is_given(&self) -> bool {
+        self.place.is_some()
+    }
+
+    pub(super) fn is_on_command_line(&self) -> bool {
+        self.place.as_deref() == Some(COMMAND_LINE)
+    }
+
+    pub(super) fn map<U>(self, f: impl FnOnce(T) -> U) -> Given<U> {
+        Given {
+            value: f(self.value),
+            field: self.field,
+            place: self.place,
+            file: self.file,
+        }
+    }
+}
+
+impl<T: Display> Given<T> {
+    /// The error for this value.
+    pub(super) fn refuse(&self, allowed: &str) -> Error {
+        let (place, found) = match &self.place {
+            Some(place) => (place.clone(), self.value.to_string()),
+            None => (self.file.clone(), format!("{} (the default)", self.value)),
+        };
+        UserError::Value {
+            place,
+            field: self.field.to_owned(),
+            found,
+            allowed: allowed.to_owned(),
+        }
+        .into()
+    }
+
+    pub(super) fn check(self, is_allowed: impl FnOnce(&T) -> bool, allowed: &str) -> Result<Self> {
+        if is_allowed(&self.value) {
+            Ok(self)
+        } else {
+            Err(self.refuse(allowed))
+        }
+    }
+}
+
+impl Given<i64> {
+    /// Refuses what is not in the range, the default included.
+    pub(super) fn within(self, range: RangeInclusive<u64>) -> Result<Given<u64>> {
+        let allowed = format!("an integer from {} to {}", range.start(), range.end());
+        let given = self.check(|&v| u64::try_from(v).is_ok_and(|v| range.contains(&v)), &allowed)?;
+        Ok(given.map(i64::unsigned_abs))
+    }
+}
+
+enum Source {
+    /// Start of each line, in bytes.
+    File {
+        lines: Vec<usize>,
+    },
+    CommandLine,
+}
+
+/// What was given, the file first; later layers win.
+pub(super) struct Layers {
+    file: String,
+    folder: PathBuf,
+    layers: Vec<(Source, RawConfig)>,
+}
+
+impl Layers {
+    /// The file's layer. `place` is its name in errors, `folder` what its paths are relative to.
+    pub(super) fn from_file(place: String, folder: &Path, text: &str) -> Result<Self> {
+        let lines: Vec<usize> = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
+        let raw = toml::from_str(text).map_err(|error| {
+            let place = match error.span() {
+                Some(span) => format!("{place}:{}", line_of(&lines, span.start)),
+                None => place.clone(),
+            };
+            // The caret and the text of the line are in the error's own form.
+            let message = error.to_string().trim_end().to_owned();
+            UserError::Malformed { place, message }
+        })?;
+        Ok(Self {
+            file: place,
+            folder: folder.to_owned(),
+            layers: vec![(Source::File { lines }, raw)],
+        })
+    }
+
+    /// Adds a layer of one field from the command line.
+    pub(super) fn override_field(&mut self, key: &str, value: &str) -> Result<()> {
+        let malformed = |message: &str| UserError::Malformed {
+            place: COMMAND_LINE.to_owned(),
+            message: format!("{key} = {value}: {message}"),
+        };
+        let Some((section, name)) = key.split_once('.') else {
+            return Err(malformed("a field is named section.key, such as train.lr").into());
+        };
+        let text = toml::Table::from_iter([(
+            section.to_owned(),
+            toml::Table::from_iter([(name.to_owned(), parse_value(value))]).into(),
+        )])
+        .to_string();
+        let raw = toml::from_str(&text).map_err(|error| malformed(error.message()))?;
+        self.layers.push((Source::CommandLine, raw));
+        Ok(())
+    }
+
+    /// The last layer's value, with its place and the folder that a path in it is relative to.
+    fn find<T>(&self, pick: impl Fn(&RawConfig) -> &Field<T>) -> Option<(&T, String, &Path)> {
+        self.layers.iter().rev().find_map(|(source, raw)| {
+            let spanned = pick(raw).as_ref()?;
+            let (place, folder) = match source {
+                Source::File { lines } => {
+                    let line = line_of(lines, spanned.span().start);
+                    (format!("{}:{line}", self.file), self.folder.as_path())
+                }
+                Source::CommandLine => (COMMAND_LINE.to_owned(), Path::new("")),
+            };
+            Some((spanned.get_ref(), place, folder))
+        })
+    }
+
+    /// Whether any layer has the field.
+    pub(super) fn has<T>(&self, pick: impl Fn(&RawConfig) -> &Field<T>) -> bool {
+        self.find(pick).is_some()
+    }
+
+    /// A field, or its default.
+    pub(super) fn given<T: Clone>(
+        &self,
+        field: &'static str,
+        pick: impl Fn(&RawConfig) -> &Field<T>,
+        default: T,
+    ) -> Given<T> {
+        let found = self.find(pick);
+        Given {
+            field,
+            file: self.file.clone(),
+            place: found.as_ref().map(|(_, place, _)| place.clone()),
+            value: found.map_or(default, |(value, ..)| value.clone()),
+        }
+    }
+
+    /// An integer in a range, or its default.
+    pub(super) fn integer(
+        &self,
+        field: &'static str,
+        pick: impl Fn(&RawConfig) -> &Field<i64>,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> Result<Given<u64>> {
+        let default = i64::try_from(default).expect("defaults are below 2^32");
+        self.given(field, pick, default).within(range)
+    }
+
+    /// A gap in seconds.
+    pub(super) fn gap(
+        &self,
+        field: &'static str,
+        pick: impl Fn(&RawConfig) -> &Field<toml::Value>,
+        default: f64,
+        max_s: f64,
+    ) -> Result<f64> {
+        let seconds = |value: &toml::Value| match value {
+            toml::Value::Float(v) => *v,
+            toml::Value::Integer(v) => *v as f64,
+            _ => f64::NAN,
+        };
+        let allowed = format!("one number of seconds from 0 to {max_s}, the same after every symbol");
+        let given = self.given(field, pick, default.into());
+        let given = given.check(|v| (0.0..=max_s).contains(&seconds(v)), &allowed)?;
+        Ok(seconds(&given.value))
+    }
+
+    /// Whether the file names a grammar file.
+    pub(super) fn has_grammar_file(&self) -> bool {
+        self.has(|c| &c.grammar.file)
+    }
+
+    /// The grammar file as an absolute path, and whether it was named on the command line.
+    pub(super) fn grammar_file(&self) -> Result<Option<(PathBuf, bool)>> {
+        let Some((file, place, folder)) = self.find(|c| &c.grammar.file) else {
+            return Ok(None);
+        };
+        let refuse = |allowed: String| UserError::Value {
+            place: place.clone(),
+            field: "grammar.file".to_owned(),
+            found: format!("{file:?}"),
+            allowed,
+        };
+        if file.is_empty() {
+            return Err(refuse("the path of a grammar in JSON".to_owned()).into());
+        }
+        let path = std::path::absolute(folder.join(file)).map_err(|e| refuse(format!("a path ({e})")))?;
+        if path.to_str().is_none() {
+            return Err(refuse("a path in UTF-8, the folder of the task file included".to_owned()).into());
+        }
+        Ok(Some((path, place == COMMAND_LINE)))
+    }
+}
+
+/// Replaces the key `seed` by the fields that it stands for.
+pub(super) fn expand_seed(overrides: &[(String, String)], grammar_file: bool) -> Vec<(String, String)> {
+    let names = |key: &str| overrides.iter().any(|(k, _)| k == key);
+    let keep_grammar = grammar_file || names("grammar.seed") || names("grammar.file");
+    let mut fields = Vec::new();
+    for (key, value) in overrides {
+        if key == "seed" {
+            fields.push(("train.seed".to_owned(), value.clone()));
+            if !keep_grammar {
+                fields.push(("grammar.seed".to_owned(), value.clone()));
+            }
+        } else {
+            fields.push((key.clone(), value.clone()));
+        }
+    }
+    fields
+}
+
+/// A value in TOML; what is none is a string, so that `--set train.schedule=cosine` needs no quotes.
+fn parse_value(text: &str) -> toml::Value {
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {text}"));
+    match parsed.map(|mut table| (table.remove("value"), table.is_empty())) {
+        Ok((Some(value), true)) => value,
+        _ => toml::Value::String(text.to_owned()),
+    }
+}
+
+/// Line number, from 1, of a byte.
+fn line_of(lines: &[usize], at: usize) -> usize {
+    lines.partition_point(|&start| start <= at)
+}

@@ -1,0 +1,436 @@
+use super::*;
+use proptest::prelude::*;
+
+fn set(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
+}
+
+/// Loads a task file of this text, called `t.toml` in errors.
+fn load(text: &str, overrides: &[(&str, &str)]) -> Result<Config> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.toml");
+    std::fs::write(&path, text).unwrap();
+    Config::load(&path, &set(overrides))
+}
+
+/// The error's text, with the temporary folder cut off.
+fn refusal(text: &str, overrides: &[(&str, &str)]) -> String {
+    let error = load(text, overrides).expect_err("this must be refused");
+    assert_eq!(error.exit_code(), 2);
+    let text = error.to_string();
+    text.find("t.toml")
+        .map_or(text.clone(), |at| text[at..].to_owned())
+}
+
+#[test]
+fn an_empty_file_is_the_papers_task_1() {
+    let config = load("", &[]).unwrap();
+    assert_eq!(config, Config::load(Path::new("task1"), &[]).unwrap());
+    let grammar = GrammarConfig::Generated {
+        vocab: 41,
+        ambiguities: 40,
+        depth: 40,
+        seed: 1,
+    };
+    assert_eq!(config.grammar, grammar);
+    let (data, train) = (&config.data, &config.train);
+    assert_eq!(
+        (data.length, data.train, data.validation, data.test),
+        (200, 200_000, 1000, 1000)
+    );
+    assert_eq!(
+        (config.model.d_model, config.model.layers, config.model.heads),
+        (256, 8, 4)
+    );
+    assert_eq!(
+        (train.batch, train.steps, train.warmup, train.eval_every),
+        (64, 3125, 476, 78)
+    );
+    assert_eq!((train.lr, train.clip, train.dropout), (1e-3, 1.0, 0.2));
+}
+
+#[test]
+fn built_in_tasks_answer_to_their_name_and_path() {
+    for (name, text) in BUILTIN {
+        let by_name = Config::load(Path::new(name), &[]).unwrap();
+        assert_eq!(by_name, load(text, &[]).unwrap());
+        let path = format!("tasks/{name}.toml");
+        assert_eq!(by_name, Config::load(Path::new(&path), &[]).unwrap());
+    }
+    for wrong in ["task1.toml", "task9", "other/tasks/task1.toml", "src"] {
+        let error = Config::load(Path::new(wrong), &[]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(
+            error.to_string().contains("built in are: task1, quickstart"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_field_names_the_line_the_column_and_the_known_ones() {
+    let text = refusal("[train]\nlr = 1e-3\n  wramup = 3\n", &[]);
+    assert!(
+        text.starts_with("t.toml:3: TOML parse error at line 3, column 3"),
+        "{text}"
+    );
+    assert!(text.contains("3 |   wramup = 3\n  |   ^^^^^^"), "{text}");
+    let known = "`seed`, `batch`, `steps`, `lr`, `warmup`, `schedule`, `clip`, `dropout`, `dropout_mode`, \
+                 `eval_every`, `checkpoint_every`";
+    assert!(
+        text.contains(&format!("unknown field `wramup`, expected one of {known}")),
+        "{text}"
+    );
+    assert!(refusal("[tain]\n", &[]).contains("expected one of `grammar`, `data`, `model`, `train`"));
+}
+
+#[test]
+fn a_wrong_type_and_broken_toml_name_the_line() {
+    let text = refusal("[grammar]\n\nvocab = \"many\"\n", &[]);
+    assert!(
+        text.starts_with("t.toml:3: ") && text.contains("invalid type: string \"many\""),
+        "{text}"
+    );
+    let text = refusal("[data]\nsplits = \"disjont\"\n", &[]);
+    assert!(
+        text.starts_with("t.toml:2: ") && text.contains("expected `disjoint` or `reference`"),
+        "{text}"
+    );
+    assert!(refusal("[data\n", &[]).starts_with("t.toml:1: "));
+    assert!(refusal("[data]\ntrain = 1\ntrain = 2\n", &[]).starts_with("t.toml:3: "));
+}
+
+#[test]
+fn text_that_is_not_utf8_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.toml");
+    std::fs::write(&path, b"[data]\n\xff").unwrap();
+    let error = Config::load(&path, &[]).unwrap_err();
+    assert!(
+        error.to_string().ends_with("t.toml: not UTF-8 text from byte 7"),
+        "{error}"
+    );
+}
+
+#[test]
+fn every_value_out_of_range_is_refused_with_its_line() {
+    let cases = [
+        ("grammar.vocab", "54", "an integer from 2 to 53"),
+        ("grammar.vocab", "-1", "an integer from 2 to 53"),
+        ("grammar.ambiguities", "41", "0 to grammar.vocab - 1 = 40"),
+        ("grammar.ambiguities", "-1", "0 to grammar.vocab - 1 = 40"),
+        ("grammar.depth", "0", "an integer from 1 to 100"),
+        ("grammar.depth", "101", "an integer from 1 to 100"),
+        ("grammar.seed", "4294967296", "an integer from 0 to 4294967295"),
+        ("grammar.file", "\"\"", "the path of a grammar in JSON"),
+        ("data.length", "0", "an integer from 1 to 10000"),
+        ("data.length", "10001", "an integer from 1 to 10000"),
+        ("data.train", "0", "an integer from 1 to 4294967295"),
+        ("data.validation", "0", "an integer from 1 to 4294967295"),
+        ("data.test", "0", "an integer from 1 to 4294967295"),
+        (
+            "data.gap",
+            "-0.1",
+            "one number of seconds from 0 to 1000, the same after every symbol",
+        ),
+        (
+            "data.gap",
+            "nan",
+            "one number of seconds from 0 to 1000, the same after every symbol",
+        ),
+        (
+            "data.gap",
+            "{ uniform = [0.1, 1.0] }",
+            "one number of seconds from 0 to 1000, the same after every symbol",
+        ),
+        (
+            "data.test_gap",
+            "1001",
+            "one number of seconds from 0 to 1000, the same after every symbol",
+        ),
+        ("model.d_model", "0", "an integer from 1 to 65536"),
+        ("model.d_model", "516", "a multiple of 4 up to 512"),
+        ("model.layers", "0", "an integer from 1 to 1024"),
+        ("model.heads", "3", "a divisor of model.d_model = 256"),
+        ("model.heads", "257", "an integer from 1 to 256"),
+        ("model.chunk", "48", "16, 32 or 64"),
+        ("train.seed", "-1", "an integer from 0 to 4294967295"),
+        ("train.batch", "0", "an integer from 1 to 4294967295"),
+        ("train.batch", "200001", "1 to data.train = 200000"),
+        ("train.steps", "0", "an integer from 1 to 4294967295"),
+        ("train.lr", "0.0", "a finite number above 0"),
+        ("train.lr", "inf", "a finite number above 0"),
+        ("train.warmup", "-1", "an integer from 0 to 4294967295"),
+        ("train.clip", "0", "a finite number above 0"),
+        ("train.dropout", "1.0", "0 or more, below 1"),
+        ("train.dropout", "-0.1", "0 or more, below 1"),
+        ("train.eval_every", "0", "an integer from 1 to 4294967295"),
+        ("train.checkpoint_every", "0", "an integer from 1 to 4294967295"),
+    ];
+    for (field, value, allowed) in cases {
+        let (section, key) = field.split_once('.').unwrap();
+        let text = refusal(&format!("# a comment\n\n[{section}]\n{key} = {value}\n"), &[]);
+        assert!(text.starts_with(&format!("t.toml:4: {field} = ")), "{text}");
+        assert!(text.contains(&format!("allowed: {allowed}")), "{text}");
+        let text = refusal("", &[(field, value)]);
+        assert!(text.starts_with(&format!("command line: {field} = ")), "{text}");
+        assert!(text.contains(&format!("allowed: {allowed}")), "{text}");
+    }
+}
+
+#[test]
+fn a_default_that_does_not_fit_says_so() {
+    let text = refusal("[grammar]\nvocab = 5\n", &[]);
+    assert_eq!(
+        text,
+        "t.toml: grammar.ambiguities = 40 (the default): allowed: 0 to grammar.vocab - 1 = 4"
+    );
+    let text = refusal("[grammar]\nvocab = 3\nambiguities = 0\n", &[]);
+    assert!(
+        text.starts_with("t.toml:2: grammar.vocab = 3: allowed: a grammar of at least 4 states"),
+        "{text}"
+    );
+    assert!(text.ends_with("= 3"), "{text}");
+    assert!(load("[grammar]\nvocab = 4\nambiguities = 0\n", &[]).is_ok());
+}
+
+#[test]
+fn fields_of_later_tasks_are_unknown() {
+    for (section, field) in [
+        ("data", "noise = 0.2"),
+        ("data", "nongrammatical = true"),
+        ("data", "targets = \"next\""),
+        ("model", "d_state = 64"),
+        ("model", "expand = 2"),
+    ] {
+        let text = refusal(&format!("[{section}]\n{field}\n"), &[]);
+        assert!(
+            text.starts_with("t.toml:2: ") && text.contains("unknown field"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn overrides_win_over_the_file_and_the_last_over_the_first() {
+    let text = "[train]\nlr = 1e-2\nbatch = 10\n[data]\ntrain = 1000\n";
+    let overrides = [
+        ("train.lr", "1"),
+        ("train.lr", "2e-3"),
+        ("train.schedule", "cosine_floor"),
+    ];
+    let config = load(text, &overrides).unwrap();
+    assert_eq!((config.train.lr, config.train.steps), (2e-3, 100));
+    assert_eq!(
+        (
+            config.train.warmup,
+            config.train.eval_every,
+            config.train.checkpoint_every
+        ),
+        (50, 500, 500)
+    );
+    assert_eq!(config.train.schedule, Schedule::CosineFloor);
+}
+
+#[test]
+fn bad_overrides_are_refused() {
+    let text = refusal("", &[("train.lrx", "3")]);
+    assert!(
+        text.starts_with("command line: train.lrx = 3: unknown field `lrx`, expected one of"),
+        "{text}"
+    );
+    let text = refusal("", &[("train.lr", "fast")]);
+    assert!(
+        text.contains("train.lr = fast: invalid type: string \"fast\", expected f64"),
+        "{text}"
+    );
+    assert!(refusal("", &[("lr", "3")]).contains("a field is named section.key"));
+    assert!(refusal("", &[("a.b.c", "3")]).contains("unknown field `a`"));
+    let smuggled = refusal("", &[("train.lr", "1\nvocab = 2")]);
+    assert!(smuggled.contains("invalid type: string"), "{smuggled}");
+    assert_eq!(
+        parse_override(" train.lr = 1e-3").unwrap(),
+        ("train.lr".to_owned(), "1e-3".to_owned())
+    );
+    assert!(parse_override("train.lr").is_err() && parse_override("=3").is_err());
+}
+
+#[test]
+fn seed_sets_grammar_and_training_unless_the_grammar_is_fixed() {
+    let seeds = |overrides: &[(&str, &str)]| {
+        let config = load("[grammar]\nseed = 5\n[train]\nseed = 6\n", overrides).unwrap();
+        let GrammarConfig::Generated { seed, .. } = config.grammar else {
+            unreachable!("no file is named")
+        };
+        (seed, config.train.seed)
+    };
+    assert_eq!(seeds(&[]), (5, 6));
+    assert_eq!(seeds(&[("seed", "3")]), (3, 3));
+    assert_eq!(seeds(&[("grammar.seed", "2"), ("seed", "3")]), (2, 3));
+    assert_eq!(seeds(&[("seed", "3"), ("grammar.seed", "2")]), (2, 3));
+    let text = refusal("", &[("seed", "-3")]);
+    assert!(
+        text.contains("seed = -3: allowed: an integer from 0 to 4294967295"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_grammar_file_stands_alone_and_is_found_beside_the_task() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.toml");
+    std::fs::write(&path, "[grammar]\nfile = \"g.json\"\n").unwrap();
+    let config = Config::load(&path, &set(&[("seed", "7")])).unwrap();
+    assert_eq!(
+        config.grammar,
+        GrammarConfig::File {
+            file: folder.path().join("g.json")
+        }
+    );
+    assert_eq!(config.train.seed, 7);
+
+    let text = refusal("[grammar]\nfile = \"g.json\"\ndepth = 4\n", &[]);
+    assert_eq!(
+        text,
+        "t.toml:3: grammar.depth = 4: allowed: left out, because grammar.file is given"
+    );
+    assert!(refusal("[grammar]\nfile = \"g.json\"", &[("grammar.vocab", "4")]).starts_with("command line: "));
+    let config = load(
+        "[grammar]\ndepth = 4\n",
+        &[("grammar.file", "g.json"), ("seed", "2")],
+    )
+    .unwrap();
+    assert_eq!(
+        config.grammar,
+        GrammarConfig::File {
+            file: std::path::absolute("g.json").unwrap()
+        }
+    );
+}
+
+#[test]
+fn head_counts_are_the_references() {
+    let table = [
+        (256, 4),
+        (384, 4),
+        (512, 4),
+        (648, 8),
+        (768, 8),
+        (960, 8),
+        (1024, 8),
+        (1152, 16),
+        (1280, 16),
+    ];
+    for (d_model, heads) in table.into_iter().chain([(1296, 16), (64, 4), (4, 4), (4096, 32)]) {
+        assert_eq!(head_count(d_model), Some(heads), "width {d_model}");
+    }
+    for d_model in [0, 1, 3, 255, 514, 1028] {
+        assert_eq!(head_count(d_model), None, "width {d_model}");
+    }
+    assert_eq!(
+        load("[model]\nd_model = 255\nheads = 5\n", &[])
+            .unwrap()
+            .model
+            .heads,
+        5
+    );
+}
+
+#[test]
+fn a_short_trial_run_of_a_long_task_is_allowed() {
+    let config = Config::load(Path::new("task1"), &set(&[("train.steps", "20")])).unwrap();
+    assert_eq!((config.train.steps, config.train.warmup), (20, 476));
+    assert_eq!(load(&config.to_toml(""), &[]).unwrap(), config);
+    assert_eq!(load("", &[("train.steps", "1")]).unwrap().train.warmup, 0);
+}
+
+#[test]
+fn differences_name_the_fields() {
+    let a = load("", &[]).unwrap();
+    let b = load("", &[("train.lr", "2e-3"), ("model.d_model", "384")]).unwrap();
+    let found = a.differences(&b);
+    let fields: Vec<_> = found
+        .iter()
+        .map(|(f, a, b)| (f.as_str(), a.as_str(), b.as_str()))
+        .collect();
+    assert_eq!(
+        fields,
+        [("model.d_model", "256", "384"), ("train.lr", "0.001", "0.002")]
+    );
+    assert!(a.differences(&a).is_empty());
+    assert!(a.hash() != b.hash() && a.hash() == load("", &[]).unwrap().hash());
+    let c = load("[grammar]\nfile = \"/g.json\"", &[]).unwrap();
+    let found = a.differences(&c);
+    assert!(
+        found.contains(&("grammar.vocab".to_owned(), "41".to_owned(), "none".to_owned())),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn the_header_is_a_comment() {
+    let config = load("", &[]).unwrap();
+    let text = config.to_toml("selectiv 0.1.0\n\nadapter: X");
+    assert!(
+        text.starts_with("# selectiv 0.1.0\n#\n# adapter: X\n\n[grammar]\nvocab = 41\n"),
+        "{text}"
+    );
+    assert_eq!(load(&text, &[]).unwrap(), config);
+}
+
+prop_compose! {
+    fn grammars()(vocab in 4_usize..=53, depth in 1_usize..=100, seed in 0..=MAX_WORD)
+        (ambiguities in 0..vocab, vocab in Just(vocab), depth in Just(depth), seed in Just(seed)) -> GrammarConfig
+    {
+        GrammarConfig::Generated { vocab, ambiguities, depth, seed }
+    }
+}
+
+fn grammar_files() -> impl Strategy<Value = GrammarConfig> {
+    "[^/\0.\\\\]{1,12}".prop_map(|name| GrammarConfig::File {
+        file: std::path::absolute(Path::new("grammars").join(name)).unwrap(),
+    })
+}
+
+prop_compose! {
+    fn configs()(
+        grammar in prop_oneof![3 => grammars(), 1 => grammar_files()],
+        (length, train, validation, test) in (1_usize..=10_000, 1_usize..1 << 32, 1_usize..1 << 32, 1_usize..1 << 32),
+        (gap, test_gap) in (0.0..=MAX_GAP_S, 0.0..=MAX_GAP_S),
+        splits in prop_oneof![Just(Splits::Disjoint), Just(Splits::Reference)],
+        (heads, head_size, layers) in (1_usize..=16, 1_usize..=256, 1_usize..=64),
+        chunk in prop_oneof![Just(16), Just(32), Just(64)],
+        (seed, share, steps, warmup) in (0..=MAX_WORD, 0.0..1.0, 1..=MAX_WORD, 0..=MAX_WORD),
+        (lr, clip, dropout) in (1e-30..1e3, 1e-3..1e9, 0.0..1.0),
+        schedule in prop_oneof![Just(Schedule::Cosine), Just(Schedule::CosineFloor)],
+        dropout_mode in prop_oneof![Just(DropoutMode::Always), Just(DropoutMode::Reference)],
+        (eval_every, checkpoint_every) in (1..=MAX_WORD, 1..=MAX_WORD),
+    ) -> Config {
+        Config {
+            grammar,
+            data: DataConfig { length, splits, train, validation, test, gap, test_gap },
+            model: ModelConfig { d_model: heads * head_size, layers, heads, chunk },
+            train: TrainConfig {
+                seed, batch: ((train as f64 * share) as usize).max(1), steps, lr, warmup, schedule, clip, dropout,
+                dropout_mode, eval_every, checkpoint_every,
+            },
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_loads_to_an_equal_config(config in configs()) {
+        let loaded = load(&config.to_toml("a header"), &[]).unwrap();
+        prop_assert_eq!(&loaded, &config);
+        prop_assert_eq!(loaded.hash(), config.hash());
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in "(\\[(grammar|data|model|train)\\]\n)?((vocab|gap|lr|file|\\PC{0,5}) ?= ?\\PC{0,8}\n){0,3}") {
+        let _outcome = load(&text, &[("train.lr", &text), (&text, "1")]);
+    }
+}

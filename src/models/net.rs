@@ -1,0 +1,103 @@
+//! Whole graphs: a training step, an evaluation, and the update of the parameters.
+
+use super::ModelConfig;
+use crate::error::Result;
+use crate::graph::{Graph, Output};
+use crate::ops::adam::Adam;
+use crate::ops::grad_norm::GradNorm;
+use crate::ops::head_loss::HeadLoss;
+use crate::ops::one_hot::OneHot;
+use crate::tensor::{Bank, Dtype, TensorId};
+
+/// A model's graph, and the tensors that training and evaluation talk to.
+#[derive(Debug, Clone)]
+pub struct Net {
+    /// The calls.
+    pub graph: Graph,
+    /// \[B,T\] u32: symbol of each step, `NO_SYMBOL` (u32::MAX) for a zero row.
+    pub symbols: TensorId,
+    /// \[B,T\] u32: class of each step, `IGNORE` (u32::MAX) where masked.
+    pub labels: TensorId,
+    /// \[B,E,2\] u32: first step and length of each element's window.
+    pub windows: TensorId,
+    /// \[B,E\] u32: class of each element.
+    pub window_labels: TensorId,
+    /// \[4\] f32: sum of nll * `step.inv_tokens`, windows right and not empty, windows not empty, windows right with
+    /// empty ones.
+    pub stats: TensorId,
+    /// \[B,E\] u32: predicted class of each element.
+    pub predictions: TensorId,
+}
+
+impl ModelConfig {
+    /// Forward and backward over B sequences of T steps and E elements: fills the gradient bank.
+    pub fn train_net(&self, b: usize, t: usize, e: usize) -> Result<Net> {
+        self.net(b, t, e, true)
+    }
+
+    /// Forward only.
+    pub fn eval_net(&self, b: usize, t: usize, e: usize) -> Result<Net> {
+        self.net(b, t, e, false)
+    }
+
+    pub(super) fn net(&self, b: usize, t: usize, e: usize, train: bool) -> Result<Net> {
+        self.validate()?;
+        let mut g = Graph::new();
+        let symbols = g.input("symbols", &[b, t], Dtype::U32);
+        let labels = g.input("labels", &[b, t], Dtype::U32);
+        let windows = g.input("windows", &[b, e, 2], Dtype::U32);
+        let window_labels = g.input("window_labels", &[b, e], Dtype::U32);
+        let u = g.call(OneHot { rows: b * t, vocab: self.vocab }, &[symbols])?[0];
+        let x = self.stack(&mut g, u, b, t)?.last;
+        let (w, bias) = self.decoder(&mut g);
+        let head = HeadLoss { b, t, e, d: self.d_model, classes: self.classes, train };
+        let predictions = g.activation("predictions", &[b, e], Dtype::U32);
+        let stats = g.activation("stats", &[4], Dtype::F32);
+        g.keep(predictions);
+        g.keep(stats);
+        let set = |tensor| Output { tensor, accumulate: false };
+        let mut outs = vec![set(predictions), set(stats)];
+        if train {
+            let dx = g.activation("d last", &[b * t, self.d_model], Dtype::F32);
+            outs.push(set(dx));
+            for p in [w, bias] {
+                outs.push(Output { tensor: g.param_grad(p), accumulate: true });
+            }
+            g.provide_grad(x, dx);
+        }
+        g.call_into(head, &[x, w, bias, labels, windows, window_labels], &outs)?;
+        if train {
+            g.backward(&[], &[])?;
+        }
+        Ok(Net { graph: g, symbols, labels, windows, window_labels, stats, predictions })
+    }
+}
+
+/// Clip and Adam over the banks.
+#[derive(Debug, Clone)]
+pub struct Update {
+    /// The calls.
+    pub graph: Graph,
+    /// \[4\] f32: gradient norm before clipping, factor, halted, 0 (see `ops::grad_norm`).
+    pub stats: TensorId,
+}
+
+/// The update of a model whose banks hold `bank_len` elements.
+pub fn update_graph(bank_len: usize) -> Result<Update> {
+    let mut g = Graph::new();
+    g.set_bank_len(bank_len);
+    let stats = append_update(&mut g)?;
+    Ok(Update { graph: g, stats })
+}
+
+/// Appends clip and Adam over all parameters of a graph; returns the statistics of [`Update`].
+pub(crate) fn append_update(g: &mut Graph) -> Result<TensorId> {
+    let n = g.bank_len();
+    let grads = g.bank(Bank::Grad);
+    let stats = g.activation("update", &[4], Dtype::F32);
+    g.keep(stats);
+    g.call_into(GradNorm { n }, &[grads], &[Output { tensor: stats, accumulate: true }])?;
+    let outs = [Bank::Param, Bank::Moment1, Bank::Moment2].map(|b| Output { tensor: g.bank(b), accumulate: true });
+    g.call_into(Adam { n }, &[grads, stats], &outs)?;
+    Ok(stats)
+}

@@ -1,0 +1,48 @@
+use super::{Adam, BETA1, BETA2, EPS};
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Mirrors `Params` of the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    n: u32,
+    beta1: f32,
+    alpha1: f32,
+    beta2: f32,
+    alpha2: f32,
+    eps: f32,
+}
+
+impl GpuOp for Adam {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let most = usize::try_from(l.caps().binding_bytes / 4).unwrap_or(usize::MAX) / 64 * 64;
+        for start in (0..self.n).step_by(most) {
+            let n = most.min(self.n - start);
+            let part = |v: View| v.part(start, n);
+            let views = [part(ins[0]), ins[1], part(outs[0].view), part(outs[1].view), part(outs[2].view)];
+            let params = Params {
+                n: n as u32,
+                beta1: BETA1 as f32,
+                alpha1: (1.0 - BETA1) as f32,
+                beta2: BETA2 as f32,
+                alpha2: (1.0 - BETA2) as f32,
+                eps: EPS as f32,
+            };
+            l.run(Kernel::new("adam/adam_fwd"), &views, params, grid_1d(n.div_ceil(256)));
+        }
+    }
+
+    fn gpu_bwd(
+        &self,
+        _l: &mut Lower<'_>,
+        _ins: &[Option<View>],
+        _outs: &[Option<View>],
+        _d_outs: &[Option<View>],
+        _d_ins: &[Option<GpuOut>],
+    ) {
+        unreachable!("the optimiser has no gradient");
+    }
+}

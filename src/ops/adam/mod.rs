@@ -1,0 +1,53 @@
+//! Adam over the whole parameter bank, with the clipped gradient.
+//!
+//! Maths      g = factor g_raw; m = 0.9 m + 0.1 g; v = 0.999 v + 0.001 g^2;
+//!            p -= lr / (1 - 0.9^k) m / (v^1/2 / (1 - 0.999^k)^1/2 + 1e-8), k = 1, 2, ..
+//! Shapes     g \[n\]; stats \[4\] of `grad_norm`; p, m, v \[n\], updated in place (`accumulate`)
+//! Gradients  none
+//! Numerics   master weights and moments in f32; while `halted` is set nothing changes; padding between parameters
+//!            has gradient 0 and stays 0. 1 - beta and the bias corrections are rounded from f64: 1 - 0.999 in f32 is
+//!            off by 1.3e-5
+//! Cost       12 n FLOPs, 28 n bytes
+//! Source     models.md 4.15, section 5; golden `adam_clip_schedule`
+
+pub mod cases;
+mod cpu;
+#[cfg(feature = "gpu")]
+mod gpu;
+#[cfg(test)]
+mod tests;
+
+use super::{Cost, InputGrad, OpDef, Pass, Port};
+
+/// Decay of the first moment.
+pub const BETA1: f64 = 0.9;
+/// Decay of the second moment.
+pub const BETA2: f64 = 0.999;
+/// Added to the root of the second moment.
+pub const EPS: f64 = 1e-8;
+
+/// See the module docs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adam {
+    /// Elements of a bank.
+    pub n: usize,
+}
+
+impl OpDef for Adam {
+    const NAME: &'static str = "adam";
+
+    fn inputs(&self) -> Vec<Port> {
+        vec![
+            Port::new("g", &[self.n]).grad(InputGrad::None),
+            Port::new("stats", &[4]).grad(InputGrad::None),
+        ]
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        ["p", "m", "v"].into_iter().map(|name| Port::new(name, &[self.n])).collect()
+    }
+
+    fn cost(&self, _pass: Pass) -> Cost {
+        Cost { flops: 12.0 * self.n as f64, bytes: 28.0 * self.n as f64 }
+    }
+}

@@ -1,0 +1,147 @@
+use super::Attention;
+use crate::cpu::matmul::{Mat, Threads, matmul};
+use crate::cpu::{In, Out, Real};
+use crate::ops::CpuOp;
+use crate::step::StepParams;
+use rayon::prelude::*;
+
+/// Query rows of a tile.
+const TILE: usize = 64;
+
+impl CpuOp for Attention {
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+        let (q, k, v) = (ins[0].real(), ins[1].real(), ins[2].real());
+        let (o, lse) = outs.split_at_mut(1);
+        let (row, t) = (self.h * self.d, self.t);
+        let o = o[0].real().par_chunks_mut(t * row);
+        let lse = lse[0].real().par_chunks_mut(t * self.h);
+        // A task is a sample's tile of query rows with all heads: its outputs are contiguous.
+        o.zip(lse).enumerate().for_each(|(b, (o, lse))| {
+            let tiles = o.par_chunks_mut(TILE * row).zip(lse.par_chunks_mut(TILE * self.h));
+            tiles.enumerate().for_each(|(tile, (o, lse))| {
+                let (t0, n) = (tile * TILE, o.len() / row);
+                let mut p = vec![R::ZERO; n * (t0 + n)];
+                for h in 0..self.h {
+                    let head = b * t * row + h * self.d;
+                    self.scores(q, k, head, t0, n, &mut p);
+                    let keys = t0 + n;
+                    for i in 0..n {
+                        lse[i * self.h + h] = softmax(&mut p[i * keys..][..keys], t0 + i + 1);
+                    }
+                    let (p, v) = (Mat::rows(&p, keys), Mat::rows(&v[head..], row));
+                    let o = &mut o[h * self.d..];
+                    matmul((n, self.d, keys), p, v, o, row, R::ZERO, R::ONE, Threads::One);
+                }
+            });
+        });
+    }
+
+    fn cpu_bwd<R: Real>(
+        &self,
+        _step: &StepParams,
+        ins: &[In<'_, R>],
+        outs: &[In<'_, R>],
+        d_outs: &[In<'_, R>],
+        d_ins: &mut [Out<'_, R>],
+    ) {
+        let saved = Saved {
+            q: ins[0].real(),
+            k: ins[1].real(),
+            v: ins[2].real(),
+            o: outs[0].real(),
+            lse: outs[1].real(),
+            d_o: d_outs[0].real(),
+        };
+        let mut wanted: Vec<Option<&mut [R]>> =
+            d_ins.iter_mut().map(|d| d.wanted().map(|(data, _)| data)).collect();
+        let (row, t) = (self.h * self.d, self.t);
+        for b in 0..self.b {
+            let heads: Vec<[Vec<R>; 3]> =
+                (0..self.h).into_par_iter().map(|h| self.head_bwd(&saved, b, h)).collect();
+            for (port, target) in wanted.iter_mut().enumerate() {
+                let Some(target) = target else { continue };
+                let sample = &mut target[b * t * row..][..t * row];
+                sample.par_chunks_mut(row).enumerate().for_each(|(i, to)| {
+                    for (to, head) in to.chunks_mut(self.d).zip(&heads) {
+                        to.copy_from_slice(&head[port][i * self.d..][..self.d]);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// What the backward call reads.
+struct Saved<'a, R> {
+    q: &'a [R],
+    k: &'a [R],
+    v: &'a [R],
+    o: &'a [R],
+    lse: &'a [R],
+    d_o: &'a [R],
+}
+
+impl Attention {
+    /// Scores of query rows t0 .. t0 + n with keys 0 .. t0 + n, scaled, not masked.
+    fn scores<R: Real>(&self, q: &[R], k: &[R], head: usize, t0: usize, n: usize, z: &mut [R]) {
+        let (row, keys) = (self.h * self.d, t0 + n);
+        let (q, k) = (Mat::rows(&q[head + t0 * row..], row), Mat::rows(&k[head..], row));
+        let scale = R::of(f64::from(self.scale));
+        matmul((n, keys, self.d), q, k.t(), z, keys, R::ZERO, scale, Threads::One);
+    }
+
+    /// dq, dk, dv of one head, each \[T, D\]: query tiles in order, so that the sums over queries have one.
+    fn head_bwd<R: Real>(&self, x: &Saved<'_, R>, b: usize, h: usize) -> [Vec<R>; 3] {
+        let (d, row) = (self.d, self.h * self.d);
+        let head = b * self.t * row + h * d;
+        let scale = R::of(f64::from(self.scale));
+        let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![R::ZERO; self.t * d]);
+        let mut p = vec![R::ZERO; TILE.min(self.t) * self.t];
+        let mut dz = p.clone();
+        for t0 in (0..self.t).step_by(TILE) {
+            let n = TILE.min(self.t - t0);
+            let keys = t0 + n;
+            let at = head + t0 * row;
+            let d_o = Mat::rows(&x.d_o[at..], row);
+            self.scores(x.q, x.k, head, t0, n, &mut p);
+            let v = Mat::rows(&x.v[head..], row).t();
+            matmul((n, keys, d), d_o, v, &mut dz, keys, R::ZERO, R::ONE, Threads::One);
+            for i in 0..n {
+                let lse = x.lse[(b * self.t + t0 + i) * self.h + h];
+                let at = at + i * row;
+                let del: R = x.o[at..][..d].iter().zip(&x.d_o[at..][..d]).map(|(o, d_o)| *o * *d_o).sum();
+                let (p, dz) = (&mut p[i * keys..][..keys], &mut dz[i * keys..][..keys]);
+                let (seen, masked) = p.split_at_mut(t0 + i + 1);
+                for p in seen {
+                    *p = (*p - lse).exp();
+                }
+                masked.fill(R::ZERO);
+                for (dz, p) in dz.iter_mut().zip(&*p) {
+                    *dz = *p * (*dz - del);
+                }
+            }
+            let (p, dz) = (Mat::rows(&p, keys), Mat::rows(&dz, keys));
+            let (q, k) = (Mat::rows(&x.q[at..], row), Mat::rows(&x.k[head..], row));
+            matmul((n, d, keys), dz, k, &mut dq[t0 * d..], d, R::ZERO, scale, Threads::One);
+            matmul((keys, d, n), dz.t(), q, &mut dk, d, R::ONE, scale, Threads::One);
+            matmul((keys, d, n), p.t(), d_o, &mut dv, d, R::ONE, R::ONE, Threads::One);
+        }
+        [dq, dk, dv]
+    }
+}
+
+/// Softmax of the first `seen` scores in place, 0 for the others; returns ln of the sum of exponentials.
+fn softmax<R: Real>(z: &mut [R], seen: usize) -> R {
+    let (z, masked) = z.split_at_mut(seen);
+    masked.fill(R::ZERO);
+    let max = z.iter().fold(z[0], |m, z| m.max(*z));
+    for z in z.iter_mut() {
+        *z = (*z - max).exp();
+    }
+    let sum: R = z.iter().copied().sum();
+    let inv = R::ONE / sum;
+    for z in z.iter_mut() {
+        *z *= inv;
+    }
+    max + sum.ln()
+}

@@ -1,0 +1,71 @@
+use super::CrossEntropy;
+use crate::cpu::{In, Out, Real};
+use crate::ops::CpuOp;
+use crate::step::StepParams;
+use rayon::prelude::*;
+
+/// Rows that one thread takes at a time.
+const ROWS: usize = 16;
+
+/// lse and negative log-likelihood of every row.
+pub(crate) fn rows<R: Real>(classes: usize, z: &[R], labels: &[u32], lse: &mut [R], nll: &mut [R]) {
+    z.par_chunks(ROWS * classes)
+        .zip(lse.par_chunks_mut(ROWS).zip(nll.par_chunks_mut(ROWS)))
+        .zip(labels.par_chunks(ROWS))
+        .for_each_init(
+            || vec![R::ZERO; classes],
+            |exps, ((z, (lse, nll)), labels)| {
+                for (r, z) in z.chunks_exact(classes).enumerate() {
+                    let max = z.iter().fold(z[0], |m, v| m.max(*v));
+                    for (e, z) in exps.iter_mut().zip(z) {
+                        *e = (*z - max).exp();
+                    }
+                    lse[r] = max + exps.iter().copied().sum::<R>().ln();
+                    nll[r] = z.get(labels[r] as usize).map_or(R::ZERO, |z| lse[r] - *z);
+                }
+            },
+        );
+}
+
+/// Logits to their gradients, in place; `weight` = dloss w.
+pub(crate) fn gradient_in_place<R: Real>(classes: usize, z: &mut [R], labels: &[u32], lse: &[R], weight: R) {
+    z.par_chunks_mut(ROWS * classes).zip(labels.par_chunks(ROWS).zip(lse.par_chunks(ROWS))).for_each(
+        |(z, (labels, lse))| {
+            for (r, z) in z.chunks_exact_mut(classes).enumerate() {
+                let label = labels[r] as usize;
+                if label >= classes {
+                    z.fill(R::ZERO);
+                    continue;
+                }
+                for z in z.iter_mut() {
+                    *z = weight * (*z - lse[r]).exp();
+                }
+                z[label] -= weight;
+            }
+        },
+    );
+}
+
+impl CpuOp for CrossEntropy {
+    fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+        let [loss, lse, nll] = outs else { unreachable!("three output ports") };
+        let nll = nll.real();
+        rows(self.classes, ins[0].real(), ins[1].int(), lse.real(), nll);
+        loss.real()[0] = nll.iter().copied().sum::<R>() * R::of(f64::from(step.inv_tokens));
+    }
+
+    fn cpu_bwd<R: Real>(
+        &self,
+        step: &StepParams,
+        ins: &[In<'_, R>],
+        outs: &[In<'_, R>],
+        d_outs: &[In<'_, R>],
+        d_ins: &mut [Out<'_, R>],
+    ) {
+        let weight = d_outs[0].real()[0] * R::of(f64::from(step.inv_tokens));
+        if let Some((dz, _)) = d_ins[0].wanted() {
+            dz.copy_from_slice(ins[0].real());
+            gradient_in_place(self.classes, dz, ins[1].int(), outs[1].real(), weight);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+use super::DecayGate;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::reduce::{column_sum, or_scratch};
+use crate::ops::rows::Layout;
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Mirrors `Params` of both kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    h: u32,
+    parts: u32,
+}
+
+impl DecayGate {
+    fn params(&self, parts: usize) -> Params {
+        Params {
+            rows: self.rows as u32,
+            h: self.h as u32,
+            parts: parts as u32,
+        }
+    }
+}
+
+impl GpuOp for DecayGate {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let groups = (self.rows * self.h).div_ceil(256);
+        let bindings = [ins[0], ins[1], ins[2], outs[0].view];
+        let kernel = Kernel::new("decay_gate/decay_gate_fwd");
+        l.run(kernel, &bindings, self.params(groups), grid_1d(groups));
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        ins: &[Option<View>],
+        outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let (Some(y), Some(a_log), Some(dt_bias)) = (ins[0], ins[1], ins[2]) else { return };
+        let (Some(g), Some(dg)) = (outs[0], d_outs[0]) else { return };
+        let layout = Layout::new(self.h);
+        let parts = layout.parts(self.rows);
+        let dy = or_scratch(l, d_ins[0], y.len);
+        let sums = [l.scratch(parts * self.h), l.scratch(parts * self.h)];
+        let bindings = [y, a_log, dt_bias, g, dg, dy, sums[0], sums[1]];
+        let kernel = layout.kernel("decay_gate/decay_gate_bwd");
+        l.run(kernel, &bindings, self.params(parts), grid_1d(parts));
+        for (sum, out) in sums.into_iter().zip(&d_ins[1..]) {
+            if let Some(out) = *out {
+                column_sum(l, sum, parts, self.h, out);
+            }
+        }
+    }
+}

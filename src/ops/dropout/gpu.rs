@@ -1,0 +1,53 @@
+use super::Dropout;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::{Kernel, Value};
+use crate::ops::{GpuOp, grid_1d};
+use crate::philox::DROPOUT_KEY;
+use bytemuck::{Pod, Zeroable};
+
+/// Mirrors `Params` of both kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    d: u32,
+    groups: u32,
+    tag: u32,
+    threshold: u32,
+    scale: f32,
+}
+
+impl Dropout {
+    fn launch(&self, l: &mut Lower<'_>, path: &'static str, bindings: &[View]) {
+        let groups = self.d.div_ceil(4);
+        let params = Params {
+            rows: self.rows as u32,
+            d: self.d as u32,
+            groups: groups as u32,
+            tag: self.tag,
+            threshold: self.threshold(),
+            scale: self.scale() as f32,
+        };
+        let kernel = Kernel::new(path).set("DROPOUT_KEY", Value::U32(DROPOUT_KEY));
+        l.run(kernel, bindings, params, grid_1d((self.rows * groups).div_ceil(256)));
+    }
+}
+
+impl GpuOp for Dropout {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        self.launch(l, "dropout/dropout_fwd", &[ins[0], ins[1], outs[0].view]);
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        _ins: &[Option<View>],
+        _outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        if let (Some(dy), Some(dx)) = (d_outs[0], d_ins[1]) {
+            self.launch(l, "dropout/dropout_bwd", &[dy, dx.view]);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+use super::GradNorm;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::GpuOp;
+
+/// Elements of one partial sum: 256 invocations with 16 each.
+const PART: usize = 4096;
+
+impl GpuOp for GradNorm {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let parts = self.n.div_ceil(PART);
+        let partial = l.scratch(parts);
+        // Banks may be larger than a binding; both limits are multiples of PART elements.
+        let most = usize::try_from(l.caps().binding_bytes / 4).unwrap_or(usize::MAX) / PART * PART;
+        for start in (0..self.n).step_by(most) {
+            let n = most.min(self.n - start);
+            let kernel = Kernel::new("grad_norm/grad_norm_parts");
+            let params = [n as u32, (start / PART) as u32];
+            l.run(kernel, &[ins[0].part(start, n), partial], params, crate::ops::grid_1d(n.div_ceil(PART)));
+        }
+        let kernel = Kernel::new("grad_norm/grad_norm_total");
+        l.run(kernel, &[partial, outs[0].view], [parts as u32], [1, 1, 1]);
+    }
+
+    fn gpu_bwd(
+        &self,
+        _l: &mut Lower<'_>,
+        _ins: &[Option<View>],
+        _outs: &[Option<View>],
+        _d_outs: &[Option<View>],
+        _d_ins: &[Option<GpuOut>],
+    ) {
+        unreachable!("the optimiser has no gradient");
+    }
+}

@@ -1,0 +1,58 @@
+use super::HeadLoss;
+use crate::cpu::{In, Out, Real};
+use crate::ops::window_accuracy::cpu as accuracy;
+use crate::ops::{CpuOp, cross_entropy, linear};
+use crate::step::StepParams;
+
+impl CpuOp for HeadLoss {
+    fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+        let (x, w, b) = (ins[0].real(), ins[1].real(), ins[2].real());
+        let (labels, windows, window_labels) = (ins[3].int(), ins[4].int(), ins[5].int());
+        let inv_tokens = R::of(f64::from(step.inv_tokens));
+        let [predictions, stats, grads @ ..] = outs else { unreachable!("at least two output ports") };
+        let predictions = predictions.int();
+        if let [_, dw, db] = grads {
+            dw.sum();
+            db.sum();
+        }
+        let most = self.piece() * self.t;
+        let (mut z, mut lse, mut nll) = (vec![R::ZERO; most * self.classes], vec![R::ZERO; most], vec![R::ZERO; most]);
+        let mut loss = R::ZERO;
+        for (first, n) in self.pieces() {
+            let linear = self.linear(n);
+            let rows = linear.rows;
+            let (row0, labels) = (first * self.t, &labels[first * self.t..first * self.t + rows]);
+            let x = &x[row0 * self.d..(row0 + rows) * self.d];
+            let (z, lse, nll) = (&mut z[..rows * self.classes], &mut lse[..rows], &mut nll[..rows]);
+            linear::cpu::fwd(&linear, x, w, Some(b), z);
+            cross_entropy::cpu::rows(self.classes, z, labels, lse, nll);
+            loss += nll.iter().copied().sum();
+            let (e0, e1) = (first * self.e, (first + n) * self.e);
+            accuracy::predict(&self.accuracy(n), z, lse, &windows[2 * e0..2 * e1], &mut predictions[e0..e1]);
+            if let [dx, dw, db] = grads {
+                cross_entropy::cpu::gradient_in_place(self.classes, z, labels, lse, inv_tokens);
+                let dx = &mut dx.real()[row0 * self.d..(row0 + rows) * self.d];
+                linear::cpu::dx(&linear, z, w, dx, false);
+                linear::cpu::dw(&linear, z, x, dw.real(), true);
+                linear::cpu::db(&linear, z, db.real(), true);
+            }
+        }
+        let [right, filled, right_all, _] = accuracy::count(windows, window_labels, predictions);
+        let stats = stats.real();
+        stats[0] = loss * inv_tokens;
+        for (out, n) in stats[1..].iter_mut().zip([right, filled, right_all]) {
+            *out = R::of(n as f64);
+        }
+    }
+
+    fn cpu_bwd<R: Real>(
+        &self,
+        _step: &StepParams,
+        _ins: &[In<'_, R>],
+        _outs: &[In<'_, R>],
+        _d_outs: &[In<'_, R>],
+        _d_ins: &mut [Out<'_, R>],
+    ) {
+        unreachable!("the forward call computes the gradients");
+    }
+}

@@ -1,0 +1,48 @@
+use super::L2Norm;
+use crate::cpu::{In, Out, Real};
+use crate::ops::CpuOp;
+use crate::ops::reduce::Pieces;
+use crate::ops::rows::dot;
+use crate::step::StepParams;
+use rayon::prelude::*;
+
+impl CpuOp for L2Norm {
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+        let x = ins[0].real();
+        let [y, r] = outs else { unreachable!("two outputs") };
+        let eps = R::of(f64::from(self.eps));
+        let (d, per) = (self.d, Pieces::new(self.rows).rows);
+        let pieces = y.real().par_chunks_mut(per * d).zip(r.real().par_chunks_mut(per));
+        pieces.zip(x.par_chunks(per * d)).for_each(|((y, r), x)| {
+            for ((y, r), x) in y.chunks_mut(d).zip(r).zip(x.chunks(d)) {
+                *r = R::ONE / (dot(x, x) + eps).sqrt();
+                for c in 0..d {
+                    y[c] = x[c] * *r;
+                }
+            }
+        });
+    }
+
+    fn cpu_bwd<R: Real>(
+        &self,
+        _step: &StepParams,
+        _ins: &[In<'_, R>],
+        outs: &[In<'_, R>],
+        d_outs: &[In<'_, R>],
+        d_ins: &mut [Out<'_, R>],
+    ) {
+        let (y, r, dy) = (outs[0].real(), outs[1].real(), d_outs[0].real());
+        let Some((dx, _)) = d_ins[0].wanted() else { return };
+        let (d, per) = (self.d, Pieces::new(self.rows).rows);
+        dx.par_chunks_mut(per * d).enumerate().for_each(|(piece, dx)| {
+            for (i, dx) in dx.chunks_mut(d).enumerate() {
+                let row = piece * per + i;
+                let (y, dy) = (&y[row * d..][..d], &dy[row * d..][..d]);
+                let along = dot(y, dy);
+                for c in 0..d {
+                    dx[c] = r[row] * (dy[c] - y[c] * along);
+                }
+            }
+        });
+    }
+}

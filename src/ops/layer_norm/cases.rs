@@ -1,0 +1,71 @@
+//! Hostile shapes and values of the op, for its tests and for `check`.
+
+use super::LayerNorm;
+use crate::check::random::Fill;
+use crate::check::{Case, Golden};
+use crate::error::Result;
+use crate::tensor::TensorId;
+
+/// All of them.
+pub fn cases() -> Vec<Case> {
+    [smooth(), extreme()].concat()
+}
+
+fn case(name: &str, op: LayerNorm, value: impl Fn(usize, f32) -> f32) -> Case {
+    let (n, d) = (op.rows * op.d, op.d);
+    let mut fill = Fill::new(n as u64);
+    let mut x = fill.normal(n);
+    x.iter_mut().enumerate().for_each(|(i, x)| *x = value(i, *x));
+    let (w, b) = (fill.uniform(d, 0.5, 1.5), fill.normal(d));
+    Case::new(name, op, vec![x.into(), w.into(), b.into()])
+}
+
+/// Widths and row counts around every tile.
+pub fn smooth() -> Vec<Case> {
+    let shapes = [
+        (65, 1),
+        (64, 3),
+        (63, 4),
+        (500, 16),
+        (65, 60),
+        (33, 81),
+        (9, 162),
+        (7, 256),
+        (5, 1000),
+        (1, 2592),
+        (9000, 33), // more row groups than partial sums
+    ];
+    let case = |&(rows, d): &(usize, usize)| {
+        let op = LayerNorm { rows, d, eps: 1e-5 };
+        case(&format!("rows{rows} d{d}"), op, |_, x| x)
+    };
+    shapes.iter().map(case).collect()
+}
+
+/// Constant rows, a mean far above the spread, an outlier that everything is measured from, both ends of the range.
+fn extreme() -> Vec<Case> {
+    let op = |eps| LayerNorm { rows: 9, d: 81, eps };
+    vec![
+        case("zero rows", op(1e-5), |i, x| if i / 81 % 2 == 0 { 0.0 } else { x }),
+        case("constant rows", op(1e-5), |i, _| (i / 81) as f32 - 3.7),
+        case("far from zero", op(1e-5), |_, x| 4096.0 + x),
+        case("first outlies", op(1e-5), |i, x| if i % 81 == 0 { 1e4 } else { x }),
+        case("tiny", op(1e-36), |_, x| 1e-18 * x),
+        case("huge", op(1e-5), |_, x| 1e15 * x),
+    ]
+}
+
+/// `layernorm`.
+pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
+    if g.name != "layernorm" {
+        return None;
+    }
+    let d = g.shape("w")[0];
+    let op = LayerNorm {
+        rows: g.shape("x").iter().product::<usize>() / d,
+        d,
+        eps: g.attr("eps")? as f32,
+    };
+    let ins = [g.input("x"), g.input("w"), g.input("b")];
+    Some(g.graph.call(op, &ins).map(|outs| vec![("y", outs[0])]))
+}

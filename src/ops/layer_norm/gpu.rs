@@ -1,0 +1,62 @@
+use super::LayerNorm;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::ops::reduce::{column_sum, or_scratch};
+use crate::ops::rows::Layout;
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Mirrors `Params` of both kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    d: u32,
+    eps: f32,
+    parts: u32,
+}
+
+impl LayerNorm {
+    fn params(&self, parts: usize) -> Params {
+        Params {
+            rows: self.rows as u32,
+            d: self.d as u32,
+            eps: self.eps,
+            parts: parts as u32,
+        }
+    }
+}
+
+impl GpuOp for LayerNorm {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let layout = Layout::new(self.d);
+        let groups = layout.groups(self.rows);
+        let mut bindings = ins.to_vec();
+        bindings.extend(outs.iter().map(|o| o.view));
+        let kernel = layout.kernel("layer_norm/layer_norm_fwd");
+        l.run(kernel, &bindings, self.params(groups), grid_1d(groups));
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        ins: &[Option<View>],
+        outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let (Some(x), Some(w), Some(offset), Some(r)) = (ins[0], ins[1], outs[1], outs[2]) else { return };
+        let Some(dy) = d_outs[0] else { return };
+        let layout = Layout::new(self.d);
+        let parts = layout.parts(self.rows);
+        let dx = or_scratch(l, d_ins[0], x.len);
+        let sums = [l.scratch(parts * self.d), l.scratch(parts * self.d)];
+        let bindings = [x, w, offset, r, dy, dx, sums[0], sums[1]];
+        let kernel = layout.kernel("layer_norm/layer_norm_bwd");
+        l.run(kernel, &bindings, self.params(parts), grid_1d(parts));
+        for (sum, out) in sums.into_iter().zip(&d_ins[1..]) {
+            if let Some(out) = *out {
+                column_sum(l, sum, parts, self.d, out);
+            }
+        }
+    }
+}

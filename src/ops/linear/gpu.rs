@@ -1,0 +1,217 @@
+//! Launches, as functions that the head uses chunk by chunk.
+//!
+//! Every product is one of three layouts of one kernel: y = x W^T, dx = dy W, dW = dy^T x. Which kernel:
+//! - `gemm_coop` (f16 matrix units at f32 accuracy) if the adapter has cooperative matrices and 48 KiB of workgroup
+//!   memory, and the product has m, n >= 64 and k >= 32; below, most of a 128 x 128 tile or of a step of 32 would be
+//!   padding. Tails and row lengths that are no multiple of 4 are all right. Before it, `amax` finds the largest
+//!   magnitude of each operand, once as long as nobody writes the tensor;
+//! - otherwise `gemm`, with the largest tile of 128, 64 and 32 that fills 64 workgroups and pads the result by at most a
+//!   quarter more than tiles of 32 would. A head of 4 classes and a batch of few rows end up with 32.
+
+use super::Linear;
+use crate::gpu::adapter::Caps;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Workgroups that a sum over k is cut for.
+const WORKGROUPS: usize = 256;
+/// Shortest part of a sum over k that is worth a pass over its result.
+const MIN_PART: usize = 256;
+/// k of every part is a multiple of this: what any of the kernels takes at once.
+const STEP: usize = 32;
+/// Edge of the tile of `gemm_coop`, and the workgroup memory of its largest variant.
+const COOP_TILE: usize = 128;
+const COOP_BYTES: u32 = 49_152;
+/// Most parts of a sum over rows, and fewest rows of one.
+const SUM_PARTS: usize = 128;
+const SUM_ROWS: usize = 64;
+
+/// C\[m, n\] (+)= A B, with A stored \[m, k\] or (`ta`) \[k, m\], B stored \[k, n\] or (`tb`) \[n, k\].
+#[derive(Debug, Clone, Copy)]
+struct Gemm {
+    m: usize,
+    n: usize,
+    k: usize,
+    ta: bool,
+    tb: bool,
+}
+
+/// Mirrors `Params` of `lib/gemm.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct GemmParams {
+    part: [u32; 4],
+    m: u32,
+    n: u32,
+    k: u32,
+    accumulate: u32,
+}
+
+impl Gemm {
+    /// Tiles of C.
+    fn tiles(&self, tile: usize) -> usize {
+        self.m.div_ceil(tile) * self.n.div_ceil(tile)
+    }
+
+    /// How much of k one workgroup takes. Only sums over rows (`ta`) are cut.
+    fn part(&self, tile: usize) -> usize {
+        let parts = WORKGROUPS.div_ceil(self.tiles(tile)).min(self.k / MIN_PART).max(1);
+        let parts = if self.ta { parts } else { 1 };
+        self.k.div_ceil(parts).next_multiple_of(STEP)
+    }
+
+    /// Edge of the plain kernel's tile.
+    fn tile(&self) -> usize {
+        let padded = |tile: usize| self.tiles(tile) * tile * tile;
+        let fits = |tile: &usize| {
+            let workgroups = self.tiles(*tile) * self.k.div_ceil(self.part(*tile));
+            workgroups >= 64 && 4 * padded(*tile) <= 5 * padded(32)
+        };
+        [128, 64].into_iter().find(fits).unwrap_or(32)
+    }
+
+    /// Whether `gemm_coop` computes it.
+    fn coop(&self, caps: &Caps) -> bool {
+        caps.coop && caps.workgroup_bytes >= COOP_BYTES && self.m >= 64 && self.n >= 64 && self.k >= 32
+    }
+
+    fn run(&self, l: &mut Lower<'_>, a: View, b: View, bias: Option<View>, c: GpuOut) {
+        let coop = self.coop(l.caps());
+        let tile = if coop { COOP_TILE } else { self.tile() };
+        let part = self.part(tile);
+        let parts = self.k.div_ceil(part);
+        let target = if parts == 1 {
+            c
+        } else {
+            GpuOut {
+                view: l.scratch(parts * self.m * self.n),
+                accumulate: false,
+            }
+        };
+        let (a_row, b_row) = (
+            if self.ta { self.m } else { self.k },
+            if self.tb { self.k } else { self.n },
+        );
+        let mut bindings: Vec<View> = [a, b, target.view].into_iter().chain(bias).collect();
+        let kernel = if coop {
+            bindings.extend([a, b].map(|x| amax(l, x)));
+            Kernel::new("linear/gemm_coop")
+        } else {
+            Kernel::new("linear/gemm").set("TILE", tile)
+        };
+        let kernel = kernel
+            .set("TA", self.ta)
+            .set("TB", self.tb)
+            .set("VA", a_row % 4 == 0)
+            .set("VB", b_row % 4 == 0)
+            .set("VC", self.n % 4 == 0)
+            .set("BIAS", bias.is_some());
+        let params = GemmParams {
+            part: [part as u32; 4],
+            m: self.m as u32,
+            n: self.n as u32,
+            k: self.k as u32,
+            accumulate: target.accumulate.into(),
+        };
+        let grid = [self.n.div_ceil(tile), self.m.div_ceil(tile), parts].map(|x| x as u32);
+        l.run(kernel, &bindings, params, grid);
+        if parts > 1 {
+            sum_parts(l, target.view, parts, c);
+        }
+    }
+}
+
+/// A slot with the largest magnitude of a tensor, as the bits of an f32.
+fn amax(l: &mut Lower<'_>, x: View) -> View {
+    let (slot, compute) = l.memo("amax", x);
+    if compute {
+        let vec = x.len % 4 == 0;
+        let n = if vec { x.len / 4 } else { x.len };
+        let kernel = Kernel::new("linear/amax").set("VEC", vec);
+        l.run(kernel, &[x, slot], [n as u32], grid_1d(n.div_ceil(4096)));
+    }
+    slot
+}
+
+/// y (+)= x\[0\] + x\[1\] + .., in this order.
+fn sum_parts(l: &mut Lower<'_>, x: View, parts: usize, y: GpuOut) {
+    let n = y.view.len;
+    let params = [n as u32, parts as u32, y.accumulate.into()];
+    let kernel = Kernel::new("linear/sum_parts");
+    l.run(kernel, &[x, y.view], params, grid_1d(n.div_ceil(256)));
+}
+
+/// y (+)= x W^T + b.
+pub(crate) fn fwd(l: &mut Lower<'_>, op: &Linear, x: View, w: View, b: Option<View>, y: GpuOut) {
+    let gemm = Gemm {
+        m: op.rows,
+        n: op.out,
+        k: op.inp,
+        ta: false,
+        tb: true,
+    };
+    gemm.run(l, x, w, b, y);
+}
+
+/// dx (+)= dy W.
+pub(crate) fn dx(l: &mut Lower<'_>, op: &Linear, dy: View, w: View, dx: GpuOut) {
+    let gemm = Gemm {
+        m: op.rows,
+        n: op.inp,
+        k: op.out,
+        ta: false,
+        tb: false,
+    };
+    gemm.run(l, dy, w, None, dx);
+}
+
+/// dW (+)= dy^T x.
+pub(crate) fn dw(l: &mut Lower<'_>, op: &Linear, dy: View, x: View, dw: GpuOut) {
+    let gemm = Gemm {
+        m: op.out,
+        n: op.inp,
+        k: op.rows,
+        ta: true,
+        tb: false,
+    };
+    gemm.run(l, dy, x, None, dw);
+}
+
+/// db (+)= column sums of dy.
+pub(crate) fn db(l: &mut Lower<'_>, op: &Linear, dy: View, db: GpuOut) {
+    let part = op.rows.div_ceil(SUM_PARTS).max(SUM_ROWS);
+    let parts = op.rows.div_ceil(part);
+    let sums = l.scratch(parts * op.out);
+    let grid = [op.out.div_ceil(32) as u32, parts as u32, 1];
+    let params = [op.rows as u32, op.out as u32, part as u32];
+    l.run(Kernel::new("linear/column_sums_bwd"), &[dy, sums], params, grid);
+    sum_parts(l, sums, parts, db);
+}
+
+impl GpuOp for Linear {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        fwd(l, self, ins[0], ins[1], ins.get(2).copied(), outs[0]);
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        ins: &[Option<View>],
+        _outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let Some(dy) = d_outs[0] else { return };
+        if let (Some(w), Some(out)) = (ins[1], d_ins[0]) {
+            dx(l, self, dy, w, out);
+        }
+        if let (Some(x), Some(out)) = (ins[0], d_ins[1]) {
+            dw(l, self, dy, x, out);
+        }
+        if let Some(out) = d_ins.get(2).copied().flatten() {
+            db(l, self, dy, out);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Dense layer: every projection, the encoder, the feed-forward layers and the head.
+//!
+//! Maths      y = x W^T + b
+//! Shapes     x \[rows, inp\], w \[out, inp\], b \[out\] (only with `bias`); y \[rows, out\]
+//! Gradients  dx = dy W; dW = dy^T x; db = column sums of dy. Saved: nothing but x and w. dx adds where x has several
+//!            readers; dW and db add to the gradient bank
+//! Numerics   plain kernels: an f32 sum over k in order, error about 1e-6 at k = 4096. Matrix units: each operand times
+//!            a power of two (its largest magnitude lands in \[2^14, 2^15)) is split into two f16, x = hi + lo, and
+//!            hi hi + hi lo + lo hi is summed: error about 2e-7. The matrix unit truncates its f32 sums (1.9e-8 for
+//!            every 16 of k), so each 32 of k get fresh accumulators, added up by ordinary f32 additions. One scale a
+//!            tensor costs nothing down to nine decades below the largest magnitude. If an operand holds an infinity
+//!            or a NaN, matrix units give NaN in the whole product, the plain kernels where it belongs
+//! Variants   see `gpu.rs`: matrix units where the adapter has them and the product fills their tiles, otherwise plain
+//!            f32 with tiles of 128, 64 or 32. dW is cut along the rows into parts that are summed in a second kernel, in
+//!            a fixed order
+//! Cost       forward 2 rows inp out FLOPs (+ rows out with bias), 4 (rows inp + inp out + rows out) bytes; backward
+//!            twice the products, and each of its three operands is read and each gradient written once
+//! Errors     a size of 0; a matrix with 2^32 elements or more; more than 2^20 rows or columns of a matrix
+//! Source     models.md 1, 2; golden: the model fixtures
+
+pub mod cases;
+pub(crate) mod cpu;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
+#[cfg(test)]
+mod tests;
+
+use super::{Cost, InputGrad, OpDef, Pass, Port, Reads};
+use crate::error::UserError;
+
+/// `y = x w^T + b`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Linear {
+    /// Rows of x and y: samples times time steps.
+    pub rows: usize,
+    /// Inputs of the layer.
+    pub inp: usize,
+    /// Outputs of the layer.
+    pub out: usize,
+    /// Whether there is a `b`.
+    pub bias: bool,
+}
+
+/// Largest extent: grids have at most 65,535 workgroups a dimension, each at least 32 rows or columns.
+const MAX_EXTENT: usize = 1 << 20;
+
+impl OpDef for Linear {
+    const NAME: &'static str = "linear";
+
+    fn validate(&self) -> Result<(), UserError> {
+        let sizes = [self.rows, self.inp, self.out];
+        let extents = sizes.iter().all(|n| (1..=MAX_EXTENT).contains(n));
+        let largest = self.rows.max(self.inp.min(self.out)) * self.inp.max(self.out);
+        if extents && u32::try_from(largest).is_ok() {
+            return Ok(());
+        }
+        Err(UserError::Shape {
+            op: Self::NAME,
+            reason: format!(
+                "rows {}, inputs {}, outputs {}: allowed: 1 to {MAX_EXTENT} each, less than 2^32 elements a matrix",
+                self.rows, self.inp, self.out
+            ),
+        })
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        let mut ports = vec![
+            Port::new("x", &[self.rows, self.inp]).grad(InputGrad::Accumulates),
+            Port::new("w", &[self.out, self.inp]),
+        ];
+        if self.bias {
+            ports.push(Port::new("b", &[self.out]));
+        }
+        ports
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::new("y", &[self.rows, self.out])]
+    }
+
+    fn backward_reads(&self) -> Reads {
+        Reads {
+            ins: &[0, 1],
+            outs: &[],
+        }
+    }
+
+    fn cost(&self, pass: Pass) -> Cost {
+        let (rows, inp, out) = (self.rows as f64, self.inp as f64, self.out as f64);
+        let (x, w, y) = (rows * inp, out * inp, rows * out);
+        let (b, bias_flops) = if self.bias { (out, y) } else { (0.0, 0.0) };
+        let product = 2.0 * rows * inp * out;
+        match pass {
+            Pass::Forward => Cost {
+                flops: product + bias_flops,
+                bytes: 4.0 * (x + w + b + y),
+            },
+            Pass::Backward => Cost {
+                flops: 2.0 * product + bias_flops,
+                bytes: 4.0 * (2.0 * (x + w) + b + y),
+            },
+        }
+    }
+}

@@ -1,0 +1,202 @@
+use super::Linear;
+use super::cases::{cases, shapes};
+use crate::check::Case;
+use crate::cpu::CpuRuntime;
+use crate::ops::OpDef;
+use crate::testing;
+
+/// Over the small shapes: the large ones differ only for the kernels. Magnitudes do not change the maths, but the
+/// difference of two losses that are far larger than their changes has no digits left.
+#[test]
+fn grad_matches_finite_difference() {
+    let numel = |c: &Case| -> usize {
+        let ports = c.op.inputs().into_iter().chain(c.op.outputs());
+        ports.map(|p| p.shape.iter().product::<usize>()).sum()
+    };
+    let mut cases = shapes();
+    cases.retain(|c| numel(c) < 100_000);
+    testing::grad_matches_finite_difference(&cases);
+}
+
+#[test]
+fn f32_twin_matches_f64() {
+    testing::f32_twin_matches_f64(&cases());
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_match_oracle() {
+    testing::gpu::matches_oracle(&cases());
+}
+
+#[test]
+fn gradients_accumulate() {
+    testing::gradients_accumulate(&cases()[4..12]);
+}
+
+#[test]
+fn fwd_is_x_times_w_transposed_plus_b() {
+    let op = Linear {
+        rows: 2,
+        inp: 2,
+        out: 3,
+        bias: true,
+    };
+    let (x, w, b) = ([1.0, 2.0, 3.0, 4.0], [1.0, 0.0, 0.0, 1.0, 5.0, -1.0], [0.5, 0.0, 10.0]);
+    let inputs = vec![x.to_vec().into(), w.to_vec().into(), b.to_vec().into()];
+    let got = Case::new("by hand", op, inputs)
+        .run(&mut CpuRuntime::<f64>::new())
+        .unwrap();
+    assert_eq!(got[0].1, [1.5, 2.0, 13.0, 3.5, 4.0, 21.0]);
+}
+
+#[test]
+fn refuses_sizes_that_leave_32_bits() {
+    let op = |rows, inp, out| Linear {
+        rows,
+        inp,
+        out,
+        bias: false,
+    };
+    assert!(op(1 << 20, 4095, 4095).validate().is_ok());
+    for bad in [op(0, 1, 1), op(1, 0, 1), op(1 << 20, 4096, 1), op(1 << 20, 1, 4096), op(1, 1 << 16, 1 << 16)] {
+        let message = bad.validate().unwrap_err().to_string();
+        assert!(message.contains("less than 2^32 elements"), "{message}");
+    }
+}
+
+#[cfg(feature = "gpu")]
+mod gpu {
+    use super::*;
+    use crate::gpu::Caps;
+    use crate::gpu::lower::{Dispatch, Lower};
+    use crate::gpu::shader::{Kernel, reflect};
+    use crate::graph::Graph;
+    use crate::tensor::Dtype;
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        let (rows, inp, out) = (64, 64, 64);
+        for bad in [f32::INFINITY, f32::NAN] {
+            let mut x = vec![1.0; rows * inp];
+            x[5 * inp + 7] = bad;
+            let op = Linear {
+                rows,
+                inp,
+                out,
+                bias: false,
+            };
+            let case = Case::new("not finite", op, vec![x.into(), vec![1.0; inp * out].into()]);
+            testing::gpu::each_device(|device, runtime| {
+                let y = &case.run(runtime).unwrap()[0].1;
+                let row = &y[5 * out..6 * out];
+                assert!(row.iter().all(|v| !v.is_finite()), "{bad} on {device}: {row:?}");
+            });
+        }
+    }
+
+    /// Workgroup memory of a kernel; panics if it is not valid.
+    fn workgroup_bytes(kernel: &Kernel) -> u32 {
+        let text = kernel.expand().unwrap_or_else(|e| panic!("{e}"));
+        let (module, reflection) = reflect(kernel, &text).unwrap_or_else(|e| panic!("{e}"));
+        let (flags, capabilities) = (
+            naga::valid::ValidationFlags::all(),
+            naga::valid::Capabilities::all(),
+        );
+        if let Err(e) = naga::valid::Validator::new(flags, capabilities).validate(&module) {
+            panic!("{}: {}", kernel.key(), e.emit_to_string(&text));
+        }
+        reflection.workgroup_bytes
+    }
+
+    #[test]
+    fn every_variant_validates_within_its_workgroup_memory() {
+        for (ta, tb) in [(false, true), (false, false), (true, false)] {
+            for flags in 0..16 {
+                let with = |kernel: Kernel| {
+                    let names = ["VA", "VB", "VC", "BIAS"];
+                    names
+                        .iter()
+                        .enumerate()
+                        .fold(kernel.set("TA", ta).set("TB", tb), |k, (i, name)| {
+                            k.set(name, flags >> i & 1 == 1)
+                        })
+                };
+                for tile in [32usize, 64, 128] {
+                    let kernel = with(Kernel::new("linear/gemm").set("TILE", tile));
+                    assert!(workgroup_bytes(&kernel) <= 16_384, "{}", kernel.key());
+                }
+                let kernel = with(Kernel::new("linear/gemm_coop"));
+                assert!(workgroup_bytes(&kernel) <= 49_152, "{}", kernel.key());
+            }
+        }
+        for vec in [false, true] {
+            workgroup_bytes(&Kernel::new("linear/amax").set("VEC", vec));
+        }
+    }
+
+    /// Launches of a forward and a backward call.
+    fn launches(rows: usize, inp: usize, out: usize, caps: &Caps) -> Vec<Dispatch> {
+        let op = Linear {
+            rows,
+            inp,
+            out,
+            bias: true,
+        };
+        let mut graph = Graph::new();
+        let inputs = [("x", vec![rows, inp]), ("w", vec![out, inp]), ("b", vec![out])]
+            .map(|(name, shape)| graph.input(name, &shape, Dtype::F32));
+        let y = graph.call(op, &inputs).unwrap()[0];
+        let dy = graph.input("dy", &[rows, out], Dtype::F32);
+        graph.backward(&[(y, dy)], &inputs).unwrap();
+        Lower::graph(&graph, caps).dispatches
+    }
+
+    fn count(launches: &[Dispatch], path: &str) -> usize {
+        launches.iter().filter(|d| d.kernel.path == path).count()
+    }
+
+    fn with_matrix_units() -> Caps {
+        Caps {
+            coop: true,
+            workgroup_bytes: 49_152,
+            ..Caps::webgpu_default()
+        }
+    }
+
+    #[test]
+    fn matrix_units_scan_each_tensor_once() {
+        let all = launches(25_600, 256, 1601, &with_matrix_units());
+        assert_eq!(count(&all, "linear/gemm_coop"), 3);
+        assert_eq!(count(&all, "linear/amax"), 3);
+    }
+
+    #[test]
+    fn narrow_products_and_weak_adapters_use_the_plain_kernel() {
+        let no_memory = Caps {
+            workgroup_bytes: 32_768,
+            ..with_matrix_units()
+        };
+        let narrow = launches(25_600, 256, 4, &with_matrix_units());
+        for all in [
+            narrow,
+            launches(25_600, 256, 256, &Caps::webgpu_default()),
+            launches(25_600, 256, 256, &no_memory),
+        ] {
+            assert_eq!(count(&all, "linear/gemm"), 3);
+            assert_eq!(count(&all, "linear/amax"), 0);
+        }
+    }
+
+    #[test]
+    fn tiles_follow_the_shape() {
+        let tiles = |rows, inp, out| -> Vec<String> {
+            let all = launches(rows, inp, out, &Caps::webgpu_default());
+            let gemms = all.iter().filter(|d| d.kernel.path == "linear/gemm");
+            gemms.map(|d| d.kernel.consts["TILE"].to_string()).collect()
+        };
+        assert_eq!(tiles(25_600, 256, 256), ["128u", "128u", "128u"]);
+        assert_eq!(tiles(25_600, 256, 4), ["32u", "128u", "32u"]);
+        assert_eq!(tiles(1000, 250, 250), ["64u", "64u", "32u"]);
+    }
+}

@@ -1,0 +1,96 @@
+//! Hostile shapes and values of the op, for its tests and for `check`.
+
+use super::{Kind, RmsNorm};
+use crate::check::random::Fill;
+use crate::check::{Case, Golden, Values};
+use crate::error::Result;
+use crate::tensor::TensorId;
+
+const KINDS: [Kind; 4] = [Kind::Plain, Kind::OuterEps, Kind::GateAfter, Kind::GateBefore];
+
+/// All of them.
+pub fn cases() -> Vec<Case> {
+    [smooth(), extreme()].concat()
+}
+
+fn case(name: &str, op: RmsNorm, scale: impl Fn(usize) -> f32) -> Case {
+    let (n, d) = (op.rows * op.d, op.d);
+    let mut fill = Fill::new((n + op.kind as usize) as u64);
+    let mut x = fill.normal(n);
+    x.iter_mut().enumerate().for_each(|(i, x)| *x *= scale(i / d));
+    let mut inputs: Vec<Values> = vec![x.into()];
+    if op.kind.gated() {
+        inputs.push(fill.normal(n).into());
+    }
+    inputs.push(fill.uniform(d, 0.5, 1.5).into());
+    Case::new(format!("{:?} {name}", op.kind), op, inputs)
+}
+
+/// Widths and row counts around every tile; eps of the size of the squares where the row is so narrow that without
+/// it the gradient would vanish.
+pub fn smooth() -> Vec<Case> {
+    let sized = |rows: usize, d: usize, eps: f32, kind| {
+        case(&format!("rows{rows} d{d}"), RmsNorm { rows, d, eps, kind }, |_| 1.0)
+    };
+    let mut cases = Vec::new();
+    for kind in KINDS {
+        let inner = if kind == Kind::OuterEps { 1e-8 } else { 1e-5 };
+        cases.push(sized(64, 1, 0.5, kind));
+        cases.push(sized(65, 60, inner, kind));
+    }
+    for (rows, d) in [
+        (63, 3),
+        (500, 4),
+        (500, 16),
+        (33, 81),
+        (17, 162),
+        (11, 256),
+        (5, 1000),
+        (1, 2592),
+    ] {
+        cases.push(sized(rows, d, 1e-5, KINDS[2 * (rows % 2)]));
+    }
+    // More row groups than partial sums.
+    cases.push(sized(9000, 33, 1e-5, Kind::GateBefore));
+    cases
+}
+
+/// Rows of zeros and magnitudes at both ends of the range.
+fn extreme() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for kind in KINDS {
+        let eps = if kind == Kind::OuterEps { 1e-8 } else { 1e-5 };
+        let op = |eps| RmsNorm { rows: 9, d: 81, eps, kind };
+        cases.push(case("zero rows", op(eps), |row| [0.0, 1.0, 0.0, 1e-3][row % 4]));
+        cases.push(case("huge", op(eps), |_| 1e15));
+    }
+    for (kind, eps) in [(Kind::Plain, 1e-36), (Kind::OuterEps, 1e-18), (Kind::OuterEps, 1e-8)] {
+        let op = RmsNorm { rows: 9, d: 81, eps, kind };
+        cases.push(case(&format!("tiny eps{eps:e}"), op, |_| 1e-18));
+    }
+    cases
+}
+
+/// The four `rmsnorm` files.
+pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
+    let kind = match g.name {
+        "rmsnorm" => Kind::Plain,
+        "rmsnorm_outer_eps" => Kind::OuterEps,
+        "rmsnorm_gate_after" => Kind::GateAfter,
+        "rmsnorm_gate_before" => Kind::GateBefore,
+        _ => return None,
+    };
+    let d = g.shape("w")[0];
+    let op = RmsNorm {
+        rows: g.shape("x").iter().product::<usize>() / d,
+        d,
+        eps: g.attr("eps")? as f32,
+        kind,
+    };
+    let mut ins = vec![g.input("x")];
+    if kind.gated() {
+        ins.push(g.input("g"));
+    }
+    ins.push(g.input("w"));
+    Some(g.graph.call(op, &ins).map(|outs| vec![("y", outs[0])]))
+}

@@ -1,0 +1,150 @@
+use super::{Kind, RmsNorm};
+use crate::cpu::{In, Out, Real};
+use crate::ops::CpuOp;
+use crate::ops::reduce::{Pieces, add_partials, wanted_or};
+use crate::ops::rows::dot;
+use crate::step::StepParams;
+use rayon::prelude::*;
+
+impl RmsNorm {
+    /// The row that is normalised.
+    fn gate<R: Real>(&self, m: &mut [R], x: &[R], g: &[R]) {
+        m.copy_from_slice(x);
+        if self.kind == Kind::GateBefore {
+            for c in 0..self.d {
+                m[c] *= g[c].silu();
+            }
+        }
+    }
+
+    /// Factor of the row and what is saved of it.
+    fn factor<R: Real>(&self, mean: R) -> (R, R) {
+        let eps = R::of(f64::from(self.eps));
+        match self.kind {
+            Kind::OuterEps => (R::ONE / (mean.sqrt() + eps), mean.sqrt()),
+            _ => {
+                let s = R::ONE / (mean + eps).sqrt();
+                (s, s)
+            }
+        }
+    }
+
+    /// Factor of the row and of its backward correction, from what is saved.
+    fn factors<R: Real>(&self, saved: R) -> (R, R) {
+        match self.kind {
+            Kind::OuterEps => {
+                let per_root = if saved > R::ZERO { R::ONE / saved } else { R::ZERO };
+                (R::ONE / (saved + R::of(f64::from(self.eps))), per_root)
+            }
+            _ => (saved, saved),
+        }
+    }
+
+    /// A row of the gate, empty without one.
+    fn gate_row<'a, R: Real>(&self, ins: &[In<'a, R>], row: usize) -> &'a [R] {
+        match self.kind.gated() {
+            true => &ins[1].real()[row * self.d..][..self.d],
+            false => &[],
+        }
+    }
+}
+
+impl CpuOp for RmsNorm {
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+        let (x, w) = (ins[0].real(), ins[self.w()].real());
+        let [y, saved] = outs else { unreachable!("two outputs") };
+        let (d, per) = (self.d, Pieces::new(self.rows).rows);
+        let inv_d = R::of(1.0 / d as f64);
+        let pieces = y.real().par_chunks_mut(per * d).zip(saved.real().par_chunks_mut(per));
+        pieces.enumerate().for_each(|(piece, (y, saved))| {
+            let mut m = vec![R::ZERO; d];
+            for (i, (y, saved)) in y.chunks_mut(d).zip(saved).enumerate() {
+                let row = piece * per + i;
+                let g = self.gate_row(ins, row);
+                self.gate(&mut m, &x[row * d..][..d], g);
+                let (s, keep) = self.factor(dot(&m, &m) * inv_d);
+                *saved = keep;
+                for c in 0..d {
+                    y[c] = m[c] * s * w[c];
+                }
+                if self.kind == Kind::GateAfter {
+                    for c in 0..d {
+                        y[c] *= g[c].silu();
+                    }
+                }
+            }
+        });
+    }
+
+    fn cpu_bwd<R: Real>(
+        &self,
+        _step: &StepParams,
+        ins: &[In<'_, R>],
+        outs: &[In<'_, R>],
+        d_outs: &[In<'_, R>],
+        d_ins: &mut [Out<'_, R>],
+    ) {
+        let (x, w) = (ins[0].real(), ins[self.w()].real());
+        let (saved, dy) = (outs[1].real(), d_outs[0].real());
+        let d = self.d;
+        let inv_d = R::of(1.0 / d as f64);
+        let pieces = Pieces::new(self.rows);
+        let mut dw = pieces.partials(d);
+        let mut unread = [Vec::new(), Vec::new()];
+        let [unread_dx, unread_dg] = &mut unread;
+        let (dx, rest) = d_ins.split_first_mut().expect("x is the first input");
+        let dx = wanted_or(dx, unread_dx, x.len());
+        let dg = match self.kind.gated() {
+            true => wanted_or(&mut rest[0], unread_dg, x.len()),
+            false => {
+                // One element a row, so that its pieces match the rows'.
+                unread_dg.resize(self.rows, R::ZERO);
+                &mut unread_dg[..]
+            }
+        };
+        let dg_width = dg.len() / self.rows;
+        let parts = dx
+            .par_chunks_mut(pieces.rows * d)
+            .zip(dg.par_chunks_mut(pieces.rows * dg_width))
+            .zip(dw.par_chunks_mut(d));
+        parts.enumerate().for_each(|(piece, ((dx, dg), dw))| {
+            let (mut m, mut t) = (vec![R::ZERO; d], vec![R::ZERO; d]);
+            let rows = dx.chunks_mut(d).zip(dg.chunks_mut(dg_width));
+            for (i, (dx, dg)) in rows.enumerate() {
+                let row = piece * pieces.rows + i;
+                let (x, dy) = (&x[row * d..][..d], &dy[row * d..][..d]);
+                let g = self.gate_row(ins, row);
+                let (s, per_root) = self.factors(saved[row]);
+                self.gate(&mut m, x, g);
+                for c in 0..d {
+                    m[c] *= s;
+                }
+                if self.kind == Kind::GateAfter {
+                    for c in 0..d {
+                        t[c] = dy[c] * g[c].silu();
+                        dg[c] = dy[c] * m[c] * w[c] * g[c].d_silu();
+                    }
+                } else {
+                    t.copy_from_slice(dy);
+                }
+                for c in 0..d {
+                    dw[c] += t[c] * m[c];
+                    t[c] *= w[c];
+                }
+                let along = dot(&t, &m) * inv_d * per_root;
+                for c in 0..d {
+                    dx[c] = s * t[c] - m[c] * along;
+                }
+                if self.kind == Kind::GateBefore {
+                    for c in 0..d {
+                        dg[c] = dx[c] * x[c] * g[c].d_silu();
+                        dx[c] *= g[c].silu();
+                    }
+                }
+            }
+        });
+        if let Some(sum) = d_ins[self.w()].sum() {
+            add_partials(sum, &dw);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Hostile shapes and values of the op, for its tests and for `check`.
+
+use super::Rope;
+use crate::check::random::Fill;
+use crate::check::{Case, Golden};
+use crate::error::Result;
+use crate::tensor::TensorId;
+
+/// Narrow, odd-halved and widest heads; long times, where f32 angles would have lost 1e-3.
+pub fn cases() -> Vec<Case> {
+    let shapes = [
+        (1, 1, 1, 2, 1000.0, -1),
+        (2, 3, 1, 4, 10_000.0, 1),
+        (1, 65, 3, 6, 1000.0, 1),
+        (2, 63, 2, 16, 1000.0, -1),
+        (1, 64, 2, 60, 10_000.0, -1),
+        (1, 130, 1, 100, 1000.0, -1),
+        (1, 65, 2, 128, 1000.0, -1),
+        (1, 17, 1, 256, 10_000.0, 1),
+        (1, 20_200, 1, 8, 1000.0, -1),
+        (1, 2_200, 1, 36, 10_000.0, 1),
+    ];
+    shapes
+        .into_iter()
+        .map(|(b, t, h, d, base, direction)| {
+            let op = Rope {
+                b,
+                t,
+                h,
+                d,
+                base,
+                direction,
+            };
+            let x = Fill::new((t * d) as u64).normal(op.numel());
+            Case::new(format!("B{b} T{t} H{h} d{d} base {base} direction {direction}"), op, vec![x.into()])
+        })
+        .collect()
+}
+
+/// `rope` and `rope_fla`: the two directions.
+pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
+    if g.name != "rope" && g.name != "rope_fla" {
+        return None;
+    }
+    let x = g.input("x");
+    let (base, direction) = (g.attr("base")? as f32, g.attr("direction")? as i32);
+    let &[b, t, h, d] = g.shape("x") else { return None };
+    let op = Rope {
+        b,
+        t,
+        h,
+        d,
+        base,
+        direction,
+    };
+    Some(g.graph.call(op, &[x]).map(|outs| vec![("y", outs[0])]))
+}

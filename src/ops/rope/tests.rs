@@ -1,0 +1,50 @@
+use super::Rope;
+use super::cases::cases;
+use crate::ops::OpDef;
+use crate::testing;
+
+#[test]
+fn grad_matches_finite_difference() {
+    testing::grad_matches_finite_difference(&cases());
+}
+
+#[test]
+fn f32_twin_matches_f64() {
+    testing::f32_twin_matches_f64(&cases());
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_match_oracle() {
+    testing::gpu::matches_oracle(&cases());
+}
+
+#[test]
+fn gradients_accumulate() {
+    testing::gradients_accumulate(&cases()[3..4]);
+}
+
+fn op(d: usize, base: f32, direction: i32) -> Rope {
+    Rope {
+        b: 1,
+        t: 3,
+        h: 1,
+        d,
+        base,
+        direction,
+    }
+}
+
+#[test]
+fn refuses_head_dim_7() {
+    let refusal = op(7, 1000.0, 1).validate().unwrap_err().to_string();
+    assert_eq!(refusal, "rope: D = 7: allowed: even, as channels turn in pairs, 2 to 256");
+    assert!(op(0, 1000.0, 1).validate().is_err() && op(258, 1000.0, 1).validate().is_err());
+}
+
+#[test]
+fn refuses_other_directions_and_bases() {
+    assert!(op(8, 1000.0, 0).validate().is_err());
+    assert!(op(8, 1.0, 1).validate().is_err() && op(8, f32::NAN, 1).validate().is_err());
+    assert!(op(8, 1000.0, -1).validate().is_ok());
+}

@@ -1,0 +1,126 @@
+//! What ops over the rows of a matrix share: checks of their sizes and how rows are spread over threads.
+
+use super::reduce::MAX_PARTS;
+use crate::cpu::Real;
+use crate::error::UserError;
+#[cfg(feature = "gpu")]
+use crate::gpu::shader::Kernel;
+
+/// Widest row: a thread holds a share of its row in registers, 32 columns at most.
+pub(crate) const MAX_WIDTH: usize = 8192;
+
+/// Most elements of a tensor: any index of a grid over them, its overhang included, fits in a u32.
+const MAX_ELEMENTS: u64 = (1 << 31) - 1;
+
+/// Refuses empty sizes and tensors with too many elements.
+pub(crate) fn check_sizes(op: &'static str, sizes: &[(&str, usize)]) -> Result<(), UserError> {
+    let mut numel = 1u64;
+    for &(name, size) in sizes {
+        if size == 0 {
+            let reason = format!("{name} is 0: at least 1");
+            return Err(UserError::Shape { op, reason });
+        }
+        numel = numel.saturating_mul(size as u64);
+    }
+    if numel > MAX_ELEMENTS {
+        let names: Vec<&str> = sizes.iter().map(|(name, _)| *name).collect();
+        let reason = format!("{} = {numel} elements: at most {MAX_ELEMENTS}", names.join(" x "));
+        return Err(UserError::Shape { op, reason });
+    }
+    Ok(())
+}
+
+/// Refuses a matrix that the row kernels cannot hold.
+pub(crate) fn check_rows(op: &'static str, rows: usize, d: usize) -> Result<(), UserError> {
+    check_sizes(op, &[("rows", rows), ("d", d)])?;
+    if d > MAX_WIDTH {
+        let reason = format!("d is {d}: at most {MAX_WIDTH}");
+        return Err(UserError::Shape { op, reason });
+    }
+    Ok(())
+}
+
+/// Rows on workgroups of 256 threads, as `shaders/lib/row.wgsl` has them: narrow rows lie side by side, so that all
+/// threads work and neighbours read neighbouring elements.
+#[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "only kernels need it"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Threads of a row: a power of two, about four columns a thread but whole groups of 32 where the row has them.
+    pub lanes: usize,
+    /// Columns of a thread.
+    pub per: usize,
+}
+
+#[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "only kernels need it"))]
+impl Layout {
+    /// The layout for rows of `d` columns.
+    pub(crate) fn new(d: usize) -> Self {
+        let fewest = d.next_power_of_two().min(32);
+        let lanes = d.div_ceil(4).next_power_of_two().clamp(fewest, 256);
+        Self {
+            lanes,
+            per: d.div_ceil(lanes),
+        }
+    }
+
+    /// Workgroups for one pass over `rows`.
+    pub(crate) fn groups(self, rows: usize) -> usize {
+        rows.div_ceil(256 / self.lanes)
+    }
+
+    /// Workgroups for kernels that also sum over rows: each loops over rows and leaves one partial sum.
+    pub(crate) fn parts(self, rows: usize) -> usize {
+        self.groups(rows).min(MAX_PARTS)
+    }
+
+    /// A kernel over this layout.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn kernel(self, path: &'static str) -> Kernel {
+        Kernel::new(path).set("LANES", self.lanes).set("PER", self.per)
+    }
+}
+
+/// Sum of products. Sixteen running sums, so that the loop vectorises.
+pub(crate) fn dot<R: Real>(a: &[R], b: &[R]) -> R {
+    let mut sums = [R::ZERO; 16];
+    for (a, b) in a.chunks(16).zip(b.chunks(16)) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += *a * *b;
+        }
+    }
+    sums.iter().copied().sum()
+}
+
+/// Sum of a slice, as [`dot`].
+pub(crate) fn sum<R: Real>(a: &[R]) -> R {
+    let mut sums = [R::ZERO; 16];
+    for a in a.chunks(16) {
+        for (sum, a) in sums.iter_mut().zip(a) {
+            *sum += *a;
+        }
+    }
+    sums.iter().copied().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_cover_the_row() {
+        for d in 1..=MAX_WIDTH {
+            let layout = Layout::new(d);
+            assert!(layout.lanes.is_power_of_two() && layout.lanes <= 256, "{d}");
+            assert!(layout.lanes * layout.per >= d && layout.lanes * (layout.per - 1) < d, "{d}");
+            assert!(layout.per <= 32, "{d}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_refused_with_what_is_allowed() {
+        let message = |r: Result<(), UserError>| r.unwrap_err().to_string();
+        assert!(message(check_rows("x", 0, 4)).contains("rows is 0: at least 1"));
+        assert!(message(check_rows("x", 4, 9000)).contains("at most 8192"));
+        assert!(message(check_rows("x", 1 << 20, 1 << 13)).contains("rows x d = 8589934592 elements"));
+    }
+}

@@ -1,0 +1,123 @@
+use super::{ShortConv, WIDTH};
+use crate::cpu::{In, Out, Real};
+use crate::ops::CpuOp;
+use crate::ops::reduce::{Pieces, add_partials};
+use crate::step::StepParams;
+use rayon::prelude::*;
+
+impl ShortConv {
+    /// The filters as `[4, channels]`, so that loops over channels vectorise.
+    fn taps<R: Real>(&self, w: &[R]) -> Vec<R> {
+        let mut taps = vec![R::ZERO; WIDTH * self.channels];
+        for (c, w) in w.chunks(WIDTH).enumerate() {
+            for j in 0..WIDTH {
+                taps[j * self.channels + c] = w[j];
+            }
+        }
+        taps
+    }
+
+    /// The inputs (by tap) that step `row` = b T + t sees.
+    fn seen(&self, row: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let t = row % self.t;
+        (WIDTH - 1 - t.min(WIDTH - 1)..WIDTH).map(move |j| (j, row + j + 1 - WIDTH))
+    }
+
+    /// pre of one step.
+    fn pre<R: Real>(&self, pre: &mut [R], row: usize, x: &[R], taps: &[R], bias: Option<&[R]>) {
+        let n = self.channels;
+        match bias {
+            Some(b) => pre.copy_from_slice(b),
+            None => pre.fill(R::ZERO),
+        }
+        for (j, from) in self.seen(row) {
+            for ((pre, w), x) in pre.iter_mut().zip(&taps[j * n..][..n]).zip(&x[from * n..][..n]) {
+                *pre += *w * *x;
+            }
+        }
+    }
+}
+
+impl CpuOp for ShortConv {
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+        let x = ins[0].real();
+        let taps = self.taps(ins[1].real());
+        let bias = self.bias.then(|| ins[2].real());
+        let (n, per) = (self.channels, Pieces::new(self.b * self.t).rows);
+        outs[0].real().par_chunks_mut(per * n).enumerate().for_each(|(piece, y)| {
+            for (i, y) in y.chunks_mut(n).enumerate() {
+                self.pre(y, piece * per + i, x, &taps, bias);
+                for y in y {
+                    *y = y.silu();
+                }
+            }
+        });
+    }
+
+    fn cpu_bwd<R: Real>(
+        &self,
+        _step: &StepParams,
+        ins: &[In<'_, R>],
+        _outs: &[In<'_, R>],
+        d_outs: &[In<'_, R>],
+        d_ins: &mut [Out<'_, R>],
+    ) {
+        let (x, dy) = (ins[0].real(), d_outs[0].real());
+        let taps = self.taps(ins[1].real());
+        let bias = self.bias.then(|| ins[2].real());
+        let n = self.channels;
+        let pieces = Pieces::new(self.b * self.t);
+        let per = pieces.rows;
+        let (mut dw, mut db) = (pieces.partials(WIDTH * n), pieces.partials(n));
+        let mut d_pre = vec![R::ZERO; x.len()];
+        let parts = d_pre.par_chunks_mut(per * n);
+        let parts = parts.zip(dw.par_chunks_mut(WIDTH * n).zip(db.par_chunks_mut(n)));
+        parts.enumerate().for_each(|(piece, (d_pre, (dw, db)))| {
+            for (i, d_pre) in d_pre.chunks_mut(n).enumerate() {
+                let row = piece * per + i;
+                let dy = &dy[row * n..][..n];
+                self.pre(d_pre, row, x, &taps, bias);
+                for c in 0..n {
+                    d_pre[c] = dy[c] * d_pre[c].d_silu();
+                    db[c] += d_pre[c];
+                }
+                for (j, from) in self.seen(row) {
+                    let (dw, x) = (&mut dw[j * n..][..n], &x[from * n..][..n]);
+                    for c in 0..n {
+                        dw[c] += d_pre[c] * x[c];
+                    }
+                }
+            }
+        });
+        if let Some((dx, _)) = d_ins[0].wanted() {
+            dx.par_chunks_mut(per * n).enumerate().for_each(|(piece, dx)| {
+                for (i, dx) in dx.chunks_mut(n).enumerate() {
+                    let row = piece * per + i;
+                    dx.fill(R::ZERO);
+                    let later = (self.t - row % self.t).min(WIDTH);
+                    for ahead in 0..later {
+                        let w = &taps[(WIDTH - 1 - ahead) * n..][..n];
+                        let d_pre = &d_pre[(row + ahead) * n..][..n];
+                        for c in 0..n {
+                            dx[c] += w[c] * d_pre[c];
+                        }
+                    }
+                }
+            });
+        }
+        if let Some(sum) = d_ins[1].sum() {
+            let mut by_tap = vec![R::ZERO; WIDTH * n];
+            add_partials(&mut by_tap, &dw);
+            for (c, sum) in sum.chunks_mut(WIDTH).enumerate() {
+                for j in 0..WIDTH {
+                    sum[j] += by_tap[j * n + c];
+                }
+            }
+        }
+        if self.bias
+            && let Some(sum) = d_ins[2].sum()
+        {
+            add_partials(sum, &db);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+use super::SwiGlu;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::reduce::{MAX_PARTS, column_sum, or_scratch};
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Mirrors `Params` of both kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    n: u32,
+    d: u32,
+    parts: u32,
+}
+
+impl SwiGlu {
+    fn params(&self, parts: usize) -> Params {
+        Params {
+            n: (self.rows * self.d) as u32,
+            d: self.d as u32,
+            parts: parts as u32,
+        }
+    }
+
+    /// Workgroups for one pass over the outputs.
+    fn groups(&self) -> usize {
+        (self.rows * self.d).div_ceil(256)
+    }
+}
+
+impl GpuOp for SwiGlu {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let groups = self.groups();
+        let bindings = [ins[0], ins[1], outs[0].view];
+        l.run(
+            Kernel::new("swiglu/swiglu_fwd"),
+            &bindings,
+            self.params(groups),
+            grid_1d(groups),
+        );
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        ins: &[Option<View>],
+        _outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let (Some(x), Some(beta), Some(dy)) = (ins[0], ins[1], d_outs[0]) else { return };
+        let parts = self.groups().min(MAX_PARTS);
+        let dx = or_scratch(l, d_ins[0], x.len);
+        let dbeta = l.scratch(parts);
+        let bindings = [x, beta, dy, dx, dbeta];
+        l.run(
+            Kernel::new("swiglu/swiglu_bwd"),
+            &bindings,
+            self.params(parts),
+            grid_1d(parts),
+        );
+        if let Some(out) = d_ins[1] {
+            column_sum(l, dbeta, parts, 1, out);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Sequence accuracy: one answer for each element of a sequence, from all steps that show it.
+//!
+//! Maths      prediction of a window = argmax_c sum_{t in window} exp(z_tc - lse_t), ties to the lowest class
+//! Shapes     z (logits) \[B T, K\]; lse \[B T\]; windows \[B E, 2\] u32: first step in the sequence, length (0: padding);
+//!            window_labels \[B E\] u32; predictions \[B E\] u32 (0 for empty windows);
+//!            counts \[4\]: windows right and not empty, windows not empty, windows right with empty ones counted as
+//!            right where their label is 0, B E
+//! Gradients  none
+//! Numerics   the softmax before the sum matters: summing logits gives other answers
+//! Cost       2 K FLOPs a step; one pass over the logits
+//! Source     models.md 4.12; golden `seq_accuracy`
+
+pub mod cases;
+pub(crate) mod cpu;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
+#[cfg(test)]
+mod tests;
+
+use super::{Cost, InputGrad, OpDef, Pass, Port};
+
+/// See the module docs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WindowAccuracy {
+    /// B.
+    pub b: usize,
+    /// T.
+    pub t: usize,
+    /// E, windows of a sequence.
+    pub e: usize,
+    /// K.
+    pub classes: usize,
+}
+
+impl OpDef for WindowAccuracy {
+    const NAME: &'static str = "window_accuracy";
+
+    fn inputs(&self) -> Vec<Port> {
+        vec![
+            Port::new("logits", &[self.b * self.t, self.classes]).grad(InputGrad::None),
+            Port::new("lse", &[self.b * self.t]).grad(InputGrad::None),
+            Port::index("windows", &[self.b * self.e, 2]),
+            Port::index("window_labels", &[self.b * self.e]),
+        ]
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::index("predictions", &[self.b * self.e]), Port::new("counts", &[4])]
+    }
+
+    fn cost(&self, _pass: Pass) -> Cost {
+        let n = (self.b * self.t * self.classes) as f64;
+        Cost { flops: 2.0 * n, bytes: 4.0 * n }
+    }
+}

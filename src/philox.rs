@@ -1,0 +1,55 @@
+//! Philox4x32-10: random bits as a function of a counter and a key alone, the same on every device.
+//!
+//! The kernels' twin is `shaders/lib/philox.wgsl`. Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy
+//! as 1, 2, 3" (SC 2011); the known answers of the tests are those of its authors' library, Random123.
+
+const MULTIPLIERS: [u32; 2] = [0xd251_1f53, 0xcd9e_8d57];
+const KEY_STEPS: [u32; 2] = [0x9e37_79b9, 0xbb67_ae85];
+
+/// Second key word of dropout masks; the first is the seed. Other uses of the generator take other words.
+pub const DROPOUT_KEY: u32 = 0x6d61_736b;
+
+/// Four words of random bits.
+pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let product = |m: u32, x: u32| {
+        let p = u64::from(m) * u64::from(x);
+        ((p >> 32) as u32, p as u32)
+    };
+    let (mut c, mut k) = (counter, key);
+    for _ in 0..10 {
+        let (hi0, lo0) = product(MULTIPLIERS[0], c[0]);
+        let (hi1, lo1) = product(MULTIPLIERS[1], c[2]);
+        c = [hi1 ^ c[1] ^ k[0], lo1, hi0 ^ c[3] ^ k[1], lo0];
+        for (k, step) in k.iter_mut().zip(KEY_STEPS) {
+            *k = k.wrapping_add(step);
+        }
+    }
+    c
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Counter, key, bits.
+    pub(crate) const KNOWN: [([u32; 4], [u32; 2], [u32; 4]); 3] = [
+        ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+        (
+            [u32::MAX; 4],
+            [u32::MAX; 2],
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
+        ),
+        (
+            [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+            [0xa409_3822, 0x299f_31d0],
+            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
+        ),
+    ];
+
+    #[test]
+    fn gives_the_known_answers() {
+        for (counter, key, bits) in KNOWN {
+            assert_eq!(philox4x32(counter, key), bits);
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! A data set: which samples there are, and each of them on request.
+//!
+//! Every sample comes from a random stream of its own, so any one can be made alone, in any order, by any
+//! thread.
+
+use super::grammar::Grammar;
+use super::observer::Reach;
+use super::sequence::{Sampler, too_long};
+use super::streams::Pcg64;
+use crate::error::UserError;
+use std::sync::Arc;
+
+/// Seconds of one time step.
+const STEP_S: f64 = 0.1;
+/// Longest gap, in seconds.
+const MAX_GAP_S: f64 = 100.0;
+/// Longest sequence, in elements.
+const MAX_LENGTH: usize = 10_000;
+/// The least share of strings that must end within the length. At 0.003, 10,000 failures in a row have a
+/// probability of 9e-14, so drawing a sample cannot fail in practice.
+const MIN_ACCEPTED: f64 = 0.003;
+/// Last number of the list that seeds a sample's strings. Not 0: trailing zeros would give the grammar's own
+/// stream.
+const PURPOSE_STRINGS: u32 = 1;
+
+/// What samples are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// For the updates.
+    Train,
+    /// For choosing between models.
+    Validation,
+    /// For the number that is reported.
+    Test,
+}
+
+/// How the splits relate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Splits {
+    /// Each split has streams of its own.
+    Disjoint,
+    /// The reference's way: one stream of samples, and the test samples are the first training samples.
+    /// Validation samples, which the reference does not have, follow the training samples.
+    Reference,
+}
+
+/// Sizes and form of a data set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSpec {
+    /// Elements of a sequence, which is also the most entries of a string: 2 to 10,000.
+    pub length: usize,
+    /// How the splits relate.
+    pub splits: Splits,
+    /// Number of training samples.
+    pub train: u64,
+    /// Number of validation samples.
+    pub validation: u64,
+    /// Number of test samples.
+    pub test: u64,
+    /// Zero steps after each symbol, in training and validation samples.
+    pub gap_steps: u32,
+    /// Zero steps after each symbol, in test samples.
+    pub test_gap_steps: u32,
+}
+
+/// The zero steps of a gap of so many seconds, one step being 0.1 s; a begun step counts.
+///
+/// # Errors
+/// [`UserError::Value`] below 0, above 100 s, or if it is not a number. `field` is its name in the message.
+pub fn plain_gap_steps(seconds: f64, field: &str) -> Result<u32, UserError> {
+    if (0.0..=MAX_GAP_S).contains(&seconds) {
+        return Ok((seconds / STEP_S).ceil() as u32);
+    }
+    Err(refuse(
+        field,
+        seconds.to_string(),
+        format!("0 to {MAX_GAP_S} (seconds)"),
+    ))
+}
+
+fn refuse(field: &str, found: String, allowed: String) -> UserError {
+    UserError::Value {
+        place: "task".to_owned(),
+        field: field.to_owned(),
+        found,
+        allowed,
+    }
+}
+
+/// Samples of one grammar.
+#[derive(Debug, Clone)]
+pub struct DataSet {
+    grammar: Arc<Grammar>,
+    spec: DataSpec,
+    seed: u64,
+    reach: Arc<Reach>,
+}
+
+impl DataSet {
+    /// A data set; `seed` is that of the samples, not the grammar's.
+    ///
+    /// # Errors
+    /// [`UserError::Value`] if a length, a count or the seed is outside its limits, or if fewer than 0.3 % of
+    /// the grammar's strings end within the length.
+    pub fn new(grammar: Arc<Grammar>, spec: DataSpec, seed: u64) -> Result<Self, UserError> {
+        if !(2..=MAX_LENGTH).contains(&spec.length) {
+            return Err(refuse(
+                "data.length",
+                spec.length.to_string(),
+                format!("2 to {MAX_LENGTH}"),
+            ));
+        }
+        let most = u64::from(u32::MAX);
+        if spec.splits == Splits::Disjoint && seed > most {
+            let allowed = format!("0 to {most} with splits = \"disjoint\"");
+            return Err(refuse("seed", seed.to_string(), allowed));
+        }
+        let counts = [
+            ("train", spec.train),
+            ("validation", spec.validation),
+            ("test", spec.test),
+        ];
+        for (name, count) in counts {
+            if count > most || (name == "train" && count == 0) {
+                let allowed = format!("{} to {most}", u64::from(name == "train"));
+                return Err(refuse(&format!("data.{name}"), count.to_string(), allowed));
+            }
+        }
+        let reach = Arc::new(Reach::new(&grammar, spec.length));
+        if reach.accepted(&grammar) < MIN_ACCEPTED {
+            return Err(too_long(spec.length));
+        }
+        Ok(Self {
+            grammar,
+            spec,
+            seed,
+            reach,
+        })
+    }
+
+    /// The grammar.
+    pub fn grammar(&self) -> &Arc<Grammar> {
+        &self.grammar
+    }
+
+    /// Sizes and form.
+    pub fn spec(&self) -> &DataSpec {
+        &self.spec
+    }
+
+    /// The probabilities of reaching `#` in time.
+    pub fn reach(&self) -> &Arc<Reach> {
+        &self.reach
+    }
+
+    /// Number of samples of a split.
+    pub fn count(&self, split: Split) -> u64 {
+        match split {
+            Split::Train => self.spec.train,
+            Split::Validation => self.spec.validation,
+            Split::Test => self.spec.test,
+        }
+    }
+
+    /// Zero steps after each symbol of a split's samples.
+    pub fn gap_steps(&self, split: Split) -> u32 {
+        match split {
+            Split::Train | Split::Validation => self.spec.gap_steps,
+            Split::Test => self.spec.test_gap_steps,
+        }
+    }
+
+    /// Steps of the longest sample of a split, which is what a batch can have at most.
+    pub fn max_steps(&self, split: Split) -> usize {
+        self.spec.length * (1 + self.gap_steps(split) as usize)
+    }
+
+    /// The stream of a sample's strings.
+    fn strings_stream(&self, split: Split, idx: u64) -> Pcg64 {
+        match self.spec.splits {
+            Splits::Disjoint => {
+                let number = |n: u64| u32::try_from(n).expect("seed and counts are checked on creation");
+                Pcg64::from_list(&[number(self.seed), split as u32, number(idx), PURPOSE_STRINGS])
+            }
+            Splits::Reference => {
+                let first = if split == Split::Validation {
+                    self.spec.train
+                } else {
+                    0
+                };
+                Pcg64::new(u128::from(self.seed) * u128::from(first + idx))
+            }
+        }
+    }
+
+    /// Writes the positions of a sample's states into `states`, `[length]`. The way to make many samples.
+    ///
+    /// # Panics
+    /// For an index at or beyond the split's count.
+    pub fn states_into(&self, split: Split, idx: u64, sampler: &mut Sampler, states: &mut [u16]) {
+        assert!(
+            idx < self.count(split),
+            "sample {idx} of {} in {split:?}",
+            self.count(split)
+        );
+        sampler
+            .draw(&self.grammar, &mut self.strings_stream(split, idx), states)
+            .expect("enough strings end within the length: checked on creation");
+    }
+
+    /// A sampler and a buffer that fit [`Self::states_into`].
+    pub fn scratch(&self) -> (Sampler, Vec<u16>) {
+        (Sampler::new(self.spec.length), vec![0; self.spec.length])
+    }
+
+    /// The positions of a sample's states, `[length]`.
+    ///
+    /// # Panics
+    /// As [`Self::states_into`].
+    pub fn states(&self, split: Split, idx: u64) -> Vec<u16> {
+        let (mut sampler, mut states) = self.scratch();
+        self.states_into(split, idx, &mut sampler, &mut states);
+        states
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tasks::GrammarSpec;
+
+    fn grammar() -> Arc<Grammar> {
+        let spec = GrammarSpec {
+            vocab: 9,
+            ambiguities: 6,
+            depth: 4,
+            seed: 2,
+        };
+        Arc::new(Grammar::generate(&spec).unwrap())
+    }
+
+    fn spec(splits: Splits) -> DataSpec {
+        DataSpec {
+            length: 20,
+            splits,
+            train: 300,
+            validation: 40,
+            test: 50,
+            gap_steps: 1,
+            test_gap_steps: 3,
+        }
+    }
+
+    #[test]
+    fn splits_never_share_a_stream() {
+        let data = DataSet::new(grammar(), spec(Splits::Disjoint), 2).unwrap();
+        let mut streams = std::collections::HashSet::new();
+        for split in [Split::Train, Split::Validation, Split::Test] {
+            for idx in 0..data.count(split) {
+                assert!(
+                    streams.insert(data.strings_stream(split, idx).state()),
+                    "{split:?} {idx}"
+                );
+            }
+        }
+        assert_eq!(
+            data.strings_stream(Split::Train, 0),
+            Pcg64::from_list(&[2, 0, 0, 1])
+        );
+        assert_eq!(
+            data.strings_stream(Split::Test, 7),
+            Pcg64::from_list(&[2, 2, 7, 1])
+        );
+    }
+
+    #[test]
+    fn reference_tests_on_its_training_samples() {
+        let data = DataSet::new(grammar(), spec(Splits::Reference), 2).unwrap();
+        for idx in [0, 1, 49] {
+            assert_eq!(data.sample(Split::Train, idx), data.sample(Split::Test, idx));
+            assert_eq!(
+                data.strings_stream(Split::Train, idx),
+                Pcg64::new(2 * u128::from(idx))
+            );
+        }
+        assert_eq!(data.strings_stream(Split::Validation, 5), Pcg64::new(2 * 305));
+    }
+
+    #[test]
+    fn gaps_round_up_to_steps() {
+        for tenths in 0..=120u32 {
+            let seconds: f64 = format!("{}.{}", tenths / 10, tenths % 10).parse().unwrap();
+            assert_eq!(plain_gap_steps(seconds, "data.gap").unwrap(), tenths);
+        }
+        assert_eq!(plain_gap_steps(0.11, "data.gap").unwrap(), 2);
+        for bad in [-0.1, 100.1, f64::NAN, f64::INFINITY] {
+            let error = plain_gap_steps(bad, "data.gap").unwrap_err();
+            assert!(
+                matches!(error, UserError::Value { field, .. } if field == "data.gap"),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn limits_are_refused_by_name() {
+        let good = spec(Splits::Disjoint);
+        let too_many = u64::from(u32::MAX) + 1;
+        for (bad, seed, field) in [
+            (
+                DataSpec {
+                    length: 1,
+                    ..good.clone()
+                },
+                1,
+                "data.length",
+            ),
+            (
+                DataSpec {
+                    length: 10_001,
+                    ..good.clone()
+                },
+                1,
+                "data.length",
+            ),
+            (
+                DataSpec {
+                    train: 0,
+                    ..good.clone()
+                },
+                1,
+                "data.train",
+            ),
+            (
+                DataSpec {
+                    train: too_many,
+                    ..good.clone()
+                },
+                1,
+                "data.train",
+            ),
+            (
+                DataSpec {
+                    test: too_many,
+                    ..good.clone()
+                },
+                1,
+                "data.test",
+            ),
+            (
+                DataSpec {
+                    validation: too_many,
+                    ..good.clone()
+                },
+                1,
+                "data.validation",
+            ),
+            (good, too_many, "seed"),
+        ] {
+            match DataSet::new(grammar(), bad, seed) {
+                Err(UserError::Value { field: found, .. }) => assert_eq!(found, field),
+                other => panic!("{field}: {other:?}"),
+            }
+        }
+        let reference = spec(Splits::Reference);
+        assert!(DataSet::new(grammar(), reference, too_many).is_ok());
+    }
+
+    #[test]
+    fn strings_longer_than_the_sequence_are_refused_on_creation() {
+        let spec = GrammarSpec {
+            vocab: 41,
+            ambiguities: 40,
+            depth: 40,
+            seed: 1,
+        };
+        let grammar = Arc::new(Grammar::generate(&spec).unwrap());
+        let short = DataSpec {
+            length: 2,
+            ..self::spec(Splits::Disjoint)
+        };
+        let error = DataSet::new(grammar, short, 1).unwrap_err();
+        assert!(matches!(error, UserError::Value { field, .. } if field == "data.length"));
+    }
+}

@@ -1,0 +1,4 @@
+//! Training: the loop, its checkpoints and its records.
+
+pub mod checkpoint;
+pub mod records;

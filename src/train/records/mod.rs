@@ -1,0 +1,156 @@
+//! What a run leaves in its folder beside its checkpoints: metrics, the result, `TensorBoard` events, a picture.
+
+pub(crate) mod atomic;
+pub mod curve;
+pub mod metrics;
+pub mod tensorboard;
+
+use crate::error::{Error, Result, UserError};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+pub use metrics::{Metrics, MetricsLog};
+
+/// The file of a run's [`RunResult`].
+pub const RESULT_FILE: &str = "result.json";
+
+/// The result of a run: `result.json`, and the line that `train` prints last. Scripts rely on names and order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// The task file's name without `.toml`.
+    pub task: String,
+    /// The model's name.
+    pub model: String,
+    /// Trainable values.
+    pub params: u64,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// `train.seed`.
+    pub seed: u64,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Updates.
+    pub steps: u64,
+    /// Mean cross entropy on the test samples, in nats.
+    pub loss: f64,
+    /// Fraction of the test symbols whose state was told (models.md 4.12, `acc_valid`).
+    pub accuracy: f64,
+    /// 1 / classes.
+    pub chance: f64,
+    /// The ideal observer's accuracy on the same samples.
+    pub ceiling: f64,
+    /// The adapter's name, or `cpu`.
+    pub device: String,
+    /// `f32` or `mixed`.
+    pub precision: String,
+    /// Seconds of training.
+    pub wall_s: f64,
+    /// Updates per second.
+    pub steps_per_s: f64,
+    /// Unpadded time steps per second.
+    pub tokens_per_s: f64,
+    /// Most bytes of device memory held at once.
+    pub peak_bytes: u64,
+    /// Accuracy of always answering the most frequent class.
+    pub baseline_constant: f64,
+    /// Accuracy of the best answer to the current symbol alone.
+    pub baseline_n1: f64,
+    /// Accuracy of the bigram predictor: the best answer to the last two symbols.
+    pub baseline_n2: f64,
+}
+
+impl RunResult {
+    /// One line of JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and strings have a JSON form")
+    }
+
+    /// Writes `result.json` into a run's folder, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; an earlier result is untouched then.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        atomic::replace(&dir.join(RESULT_FILE), |out| writeln!(out, "{}", self.to_json()))
+    }
+
+    /// Reads `result.json` of a run's folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`UserError::Malformed`] with line and column if it is no result.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(RESULT_FILE);
+        let text = std::fs::read(&path).map_err(|source| Error::Io {
+            action: "read",
+            path: path.clone(),
+            source,
+        })?;
+        serde_json::from_slice(&text).map_err(|e| {
+            let place = path.display().to_string();
+            UserError::Malformed {
+                place,
+                message: e.to_string(),
+            }
+            .into()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result() -> RunResult {
+        RunResult {
+            task: "task1".to_owned(),
+            model: "gated_delta_net".to_owned(),
+            params: 5_000_000,
+            d_model: 256,
+            layers: 8,
+            seed: 1,
+            lr: 1e-3,
+            steps: 3125,
+            loss: 0.25,
+            accuracy: 0.875,
+            chance: 0.000_625,
+            ceiling: 0.96,
+            device: "cpu".to_owned(),
+            precision: "f32".to_owned(),
+            wall_s: 12.5,
+            steps_per_s: 250.0,
+            tokens_per_s: 6.4e6,
+            peak_bytes: 1 << 33,
+            baseline_constant: 0.01,
+            baseline_n1: 0.02,
+            baseline_n2: 0.03,
+        }
+    }
+
+    #[test]
+    fn result_has_the_promised_fields_in_order() {
+        let json: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&result().to_json()).unwrap();
+        let keys: Vec<_> = json.keys().map(String::as_str).collect();
+        let promised = "task model params d_model layers seed lr steps loss accuracy chance ceiling device precision \
+                        wall_s steps_per_s tokens_per_s peak_bytes baseline_constant baseline_n1 baseline_n2";
+        assert_eq!(keys, promised.split_whitespace().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn result_is_read_back_and_a_broken_one_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(RunResult::read(dir.path()).unwrap_err().exit_code(), 3);
+        result().write(dir.path()).unwrap();
+        assert_eq!(RunResult::read(dir.path()).unwrap(), result());
+        let path = dir.path().join(RESULT_FILE);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, result().to_json() + "\n");
+        std::fs::write(&path, &text[..100]).unwrap();
+        let error = RunResult::read(dir.path()).unwrap_err();
+        assert!(
+            error.exit_code() == 2 && error.to_string().contains("line 1 column 100"),
+            "{error}"
+        );
+    }
+}
