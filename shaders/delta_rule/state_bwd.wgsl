@@ -84,8 +84,8 @@ fn state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
             d[(block() * params.dk + n / 64u) * params.dv + j] = 0.0;
         }
     }
-    for (var c = 0u; c < params.chunks; c++) {
-        chunk = params.chunks - 1u - c;
+    for (var done = 0u; done < params.chunks; done++) {
+        chunk = params.chunks - 1u - done;
         storageBarrier();
         var t = product(zero_tile(), OF_K, false, 0u, OF_D, false, n0, params.dk);
 #for r in 0..4
@@ -98,7 +98,7 @@ fn state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         storageBarrier();
         write_values(t, n0);
         storageBarrier();
-        if c + 1u < params.chunks {
+        if done + 1u < params.chunks {
             let a = table[entry(P, C - 1u)];
             for (var m0 = 0u; m0 < params.dk; m0 += C) {
                 t = product(zero_tile(), OF_PQ, true, m0, OF_DO, false, n0, tokens());

@@ -55,8 +55,8 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
             s[(block() * params.dk + n / 64u) * params.dv + j] = 0.0;
         }
     }
-    for (var c = 0u; c < params.chunks; c++) {
-        chunk = c;
+    for (var done = 0u; done < params.chunks; done++) {
+        chunk = done;
         storageBarrier();
         var t = product(zero_tile(), OF_K, false, 0u, OF_S, false, n0, params.dk);
 #for r in 0..4
@@ -87,7 +87,7 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         }
 #end
         storageBarrier();
-        if c + 1u < params.chunks {
+        if done + 1u < params.chunks {
             let a = table[entry(P, C - 1u)];
             for (var m0 = 0u; m0 < params.dk; m0 += C) {
                 t = product(zero_tile(), OF_SK, true, m0, OF_O, false, n0, tokens());

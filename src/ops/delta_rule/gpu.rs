@@ -58,7 +58,10 @@ impl DeltaRule {
     /// Row factors and P; Tm (`inverse`) or G to `lower`. `ins` are the forward inputs.
     fn prepare(&self, l: &mut Lower<'_>, ins: &[View], p: View, lower: View, table: View, inverse: bool) {
         let fields = if inverse { FIELDS_FWD } else { FIELDS_BWD };
-        let kernel = self.kernel("delta_rule/chunk_prep_fwd").set("GATED", self.gated).set("INVERSE", inverse);
+        let kernel = self
+            .kernel("delta_rule/chunk_prep_fwd")
+            .set("GATED", self.gated)
+            .set("INVERSE", inverse);
         let mut bindings = vec![ins[0], ins[1], ins[3], p, lower, table];
         bindings.extend(ins.get(4));
         l.run(kernel, &bindings, self.params(fields), self.grid(self.chunks()));
@@ -74,9 +77,19 @@ impl GpuOp for DeltaRule {
         let tiles = self.dv.div_ceil(TILE);
         let params = self.params(FIELDS_FWD);
         self.prepare(l, ins, p, tm, table, true);
-        l.run(self.kernel("delta_rule/state_fwd"), &[k, v, table, tm, s, o], params, self.grid(tiles));
+        l.run(
+            self.kernel("delta_rule/state_fwd"),
+            &[k, v, table, tm, s, o],
+            params,
+            self.grid(tiles),
+        );
         let grid = self.grid(tiles * self.chunks());
-        l.run(self.kernel("delta_rule/output_fwd"), &[q, s, p, table, o], params, grid);
+        l.run(
+            self.kernel("delta_rule/output_fwd"),
+            &[q, s, p, table, o],
+            params,
+            grid,
+        );
     }
 
     fn gpu_bwd(
@@ -87,11 +100,17 @@ impl GpuOp for DeltaRule {
         d_outs: &[Option<View>],
         d_ins: &[Option<GpuOut>],
     ) {
-        let (Some(tm), Some(s), Some(d_o)) = (outs[1], outs[2], d_outs[0]) else { return };
-        let ins: Vec<View> = ins.iter().map(|v| v.expect("the backward call reads every input")).collect();
+        let (Some(tm), Some(s), Some(d_o)) = (outs[1], outs[2], d_outs[0]) else {
+            return;
+        };
+        let ins: Vec<View> = ins
+            .iter()
+            .map(|v| v.expect("the backward call reads every input"))
+            .collect();
         let [q, k, v] = [ins[0], ins[1], ins[2]];
         // Gradients that nobody wants still need a place: others come out of them.
-        let place = |i: usize, l: &mut Lower<'_>| d_ins[i].map_or_else(|| l.scratch(ins[i].len), |out| out.view);
+        let place =
+            |i: usize, l: &mut Lower<'_>| d_ins[i].map_or_else(|| l.scratch(ins[i].len), |out| out.view);
         let [d_q, d_k, d_v, d_beta] = [0, 1, 2, 3].map(|i| place(i, l));
         let table = self.table(l, FIELDS_BWD);
         let [p, lower] = [(); 2].map(|()| l.scratch(self.square_words()));
@@ -105,7 +124,12 @@ impl GpuOp for DeltaRule {
 
         self.prepare(l, &ins, p, lower, table, false);
         let bindings = [q, k, table, tm, p, d_o, d_v, d];
-        l.run(self.kernel("delta_rule/state_bwd"), &bindings, params, self.grid(value_tiles));
+        l.run(
+            self.kernel("delta_rule/state_bwd"),
+            &bindings,
+            params,
+            self.grid(value_tiles),
+        );
         let bindings = [k, v, s, tm, lower, table, vn, d_v];
         l.run(self.kernel("delta_rule/error_bwd"), &bindings, params, value_grid);
         let mut bindings = vec![d_o, d_v, vn, p, lower, table];
@@ -115,9 +139,19 @@ impl GpuOp for DeltaRule {
         let bindings = [q, k, s, p, table, d_o, d_q];
         l.run(self.kernel("delta_rule/query_bwd"), &bindings, params, key_grid);
         let bindings = [k, s, d, table, vn, d_v, d_k];
-        l.run(self.kernel("delta_rule/key_state_bwd"), &bindings, params, key_grid);
+        l.run(
+            self.kernel("delta_rule/key_state_bwd"),
+            &bindings,
+            params,
+            key_grid,
+        );
         let bindings = [q, k, p, lower, d_k];
-        l.run(self.kernel("delta_rule/key_chunk_bwd"), &bindings, params, key_grid);
+        l.run(
+            self.kernel("delta_rule/key_chunk_bwd"),
+            &bindings,
+            params,
+            key_grid,
+        );
         let mut bindings = vec![table, d_beta];
         if self.gated {
             bindings.push(place(4, l));
