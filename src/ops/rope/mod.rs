@@ -9,7 +9,7 @@
 //! Shapes     x, y \[B, T, H, D\]
 //! Gradients  dx: the same rotation with -dir of dy; nothing is saved
 //! Numerics   angles never pass through f32: the twin forms them in f64, the kernel as 32 bits of a turn, in integers,
-//!            which drop whole turns exactly; sine and cosine are off by at most 2e-7, at any t below 2^31
+//!            which drop whole turns exactly; measured at t up to 65,535, the kernel is off by at most 1.1e-7
 //! Cost       3 B T H D FLOPs (sines not counted), 8 B T H D bytes, forward and backward
 //! Errors     odd D: "D = 7: allowed: even, as channels turn in pairs, 2 to 256"; direction other than -1 and 1; base not
 //!            above 1
