@@ -1,15 +1,25 @@
 //! Causal softmax attention, in tiles: no T x T matrix is ever in memory.
 //!
-//! Maths      Z_ij = scale q_i . k_j for j <= i; P = softmax of the rows of Z; o_i = sum_j P_ij v_j; lse_i = ln sum_j exp Z_ij.
-//!            Online over key tiles: running maximum m, sum l and o are rescaled by exp(m_old - m_new)
+//! Maths, per head (scale s):
+//!
+//! ```text
+//!   Z_ij = s q_i . k_j for j <= i     P = softmax of the rows of Z     o_i = sum_j P_ij v_j     lse_i = ln sum_j exp Z_ij
+//! ```
+//!
+//! Online over key tiles: when the running maximum grows, the running sum and o shrink by exp(old - new).
+//!
 //! Shapes     q, k, v, o \[B, T, H, D\]; saved lse \[B, T, H\] f32
-//! Gradients  Del_i = do_i . o_i; dZ = P (do v^T - Del); dq = scale dZ k, dk = scale dZ^T q, dv = P^T do; P is
-//!            recomputed from lse, once for dq and once for dk and dv
+//! Gradients  P is recomputed from lse, on the GPU once for dq and once for dk and dv:
+//!
+//! ```text
+//!   Del_i = dO_i . O_i     dZ = P * (dO V^T - Del)     dQ = s dZ K     dK = s dZ^T Q     dV = P^T dO
+//! ```
+//!
 //! Numerics   scores of any size: the maximum is subtracted before exp. Sums in f32. The error of P is that of Z: its
-//!            relative precision times |Z|
+//!            relative precision times the size of Z
 //! Cost       per token and head: forward 2 T D FLOPs, 16 D + 4 bytes; backward 5 T D FLOPs, 32 D + 8 bytes
 //! Errors     D outside 1 to 256: "D = 300: allowed: 1 to 256"; no time steps; a scale that is not finite
-//! Source     models.md 3.1, 4.8; Dao et al., FlashAttention (2022), algorithms 1 and 4; golden: attention
+//! Source     models.md 3.1, 4.8; Dao et al., `FlashAttention` (2022), algorithms 1 and 4; golden: attention
 
 pub mod cases;
 mod cpu;

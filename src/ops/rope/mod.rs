@@ -1,15 +1,19 @@
 //! Rotary position encoding: turns the pairs (i, i + D/2) of every head by an angle that grows with time.
 //!
-//! Maths      th = t base^(-2i/D), t from 0; y_i = x_i cos th - dir x_{i+D/2} sin th,
-//!            y_{i+D/2} = x_{i+D/2} cos th + dir x_i sin th; dir = -1 (transformer) or +1 (RetNet)
+//! Maths, for i < D/2 and t from 0, with dir = -1 (transformer) or +1 (`RetNet`):
+//!
+//! ```text
+//!   th = t base^(-2i/D)     y_i = x_i cos th - dir x_{i+D/2} sin th     y_{i+D/2} = x_{i+D/2} cos th + dir x_i sin th
+//! ```
+//!
 //! Shapes     x, y \[B, T, H, D\]
 //! Gradients  dx: the same rotation with -dir of dy; nothing is saved
 //! Numerics   angles never pass through f32: the twin forms them in f64, the kernel as 32 bits of a turn, in integers,
-//!            which drop whole turns exactly; sine and cosine are off by at most 2e-7, at any t below 2^31
+//!            which drop whole turns exactly; measured at t up to 65,535, the kernel is off by at most 1.1e-7
 //! Cost       3 B T H D FLOPs (sines not counted), 8 B T H D bytes, forward and backward
 //! Errors     odd D: "D = 7: allowed: even, as channels turn in pairs, 2 to 256"; direction other than -1 and 1; base not
 //!            above 1
-//! Source     models.md 4.8; golden: rope, rope_fla
+//! Source     models.md 4.8; golden: `rope`, `rope_fla`
 
 pub mod cases;
 mod cpu;
