@@ -33,7 +33,11 @@ pub(crate) mod tests {
 
     /// Counter, key, bits.
     pub(crate) const KNOWN: [([u32; 4], [u32; 2], [u32; 4]); 3] = [
-        ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+        (
+            [0; 4],
+            [0; 2],
+            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
+        ),
         (
             [u32::MAX; 4],
             [u32::MAX; 2],

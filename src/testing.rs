@@ -47,7 +47,11 @@ pub(crate) fn gradients_accumulate(cases: &[Case]) {
 }
 
 fn check_calls(case: &Case, device: &str, runtime: &mut dyn Runtime, oracle: &[(String, Vec<f64>)]) {
-    report(case, device, &compare(case, &case.run_calls(runtime, 2).unwrap(), oracle));
+    report(
+        case,
+        device,
+        &compare(case, &case.run_calls(runtime, 2).unwrap(), oracle),
+    );
 }
 
 fn report(case: &Case, device: &str, deviations: &[Deviation]) {
@@ -106,7 +110,11 @@ pub(crate) mod gpu {
             let (mut fast, mut checked) = (open(false), open(true));
             for case in cases {
                 let oracle = case.run(&mut CpuRuntime::<f64>::new()).unwrap();
-                report(case, &fast.device(), &compare(case, &case.run(&mut fast).unwrap(), &oracle));
+                report(
+                    case,
+                    &fast.device(),
+                    &compare(case, &case.run(&mut fast).unwrap(), &oracle),
+                );
                 let bits = |runtime: &mut GpuRuntime| -> Vec<Vec<u64>> {
                     let out = case.run(runtime).unwrap();
                     out.into_iter()

@@ -11,7 +11,7 @@ alias t_o = f32;
 const RM: u32 = 4u; // rows a thread
 const SLICES: u32 = 4u;
 const VEC: bool = true; // 16-byte loads
-#import attention/tile
+#import lib/attention_tile
 
 struct Params { t: u32, h: u32, d: u32, heads: u32, tiles: u32, scale: f32 }
 

@@ -27,31 +27,66 @@ fn composite(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>
 }
 
 fn raw_delta_rule(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {
-    let [b, t, h, dk] = *g.shape("k") else { unreachable!("keys are [B,T,H,dk]") };
+    let [b, t, h, dk] = *g.shape("k") else {
+        unreachable!("keys are [B,T,H,dk]")
+    };
     let dv = g.shape("v")[3];
-    let norm = L2Norm { rows: b * t * h, d: dk, eps: g.attr("l2norm_eps").unwrap_or(1e-6) as f32 };
+    let norm = L2Norm {
+        rows: b * t * h,
+        d: dk,
+        eps: g.attr("l2norm_eps").unwrap_or(1e-6) as f32,
+    };
     let (q, k) = (g.input("q"), g.input("k"));
     let (q, k) = (g.graph.call(norm.clone(), &[q])?[0], g.graph.call(norm, &[k])?[0]);
     let scale = g.attr("scale").unwrap_or((dk as f64).powf(-0.5)) as f32;
-    let op = DeltaRule { b, t, h, dk, dv, scale, gated: true, chunk: 64 };
+    let op = DeltaRule {
+        b,
+        t,
+        h,
+        dk,
+        dv,
+        scale,
+        gated: true,
+        chunk: 64,
+    };
     let ins = [q, k, g.input("v"), g.input("beta"), g.input("g")];
     Ok(vec![("o", g.graph.call(op, &ins)?[0])])
 }
 
 fn transformer_attention(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {
-    let [b, t, h, d] = *g.shape("q") else { unreachable!("queries are [B,T,H,D]") };
+    let [b, t, h, d] = *g.shape("q") else {
+        unreachable!("queries are [B,T,H,D]")
+    };
     let eps = g.attr("rms_eps_outside_sqrt").unwrap_or(1e-8) as f32;
     let base = g.attr("rope_base").unwrap_or(1000.0) as f32;
     let mut turned = |x: &str, w: &str| -> Result<TensorId> {
-        let norm = RmsNorm { rows: b * t * h, d, eps, kind: Kind::OuterEps };
+        let norm = RmsNorm {
+            rows: b * t * h,
+            d,
+            eps,
+            kind: Kind::OuterEps,
+        };
         let ins = [g.input(x), g.input(w)];
         let y = g.graph.call(norm, &ins)?[0];
-        Ok(g.graph.call(Rope { b, t, h, d, base, direction: -1 }, &[y])?[0])
+        Ok(g.graph.call(
+            Rope {
+                b,
+                t,
+                h,
+                d,
+                base,
+                direction: -1,
+            },
+            &[y],
+        )?[0])
     };
     let (q, k) = (turned("q", "wq")?, turned("k", "wk")?);
     let scale = g.attr("scale").unwrap_or((d as f64).powf(-0.5)) as f32;
     let v = g.input("v");
-    Ok(vec![("o", g.graph.call(Attention { b, t, h, d, scale }, &[q, k, v])?[0])])
+    Ok(vec![(
+        "o",
+        g.graph.call(Attention { b, t, h, d, scale }, &[q, k, v])?[0],
+    )])
 }
 
 /// Tolerances of an index, for the f64 twin or for f32 devices.
@@ -73,8 +108,13 @@ impl Precision {
 }
 
 fn allowed(index: &Value, entry: &Value, tensor: &str, key: &str, fallback: f64) -> f64 {
-    let own = entry.get("tolerance").and_then(|t| t.get(tensor)).and_then(|t| t.get(key));
-    own.or_else(|| index.get("tolerance").and_then(|t| t.get(key))).and_then(Value::as_f64).unwrap_or(fallback)
+    let own = entry
+        .get("tolerance")
+        .and_then(|t| t.get(tensor))
+        .and_then(|t| t.get(key));
+    own.or_else(|| index.get("tolerance").and_then(|t| t.get(key)))
+        .and_then(Value::as_f64)
+        .unwrap_or(fallback)
 }
 
 /// Labels with the mask written in, and windows in place of a gap mask.
@@ -102,21 +142,37 @@ fn prepare(tensors: &mut Tensors) -> Result<StepParams> {
                 *counts.entry(labels.values[i / e * t + s] as u32).or_insert(0u32) += 1;
             }
             let most = counts.values().max().copied().unwrap_or(0);
-            targets.push(counts.iter().find(|(_, n)| **n == most).map_or(0.0, |(c, _)| f64::from(*c)));
+            targets.push(
+                counts
+                    .iter()
+                    .find(|(_, n)| **n == most)
+                    .map_or(0.0, |(c, _)| f64::from(*c)),
+            );
         }
         tensors.insert_index("input/windows", vec![b, e, 2], windows);
         tensors.insert_index("input/window_labels", vec![b, e], targets);
     }
-    let tokens = tensors.get("input/labels").map_or(1, |l| l.values.iter().filter(|v| **v < f64::from(IGNORE)).count());
+    let tokens = tensors
+        .get("input/labels")
+        .map_or(1, |l| l.values.iter().filter(|v| **v < f64::from(IGNORE)).count());
     Ok(StepParams::eval(tokens))
 }
 
 fn malformed(place: &str, message: &str) -> crate::error::Error {
-    UserError::Malformed { place: place.to_owned(), message: message.to_owned() }.into()
+    UserError::Malformed {
+        place: place.to_owned(),
+        message: message.to_owned(),
+    }
+    .into()
 }
 
 /// Runs the entries of `ops/index.json`.
-pub fn ops(source: &Source, runtime: &mut dyn Runtime, precision: Precision, report: &mut dyn FnMut(Outcome)) -> Result<()> {
+pub fn ops(
+    source: &Source,
+    runtime: &mut dyn Runtime,
+    precision: Precision,
+    report: &mut dyn FnMut(Outcome),
+) -> Result<()> {
     let index = source.json("ops/index.json")?;
     for entry in index["entries"].as_array().into_iter().flatten() {
         let name = entry["name"].as_str().unwrap_or_default();
@@ -124,13 +180,17 @@ pub fn ops(source: &Source, runtime: &mut dyn Runtime, precision: Precision, rep
         let device = runtime.device();
         let tensors = source.tensors(&format!("ops/{}", entry["file"].as_str().unwrap_or_default()))?;
         let result = match name {
-
+            "adam_clip_schedule" => super::optimiser::run(tensors, entry, runtime).map(Some),
             _ => op(name, entry, tensors, runtime),
         };
         runtime.reset();
         let deviations = match result? {
             None => {
-                report(Outcome::skipped(&label, &device, &format!("no op is called {name}")));
+                report(Outcome::skipped(
+                    &label,
+                    &device,
+                    &format!("no op is called {name}"),
+                ));
                 continue;
             }
             Some(compared) => compared.into_iter().map(|c| {
@@ -151,18 +211,33 @@ pub(super) struct Compared {
     pub(super) want: Vec<f64>,
 }
 
-fn op(name: &str, entry: &Value, mut tensors: Tensors, runtime: &mut dyn Runtime) -> Result<Option<Vec<Compared>>> {
+fn op(
+    name: &str,
+    entry: &Value,
+    mut tensors: Tensors,
+    runtime: &mut dyn Runtime,
+) -> Result<Option<Vec<Compared>>> {
     let mut graph = Graph::new();
     let step = prepare(&mut tensors)?;
     let mut inputs = BTreeMap::new();
     for (full, t) in tensors.iter() {
         if let Some(short) = full.strip_prefix("input/") {
             let dtype = if t.integer { Dtype::U32 } else { Dtype::F32 };
-            inputs.insert(short.to_owned(), (graph.input(short, &t.shape, dtype), t.shape.clone()));
+            inputs.insert(
+                short.to_owned(),
+                (graph.input(short, &t.shape, dtype), t.shape.clone()),
+            );
         }
     }
-    let mut g = Golden { name, attrs: &entry["attrs"], graph: &mut graph, inputs: &inputs };
-    let Some(outputs) = crate::ops::golden(&mut g).or_else(|| composite(&mut g)) else { return Ok(None) };
+    let mut g = Golden {
+        name,
+        attrs: &entry["attrs"],
+        graph: &mut graph,
+        inputs: &inputs,
+    };
+    let Some(outputs) = crate::ops::golden(&mut g).or_else(|| composite(&mut g)) else {
+        return Ok(None);
+    };
     let mut read: Vec<(String, TensorId)> = Vec::new();
     let mut seeds = Vec::new();
     for (output, id) in outputs? {
@@ -195,13 +270,21 @@ fn op(name: &str, entry: &Value, mut tensors: Tensors, runtime: &mut dyn Runtime
     let mut compared = Vec::new();
     for (name, id) in read {
         let got = match graph.tensor(id).dtype {
-            Dtype::U32 => runtime.read_u32(program, id)?.into_iter().map(f64::from).collect(),
+            Dtype::U32 => runtime
+                .read_u32(program, id)?
+                .into_iter()
+                .map(f64::from)
+                .collect(),
             _ => runtime.read(program, id)?,
         };
         if name == "output/counts" {
             compared.extend(accuracies(&got, &tensors));
         } else if let Some(want) = tensors.get(&name) {
-            compared.push(Compared { name, got, want: want.values.clone() });
+            compared.push(Compared {
+                name,
+                got,
+                want: want.values.clone(),
+            });
         }
     }
     Ok(Some(compared))
@@ -213,11 +296,21 @@ fn accuracies(counts: &[f64], tensors: &Tensors) -> Vec<Compared> {
     let made = [
         ("output/acc_valid", vec![counts[0] / filled]),
         ("output/acc_ref", vec![counts[2] / counts[3]]),
-        ("output/target", tensors.get("input/window_labels").map(|t| t.values.clone()).unwrap_or_default()),
+        (
+            "output/target",
+            tensors
+                .get("input/window_labels")
+                .map(|t| t.values.clone())
+                .unwrap_or_default(),
+        ),
     ];
     made.into_iter()
         .filter_map(|(name, got)| {
-            tensors.get(name).map(|t| Compared { name: name.to_owned(), got, want: t.values.clone() })
+            tensors.get(name).map(|t| Compared {
+                name: name.to_owned(),
+                got,
+                want: t.values.clone(),
+            })
         })
         .collect()
 }
@@ -229,7 +322,9 @@ fn write(
     tensors: &Tensors,
     name: &str,
 ) -> Result<()> {
-    let t = tensors.get(name).ok_or_else(|| malformed(name, "is missing in the file"))?;
+    let t = tensors
+        .get(name)
+        .ok_or_else(|| malformed(name, "is missing in the file"))?;
     if t.integer {
         let values: Vec<u32> = t.values.iter().map(|v| *v as u32).collect();
         return runtime.write(program, id, Data::U32(&values));
@@ -251,7 +346,11 @@ pub fn models(
         let device = runtime.device();
         let model = entry["config"]["model"].as_str().unwrap_or(name);
         let Ok(block) = BlockKind::from_name(model) else {
-            report(Outcome::skipped(&label, &device, &format!("no model is called {model}")));
+            report(Outcome::skipped(
+                &label,
+                &device,
+                &format!("no model is called {model}"),
+            ));
             continue;
         };
         let tensors = source.tensors(&format!("models/{}", entry["file"].as_str().unwrap_or_default()))?;
@@ -267,14 +366,25 @@ pub fn models(
             let grad = c.name.starts_with("grad/");
             let key = format!("{}{}", precision.key(), if grad { "_grad" } else { "" });
             let allowed = allowed(&index, entry, &c.name, &key, 1e-5);
-            Deviation::new(&c.name, &c.got, &c.want, 1e-3 * norms[&kind(&c.name)].sqrt(), allowed)
+            Deviation::new(
+                &c.name,
+                &c.got,
+                &c.want,
+                1e-3 * norms[&kind(&c.name)].sqrt(),
+                allowed,
+            )
         });
         report(Outcome::new(&label, &device, deviations.collect()));
     }
     Ok(())
 }
 
-fn model_entry(block: BlockKind, entry: &Value, mut tensors: Tensors, runtime: &mut dyn Runtime) -> Result<Vec<Compared>> {
+fn model_entry(
+    block: BlockKind,
+    entry: &Value,
+    mut tensors: Tensors,
+    runtime: &mut dyn Runtime,
+) -> Result<Vec<Compared>> {
     let config = &entry["config"];
     let number = |name: &str| config[name].as_u64().unwrap_or_default() as usize;
     let (b, t) = (number("B"), number("T"));
@@ -295,7 +405,9 @@ fn model_entry(block: BlockKind, entry: &Value, mut tensors: Tensors, runtime: &
     let labels = g.input("labels", &[b, t], Dtype::U32);
     let seed = g.input("seed", &[1], Dtype::F32);
     let stack = model.stack(&mut g, x, b, t)?;
-    let logits = g.scoped("decoder", |g| linear(g, stack.last, rows, model.d_model, classes, true))?;
+    let logits = g.scoped("decoder", |g| {
+        linear(g, stack.last, rows, model.d_model, classes, true)
+    })?;
     let loss = g.call(CrossEntropy { rows, classes }, &[logits, labels])?[0];
     let mut read = vec![
         ("output/logits".to_owned(), logits),
@@ -311,7 +423,9 @@ fn model_entry(block: BlockKind, entry: &Value, mut tensors: Tensors, runtime: &
     read.push(("grad/x".to_owned(), dx));
     for p in g.params() {
         let name = g.tensor(p.tensor).name.clone();
-        let grad = g.find(&format!("d {name}")).ok_or_else(|| malformed(&name, "gets no gradient"))?;
+        let grad = g
+            .find(&format!("d {name}"))
+            .ok_or_else(|| malformed(&name, "gets no gradient"))?;
         read.push((format!("grad/{name}"), grad));
     }
     let program = runtime.load(&g)?;
@@ -320,7 +434,13 @@ fn model_entry(block: BlockKind, entry: &Value, mut tensors: Tensors, runtime: &
     write(runtime, program, labels, &tensors, "input/labels")?;
     runtime.write(program, seed, Data::F32(&[1.0]))?;
     for p in g.params() {
-        write(runtime, program, p.tensor, &tensors, &format!("param/{}", g.tensor(p.tensor).name))?;
+        write(
+            runtime,
+            program,
+            p.tensor,
+            &tensors,
+            &format!("param/{}", g.tensor(p.tensor).name),
+        )?;
     }
     runtime.run(program, &step)?;
     let mut compared = vec![Compared {
@@ -329,8 +449,16 @@ fn model_entry(block: BlockKind, entry: &Value, mut tensors: Tensors, runtime: &
         want: vec![entry["n_params"].as_f64().unwrap_or_default()],
     }];
     for (name, id) in read {
-        let want = tensors.get(&name).ok_or_else(|| malformed(&name, "is missing in the file"))?.values.clone();
-        compared.push(Compared { got: runtime.read(program, id)?, want, name });
+        let want = tensors
+            .get(&name)
+            .ok_or_else(|| malformed(&name, "is missing in the file"))?
+            .values
+            .clone();
+        compared.push(Compared {
+            got: runtime.read(program, id)?,
+            want,
+            name,
+        });
     }
     Ok(compared)
 }

@@ -15,7 +15,13 @@ pub fn grammars(source: &Source, report: &mut dyn FnMut(Outcome)) -> Result<()> 
         let name = format!("grammars {file}");
         let wrong: Option<Vec<String>> = match kind {
             "grammar" => Some(check_grammar(&json)?),
-            "rng" => Some(check_rng(&json)?.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()),
+            "rng" => Some(
+                check_rng(&json)?
+                    .into_iter()
+                    .filter(|(_, same)| !same)
+                    .map(|(name, _)| name)
+                    .collect(),
+            ),
             "steps" => check_steps(&json)?,
             _ => None,
         };
@@ -36,6 +42,15 @@ fn skipped(kind: &str, json: &Value) -> String {
 
 /// All fields must be the same: an error of 1 for each that is not.
 fn exact(wrong: &[String]) -> Deviation {
-    let tensor = if wrong.is_empty() { "all fields".to_owned() } else { wrong.join(", ") };
-    Deviation { tensor, error: wrong.len() as f64, allowed: 0.0, worst: (0, wrong.len() as f64, 0.0) }
+    let tensor = if wrong.is_empty() {
+        "all fields".to_owned()
+    } else {
+        wrong.join(", ")
+    };
+    Deviation {
+        tensor,
+        error: wrong.len() as f64,
+        allowed: 0.0,
+        worst: (0, wrong.len() as f64, 0.0),
+    }
 }

@@ -5,6 +5,7 @@ mod entry;
 pub mod golden;
 mod grammars;
 mod kernels;
+mod optimiser;
 pub mod random;
 pub mod source;
 #[cfg(test)]
@@ -16,7 +17,6 @@ pub use golden::Precision;
 pub use grammars::grammars;
 pub use kernels::kernels;
 pub use source::Source;
-
 
 /// Relative error (norm) allowed for f32 on any device, forward and gradients (design: sums over at most a few
 /// thousand terms give 1e-7 to 3e-6).
@@ -72,7 +72,13 @@ impl Deviation {
 /// Compares values of a case with those of the f64 twin.
 pub fn compare(case: &Case, got: &[(String, Vec<f64>)], oracle: &[(String, Vec<f64>)]) -> Vec<Deviation> {
     let one = |((name, got), (_, want)): (&(String, Vec<f64>), &(String, Vec<f64>))| {
-        Deviation::new(name, got, want, FLOOR * (want.len() as f64).sqrt(), case.allowed(name))
+        Deviation::new(
+            name,
+            got,
+            want,
+            FLOOR * (want.len() as f64).sqrt(),
+            case.allowed(name),
+        )
     };
     got.iter().zip(oracle).map(one).collect()
 }
@@ -90,21 +96,41 @@ pub struct Outcome {
 
 impl Outcome {
     fn new(name: &str, device: &str, deviations: Vec<Deviation>) -> Self {
-        Self { name: name.to_owned(), device: device.to_owned(), result: Ok(deviations) }
+        Self {
+            name: name.to_owned(),
+            device: device.to_owned(),
+            result: Ok(deviations),
+        }
     }
 
     fn skipped(name: &str, device: &str, reason: &str) -> Self {
-        Self { name: name.to_owned(), device: device.to_owned(), result: Err(reason.to_owned()) }
+        Self {
+            name: name.to_owned(),
+            device: device.to_owned(),
+            result: Err(reason.to_owned()),
+        }
     }
 
     /// The tensor that is worst against what is allowed.
     pub fn worst(&self) -> Option<&Deviation> {
-        let ratio = |d: &Deviation| if d.error.is_nan() { f64::INFINITY } else { d.error / d.allowed };
-        self.result.as_ref().ok()?.iter().max_by(|a, b| ratio(a).total_cmp(&ratio(b)))
+        let ratio = |d: &Deviation| {
+            if d.error.is_nan() {
+                f64::INFINITY
+            } else {
+                d.error / d.allowed
+            }
+        };
+        self.result
+            .as_ref()
+            .ok()?
+            .iter()
+            .max_by(|a, b| ratio(a).total_cmp(&ratio(b)))
     }
 
     /// Whether all tensors are within what is allowed; skipped ones are not.
     pub fn passed(&self) -> bool {
-        self.result.as_ref().is_ok_and(|d| d.iter().all(Deviation::passed))
+        self.result
+            .as_ref()
+            .is_ok_and(|d| d.iter().all(Deviation::passed))
     }
 }

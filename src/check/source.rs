@@ -49,7 +49,14 @@ impl Tensors {
     }
 
     pub(super) fn insert_index(&mut self, name: &str, shape: Vec<usize>, values: Vec<f64>) {
-        self.0.insert(name.to_owned(), Tensor { shape, integer: true, values });
+        self.0.insert(
+            name.to_owned(),
+            Tensor {
+                shape,
+                integer: true,
+                values,
+            },
+        );
     }
 
     /// All of them.
@@ -67,7 +74,11 @@ impl Source {
     }
 
     fn malformed(&self, name: &str, message: impl ToString) -> Error {
-        UserError::Malformed { place: self.place(name), message: message.to_string() }.into()
+        UserError::Malformed {
+            place: self.place(name),
+            message: message.to_string(),
+        }
+        .into()
     }
 
     /// Whether a file is there.
@@ -86,9 +97,9 @@ impl Source {
                 .find(|(n, _)| *n == name)
                 .map(|(_, bytes)| Cow::Borrowed(*bytes))
                 .ok_or_else(|| self.malformed(name, "no such file")),
-            Self::Folder(dir) => {
-                std::fs::read(dir.join(name)).map(Cow::Owned).map_err(|e| self.malformed(name, e))
-            }
+            Self::Folder(dir) => std::fs::read(dir.join(name))
+                .map(Cow::Owned)
+                .map_err(|e| self.malformed(name, e)),
         }
     }
 
@@ -112,7 +123,14 @@ impl Source {
                 safetensors::Dtype::I64 => (true, widen(data, |b| i64::from_le_bytes(b) as f64)),
                 other => return Err(self.malformed(name, format!("{tensor} has type {other:?}"))),
             };
-            tensors.0.insert(tensor.to_owned(), Tensor { shape: view.shape().to_vec(), integer, values });
+            tensors.0.insert(
+                tensor.to_owned(),
+                Tensor {
+                    shape: view.shape().to_vec(),
+                    integer,
+                    values,
+                },
+            );
         }
         Ok(tensors)
     }

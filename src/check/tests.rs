@@ -5,7 +5,14 @@ use crate::runtime::Runtime;
 fn goldens(runtime: &mut dyn Runtime, precision: Precision) {
     let mut checked = 0;
     let mut report = |o: Outcome| {
-        assert!(o.passed(), "{} on {}: {:?} {:?}", o.name, o.device, o.worst(), o.result.as_ref().err());
+        assert!(
+            o.passed(),
+            "{} on {}: {:?} {:?}",
+            o.name,
+            o.device,
+            o.worst(),
+            o.result.as_ref().err()
+        );
         checked += 1;
     };
     golden::ops(&Source::BuiltIn, runtime, precision, &mut report).unwrap();

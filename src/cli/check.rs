@@ -38,7 +38,11 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
         Some(dir) if dir.is_dir() => Source::Folder(dir.clone()),
         Some(dir) => {
             let reason = "is no folder; golden files lie in DIR/ops, DIR/models and DIR/grammars".to_owned();
-            return Err(UserError::Folder { path: dir.clone(), reason }.into());
+            return Err(UserError::Folder {
+                path: dir.clone(),
+                reason,
+            }
+            .into());
         }
     };
     let mut executor = args.device.open(&mut |text| {
@@ -53,7 +57,12 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
         }
         all.push(outcome);
     };
-    goldens(&source, &mut CpuRuntime::<f64>::new(), Precision::F64, &mut report)?;
+    goldens(
+        &source,
+        &mut CpuRuntime::<f64>::new(),
+        Precision::F64,
+        &mut report,
+    )?;
     goldens(&source, executor.runtime(), Precision::F32, &mut report)?;
     if source.has("grammars/index.json") {
         grammars(&source, &mut report)?;
@@ -102,7 +111,10 @@ fn variants(executor: &mut Executor, report: &mut dyn FnMut(Outcome)) -> Result<
         Executor::Gpu(runtime) => {
             use crate::gpu::{GpuRuntime, Options};
             if runtime.gpu().caps().coop {
-                let plain = runtime.gpu().reopen(Options { coop: false, ..Options::default() })?;
+                let plain = runtime.gpu().reopen(Options {
+                    coop: false,
+                    ..Options::default()
+                })?;
                 kernels(&mut GpuRuntime::new(plain), "plain f32", report)?;
                 return kernels(&mut **runtime, "cooperative matrices", report);
             }
@@ -126,7 +138,10 @@ fn line(outcome: &Outcome) -> String {
 }
 
 fn print_tables(goldens: &[Outcome], kernels: &[Outcome]) {
-    for (title, outcomes) in [("golden files", goldens), ("kernels against the f64 twin", kernels)] {
+    for (title, outcomes) in [
+        ("golden files", goldens),
+        ("kernels against the f64 twin", kernels),
+    ] {
         if outcomes.is_empty() {
             continue;
         }
@@ -154,7 +169,7 @@ fn matrix(outcomes: &[Outcome]) -> Table {
         cell.2 = cell.2.max(o.worst().map_or(0.0, |d| d.error));
     }
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(std::iter::once("").chain(devices.iter().copied()));
     for (row, by_device) in &cells {
         let text = |device: &&str| match by_device.get(device) {

@@ -29,12 +29,21 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
         return Ok(());
     }
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
-    let columns =
-        [
-            "device", "name", "backend", "driver", "kind", "largest buffer", "largest binding", "workgroup memory",
-            "subgroups", "f16", "matrix units", "copy GB/s",
-        ];
+    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    let columns = [
+        "device",
+        "name",
+        "backend",
+        "driver",
+        "kind",
+        "largest buffer",
+        "largest binding",
+        "workgroup memory",
+        "subgroups",
+        "f16",
+        "matrix units",
+        "copy GB/s",
+    ];
     table.set_header(columns);
     for d in &devices {
         let text = |key: &str| match &d[key] {
@@ -43,7 +52,11 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
             Value::Bool(b) => if *b { "yes" } else { "no" }.to_owned(),
             other => other.to_string(),
         };
-        let mib = |key: &str| d[key].as_u64().map_or("-".to_owned(), |b| format!("{} MiB", b >> 20));
+        let mib = |key: &str| {
+            d[key]
+                .as_u64()
+                .map_or("-".to_owned(), |b| format!("{} MiB", b >> 20))
+        };
         table.add_row([
             text("device"),
             text("name"),
@@ -52,11 +65,17 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
             text("kind"),
             mib("buffer_bytes"),
             mib("binding_bytes"),
-            d["workgroup_bytes"].as_u64().map_or("-".to_owned(), |b| format!("{} KiB", b >> 10)),
-            d["subgroup_min"].as_u64().map_or("-".to_owned(), |m| format!("{m}..{}", d["subgroup_max"])),
+            d["workgroup_bytes"]
+                .as_u64()
+                .map_or("-".to_owned(), |b| format!("{} KiB", b >> 10)),
+            d["subgroup_min"]
+                .as_u64()
+                .map_or("-".to_owned(), |m| format!("{m}..{}", d["subgroup_max"])),
             text("f16"),
             text("coop"),
-            d["copy_gb_s"].as_f64().map_or("-".to_owned(), |r| format!("{r:.0}")),
+            d["copy_gb_s"]
+                .as_f64()
+                .map_or("-".to_owned(), |r| format!("{r:.0}")),
         ]);
     }
     println!("{table}");

@@ -1,10 +1,13 @@
 //! The command line: arguments, progress and printing.
 
+pub mod check;
 pub mod device;
+pub mod devices;
 pub mod eval;
-pub mod grammar;
 mod folder;
+pub mod grammar;
 mod inspect;
+pub mod models;
 mod progress;
 mod recorder;
 mod signals;
@@ -40,6 +43,12 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Test a trained run
     Eval(eval::EvalArgs),
+    /// Prove on this device that ops, models and grammars are right
+    Check(check::CheckArgs),
+    /// List what there is to run on
+    Devices(devices::DevicesArgs),
+    /// List the models: taxonomy, parameters, gate parameters
+    Models(models::ModelsArgs),
     /// Make a grammar and sequences from it
     Grammar(grammar::GrammarArgs),
 }
@@ -49,6 +58,13 @@ pub fn run() -> i32 {
     let done = match Cli::parse().command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Check(args) => match check::run(&args) {
+            Ok(true) => return 0,
+            Ok(false) => return 1,
+            Err(e) => Err(e),
+        },
+        Command::Devices(args) => devices::run(&args),
+        Command::Models(args) => models::run(&args),
         Command::Grammar(args) => grammar::run(&args),
     };
     match done {

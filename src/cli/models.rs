@@ -27,29 +27,54 @@ pub struct ModelsArgs {
 
 /// Prints the table. A model that cannot have the width is listed with the reason.
 pub fn run(args: &ModelsArgs) -> Result<()> {
-    let list: Vec<Value> = BlockKind::ALL.iter().map(|block| describe(*block, args)).collect();
+    let list: Vec<Value> = BlockKind::ALL
+        .iter()
+        .map(|block| describe(*block, args))
+        .collect();
     if args.json {
         println!("{}", Value::from(list));
         return Ok(());
     }
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
     table.set_header([
-        "model", "parameters", "gates a layer", "A_t", "decay", "write gate", "tied to decay", "read-out", "output gate",
+        "model",
+        "parameters",
+        "gates a layer",
+        "A_t",
+        "decay",
+        "write gate",
+        "tied to decay",
+        "read-out",
+        "output gate",
         "mixes channels",
     ]);
     for m in &list {
         let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
         let t = &m["taxonomy"];
-        let params = if m["params"].is_null() { text(&m["refused"]) } else { text(&m["params"]) };
+        let params = if m["params"].is_null() {
+            text(&m["refused"])
+        } else {
+            text(&m["params"])
+        };
         let mut row = vec![text(&m["name"]), params, text(&m["gate_params"])];
-        let columns =
-            ["transition", "decay", "write_gate", "complementary", "readout", "output_gate", "channel_mixing"];
+        let columns = [
+            "transition",
+            "decay",
+            "write_gate",
+            "complementary",
+            "readout",
+            "output_gate",
+            "channel_mixing",
+        ];
         row.extend(columns.map(|key| text(&t[key])));
         table.add_row(row);
     }
     println!("{table}");
-    println!("d_model {}, {} layers, {} symbols, {} classes", args.d_model, args.layers, args.vocab, args.classes);
+    println!(
+        "d_model {}, {} layers, {} symbols, {} classes",
+        args.d_model, args.layers, args.vocab, args.classes
+    );
     Ok(())
 }
 

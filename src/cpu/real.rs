@@ -139,8 +139,8 @@ pub fn exp_f32(x: f32) -> f32 {
     // 2^n in two factors, so that n = 128 does not leave the exponent range before the product does.
     let n = n as i32;
     let half = n >> 1;
-    let two_to = |k: i32| f32::from_bits(((k + 127) << 23) as u32);
-    let y = p * two_to(half) * two_to(n - half);
+    let two_to = |k: i32| f32::from_bits((k.wrapping_add(127) << 23) as u32);
+    let y = p * two_to(half) * two_to(n.wrapping_sub(half));
     if x < -87.3 { 0.0 } else { y }
 }
 

@@ -22,7 +22,14 @@ pub fn copy_rate(gpu: Gpu) -> Result<f64> {
     let mut g = Graph::new();
     let x = g.input("x", &[numel], Dtype::F32);
     let y = g.input("y", &[numel], Dtype::F32);
-    g.call_into(Add { numel }, &[x], &[Output { tensor: y, accumulate: true }])?;
+    g.call_into(
+        Add { numel },
+        &[x],
+        &[Output {
+            tensor: y,
+            accumulate: true,
+        }],
+    )?;
     let program = runtime.load(&g)?;
     let step = StepParams::eval(1);
     let start = Instant::now();
@@ -32,7 +39,9 @@ pub fn copy_rate(gpu: Gpu) -> Result<f64> {
         }
         runtime.wait()?;
     }
-    let mut times = (0..15).map(|_| Ok(runtime.profile(program, &step)?[0])).collect::<Result<Vec<_>>>()?;
+    let mut times = (0..15)
+        .map(|_| Ok(runtime.profile(program, &step)?[0]))
+        .collect::<Result<Vec<_>>>()?;
     times.sort();
     Ok(12.0 * numel as f64 / times[times.len() / 2].as_secs_f64())
 }

@@ -23,14 +23,16 @@ fn draw(gpu: &Gpu, inputs: &[([u32; 4], [u32; 2])]) -> Vec<[u32; 4]> {
         label: None,
         source: wgpu::ShaderSource::Wgsl(text.into()),
     });
-    let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: None,
-        layout: None,
-        module: &module,
-        entry_point: Some("draw"),
-        compilation_options: wgpu::PipelineCompilationOptions::default(),
-        cache: None,
-    });
+    let pipeline = gpu
+        .device
+        .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: None,
+            layout: None,
+            module: &module,
+            entry_point: Some("draw"),
+            compilation_options: wgpu::PipelineCompilationOptions::default(),
+            cache: None,
+        });
     let words: Vec<u32> = inputs
         .iter()
         .flat_map(|(c, k)| [c[0], c[1], c[2], c[3], k[0], k[1], 0, 0, 0, 0, 0, 0])
@@ -55,7 +57,9 @@ fn draw(gpu: &Gpu, inputs: &[([u32; 4], [u32; 2])]) -> Vec<[u32; 4]> {
             resource: buffer.as_entire_binding(),
         }],
     });
-    let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let mut encoder = gpu
+        .device
+        .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         pass.set_pipeline(&pipeline);
@@ -86,6 +90,10 @@ fn gives_the_known_answers() {
         let want: Vec<_> = KNOWN.iter().map(|k| k.2).collect();
         assert_eq!(got, want, "{}", gpu.description());
         let want: Vec<_> = chained.iter().map(|(c, k)| philox4x32(*c, *k)).collect();
-        assert!(draw(&gpu, &chained) == want, "{}: other bits than the CPU's", gpu.description());
+        assert!(
+            draw(&gpu, &chained) == want,
+            "{}: other bits than the CPU's",
+            gpu.description()
+        );
     }
 }

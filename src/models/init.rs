@@ -55,7 +55,10 @@ mod tests {
             }
             g
         };
-        let (ab, b) = (initial_parameters(&build(&["a", "b"]), 7), initial_parameters(&build(&["b"]), 7));
+        let (ab, b) = (
+            initial_parameters(&build(&["a", "b"]), 7),
+            initial_parameters(&build(&["b"]), 7),
+        );
         assert_eq!(ab[64..69], b[..5]);
         assert_ne!(ab[..5], ab[64..69]);
         assert_ne!(b, initial_parameters(&build(&["b"]), 8));

@@ -118,10 +118,19 @@ pub struct Taxonomy {
 impl BlockKind {
     /// The block of that name.
     pub fn from_name(name: &str) -> Result<Self> {
-        Self::ALL.iter().copied().find(|b| b.name() == name).ok_or_else(|| {
-            let allowed = Self::ALL.iter().map(|b| b.name()).collect::<Vec<_>>().join(", ");
-            UserError::Unknown { what: "model", name: name.to_owned(), allowed }.into()
-        })
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|b| b.name() == name)
+            .ok_or_else(|| {
+                let allowed = Self::ALL.iter().map(|b| b.name()).collect::<Vec<_>>().join(", ");
+                UserError::Unknown {
+                    what: "model",
+                    name: name.to_owned(),
+                    allowed,
+                }
+                .into()
+            })
     }
 }
 
@@ -132,14 +141,20 @@ pub fn default_heads(d_model: usize) -> usize {
         return 4;
     }
     let fits = |h: &usize| d_model.is_multiple_of(*h) && d_model / h <= 128;
-    std::iter::successors(Some(4), |h| Some(2 * h)).take_while(|h| *h <= d_model).find(fits).unwrap_or(4)
+    std::iter::successors(Some(4), |h| Some(2 * h))
+        .take_while(|h| *h <= d_model)
+        .find(fits)
+        .unwrap_or(4)
 }
 
 impl ModelConfig {
     /// Refuses sizes that the stack or one of its blocks cannot have.
     pub fn validate(&self) -> Result<()> {
         if self.heads == 0 || !self.d_model.is_multiple_of(self.heads) {
-            let reason = format!("d_model {} is not divisible into {} heads", self.d_model, self.heads);
+            let reason = format!(
+                "d_model {} is not divisible into {} heads",
+                self.d_model, self.heads
+            );
             return Err(UserError::Shape { op: "model", reason }.into());
         }
         self.blocks.iter().try_for_each(|b| b.validate(self))
@@ -162,19 +177,35 @@ impl ModelConfig {
         let encoder = x;
         let mut layers = Vec::new();
         for (layer, block) in self.blocks.iter().enumerate() {
-            let context = BlockContext { config: self, b, t, layer };
+            let context = BlockContext {
+                config: self,
+                b,
+                t,
+                layer,
+            };
             let z = g.scoped(&format!("layers.{layer}"), |g| block.build(g, x, &context))?;
             let mixed = g.scoped(&format!("norms.{layer}"), |g| {
-                let dropout = Dropout { rows, d, p: self.dropout, tag: 2 * layer as u32 };
+                let dropout = Dropout {
+                    rows,
+                    d,
+                    p: self.dropout,
+                    tag: 2 * layer as u32,
+                };
                 let sum = g.call(dropout, &[x, z])?[0];
                 let weight = g.param("weight", &[d], Init::Constant(1.0));
                 let bias = g.param("bias", &[d], Init::Constant(0.0));
-                Ok::<_, crate::error::Error>(g.call(LayerNorm { rows, d, eps: 1e-5 }, &[sum, weight, bias])?[0])
+                Ok::<_, crate::error::Error>(
+                    g.call(LayerNorm { rows, d, eps: 1e-5 }, &[sum, weight, bias])?[0],
+                )
             })?;
             layers.push((z, mixed));
             x = mixed;
         }
-        Ok(Stack { encoder, layers, last: x })
+        Ok(Stack {
+            encoder,
+            layers,
+            last: x,
+        })
     }
 
     /// Weight and bias of the decoder.

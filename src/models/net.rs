@@ -47,21 +47,40 @@ impl ModelConfig {
         let labels = g.input("labels", &[b, t], Dtype::U32);
         let windows = g.input("windows", &[b, e, 2], Dtype::U32);
         let window_labels = g.input("window_labels", &[b, e], Dtype::U32);
-        let u = g.call(OneHot { rows: b * t, vocab: self.vocab }, &[symbols])?[0];
+        let u = g.call(
+            OneHot {
+                rows: b * t,
+                vocab: self.vocab,
+            },
+            &[symbols],
+        )?[0];
         let x = self.stack(&mut g, u, b, t)?.last;
         let (w, bias) = self.decoder(&mut g);
-        let head = HeadLoss { b, t, e, d: self.d_model, classes: self.classes, train };
+        let head = HeadLoss {
+            b,
+            t,
+            e,
+            d: self.d_model,
+            classes: self.classes,
+            train,
+        };
         let predictions = g.activation("predictions", &[b, e], Dtype::U32);
         let stats = g.activation("stats", &[4], Dtype::F32);
         g.keep(predictions);
         g.keep(stats);
-        let set = |tensor| Output { tensor, accumulate: false };
+        let set = |tensor| Output {
+            tensor,
+            accumulate: false,
+        };
         let mut outs = vec![set(predictions), set(stats)];
         if train {
             let dx = g.activation("d last", &[b * t, self.d_model], Dtype::F32);
             outs.push(set(dx));
             for p in [w, bias] {
-                outs.push(Output { tensor: g.param_grad(p), accumulate: true });
+                outs.push(Output {
+                    tensor: g.param_grad(p),
+                    accumulate: true,
+                });
             }
             g.provide_grad(x, dx);
         }
@@ -69,7 +88,15 @@ impl ModelConfig {
         if train {
             g.backward(&[], &[])?;
         }
-        Ok(Net { graph: g, symbols, labels, windows, window_labels, stats, predictions })
+        Ok(Net {
+            graph: g,
+            symbols,
+            labels,
+            windows,
+            window_labels,
+            stats,
+            predictions,
+        })
     }
 }
 
@@ -96,8 +123,18 @@ pub(crate) fn append_update(g: &mut Graph) -> Result<TensorId> {
     let grads = g.bank(Bank::Grad);
     let stats = g.activation("update", &[4], Dtype::F32);
     g.keep(stats);
-    g.call_into(GradNorm { n }, &[grads], &[Output { tensor: stats, accumulate: true }])?;
-    let outs = [Bank::Param, Bank::Moment1, Bank::Moment2].map(|b| Output { tensor: g.bank(b), accumulate: true });
+    g.call_into(
+        GradNorm { n },
+        &[grads],
+        &[Output {
+            tensor: stats,
+            accumulate: true,
+        }],
+    )?;
+    let outs = [Bank::Param, Bank::Moment1, Bank::Moment2].map(|b| Output {
+        tensor: g.bank(b),
+        accumulate: true,
+    });
     g.call_into(Adam { n }, &[grads, stats], &outs)?;
     Ok(stats)
 }

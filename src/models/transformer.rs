@@ -36,7 +36,11 @@ pub(super) fn validate(config: &ModelConfig) -> Result<()> {
         "a head of {dk} channels: rotary positions need an even number, attention at most 256 (d_model {} with {} heads)",
         config.d_model, config.heads
     );
-    Err(UserError::Shape { op: "transformer", reason }.into())
+    Err(UserError::Shape {
+        op: "transformer",
+        reason,
+    }
+    .into())
 }
 
 pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
@@ -50,20 +54,67 @@ pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<
     let v = proj(g, "v_proj", x, d, d)?;
     let turned = |g: &mut Graph, name: &str, y: TensorId| {
         let weight = g.param(name, &[dk], Init::Constant(1.0));
-        let norm = RmsNorm { rows: rows * h, d: dk, eps: 1e-8, kind: Kind::OuterEps };
+        let norm = RmsNorm {
+            rows: rows * h,
+            d: dk,
+            eps: 1e-8,
+            kind: Kind::OuterEps,
+        };
         let y = g.call(norm, &[y, weight])?[0];
-        Ok::<_, crate::error::Error>(g.call(Rope { b, t, h, d: dk, base: 1000.0, direction: -1 }, &[y])?[0])
+        Ok::<_, crate::error::Error>(
+            g.call(
+                Rope {
+                    b,
+                    t,
+                    h,
+                    d: dk,
+                    base: 1000.0,
+                    direction: -1,
+                },
+                &[y],
+            )?[0],
+        )
     };
     let (q, k) = (turned(g, "q_norm.weight", q)?, turned(g, "k_norm.weight", k)?);
     let scale = (dk as f64).powf(-0.5) as f32;
-    let a = g.call(Attention { b, t, h, d: dk, scale }, &[q, k, v])?[0];
+    let a = g.call(
+        Attention {
+            b,
+            t,
+            h,
+            d: dk,
+            scale,
+        },
+        &[q, k, v],
+    )?[0];
     let a = proj(g, "out_proj", a, d, d)?;
     let weight = g.param("out_norm.weight", &[d], Init::Constant(1.0));
-    let a = g.call(RmsNorm { rows, d, eps: 1e-8, kind: Kind::OuterEps }, &[a, weight])?[0];
-    let y = g.call(Dropout { rows, d, p: 0.0, tag: 0 }, &[x, a])?[0];
+    let a = g.call(
+        RmsNorm {
+            rows,
+            d,
+            eps: 1e-8,
+            kind: Kind::OuterEps,
+        },
+        &[a, weight],
+    )?[0];
+    let y = g.call(
+        Dropout {
+            rows,
+            d,
+            p: 0.0,
+            tag: 0,
+        },
+        &[x, a],
+    )?[0];
     let f = proj(g, "linear1", y, d, 8 * d)?;
     let m = g.call(SwiGlu { rows, d: 4 * d }, &[f, beta])?[0];
     let m = proj(g, "linear2", m, 4 * d, d)?;
-    let dropout = Dropout { rows, d, p: c.config.dropout, tag: 2 * c.layer as u32 + 1 };
+    let dropout = Dropout {
+        rows,
+        d,
+        p: c.config.dropout,
+        tag: 2 * c.layer as u32 + 1,
+    };
     Ok(g.call(dropout, &[y, m])?[0])
 }

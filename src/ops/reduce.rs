@@ -10,6 +10,7 @@ use crate::gpu::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
 /// Most partial sums that a kernel leaves: enough workgroups to fill a large GPU, few enough that they cost little.
+#[cfg(feature = "gpu")]
 pub(crate) const MAX_PARTS: usize = 1024;
 
 /// Most pieces that a twin splits its rows into.
@@ -50,7 +51,11 @@ pub(crate) fn add_partials<R: Real>(sum: &mut [R], partials: &[R]) {
 }
 
 /// A twin's output, or `len` elements that nobody reads.
-pub(crate) fn wanted_or<'a, R: Real>(out: &'a mut Out<'_, R>, unread: &'a mut Vec<R>, len: usize) -> &'a mut [R] {
+pub(crate) fn wanted_or<'a, R: Real>(
+    out: &'a mut Out<'_, R>,
+    unread: &'a mut Vec<R>,
+    len: usize,
+) -> &'a mut [R] {
     match out.wanted() {
         Some((data, _)) => data,
         None => {
@@ -96,6 +101,12 @@ pub(crate) fn or_scratch(l: &mut Lower<'_>, out: Option<GpuOut>, len: usize) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::{Case, Values};
+    use crate::cpu::CpuRuntime;
+    use crate::graph::Graph;
+    use crate::ops::{InputGrad, decay_gate, layer_norm, rms_norm, short_conv, swiglu};
+    use crate::runtime::{Data, Runtime};
+    use crate::tensor::Dtype;
 
     #[test]
     fn pieces_cover_all_rows() {
@@ -103,5 +114,86 @@ mod tests {
             let p = Pieces::new(rows);
             assert!(p.count <= MAX_PIECES && p.rows * p.count >= rows && p.rows * (p.count - 1) < rows);
         }
+    }
+
+    /// Gradients of the given ports alone; that of the output is 1 everywhere.
+    fn gradients(case: &Case, runtime: &mut dyn Runtime, ports: &[usize]) -> Vec<Vec<f64>> {
+        let mut graph = Graph::new();
+        let inputs: Vec<_> = case
+            .op
+            .inputs()
+            .iter()
+            .map(|p| graph.input(p.name, &p.shape, p.dtype))
+            .collect();
+        let y = graph.call(case.op.clone(), &inputs).unwrap()[0];
+        let numel = graph.tensor(y).numel();
+        let dy = graph.input("dy", &[numel], Dtype::F32);
+        let wrt: Vec<_> = ports.iter().map(|p| inputs[*p]).collect();
+        let grads = graph.backward(&[(y, dy)], &wrt).unwrap();
+        let program = runtime.load(&graph).unwrap();
+        runtime.poison(program).unwrap();
+        for (id, values) in inputs.iter().zip(&case.inputs) {
+            let Values::Real(x) = values else {
+                panic!("these ops read numbers")
+            };
+            runtime.write(program, *id, Data::F32(x)).unwrap();
+        }
+        runtime.write(program, dy, Data::F32(&vec![1.0; numel])).unwrap();
+        runtime.run(program, &case.step).unwrap();
+        grads
+            .into_iter()
+            .map(|g| runtime.read(program, g).unwrap())
+            .collect()
+    }
+
+    /// A few of every op that sums over rows.
+    fn cases() -> Vec<Case> {
+        [
+            rms_norm::cases::cases()[..8].to_vec(),
+            layer_norm::cases::cases()[1..2].to_vec(),
+            short_conv::cases::cases()[2..4].to_vec(),
+            swiglu::cases::cases()[2..3].to_vec(),
+            decay_gate::cases::cases()[2..3].to_vec(),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn sums_do_not_depend_on_the_number_of_threads() {
+        for case in cases() {
+            let run = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .build()
+                    .unwrap();
+                pool.install(|| case.run(&mut CpuRuntime::<f32>::new()).unwrap())
+            };
+            assert!(run(1) == run(7), "{} {}", case.op.name(), case.name);
+        }
+    }
+
+    #[test]
+    fn gradients_that_nobody_wants_change_no_other() {
+        let check = |device: &str, runtime: &mut dyn Runtime| {
+            for case in &cases() {
+                let ports = case.op.inputs();
+                assert!(ports.iter().all(|p| p.grad == InputGrad::Kernel));
+                let all: Vec<usize> = (0..ports.len()).collect();
+                let want = gradients(case, runtime, &all);
+                for port in all {
+                    let got = gradients(case, runtime, &[port]);
+                    let name = ports[port].name;
+                    assert!(
+                        got[0] == want[port],
+                        "{device}: {} {}: d {name}",
+                        case.op.name(),
+                        case.name
+                    );
+                }
+            }
+        };
+        check("CPU f32", &mut CpuRuntime::<f32>::new());
+        #[cfg(feature = "gpu")]
+        crate::testing::gpu::each_device(check);
     }
 }

@@ -1,5 +1,6 @@
 //! What ops over the rows of a matrix share: checks of their sizes and how rows are spread over threads.
 
+#[cfg(feature = "gpu")]
 use super::reduce::MAX_PARTS;
 use crate::cpu::Real;
 use crate::error::UserError;
@@ -42,7 +43,7 @@ pub(crate) fn check_rows(op: &'static str, rows: usize, d: usize) -> Result<(), 
 
 /// Rows on workgroups of 256 threads, as `shaders/lib/row.wgsl` has them: narrow rows lie side by side, so that all
 /// threads work and neighbours read neighbouring elements.
-#[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "only kernels need it"))]
+#[cfg(feature = "gpu")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// Threads of a row: a power of two, about four columns a thread but whole groups of 32 where the row has them.
@@ -51,7 +52,7 @@ pub(crate) struct Layout {
     pub per: usize,
 }
 
-#[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "only kernels need it"))]
+#[cfg(feature = "gpu")]
 impl Layout {
     /// The layout for rows of `d` columns.
     pub(crate) fn new(d: usize) -> Self {
@@ -74,7 +75,6 @@ impl Layout {
     }
 
     /// A kernel over this layout.
-    #[cfg(feature = "gpu")]
     pub(crate) fn kernel(self, path: &'static str) -> Kernel {
         Kernel::new(path).set("LANES", self.lanes).set("PER", self.per)
     }
@@ -106,12 +106,16 @@ pub(crate) fn sum<R: Real>(a: &[R]) -> R {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "gpu")]
     #[test]
     fn layouts_cover_the_row() {
         for d in 1..=MAX_WIDTH {
             let layout = Layout::new(d);
             assert!(layout.lanes.is_power_of_two() && layout.lanes <= 256, "{d}");
-            assert!(layout.lanes * layout.per >= d && layout.lanes * (layout.per - 1) < d, "{d}");
+            assert!(
+                layout.lanes * layout.per >= d && layout.lanes * (layout.per - 1) < d,
+                "{d}"
+            );
             assert!(layout.per <= 32, "{d}");
         }
     }

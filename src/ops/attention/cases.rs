@@ -23,11 +23,14 @@ pub fn cases() -> Vec<Case> {
     ];
     let mut cases: Vec<Case> =
         shapes.into_iter().map(|(b, t, h, d)| case("", b, t, h, d, |_, _, _| {})).collect();
-    // Scores of 300 for the query's own key against at most 100 for others: exp of anything but differences overflows.
+    // One key: the gradients of q and k are zero, and what rounding leaves of them is bounded absolutely, by 1e-6.
+    cases[0].allowed = vec![("d q", 1.0), ("d k", 1.0)];
+    // Scores near 96 for the query's own key, at most about 40 for others: exp of anything but differences overflows.
+    // Few such rows: their dz is all rounding, and q multiplies it in dk.
     cases.push(case("one-hot rows", 1, 65, 2, 64, |_, q, k| {
-        for (q, k) in q.chunks_mut(64).zip(k.chunks(64)).step_by(2) {
+        for (q, k) in q.chunks_mut(64).zip(k.chunks(64)).step_by(4) {
             for (q, k) in q.iter_mut().zip(k) {
-                *q = 30.0 * k;
+                *q = 12.0 * k;
             }
         }
     }));

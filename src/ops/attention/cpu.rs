@@ -52,22 +52,30 @@ impl CpuOp for Attention {
             lse: outs[1].real(),
             d_o: d_outs[0].real(),
         };
-        let mut wanted: Vec<Option<&mut [R]>> =
-            d_ins.iter_mut().map(|d| d.wanted().map(|(data, _)| data)).collect();
         let (row, t) = (self.h * self.d, self.t);
-        for b in 0..self.b {
-            let heads: Vec<[Vec<R>; 3]> =
-                (0..self.h).into_par_iter().map(|h| self.head_bwd(&saved, b, h)).collect();
-            for (port, target) in wanted.iter_mut().enumerate() {
+        let mut samples: Vec<[Option<&mut [R]>; 3]> = (0..self.b).map(|_| [None, None, None]).collect();
+        for (port, d) in d_ins.iter_mut().enumerate() {
+            if let Some((data, _)) = d.wanted() {
+                for (sample, part) in samples.iter_mut().zip(data.chunks_mut(t * row)) {
+                    sample[port] = Some(part);
+                }
+            }
+        }
+        samples.par_iter_mut().enumerate().for_each(|(b, sample)| {
+            // A head's rows are not contiguous in the outputs: heads work apart and are put together after.
+            let heads: Vec<[Vec<R>; 3]> = (0..self.h)
+                .into_par_iter()
+                .map(|h| self.head_bwd(&saved, b, h))
+                .collect();
+            for (port, target) in sample.iter_mut().enumerate() {
                 let Some(target) = target else { continue };
-                let sample = &mut target[b * t * row..][..t * row];
-                sample.par_chunks_mut(row).enumerate().for_each(|(i, to)| {
+                for (i, to) in target.chunks_mut(row).enumerate() {
                     for (to, head) in to.chunks_mut(self.d).zip(&heads) {
                         to.copy_from_slice(&head[port][i * self.d..][..self.d]);
                     }
-                });
+                }
             }
-        }
+        });
     }
 }
 

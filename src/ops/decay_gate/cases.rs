@@ -9,7 +9,16 @@ use crate::tensor::TensorId;
 /// Head counts around the workgroup, more rows than partial sums can have one each, both tails of softplus, no decay.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (rows, h) in [(1, 1), (500, 1), (65, 3), (64, 4), (63, 16), (33, 60), (5, 257), (9000, 33)] {
+    for (rows, h) in [
+        (1, 1),
+        (500, 1),
+        (65, 3),
+        (64, 4),
+        (63, 16),
+        (33, 60),
+        (5, 257),
+        (9000, 33),
+    ] {
         cases.push(case("", rows, h, 1.0, 0.0));
     }
     cases.push(case(" lower tail", 65, 8, 1.0, -14.0));
@@ -18,7 +27,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// A_log at the ends of its initial range and, for every third head, a decay of nothing.
+/// `A_log` at the ends of its initial range and, for every third head, a decay of nothing.
 fn case(name: &str, rows: usize, h: usize, scale: f32, shift: f32) -> Case {
     let mut fill = Fill::new((rows * h) as u64);
     let y: Vec<f32> = fill.normal(rows * h).iter().map(|y| y * scale + shift).collect();

@@ -30,7 +30,9 @@ impl CpuOp for DecayGate {
     ) {
         let (y, a_log, dt_bias) = (ins[0].real(), ins[1].real(), ins[2].real());
         let (g, dg) = (outs[0].real(), d_outs[0].real());
-        let [dy, da_log_out, ddt_bias_out] = d_ins else { unreachable!("three inputs") };
+        let [dy, da_log_out, ddt_bias_out] = d_ins else {
+            unreachable!("three inputs")
+        };
         let h = self.h;
         let pieces = Pieces::new(self.rows);
         let rate: Vec<R> = a_log.iter().map(|a| -a.exp()).collect();

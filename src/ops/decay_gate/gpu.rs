@@ -41,8 +41,12 @@ impl GpuOp for DecayGate {
         d_outs: &[Option<View>],
         d_ins: &[Option<GpuOut>],
     ) {
-        let (Some(y), Some(a_log), Some(dt_bias)) = (ins[0], ins[1], ins[2]) else { return };
-        let (Some(g), Some(dg)) = (outs[0], d_outs[0]) else { return };
+        let (Some(y), Some(a_log), Some(dt_bias)) = (ins[0], ins[1], ins[2]) else {
+            return;
+        };
+        let (Some(g), Some(dg)) = (outs[0], d_outs[0]) else {
+            return;
+        };
         let layout = Layout::new(self.h);
         let parts = layout.parts(self.rows);
         let dy = or_scratch(l, d_ins[0], y.len);

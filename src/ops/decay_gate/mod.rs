@@ -1,9 +1,11 @@
 //! Log decay of the gated delta family, from a projection.
 //!
-//! Maths      g = -exp(A_log) softplus(y + dt_bias), at most 0
-//! Shapes     y, g \[rows, H\], A_log, dt_bias \[H\]
-//! Gradients  dy = -dg exp(A_log) sigma(y + dt_bias); dA_log = sum over rows of dg g, ddt_bias of dy, in two stages
-//! Numerics   always f32. softplus without overflow and with the digits of its lower tail; no overflow for A_log < 80
+//! Maths      `g = -exp(A_log) softplus(y + dt_bias)`, at most 0
+//! Shapes     y, g \[rows, H\], `A_log`, `dt_bias` \[H\]
+//! Gradients  `dy = -dg exp(A_log) sigma(y + dt_bias)`; that of `A_log` is the sum over rows of dg g, that of `dt_bias`
+//!            of dy, in two stages
+//! Numerics   always f32. softplus without overflow and with the digits of its lower tail; no overflow for
+//!            `A_log` < 80
 //! Cost       forward 8 n FLOPs, 8 n bytes; backward 9 n FLOPs, 16 n bytes; n = rows H
 //! Errors     rows or H 0, more than 2^31 - 1 elements, H above 8192
 //! Source     models.md 3.6, 4.10; golden: the model fixtures
@@ -18,7 +20,7 @@ mod tests;
 use super::{Cost, OpDef, Pass, Port, Reads, rows};
 use crate::error::UserError;
 
-/// `g = -exp(A_log) softplus(y + dt_bias)`. Inputs: y, A_log, dt_bias.
+/// `g = -exp(A_log) softplus(y + dt_bias)`. Inputs: y, `A_log`, `dt_bias`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecayGate {
     /// Rows: B T.

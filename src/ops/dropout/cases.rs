@@ -24,9 +24,20 @@ pub fn cases() -> Vec<Case> {
         case("", op(33, 81, 0.2, 3), on(4, 3124, 5)),
         case("", op(5, 1000, 0.9, 4), on(5, 2, 0)),
         case("", op(3, 2592, 0.2, 5), on(6, 3, 1)),
-        case(" last counters", op(65, 60, 0.2, u32::MAX), on(u32::MAX, u32::MAX, u32::MAX - 7)),
+        case(
+            " last counters",
+            op(65, 60, 0.2, u32::MAX),
+            on(u32::MAX, u32::MAX, u32::MAX - 7),
+        ),
         case(" p 0", op(7, 60, 0.0, 8), on(7, 4, 0)),
-        case(" off", op(65, 81, 0.2, 9), StepParams { seed: 8, ..StepParams::eval(1) }),
+        case(
+            " off",
+            op(65, 81, 0.2, 9),
+            StepParams {
+                seed: 8,
+                ..StepParams::eval(1)
+            },
+        ),
     ]
 }
 
@@ -35,7 +46,10 @@ fn case(name: &str, op: Dropout, step: StepParams) -> Case {
     let mut fill = Fill::new(n as u64);
     let name = format!("rows{} d{} p{}{name}", op.rows, op.d, op.p);
     let inputs = vec![fill.normal(n).into(), fill.normal(n).into()];
-    Case { step, ..Case::new(name, op, inputs) }
+    Case {
+        step,
+        ..Case::new(name, op, inputs)
+    }
 }
 
 /// No golden file: masks of other generators differ.

@@ -29,7 +29,12 @@ impl Dropout {
             scale: self.scale() as f32,
         };
         let kernel = Kernel::new(path).set("DROPOUT_KEY", Value::U32(DROPOUT_KEY));
-        l.run(kernel, bindings, params, grid_1d((self.rows * groups).div_ceil(256)));
+        l.run(
+            kernel,
+            bindings,
+            params,
+            grid_1d((self.rows * groups).div_ceil(256)),
+        );
     }
 }
 

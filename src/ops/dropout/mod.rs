@@ -3,8 +3,8 @@
 //! Maths      y = residual + mask x / (1 - p); without dropout (`step.dropout_on` 0) y = residual + x
 //! Shapes     residual, x, y \[rows, d\]
 //! Gradients  dresidual = dy (the same tensor); dx = mask dy / (1 - p), the mask drawn again
-//! Mask       Philox4x32-10 with key (step.seed, [`DROPOUT_KEY`](crate::philox::DROPOUT_KEY)) and counter (column / 4,
-//!            step.first_row + row, step.step, tag); word column mod 4 decides, kept if it is at least the threshold
+//! Mask       Philox4x32-10 with key (`step.seed`, [`DROPOUT_KEY`]) and counter (column / 4,
+//!            `step.first_row` + row, `step.step`, tag); word column mod 4 decides, kept if it is at least the threshold
 //!            round(2^32 p). So it is the same on every device, in both passes and for every micro-batch split; one
 //!            counter serves a tensor as long as its tag is its own in the model
 //! Numerics   one multiplication and one addition an element

@@ -55,7 +55,12 @@ fn devices(test: impl Fn(&str, &mut dyn Runtime)) {
 
 #[test]
 fn keeps_its_share_and_the_mean() {
-    let op = Dropout { rows: 500, d: 202, p: 0.2, tag: 3 };
+    let op = Dropout {
+        rows: 500,
+        d: 202,
+        p: 0.2,
+        tag: 3,
+    };
     devices(|device, runtime| {
         let y = mask(runtime, op.clone(), 0);
         let n = y.len() as f64;
@@ -67,14 +72,22 @@ fn keeps_its_share_and_the_mean() {
         assert!((mean - 1.0).abs() < far / 0.8, "{device}: mean {mean}");
         for column in 0..op.d {
             let kept = (0..op.rows).filter(|row| y[row * op.d + column] != 0.0).count();
-            assert!((340..460).contains(&kept), "{device}: column {column} kept {kept} of 500");
+            assert!(
+                (340..460).contains(&kept),
+                "{device}: column {column} kept {kept} of 500"
+            );
         }
     });
 }
 
 #[test]
 fn masks_have_the_same_bits_everywhere() {
-    let op = Dropout { rows: 130, d: 81, p: 0.2, tag: 3 };
+    let op = Dropout {
+        rows: 130,
+        d: 81,
+        p: 0.2,
+        tag: 3,
+    };
     let kept = |y: Vec<f64>| y.into_iter().map(|y| y != 0.0).collect::<Vec<bool>>();
     let want = kept(mask(&mut CpuRuntime::<f64>::new(), op.clone(), 640));
     devices(|device, runtime| {
@@ -84,12 +97,20 @@ fn masks_have_the_same_bits_everywhere() {
 
 #[test]
 fn micro_batches_do_not_change_the_mask() {
-    let whole = Dropout { rows: 96, d: 61, p: 0.3, tag: 1 };
+    let whole = Dropout {
+        rows: 96,
+        d: 61,
+        p: 0.3,
+        tag: 1,
+    };
     devices(|device, runtime| {
         let want = mask(runtime, whole.clone(), 0);
         for parts in [2, 3] {
             let rows = 96 / parts;
-            let part = Dropout { rows, ..whole.clone() };
+            let part = Dropout {
+                rows,
+                ..whole.clone()
+            };
             let got: Vec<f64> = (0..parts)
                 .flat_map(|i| mask(runtime, part.clone(), (i * rows) as u32))
                 .collect();
@@ -100,8 +121,18 @@ fn micro_batches_do_not_change_the_mask() {
 
 #[test]
 fn tags_seeds_and_steps_change_the_mask() {
-    let op = |tag| Dropout { rows: 1, d: 4, p: 0.5, tag };
-    let step = |seed, step| StepParams { seed, step, dropout_on: 1, ..StepParams::eval(1) };
+    let op = |tag| Dropout {
+        rows: 1,
+        d: 4,
+        p: 0.5,
+        tag,
+    };
+    let step = |seed, step| StepParams {
+        seed,
+        step,
+        dropout_on: 1,
+        ..StepParams::eval(1)
+    };
     let bits = |op: Dropout, step: StepParams| -> Vec<bool> {
         (0..64).flat_map(|row| op.keeps(&step, row, 0)).collect()
     };
@@ -138,10 +169,20 @@ fn off_is_the_plain_sum() {
 
 #[test]
 fn refuses_to_drop_everything() {
-    let op = |p| Dropout { rows: 1, d: 1, p, tag: 0 }.validate();
+    let op = |p| {
+        Dropout {
+            rows: 1,
+            d: 1,
+            p,
+            tag: 0,
+        }
+        .validate()
+    };
     assert!(op(0.999_999_94).is_ok());
     for p in [1.0, -0.1, f32::NAN] {
-        let Err(UserError::Shape { reason, .. }) = op(p) else { panic!("{p} was taken") };
+        let Err(UserError::Shape { reason, .. }) = op(p) else {
+            panic!("{p} was taken")
+        };
         assert!(reason.contains("0 <= p < 1"), "{reason}");
     }
 }

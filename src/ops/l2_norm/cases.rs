@@ -29,7 +29,11 @@ pub fn smooth() -> Vec<Case> {
     ];
     let case = |&(rows, d, eps): &(usize, usize, f32)| {
         let x = Fill::new((rows * d) as u64).normal(rows * d);
-        Case::new(format!("rows{rows} d{d}"), L2Norm { rows, d, eps }, vec![x.into()])
+        Case::new(
+            format!("rows{rows} d{d}"),
+            L2Norm { rows, d, eps },
+            vec![x.into()],
+        )
     };
     shapes.iter().map(case).collect()
 }

@@ -28,7 +28,12 @@ impl GpuOp for L2Norm {
         let layout = Layout::new(self.d);
         let grid = grid_1d(layout.groups(self.rows));
         let bindings = [ins[0], outs[0].view, outs[1].view];
-        l.run(layout.kernel("l2_norm/l2_norm_fwd"), &bindings, self.params(), grid);
+        l.run(
+            layout.kernel("l2_norm/l2_norm_fwd"),
+            &bindings,
+            self.params(),
+            grid,
+        );
     }
 
     fn gpu_bwd(

@@ -44,22 +44,28 @@ impl OpDef for L2Norm {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![
-            Port::new("y", &[self.rows, self.d]),
-            Port::new("r", &[self.rows]),
-        ]
+        vec![Port::new("y", &[self.rows, self.d]), Port::new("r", &[self.rows])]
     }
 
     fn backward_reads(&self) -> Reads {
-        Reads { ins: &[], outs: &[0, 1] }
+        Reads {
+            ins: &[],
+            outs: &[0, 1],
+        }
     }
 
     fn cost(&self, pass: Pass) -> Cost {
         let n = (self.rows * self.d) as f64;
         let r = 4.0 * self.rows as f64;
         match pass {
-            Pass::Forward => Cost { flops: 3.0 * n, bytes: 8.0 * n + r },
-            Pass::Backward => Cost { flops: 5.0 * n, bytes: 12.0 * n + r },
+            Pass::Forward => Cost {
+                flops: 3.0 * n,
+                bytes: 8.0 * n + r,
+            },
+            Pass::Backward => Cost {
+                flops: 5.0 * n,
+                bytes: 12.0 * n + r,
+            },
         }
     }
 }

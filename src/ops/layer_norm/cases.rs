@@ -46,10 +46,18 @@ pub fn smooth() -> Vec<Case> {
 fn extreme() -> Vec<Case> {
     let op = |eps| LayerNorm { rows: 9, d: 81, eps };
     vec![
-        case("zero rows", op(1e-5), |i, x| if i / 81 % 2 == 0 { 0.0 } else { x }),
+        case(
+            "zero rows",
+            op(1e-5),
+            |i, x| if i / 81 % 2 == 0 { 0.0 } else { x },
+        ),
         case("constant rows", op(1e-5), |i, _| (i / 81) as f32 - 3.7),
         case("far from zero", op(1e-5), |_, x| 4096.0 + x),
-        case("first outlies", op(1e-5), |i, x| if i % 81 == 0 { 1e4 } else { x }),
+        case(
+            "first outlies",
+            op(1e-5),
+            |i, x| if i % 81 == 0 { 1e4 } else { x },
+        ),
         case("tiny", op(1e-36), |_, x| 1e-18 * x),
         case("huge", op(1e-5), |_, x| 1e15 * x),
     ]

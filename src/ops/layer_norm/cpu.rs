@@ -9,26 +9,35 @@ use rayon::prelude::*;
 impl CpuOp for LayerNorm {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
         let (x, w, b) = (ins[0].real(), ins[1].real(), ins[2].real());
-        let [y, offset, r] = outs else { unreachable!("three outputs") };
+        let [y, offset, r] = outs else {
+            unreachable!("three outputs")
+        };
         let (d, per) = (self.d, Pieces::new(self.rows).rows);
         let (eps, inv_d) = (R::of(f64::from(self.eps)), R::of(1.0 / d as f64));
         let pieces = y.real().par_chunks_mut(per * d);
-        let pieces = pieces.zip(offset.real().par_chunks_mut(per).zip(r.real().par_chunks_mut(per)));
-        pieces.zip(x.par_chunks(per * d)).for_each(|((y, (offset, r)), x)| {
-            for (i, (y, x)) in y.chunks_mut(d).zip(x.chunks(d)).enumerate() {
-                for c in 0..d {
-                    y[c] = x[c] - x[0];
+        let pieces = pieces.zip(
+            offset
+                .real()
+                .par_chunks_mut(per)
+                .zip(r.real().par_chunks_mut(per)),
+        );
+        pieces
+            .zip(x.par_chunks(per * d))
+            .for_each(|((y, (offset, r)), x)| {
+                for (i, (y, x)) in y.chunks_mut(d).zip(x.chunks(d)).enumerate() {
+                    for c in 0..d {
+                        y[c] = x[c] - x[0];
+                    }
+                    offset[i] = sum(y) * inv_d;
+                    for c in 0..d {
+                        y[c] -= offset[i];
+                    }
+                    r[i] = R::ONE / (dot(y, y) * inv_d + eps).sqrt();
+                    for c in 0..d {
+                        y[c] = y[c] * r[i] * w[c] + b[c];
+                    }
                 }
-                offset[i] = sum(y) * inv_d;
-                for c in 0..d {
-                    y[c] -= offset[i];
-                }
-                r[i] = R::ONE / (dot(y, y) * inv_d + eps).sqrt();
-                for c in 0..d {
-                    y[c] = y[c] * r[i] * w[c] + b[c];
-                }
-            }
-        });
+            });
     }
 
     fn cpu_bwd<R: Real>(
@@ -41,7 +50,9 @@ impl CpuOp for LayerNorm {
     ) {
         let (x, w, dy) = (ins[0].real(), ins[1].real(), d_outs[0].real());
         let (offset, r) = (outs[1].real(), outs[2].real());
-        let [dx, dw_out, db_out] = d_ins else { unreachable!("three inputs") };
+        let [dx, dw_out, db_out] = d_ins else {
+            unreachable!("three inputs")
+        };
         let d = self.d;
         let inv_d = R::of(1.0 / d as f64);
         let pieces = Pieces::new(self.rows);

@@ -44,7 +44,9 @@ impl GpuOp for LayerNorm {
         d_outs: &[Option<View>],
         d_ins: &[Option<GpuOut>],
     ) {
-        let (Some(x), Some(w), Some(offset), Some(r)) = (ins[0], ins[1], outs[1], outs[2]) else { return };
+        let (Some(x), Some(w), Some(offset), Some(r)) = (ins[0], ins[1], outs[1], outs[2]) else {
+            return;
+        };
         let Some(dy) = d_outs[0] else { return };
         let layout = Layout::new(self.d);
         let parts = layout.parts(self.rows);

@@ -1,11 +1,11 @@
 //! Layer norm with weight and bias: after every mixer's residual.
 //!
-//! Maths      xh = (x - mean) r, r = (var + eps)^-1/2 with the biased variance; y = xh w + b. All of it from x - x_0,
-//!            x_0 the row's first element: the mean of those differences, and the squares of what is left
-//! Shapes     x, y \[rows, d\], w, b \[d\]; saved offset = mean - x_0 and r \[rows\]
+//! Maths      xh = (x - mean) r, r = (var + eps)^-1/2 with the biased variance; y = xh w + b. All of it from x - first,
+//!            the row's first element: the mean of those differences, and the squares of what is left
+//! Shapes     x, y \[rows, d\], w, b \[d\]; saved offset = mean - first and r \[rows\]
 //! Gradients  q = dy w; dx = r (q - mean q - xh mean(q xh)); dw = sum over rows of dy xh, db of dy, in two stages
 //! Numerics   sums in f32. The differences keep all digits of rows whose mean is far larger than their spread. In
-//!            range while d max (x - x_0)^2 < 3.4e38 (|x| < 1.8e17 at d = 2592). For d = 2 xh is +-1 and dx the
+//!            range while d max (x - first)^2 < 3.4e38 (|x| < 1.8e17 at d = 2592). For d = 2 xh is +-1 and dx the
 //!            difference of nearly equal numbers: its error is 1e-7 of r |q|, not of itself
 //! Cost       forward 7 n FLOPs, 8 n bytes; backward 13 n FLOPs, 12 n bytes; n = rows d
 //! Errors     rows or d 0, rows d above 2^31 - 1, d above 8192

@@ -104,9 +104,9 @@ impl Gemm {
         let kernel = kernel
             .set("TA", self.ta)
             .set("TB", self.tb)
-            .set("VA", a_row % 4 == 0)
-            .set("VB", b_row % 4 == 0)
-            .set("VC", self.n % 4 == 0)
+            .set("VA", a_row.is_multiple_of(4))
+            .set("VB", b_row.is_multiple_of(4))
+            .set("VC", self.n.is_multiple_of(4))
             .set("BIAS", bias.is_some());
         let params = GemmParams {
             part: [part as u32; 4],
@@ -123,11 +123,12 @@ impl Gemm {
     }
 }
 
-/// A slot with the largest magnitude of a tensor, as the bits of an f32.
+/// A slot with the largest magnitude of a tensor, as the bits of an f32. It is found once: an op that rewrites an
+/// operand between two products of one call must have the note of it dropped.
 fn amax(l: &mut Lower<'_>, x: View) -> View {
     let (slot, compute) = l.memo("amax", x);
     if compute {
-        let vec = x.len % 4 == 0;
+        let vec = x.len.is_multiple_of(4);
         let n = if vec { x.len / 4 } else { x.len };
         let kernel = Kernel::new("linear/amax").set("VEC", vec);
         l.run(kernel, &[x, slot], [n as u32], grid_1d(n.div_ceil(4096)));

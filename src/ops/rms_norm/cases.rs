@@ -30,7 +30,11 @@ fn case(name: &str, op: RmsNorm, scale: impl Fn(usize) -> f32) -> Case {
 /// it the gradient would vanish.
 pub fn smooth() -> Vec<Case> {
     let sized = |rows: usize, d: usize, eps: f32, kind| {
-        case(&format!("rows{rows} d{d}"), RmsNorm { rows, d, eps, kind }, |_| 1.0)
+        case(
+            &format!("rows{rows} d{d}"),
+            RmsNorm { rows, d, eps, kind },
+            |_| 1.0,
+        )
     };
     let mut cases = Vec::new();
     for kind in KINDS {
@@ -60,12 +64,26 @@ fn extreme() -> Vec<Case> {
     let mut cases = Vec::new();
     for kind in KINDS {
         let eps = if kind == Kind::OuterEps { 1e-8 } else { 1e-5 };
-        let op = |eps| RmsNorm { rows: 9, d: 81, eps, kind };
+        let op = |eps| RmsNorm {
+            rows: 9,
+            d: 81,
+            eps,
+            kind,
+        };
         cases.push(case("zero rows", op(eps), |row| [0.0, 1.0, 0.0, 1e-3][row % 4]));
         cases.push(case("huge", op(eps), |_| 1e15));
     }
-    for (kind, eps) in [(Kind::Plain, 1e-36), (Kind::OuterEps, 1e-18), (Kind::OuterEps, 1e-8)] {
-        let op = RmsNorm { rows: 9, d: 81, eps, kind };
+    for (kind, eps) in [
+        (Kind::Plain, 1e-36),
+        (Kind::OuterEps, 1e-18),
+        (Kind::OuterEps, 1e-8),
+    ] {
+        let op = RmsNorm {
+            rows: 9,
+            d: 81,
+            eps,
+            kind,
+        };
         cases.push(case(&format!("tiny eps{eps:e}"), op, |_| 1e-18));
     }
     cases

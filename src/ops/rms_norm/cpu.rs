@@ -52,10 +52,15 @@ impl RmsNorm {
 impl CpuOp for RmsNorm {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
         let (x, w) = (ins[0].real(), ins[self.w()].real());
-        let [y, saved] = outs else { unreachable!("two outputs") };
+        let [y, saved] = outs else {
+            unreachable!("two outputs")
+        };
         let (d, per) = (self.d, Pieces::new(self.rows).rows);
         let inv_d = R::of(1.0 / d as f64);
-        let pieces = y.real().par_chunks_mut(per * d).zip(saved.real().par_chunks_mut(per));
+        let pieces = y
+            .real()
+            .par_chunks_mut(per * d)
+            .zip(saved.real().par_chunks_mut(per));
         pieces.enumerate().for_each(|(piece, (y, saved))| {
             let mut m = vec![R::ZERO; d];
             for (i, (y, saved)) in y.chunks_mut(d).zip(saved).enumerate() {

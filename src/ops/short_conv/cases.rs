@@ -27,8 +27,22 @@ pub fn cases() -> Vec<Case> {
         cases.push(case("", op(t % 2 == 0), 1.0));
     }
     // More units of steps than partial sums.
-    cases.push(case(" units", ShortConv { b: 520, t: 33, channels: 8, bias: true }, 1.0));
-    let op = ShortConv { b: 1, t: 20, channels: 9, bias: true };
+    cases.push(case(
+        " units",
+        ShortConv {
+            b: 520,
+            t: 33,
+            channels: 8,
+            bias: true,
+        },
+        1.0,
+    ));
+    let op = ShortConv {
+        b: 1,
+        t: 20,
+        channels: 9,
+        bias: true,
+    };
     cases.push(case(" saturated", op.clone(), 1e4));
     cases.push(case(" huge", op.clone(), 1e15));
     cases.push(case(" zero", op, 0.0));
@@ -53,7 +67,9 @@ pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>
         return None;
     }
     let bias = g.has("b");
-    let &[b, t, channels] = g.shape("x") else { return None };
+    let &[b, t, channels] = g.shape("x") else {
+        return None;
+    };
     let mut ins = vec![g.input("x"), g.input("w")];
     if bias {
         ins.push(g.input("b"));

@@ -44,14 +44,18 @@ impl CpuOp for ShortConv {
         let taps = self.taps(ins[1].real());
         let bias = self.bias.then(|| ins[2].real());
         let (n, per) = (self.channels, Pieces::new(self.b * self.t).rows);
-        outs[0].real().par_chunks_mut(per * n).enumerate().for_each(|(piece, y)| {
-            for (i, y) in y.chunks_mut(n).enumerate() {
-                self.pre(y, piece * per + i, x, &taps, bias);
-                for y in y {
-                    *y = y.silu();
+        outs[0]
+            .real()
+            .par_chunks_mut(per * n)
+            .enumerate()
+            .for_each(|(piece, y)| {
+                for (i, y) in y.chunks_mut(n).enumerate() {
+                    self.pre(y, piece * per + i, x, &taps, bias);
+                    for y in y {
+                        *y = y.silu();
+                    }
                 }
-            }
-        });
+            });
     }
 
     fn cpu_bwd<R: Real>(

@@ -61,7 +61,9 @@ impl GpuOp for ShortConv {
         d_outs: &[Option<View>],
         d_ins: &[Option<GpuOut>],
     ) {
-        let (Some(x), Some(w), Some(dy)) = (ins[0], ins[1], d_outs[0]) else { return };
+        let (Some(x), Some(w), Some(dy)) = (ins[0], ins[1], d_outs[0]) else {
+            return;
+        };
         let n = self.channels;
         let parts = (THREADS / n).clamp(1, MAX_PARTS).min(self.units(STEPS_BWD));
         let dx = or_scratch(l, d_ins[0], x.len);

@@ -1,9 +1,9 @@
 //! Causal depthwise convolution of width 4, then silu: before q, k, v and the scans.
 //!
-//! Maths      pre_t = sum over j = 0..3 of w_j x_{t-3+j} (+ b), zeros before the start; y = silu(pre)
+//! Maths      `pre_t = sum_j w_j x_{t-3+j} (+ b)` over j = 0..3, zeros before the start; y = silu(pre)
 //! Shapes     x, y \[B, T, channels\], w \[channels, 1, 4\], b \[channels\] if there is one
-//! Gradients  dpre = dy silu'(pre), pre recomputed; dx_t = sum over j of w_j dpre_{t+3-j};
-//!            dw_j = sum over b, t of dpre_t x_{t-3+j}, db of dpre_t, in two stages
+//! Gradients  dpre = dy silu'(pre), pre recomputed; `dx_t = sum_j w_j dpre_{t+3-j}`; over all b, t in two stages
+//!            `dw_j = sum dpre_t x_{t-3+j}`, `db = sum dpre_t`
 //! Numerics   f32 throughout; no overflow while pre is finite
 //! Cost       forward 12 n FLOPs (bias: 13 n), 8 n bytes; backward 34 n FLOPs, 12 n bytes; n = B T channels
 //! Errors     a size of 0, more than 2^31 - 1 elements

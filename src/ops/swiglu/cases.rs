@@ -9,7 +9,16 @@ use crate::tensor::TensorId;
 /// Sizes around the workgroup and past the number of partial sums, both tails of the logistic, a slope of zero.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (rows, d) in [(1, 1), (500, 1), (63, 3), (65, 4), (64, 60), (9, 81), (3, 1000), (1, 2592)] {
+    for (rows, d) in [
+        (1, 1),
+        (500, 1),
+        (63, 3),
+        (65, 4),
+        (64, 60),
+        (9, 81),
+        (3, 1000),
+        (1, 2592),
+    ] {
         cases.push(case("", rows, d, 1.3, |x| x));
     }
     cases.push(case("", 1100, 260, 1.0, |x| x));
@@ -27,7 +36,11 @@ fn case(name: &str, rows: usize, d: usize, beta: f32, value: impl Fn(f32) -> f32
         row[..d].iter_mut().for_each(|a| *a = value(*a));
     }
     let op = SwiGlu { rows, d };
-    Case::new(format!("rows{rows} d{d}{name}"), op, vec![x.into(), vec![beta].into()])
+    Case::new(
+        format!("rows{rows} d{d}{name}"),
+        op,
+        vec![x.into(), vec![beta].into()],
+    )
 }
 
 /// `swiglu_beta`.

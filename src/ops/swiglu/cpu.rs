@@ -30,32 +30,37 @@ impl CpuOp for SwiGlu {
         d_ins: &mut [Out<'_, R>],
     ) {
         let (x, beta, dy) = (ins[0].real(), ins[1].real()[0], d_outs[0].real());
-        let [dx, dbeta_out] = d_ins else { unreachable!("two inputs") };
+        let [dx, dbeta_out] = d_ins else {
+            unreachable!("two inputs")
+        };
         let d = self.d;
         let pieces = Pieces::new(self.rows);
         let mut dbeta = pieces.partials(1);
         let mut unread = Vec::new();
         let parts = wanted_or(dx, &mut unread, x.len()).par_chunks_mut(pieces.rows * 2 * d);
-        parts.zip(&mut dbeta).enumerate().for_each(|(piece, (dx, dbeta))| {
-            let mut terms = vec![R::ZERO; d];
-            for (i, dx) in dx.chunks_mut(2 * d).enumerate() {
-                let row = piece * pieces.rows + i;
-                let (a, b) = x[row * 2 * d..][..2 * d].split_at(d);
-                let (da, db) = dx.split_at_mut(d);
-                let dy = &dy[row * d..][..d];
-                for c in 0..d {
-                    let z = beta * a[c];
-                    let e = (-z.abs()).exp();
-                    let inv = R::ONE / (R::ONE + e);
-                    let sg = if z >= R::ZERO { inv } else { e * inv };
-                    let d_sg = e * inv * inv;
-                    da[c] = dy[c] * b[c] * (sg + z * d_sg);
-                    db[c] = dy[c] * a[c] * sg;
-                    terms[c] = dy[c] * b[c] * a[c] * (a[c] * d_sg);
+        parts
+            .zip(&mut dbeta)
+            .enumerate()
+            .for_each(|(piece, (dx, dbeta))| {
+                let mut terms = vec![R::ZERO; d];
+                for (i, dx) in dx.chunks_mut(2 * d).enumerate() {
+                    let row = piece * pieces.rows + i;
+                    let (a, b) = x[row * 2 * d..][..2 * d].split_at(d);
+                    let (da, db) = dx.split_at_mut(d);
+                    let dy = &dy[row * d..][..d];
+                    for c in 0..d {
+                        let z = beta * a[c];
+                        let e = (-z.abs()).exp();
+                        let inv = R::ONE / (R::ONE + e);
+                        let sg = if z >= R::ZERO { inv } else { e * inv };
+                        let d_sg = e * inv * inv;
+                        da[c] = dy[c] * b[c] * (sg + z * d_sg);
+                        db[c] = dy[c] * a[c] * sg;
+                        terms[c] = dy[c] * b[c] * a[c] * (a[c] * d_sg);
+                    }
+                    *dbeta += sum(&terms);
                 }
-                *dbeta += sum(&terms);
-            }
-        });
+            });
         if let Some(sum) = dbeta_out.sum() {
             add_partials(sum, &dbeta);
         }

@@ -49,7 +49,9 @@ impl GpuOp for SwiGlu {
         d_outs: &[Option<View>],
         d_ins: &[Option<GpuOut>],
     ) {
-        let (Some(x), Some(beta), Some(dy)) = (ins[0], ins[1], d_outs[0]) else { return };
+        let (Some(x), Some(beta), Some(dy)) = (ins[0], ins[1], d_outs[0]) else {
+            return;
+        };
         let parts = self.groups().min(MAX_PARTS);
         let dx = or_scratch(l, d_ins[0], x.len);
         let dbeta = l.scratch(parts);

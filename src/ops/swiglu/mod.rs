@@ -36,10 +36,7 @@ impl OpDef for SwiGlu {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        vec![
-            Port::new("x", &[self.rows, 2 * self.d]),
-            Port::new("beta", &[1]),
-        ]
+        vec![Port::new("x", &[self.rows, 2 * self.d]), Port::new("beta", &[1])]
     }
 
     fn outputs(&self) -> Vec<Port> {

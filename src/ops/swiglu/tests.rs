@@ -3,7 +3,8 @@ use crate::testing;
 
 #[test]
 fn grad_matches_finite_difference() {
-    let is_smooth = |name: &str| !name.contains("huge") && !name.contains("saturated") && !name.contains("tail");
+    let is_smooth =
+        |name: &str| !name.contains("huge") && !name.contains("saturated") && !name.contains("tail");
     let smooth: Vec<_> = cases().into_iter().filter(|c| is_smooth(&c.name)).collect();
     testing::grad_matches_finite_difference(&smooth);
 }
