@@ -51,7 +51,14 @@ struct Recipe {
 impl Recipe {
     fn new(name: &'static str, sizes: Sizes, chunk: usize) -> Self {
         let (beta, g) = (Draw::Uniform(0.05, 0.95), Some(Draw::Uniform(-0.3, 0.0)));
-        Self { name, sizes, chunk, correlation: 0.0, beta, g }
+        Self {
+            name,
+            sizes,
+            chunk,
+            correlation: 0.0,
+            beta,
+            g,
+        }
     }
 
     fn correlation(mut self, correlation: f32) -> Self {
@@ -78,7 +85,16 @@ impl Recipe {
         let (b, t, h, dk, dv) = self.sizes;
         let gated = self.g.is_some();
         let scale = (dk as f32).powf(-0.5);
-        let op = DeltaRule { b, t, h, dk, dv, scale, gated, chunk: self.chunk };
+        let op = DeltaRule {
+            b,
+            t,
+            h,
+            dk,
+            dv,
+            scale,
+            gated,
+            chunk: self.chunk,
+        };
         let rows = b * t * h;
         let mut fill = Fill::new((t * 7 + dk * 31 + dv) as u64);
         let q = fill.unit_rows(rows, dk);
@@ -88,13 +104,20 @@ impl Recipe {
             let (shared, own) = (self.correlation.sqrt(), (1.0 - self.correlation).sqrt());
             for (i, row) in k.chunks_mut(dk).enumerate() {
                 let common = &common[i % h * dk..][..dk];
-                row.iter_mut().zip(common).for_each(|(x, c)| *x = own * *x + shared * c);
+                row.iter_mut()
+                    .zip(common)
+                    .for_each(|(x, c)| *x = own * *x + shared * c);
                 let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
                 row.iter_mut().for_each(|x| *x /= norm);
             }
         }
         let v = fill.normal(rows * dv);
-        let mut inputs: Vec<Values> = vec![q.into(), k.into(), v.into(), self.beta.fill(&mut fill, rows).into()];
+        let mut inputs: Vec<Values> = vec![
+            q.into(),
+            k.into(),
+            v.into(),
+            self.beta.fill(&mut fill, rows).into(),
+        ];
         inputs.extend(self.g.map(|g| g.fill(&mut fill, rows).into()));
         let gate = if gated { "" } else { " plain" };
         let name = format!("B{b} T{t} H{h} dk{dk} dv{dv} C{}{gate} {}", self.chunk, self.name);
@@ -127,7 +150,9 @@ pub fn cases() -> Vec<Case> {
         Recipe::new("", (1, 65, 2, 60, 100), 64),
         Recipe::new("decay e^-50", (1, 65, 1, 16, 32), 64).g(Draw::All(-50.0)),
         Recipe::new("decay 0", (1, 65, 1, 16, 32), 64).g(Draw::All(-1e4)),
-        Recipe::new("mixed decay", (1, 130, 1, 16, 32), 64).g(MIXTURE).beta(REFLECTING),
+        Recipe::new("mixed decay", (1, 130, 1, 16, 32), 64)
+            .g(MIXTURE)
+            .beta(REFLECTING),
         Recipe::new("beta 0", (1, 70, 1, 16, 32), 64).beta(Draw::All(0.0)),
         Recipe::new("beta 1", (1, 70, 1, 16, 32), 64).beta(Draw::All(1.0)),
         Recipe::new("", (1, 70, 2, 64, 128), 64),
@@ -151,7 +176,10 @@ pub fn cases() -> Vec<Case> {
             .correlation(1.0)
             .g(Draw::Uniform(-0.1, 0.0))
             .beta(REFLECTING),
-        Recipe::new("equal keys", (1, 250, 1, 16, 20), 64).plain().correlation(1.0).beta(REFLECTING),
+        Recipe::new("equal keys", (1, 250, 1, 16, 20), 64)
+            .plain()
+            .correlation(1.0)
+            .beta(REFLECTING),
     ];
     recipes.iter().map(Recipe::case).collect()
 }
@@ -166,7 +194,16 @@ pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>
     let size = |name: &str| g.attr(name).map(|x| x as usize);
     let (b, t, h) = (size("B")?, size("T")?, size("H")?);
     let (dk, dv, scale) = (size("Dk")?, size("Dv")?, g.attr("scale")? as f32);
-    let op = DeltaRule { b, t, h, dk, dv, scale, gated, chunk: CHUNK };
+    let op = DeltaRule {
+        b,
+        t,
+        h,
+        dk,
+        dv,
+        scale,
+        gated,
+        chunk: CHUNK,
+    };
     let ins: Vec<TensorId> = names.iter().map(|name| g.input(name)).collect();
     Some(g.graph.call(op, &ins).map(|outs| vec![("o", outs[0])]))
 }

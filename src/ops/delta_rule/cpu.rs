@@ -44,12 +44,20 @@ struct Chunk {
 impl Chunk {
     fn of(op: &DeltaRule, head: usize, chunk: usize) -> Self {
         let (b, h, first) = (head / op.h, head % op.h, chunk * op.chunk);
-        Self { row: (b * op.t + first) * op.h + h, stride: op.h, n: op.chunk.min(op.t - first) }
+        Self {
+            row: (b * op.t + first) * op.h + h,
+            stride: op.h,
+            n: op.chunk.min(op.t - first),
+        }
     }
 
     /// Its part of a [B,T,H,d] tensor.
     fn mat<R>(self, x: &[R], d: usize) -> Mat<'_, R> {
-        Mat { data: &x[self.row * d..], rs: self.stride * d, cs: 1 }
+        Mat {
+            data: &x[self.row * d..],
+            rs: self.stride * d,
+            cs: 1,
+        }
     }
 
     /// Row `i` of its part.
@@ -102,7 +110,11 @@ impl<R: Real> Work<R> {
     /// The decay factors: exponents are built as sums, then all of them exponentiated.
     fn decays(&mut self, c: usize, chunk: Chunk, g: Option<&[R]>) {
         let n = chunk.n;
-        let at = |i: usize| g.map_or(R::ZERO, |g| g[chunk.row + i * chunk.stride].max(R::of(SMALLEST_LOG)));
+        let at = |i: usize| {
+            g.map_or(R::ZERO, |g| {
+                g[chunk.row + i * chunk.stride].max(R::of(SMALLEST_LOG))
+            })
+        };
         let mut sum = R::ZERO;
         for i in 0..n {
             sum += at(i);
@@ -173,7 +185,14 @@ impl<R: Real> Work<R> {
     /// U, R = diag(beta) U and Vn = Tm R from the state.
     fn values(&mut self, op: &DeltaRule, x: Inputs<'_, R>, chunk: Chunk, tm: &[R], s: &[R]) {
         let (c, n, dk, dv) = (op.chunk, chunk.n, op.dk, op.dv);
-        product((n, dv, dk), chunk.mat(x.k, dk), Mat::rows(s, dv), &mut self.u, dv, R::ZERO);
+        product(
+            (n, dv, dk),
+            chunk.mat(x.k, dk),
+            Mat::rows(s, dv),
+            &mut self.u,
+            dv,
+            R::ZERO,
+        );
         for i in 0..n {
             let (p, beta) = (self.p[i], self.beta[i]);
             let rows = self.u[i * dv..][..dv].iter_mut().zip(&mut self.r[i * dv..][..dv]);
@@ -182,7 +201,14 @@ impl<R: Real> Work<R> {
                 *r = beta * *u;
             }
         }
-        product((n, dv, n), Mat::rows(tm, c), Mat::rows(&self.r, dv), &mut self.vn, dv, R::ZERO);
+        product(
+            (n, dv, n),
+            Mat::rows(tm, c),
+            Mat::rows(&self.r, dv),
+            &mut self.vn,
+            dv,
+            R::ZERO,
+        );
     }
 }
 
@@ -220,7 +246,9 @@ fn head_rows<'a, R>(op: &DeltaRule, x: &'a mut [R], d: usize) -> Vec<Vec<&'a mut
 impl CpuOp for DeltaRule {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
         let x = Inputs::new(self, ins);
-        let [o, tm, s] = outs else { unreachable!("the ports say three outputs") };
+        let [o, tm, s] = outs else {
+            unreachable!("the ports say three outputs")
+        };
         let (tm, s) = (tm.real(), s.real());
         let heads = head_rows(self, o.real(), self.dv);
         let per_head = tm.len() / heads.len();
@@ -230,7 +258,10 @@ impl CpuOp for DeltaRule {
             .zip(tm.par_chunks_mut(per_head))
             .zip(s.par_chunks_mut(states))
             .enumerate()
-            .for_each_init(|| Work::new(self), |w, (head, ((o, tm), s))| self.head_fwd(x, head, o, tm, s, w));
+            .for_each_init(
+                || Work::new(self),
+                |w, (head, ((o, tm), s))| self.head_fwd(x, head, o, tm, s, w),
+            );
     }
 
     fn cpu_bwd<R: Real>(
@@ -358,11 +389,25 @@ impl DeltaRule {
             w.invert(c, n, tm);
             w.values(self, x, chunk, tm, state);
 
-            product((n, dv, dk), chunk.mat(x.q, dk), Mat::rows(state, dv), &mut w.o, dv, R::ZERO);
+            product(
+                (n, dv, dk),
+                chunk.mat(x.q, dk),
+                Mat::rows(state, dv),
+                &mut w.o,
+                dv,
+                R::ZERO,
+            );
             for (row, p) in w.o.chunks_mut(dv).zip(&w.p[..n]) {
                 row.iter_mut().for_each(|x| *x *= *p);
             }
-            product((n, dv, n), Mat::rows(&w.qk, c), Mat::rows(&w.vn, dv), &mut w.o, dv, R::ONE);
+            product(
+                (n, dv, n),
+                Mat::rows(&w.qk, c),
+                Mat::rows(&w.vn, dv),
+                &mut w.o,
+                dv,
+                R::ONE,
+            );
             for (to, from) in o[i * c..].iter_mut().zip(w.o.chunks(dv)).take(n) {
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
             }
@@ -372,7 +417,14 @@ impl DeltaRule {
                 let a = w.p[n - 1];
                 next.iter_mut().zip(state).for_each(|(next, s)| *next = a * *s);
                 scale_rows(&mut w.r, &w.vn, &w.s[..n], dv);
-                product((dk, dv, n), chunk.mat(x.k, dk).t(), Mat::rows(&w.r, dv), next, dv, R::ONE);
+                product(
+                    (dk, dv, n),
+                    chunk.mat(x.k, dk).t(),
+                    Mat::rows(&w.r, dv),
+                    next,
+                    dv,
+                    R::ONE,
+                );
             }
         }
     }
@@ -409,9 +461,23 @@ impl DeltaRule {
             scale_rows(&mut bw.d_vn, &bw.d_r, &w.s[..n], dv);
             let (p_mat, d_o) = (Mat::rows(&w.qk, c), Mat::rows(&bw.d_o, dv));
             product((n, dv, n), p_mat.t(), d_o, &mut bw.d_vn, dv, R::ONE);
-            product((n, dv, n), Mat::rows(tm, c).t(), Mat::rows(&bw.d_vn, dv), &mut bw.d_r, dv, R::ZERO);
+            product(
+                (n, dv, n),
+                Mat::rows(tm, c).t(),
+                Mat::rows(&bw.d_vn, dv),
+                &mut bw.d_r,
+                dv,
+                R::ZERO,
+            );
             scale_rows(&mut bw.d_v, &bw.d_r, &w.beta[..n], dv);
-            product((n, dv, n), Mat::rows(&w.g, c), Mat::rows(&w.vn, dv), &mut bw.y, dv, R::ZERO);
+            product(
+                (n, dv, n),
+                Mat::rows(&w.g, c),
+                Mat::rows(&w.vn, dv),
+                &mut bw.y,
+                dv,
+                R::ZERO,
+            );
             for row in 0..n {
                 let range = row * dv..(row + 1) * dv;
                 for (y, u) in bw.y[range.clone()].iter_mut().zip(&w.u[range.clone()]) {
@@ -440,9 +506,30 @@ impl DeltaRule {
             scale_rows(&mut bw.p_d_v, &bw.d_v, &w.p[..n], dv);
             scale_rows(&mut bw.s_vn, &w.vn, &w.s[..n], dv);
             let s_t = Mat::rows(state, dv).t();
-            product((n, dk, dv), Mat::rows(&bw.p_d_o, dv), s_t, &mut bw.x1, dk, R::ZERO);
-            product((n, dk, dv), Mat::rows(&bw.p_d_v, dv), s_t, &mut bw.x2, dk, R::ZERO);
-            product((n, dk, dv), Mat::rows(&bw.s_vn, dv), Mat::rows(&bw.d, dv).t(), &mut bw.x3, dk, R::ZERO);
+            product(
+                (n, dk, dv),
+                Mat::rows(&bw.p_d_o, dv),
+                s_t,
+                &mut bw.x1,
+                dk,
+                R::ZERO,
+            );
+            product(
+                (n, dk, dv),
+                Mat::rows(&bw.p_d_v, dv),
+                s_t,
+                &mut bw.x2,
+                dk,
+                R::ZERO,
+            );
+            product(
+                (n, dk, dv),
+                Mat::rows(&bw.s_vn, dv),
+                Mat::rows(&bw.d, dv).t(),
+                &mut bw.x3,
+                dk,
+                R::ZERO,
+            );
             if x.g.is_some() {
                 let a_sd = w.p[n - 1] * dot(state, &bw.d);
                 self.chunk_decay_bwd(x, chunk, a_sd, bw, &mut grads.g[i * c..][..n]);
@@ -463,8 +550,22 @@ impl DeltaRule {
             let a = w.p[n - 1];
             bw.d.iter_mut().for_each(|d| *d *= a);
             bw.p_d_v.iter_mut().for_each(|x| *x = -*x);
-            product((dk, dv, n), q.t(), Mat::rows(&bw.p_d_o, dv), &mut bw.d, dv, R::ONE);
-            product((dk, dv, n), k.t(), Mat::rows(&bw.p_d_v, dv), &mut bw.d, dv, R::ONE);
+            product(
+                (dk, dv, n),
+                q.t(),
+                Mat::rows(&bw.p_d_o, dv),
+                &mut bw.d,
+                dv,
+                R::ONE,
+            );
+            product(
+                (dk, dv, n),
+                k.t(),
+                Mat::rows(&bw.p_d_v, dv),
+                &mut bw.d,
+                dv,
+                R::ONE,
+            );
         }
     }
 
@@ -484,7 +585,10 @@ impl DeltaRule {
             let (q, k) = (chunk.at(x.q, dk, t), chunk.at(x.k, dk, t));
             inward += dot(&bw.x1[t * dk..][..dk], q) - dot(&bw.x2[t * dk..][..dk], k);
             let columns = &mut bw.columns[..t];
-            columns.iter_mut().zip(&bw.m[t * c..]).for_each(|(sum, m)| *sum += *m);
+            columns
+                .iter_mut()
+                .zip(&bw.m[t * c..])
+                .for_each(|(sum, m)| *sum += *m);
             d_g[t][0] = columns.iter().copied().sum::<R>() + inward + a_sd;
         }
         let mut outward = R::ZERO;

@@ -33,13 +33,15 @@
 //!
 //! Numerics   f32 throughout. Every decay factor is the exponential of a sum of non-positive log decays, never of a
 //!            difference of prefix sums, and masked before the exponential: strong decay costs no digits. g is clamped
-//!            at -1e4, so a gate of 0 may be given as -inf. Tm comes from forward substitution by rows: the product
-//!            form of the inverse would overflow for correlated keys. dg uses sums over rectangles of M, without
-//!            cancelling cumulative sums. Error against f64 1e-7 to 3e-6 for any keys and beta in \[0, 2). Known limit:
-//!            with (nearly) equal keys and no decay dg itself is ill-conditioned: a difference of sums that cancel,
-//!            1e-5 to 1e-4 in f32 whatever the form; no gate that is in use sits there
+//!            at -1e4, a gate of exactly 0. Tm comes from forward substitution by rows: the product form of the inverse
+//!            would overflow for correlated keys. dg uses sums over rectangles of M, without cancelling cumulative
+//!            sums. Error against f64 1e-7 to 3e-6 for any keys and beta in \[0, 2). Known limit: with (nearly) equal
+//!            keys and no decay dg itself is ill-conditioned, a difference of sums that cancel: 1e-5 to 1e-4 in f32
+//!            whatever the form
 //! Cost       per token and head, forward 6 d_k d_v + C (6 d_k + 4 d_v) + C^2 / 3 FLOPs, backward
-//!            16 d_k d_v + C (14 d_k + 12 d_v); the states are 4 d_k d_v / C bytes
+//!            16 d_k d_v + C (14 d_k + 12 d_v); bytes, f32: 4 (2 d_k + 2 d_v + 2) + 4 d_k d_v / C + 4 C and
+//!            4 (4 d_k + 3 d_v + 4) + 12 d_k d_v / C + 4 C. The saved states are 4 d_k d_v / C of them. On a GPU o and
+//!            dv serve as work space; the backward pass takes d_k d_v / C + d_v + 2 C + 21 further words
 //! Errors     d_k or d_v outside 1..=256, another chunk length, a size of 0
 //! Source     Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", section 3;
 //!            Yang, Kautz, Hatamizadeh 2025, "Gated Delta Networks", section 3; golden: `delta_rule`,
@@ -103,7 +105,10 @@ impl OpDef for DeltaRule {
         } else {
             return Ok(());
         };
-        Err(UserError::Shape { op: Self::NAME, reason })
+        Err(UserError::Shape {
+            op: Self::NAME,
+            reason,
+        })
     }
 
     fn inputs(&self) -> Vec<Port> {
@@ -121,7 +126,15 @@ impl OpDef for DeltaRule {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        let Self { b, t, h, dk, dv, chunk, .. } = *self;
+        let Self {
+            b,
+            t,
+            h,
+            dk,
+            dv,
+            chunk,
+            ..
+        } = *self;
         vec![
             Port::new("o", &[b, t, h, dv]),
             Port::new("tm", &[b, h, self.chunks(), chunk, chunk]),
@@ -130,7 +143,11 @@ impl OpDef for DeltaRule {
     }
 
     fn backward_reads(&self) -> Reads {
-        let ins: &[usize] = if self.gated { &[0, 1, 2, 3, 4] } else { &[0, 1, 2, 3] };
+        let ins: &[usize] = if self.gated {
+            &[0, 1, 2, 3, 4]
+        } else {
+            &[0, 1, 2, 3]
+        };
         Reads { ins, outs: &[1, 2] }
     }
 
@@ -147,6 +164,9 @@ impl OpDef for DeltaRule {
                 4.0 * (4.0 * dk + 3.0 * dv + 2.0) + 8.0 + 12.0 * dk * dv / c + 4.0 * c,
             ),
         };
-        Cost { flops: token_heads * flops, bytes: token_heads * bytes }
+        Cost {
+            flops: token_heads * flops,
+            bytes: token_heads * bytes,
+        }
     }
 }

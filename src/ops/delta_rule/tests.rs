@@ -3,15 +3,24 @@ use super::cases::cases;
 use crate::check::random::Fill;
 use crate::check::{Case, Deviation, FLOOR, Values};
 use crate::cpu::{In, Out};
+use crate::graph::Graph;
 use crate::ops::{CpuOp, Op, OpDef, Port};
 use crate::step::StepParams;
+use crate::tensor::Dtype;
 use crate::testing;
 
 /// Small enough for finite differences.
 fn tiny() -> Vec<Case> {
     let all = cases().into_iter();
-    all.filter(|case| case.op.inputs().iter().map(|p| p.shape.iter().product::<usize>()).sum::<usize>() < 1_500)
-        .collect()
+    all.filter(|case| {
+        case.op
+            .inputs()
+            .iter()
+            .map(|p| p.shape.iter().product::<usize>())
+            .sum::<usize>()
+            < 1_500
+    })
+    .collect()
 }
 
 fn reals(inputs: &[Values]) -> Vec<Vec<f64>> {
@@ -32,10 +41,14 @@ impl Oracle {
     fn new(op: &DeltaRule, inputs: &[Vec<f64>], d_o: &[f64]) -> Self {
         let rows = op.b * op.t * op.h;
         let widths = [op.dk, op.dk, op.dv, 1, 1];
-        let mut all = Self { o: vec![0.0; rows * op.dv], d: widths.map(|w| vec![0.0; rows * w]) };
+        let mut all = Self {
+            o: vec![0.0; rows * op.dv],
+            d: widths.map(|w| vec![0.0; rows * w]),
+        };
         for head in 0..op.b * op.h {
-            let at: Vec<usize> =
-                (0..op.t).map(|t| ((head / op.h) * op.t + t) * op.h + head % op.h).collect();
+            let at: Vec<usize> = (0..op.t)
+                .map(|t| ((head / op.h) * op.t + t) * op.h + head % op.h)
+                .collect();
             all.head(op, inputs, d_o, &at);
         }
         all
@@ -48,10 +61,14 @@ impl Oracle {
         let row = |x: &[f64], r: usize, d: usize| x[r * d..(r + 1) * d].to_vec();
         // M^T a for a [d_k, d_v] matrix.
         let read = |m: &[f64], a: &[f64]| -> Vec<f64> {
-            (0..dv).map(|j| (0..dk).map(|i| m[i * dv + j] * a[i]).sum()).collect()
+            (0..dv)
+                .map(|j| (0..dk).map(|i| m[i * dv + j] * a[i]).sum())
+                .collect()
         };
         let times = |m: &[f64], b: &[f64]| -> Vec<f64> {
-            (0..dk).map(|i| (0..dv).map(|j| m[i * dv + j] * b[j]).sum()).collect()
+            (0..dk)
+                .map(|i| (0..dv).map(|j| m[i * dv + j] * b[j]).sum())
+                .collect()
         };
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let mut states = vec![vec![0.0; dk * dv]];
@@ -61,8 +78,11 @@ impl Oracle {
             let mut state: Vec<f64> = states[states.len() - 1].iter().map(|m| decay(r) * m).collect();
             decayed.push(state.clone());
             let k = row(&x[1], r, dk);
-            let e: Vec<f64> =
-                row(&x[2], r, dv).iter().zip(read(&state, &k)).map(|(v, had)| v - had).collect();
+            let e: Vec<f64> = row(&x[2], r, dv)
+                .iter()
+                .zip(read(&state, &k))
+                .map(|(v, had)| v - had)
+                .collect();
             for i in 0..dk {
                 for j in 0..dv {
                     state[i * dv + j] += k[i] * x[3][r] * e[j];
@@ -108,17 +128,33 @@ fn twin(op: &DeltaRule, inputs: &[Values], d_o: &[f64]) -> Vec<(&'static str, Ve
     let ins = reals(inputs);
     let ins: Vec<In<'_, f64>> = ins.iter().map(|x| In::Real(x)).collect();
     let sizes = |ports: Vec<Port>| -> Vec<Vec<f64>> {
-        ports.iter().map(|p| vec![f64::NAN; p.shape.iter().product()]).collect()
+        ports
+            .iter()
+            .map(|p| vec![f64::NAN; p.shape.iter().product()])
+            .collect()
     };
     fn out(data: &mut [f64]) -> Out<'_, f64> {
-        Out::Real { data, accumulate: false }
+        Out::Real {
+            data,
+            accumulate: false,
+        }
     }
     let (mut outs, mut d_ins) = (sizes(op.outputs()), sizes(op.inputs()));
     let step = StepParams::eval(1);
-    op.cpu_fwd(&step, &ins, &mut outs.iter_mut().map(|x| out(x)).collect::<Vec<_>>());
+    op.cpu_fwd(
+        &step,
+        &ins,
+        &mut outs.iter_mut().map(|x| out(x)).collect::<Vec<_>>(),
+    );
     let saved: Vec<In<'_, f64>> = outs.iter().map(|x| In::Real(x)).collect();
     let d_outs = [In::Real(d_o), In::None, In::None];
-    op.cpu_bwd(&step, &ins, &saved, &d_outs, &mut d_ins.iter_mut().map(|x| out(x)).collect::<Vec<_>>());
+    op.cpu_bwd(
+        &step,
+        &ins,
+        &saved,
+        &d_outs,
+        &mut d_ins.iter_mut().map(|x| out(x)).collect::<Vec<_>>(),
+    );
     let names = op.inputs().into_iter().map(|p| p.name);
     let o = outs.swap_remove(0);
     [("o", o)].into_iter().chain(names.zip(d_ins)).collect()
@@ -131,7 +167,9 @@ const ROUNDING_F64: f64 = 1e-12;
 fn chunkwise_matches_token_by_token() {
     for case in &cases() {
         for chunk in [16, 32, 64] {
-            let Op::DeltaRule(op) = &case.op else { unreachable!("the cases are of this op") };
+            let Op::DeltaRule(op) = &case.op else {
+                unreachable!("the cases are of this op")
+            };
             let op = DeltaRule { chunk, ..op.clone() };
             let d_o = Fill::new(77).normal(op.b * op.t * op.h * op.dv);
             let d_o: Vec<f64> = d_o.into_iter().map(f64::from).collect();
@@ -161,6 +199,48 @@ fn kernels_match_oracle() {
     testing::gpu::matches_oracle(&cases());
 }
 
+/// There is one variant of each kernel, so this is also what every adapter runs.
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_fit_webgpu_default_limits() {
+    use crate::gpu::lower::Lower;
+    use crate::gpu::shader::reflect;
+    let caps = crate::gpu::Caps::webgpu_default();
+    for case in &cases() {
+        let ports = case.op.inputs();
+        let mut graph = Graph::new();
+        let ins: Vec<_> = ports
+            .iter()
+            .map(|p| graph.input(p.name, &p.shape, p.dtype))
+            .collect();
+        let outs = graph.call(case.op.clone(), &ins).unwrap();
+        let d_o = graph.input("d o", &case.op.outputs()[0].shape, Dtype::F32);
+        graph.backward(&[(outs[0], d_o)], &ins).unwrap();
+        let lowered = Lower::graph(&graph, &caps);
+        assert_eq!(lowered.dispatches.len(), 3 + 8);
+        for dispatch in &lowered.dispatches {
+            let (kernel, grid) = (&dispatch.kernel, dispatch.grid);
+            let (_, found) = reflect(kernel, &kernel.expand().unwrap()).unwrap();
+            assert!(
+                found.workgroup_bytes <= caps.workgroup_bytes,
+                "{}: {found:?}",
+                kernel.key()
+            );
+            assert!(
+                found.workgroup_size.iter().product::<u32>() <= caps.workgroup_threads,
+                "{}",
+                kernel.key()
+            );
+            assert!(
+                dispatch.bindings.len() <= caps.storage_bindings as usize,
+                "{}",
+                kernel.key()
+            );
+            assert!(grid.iter().all(|n| *n <= 65_535), "{}: {grid:?}", kernel.key());
+        }
+    }
+}
+
 #[test]
 fn gradients_accumulate() {
     testing::gradients_accumulate(&cases()[4..5]);
@@ -168,14 +248,32 @@ fn gradients_accumulate() {
 
 #[test]
 fn refuses_widths_and_chunks_it_cannot_have() {
-    let op = DeltaRule { b: 1, t: 4, h: 2, dk: 8, dv: 8, scale: 1.0, gated: false, chunk: 64 };
+    let op = DeltaRule {
+        b: 1,
+        t: 4,
+        h: 2,
+        dk: 8,
+        dv: 8,
+        scale: 1.0,
+        gated: false,
+        chunk: 64,
+    };
     assert!(op.validate().is_ok());
     let refused = |op: DeltaRule| op.validate().unwrap_err().to_string();
     assert_eq!(
-        refused(DeltaRule { dv: 257, ..op.clone() }),
+        refused(DeltaRule {
+            dv: 257,
+            ..op.clone()
+        }),
         "delta_rule: head widths d_k 8, d_v 257: each must be from 1 to 256; use more heads"
     );
     assert!(refused(DeltaRule { dk: 0, ..op.clone() }).contains("d_k 0"));
-    assert_eq!(refused(DeltaRule { chunk: 48, ..op.clone() }), "delta_rule: chunk 48: allowed: 16, 32, 64");
+    assert_eq!(
+        refused(DeltaRule {
+            chunk: 48,
+            ..op.clone()
+        }),
+        "delta_rule: chunk 48: allowed: 16, 32, 64"
+    );
     assert!(refused(DeltaRule { t: 0, ..op }).contains("T 0"));
 }

@@ -1,0 +1,102 @@
+// Gradients inside a chunk: E = tril(Do Vn^T) * Gam in the place of P, F + F^T with F = -stril(dV Vn^T) * Gam in the place of
+// G, and for the log decays the sums over i >= t > j of M = tril(Do Vn^T) * P - stril(dV Vn^T) * G. A workgroup a
+// (chunk, h, b); grid (chunks, H, B).
+const GATED: bool = true;
+alias t_d_o = f32;
+alias t_d_v = f32;
+#import lib/tile
+#import lib/delta
+#import lib/decay
+
+@group(0) @binding(0) var<storage, read_write> d_o: array<t_d_o>; // [B, T, H, dv]
+@group(0) @binding(1) var<storage, read_write> d_v: array<t_d_v>; // [B, T, H, dv]
+@group(0) @binding(2) var<storage, read_write> vn: array<f32>; // [B, T, H, dv]
+@group(0) @binding(3) var<storage, read_write> p: array<f32>; // [B, H, chunks, C, C]: P, then E
+@group(0) @binding(4) var<storage, read_write> lower: array<f32>; // [B, H, chunks, C, C]: G, then F + F^T
+@group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+#if GATED
+@group(0) @binding(6) var<storage, read_write> g: array<f32>; // [B, T, H]
+#endif
+@group(0) @binding({6 + GATED}) var<uniform> params: Params;
+
+const OF_DO: u32 = 0; // scale dO
+const OF_DV: u32 = 1;
+const OF_VN: u32 = 2;
+
+fn element(operand: u32, i: u32, j: u32) -> f32 {
+    var value = 0.0;
+    let ok = is_token(i) && j < params.dv;
+    let at = select(0u, row(i) * params.dv + j, ok);
+    if operand == OF_DO {
+        value = params.scale * f32(d_o[at]);
+    } else if operand == OF_DV {
+        value = f32(d_v[at]);
+    } else {
+        value = vn[at];
+    }
+    return select(0.0, value, ok);
+}
+
+@compute @workgroup_size({THREADS})
+fn chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    chunk = wg.x;
+    head = wg.y;
+    batch = wg.z;
+    tile_lanes(lane);
+#if GATED
+    if lane < C {
+        var here = 0.0;
+        if is_token(lane) {
+            here = max(g[row(lane)], -1e4);
+        }
+        log_decay[lane] = here;
+    }
+    workgroupBarrier();
+#endif
+    let gam = gam_tile();
+    let of_p = product(zero_tile(), OF_DO, false, 0u, OF_VN, true, 0u, params.dv);
+    let of_g = product(zero_tile(), OF_DV, false, 0u, OF_VN, true, 0u, params.dv);
+    let base = block() * C * C;
+    var m = zero_tile();
+    if x <= y {
+#for r in 0..4
+#for c in 0..4
+        {
+            let i = 4u * y + {r}u;
+            let j = 4u * x + {c}u;
+            if j < i {
+                let at = base + i * C + j;
+                let mirrored = base + j * C + i;
+                m.r{r}[{c}] = of_p.r{r}[{c}] * p[at] - of_g.r{r}[{c}] * lower[at];
+                p[at] = of_p.r{r}[{c}] * gam.r{r}[{c}];
+                let f = -of_g.r{r}[{c}] * gam.r{r}[{c}];
+                lower[at] = f;
+                lower[mirrored] = f;
+            } else if j == i {
+                p[base + i * C + i] = of_p.r{r}[{c}];
+            }
+        }
+#end
+#end
+    }
+#if GATED
+    set_triangle(m);
+    workgroupBarrier();
+    // Sums down the columns from row i on, four columns an invocation; then along the rows.
+    if lane < C / 4u {
+        var sum = vec4(0.0);
+        for (var i = C; i > 4u * lane; i--) {
+            sum += pool[triangle_at(i - 1u, lane)];
+            pool[triangle_at(i - 1u, lane)] = sum;
+        }
+    }
+    workgroupBarrier();
+    if lane < C {
+        var sum = 0.0;
+        for (var j = 0u; j < lane; j++) {
+            sum += triangle(lane, j);
+        }
+        table[entry(RECTANGLE, lane)] = sum;
+    }
+#endif
+}

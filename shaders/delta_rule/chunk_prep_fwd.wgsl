@@ -1,0 +1,140 @@
+// What of a chunk does not depend on the state: row factors, P = tril(Q K^T * Gam), G = stril(K K^T * Gam), and, where
+// INVERSE, Tm = (I + diag(beta) G)^-1 by forward substitution instead of G. A workgroup a (chunk, h, b); grid
+// (chunks, H, B). Source: Yang et al. 2024, equations 10 and 11 (UT transform); decays of the gated rule: Yang, Kautz,
+// Hatamizadeh 2025, section 3.3.
+const GATED: bool = true;
+const INVERSE: bool = true;
+alias t_q = f32;
+alias t_k = f32;
+#import lib/tile
+#import lib/delta
+#import lib/decay
+
+@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
+@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
+@group(0) @binding(2) var<storage, read_write> beta: array<f32>; // [B, T, H]
+@group(0) @binding(3) var<storage, read_write> p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(4) var<storage, read_write> lower: array<f32>; // [B, H, chunks, C, C]: Tm or G
+@group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+#if GATED
+@group(0) @binding(6) var<storage, read_write> g: array<f32>; // [B, T, H]
+#endif
+@group(0) @binding({6 + GATED}) var<uniform> params: Params;
+
+const OF_Q: u32 = 0;
+const OF_K: u32 = 1;
+
+fn element(operand: u32, i: u32, j: u32) -> f32 {
+    var value = 0.0;
+    let ok = is_token(i) && j < params.dk;
+    let at = select(0u, row(i) * params.dk + j, ok);
+    if operand == OF_Q {
+        value = f32(q[at]);
+    } else {
+        value = f32(k[at]);
+    }
+    return select(0.0, value, ok);
+}
+
+fn beta_at(i: u32) -> f32 {
+    var value = 0.0;
+    if is_token(i) {
+        value = beta[row(i)];
+    }
+    return value;
+}
+
+// Row factors. A gate of 0 is clamped, so that the sums stay finite.
+fn write_factors(lane: u32) {
+    if lane < C {
+        var here = 0.0;
+#if GATED
+        if is_token(lane) {
+            here = max(g[row(lane)], -1e4);
+        }
+#endif
+        log_decay[lane] = here;
+    }
+    workgroupBarrier();
+    if lane < C {
+        var before = 0.0;
+        for (var i = 0u; i <= lane; i++) {
+            before += log_decay[i];
+        }
+        var after = 0.0;
+        for (var i = C - 1u; i > lane; i--) {
+            after += log_decay[i];
+        }
+        table[entry(P, lane)] = exp(before);
+        table[entry(S, lane)] = exp(after);
+        table[entry(BETA, lane)] = beta_at(lane);
+    }
+}
+
+@compute @workgroup_size({THREADS})
+fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    chunk = wg.x;
+    head = wg.y;
+    batch = wg.z;
+    tile_lanes(lane);
+    write_factors(lane);
+    let gam = gam_tile();
+    let base = block() * C * C + 4u * (y * C + x);
+    let inside = x < C / 4u;
+
+    let qk = product(zero_tile(), OF_Q, false, 0u, OF_K, true, 0u, params.dk);
+    if inside {
+#for r in 0..4
+#for c in 0..4
+        p[base + {r}u * C + {c}u] = select(0.0, qk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u <= 4u * y + {r}u);
+#end
+#end
+    }
+
+    let kk = product(zero_tile(), OF_K, false, 0u, OF_K, true, 0u, params.dk);
+#if INVERSE
+    let i = 4u * y;
+    set_triangle(Tile(
+        beta_at(i) * kk.r0 * gam.r0,
+        beta_at(i + 1u) * kk.r1 * gam.r1,
+        beta_at(i + 2u) * kk.r2 * gam.r2,
+        beta_at(i + 3u) * kk.r3 * gam.r3,
+    ));
+    workgroupBarrier();
+    // Row i of the inverse below its diagonal, four columns an invocation, over row i of the matrix.
+    for (var i = 1u; i < C; i++) {
+        var sum = vec4(0.0);
+        let mine = lane <= i / 4u;
+        if mine {
+            sum = pool[triangle_at(i, lane)];
+            for (var m = 4u * lane + 1u; m < i; m++) {
+                sum = fma(vec4(triangle(i, m)), pool[triangle_at(m, lane)], sum);
+            }
+        }
+        workgroupBarrier();
+        if mine {
+            pool[triangle_at(i, lane)] = -sum;
+        }
+        workgroupBarrier();
+    }
+    for (var n = lane; n < C * C; n += THREADS) {
+        let i = n / C;
+        let j = n % C;
+        var value = 0.0;
+        if j == i {
+            value = 1.0;
+        } else if j < i {
+            value = triangle(i, j);
+        }
+        lower[block() * C * C + n] = value;
+    }
+#else
+    if inside {
+#for r in 0..4
+#for c in 0..4
+        lower[base + {r}u * C + {c}u] = select(0.0, kk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u < 4u * y + {r}u);
+#end
+#end
+    }
+#endif
+}

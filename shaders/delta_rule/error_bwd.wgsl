@@ -1,0 +1,109 @@
+// What a chunk wrote, Vn = Tm diag(beta) U with U = V - diag(p) K S, and its prediction errors Y = U - G Vn, for dbeta = dR . Y
+// (Vn / beta would not do for beta = 0); then dV = diag(beta) dR in the place of dR. A workgroup a (64 columns of d_v and
+// chunk, h, b); grid (ceil(dv / 64) chunks, H, B). `vn` holds diag(beta) U before Vn.
+alias t_k = f32;
+alias t_v = f32;
+alias t_d_v = f32;
+#import lib/tile
+#import lib/delta
+
+@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
+@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T, H, dv]
+@group(0) @binding(2) var<storage, read_write> s: array<f32>; // [B, H, chunks, dk, dv]
+@group(0) @binding(3) var<storage, read_write> tm: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(4) var<storage, read_write> lower: array<f32>; // [B, H, chunks, C, C]: G
+@group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+@group(0) @binding(6) var<storage, read_write> vn: array<f32>; // [B, T, H, dv]
+@group(0) @binding(7) var<storage, read_write> d_v: array<t_d_v>; // [B, T, H, dv]
+@group(0) @binding(8) var<uniform> params: Params;
+
+const OF_K: u32 = 0;
+const OF_S: u32 = 1;
+const OF_TM: u32 = 2;
+const OF_G: u32 = 3;
+const OF_VN: u32 = 4;
+const OF_V: u32 = 5;
+const OF_DR: u32 = 6;
+
+fn element(operand: u32, i: u32, j: u32) -> f32 {
+    var ok = true;
+    var value = 0.0;
+    if operand == OF_K {
+        ok = is_token(i) && j < params.dk;
+        value = f32(k[select(0u, row(i) * params.dk + j, ok)]);
+    } else if operand == OF_S {
+        ok = i < params.dk && j < params.dv;
+        value = s[select(0u, (block() * params.dk + i) * params.dv + j, ok)];
+    } else if operand == OF_TM {
+        value = tm[(block() * C + i) * C + j];
+    } else if operand == OF_G {
+        value = lower[(block() * C + i) * C + j];
+    } else {
+        ok = is_token(i) && j < params.dv;
+        let at = select(0u, row(i) * params.dv + j, ok);
+        if operand == OF_VN {
+            value = vn[at];
+        } else if operand == OF_V {
+            value = f32(v[at]);
+        } else {
+            value = f32(d_v[at]);
+        }
+    }
+    return select(0.0, value, ok);
+}
+
+fn write_vn(t: Tile, n0: u32) {
+#for r in 0..4
+    if is_token(4u * y + {r}u) {
+#for c in 0..4
+        if n0 + 4u * x + {c}u < params.dv {
+            vn[row(4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u] = t.r{r}[{c}];
+        }
+#end
+    }
+#end
+}
+
+@compute @workgroup_size({THREADS})
+fn error_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tiles = (params.dv + 63u) / 64u;
+    let tile = wg.x % tiles;
+    let n0 = tile * 64u;
+    chunk = wg.x / tiles;
+    head = wg.y;
+    batch = wg.z;
+    tile_lanes(lane);
+    let i = 4u * y;
+    let j = n0 + 4u * x;
+    var u = product(zero_tile(), OF_K, false, 0u, OF_S, false, n0, params.dk);
+    var t: Tile;
+#for r in 0..4
+    u.r{r} = elements(OF_V, i + {r}u, j) - table[entry(P, i + {r}u)] * u.r{r};
+    let beta{r} = table[entry(BETA, i + {r}u)];
+    t.r{r} = beta{r} * u.r{r};
+#end
+    write_vn(t, n0);
+    storageBarrier();
+    t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, tokens());
+    storageBarrier();
+    write_vn(t, n0);
+    storageBarrier();
+    t = product(zero_tile(), OF_G, false, 0u, OF_VN, false, n0, tokens());
+    var part: vec4<f32>;
+#for r in 0..4
+    t.r{r} = u.r{r} - t.r{r};
+    u.r{r} = elements(OF_DR, i + {r}u, j);
+    part[{r}] = dot(u.r{r}, t.r{r});
+    if is_token(i + {r}u) {
+#for c in 0..4
+        if j + {c}u < params.dv {
+            d_v[row(i + {r}u) * params.dv + j + {c}u] = t_d_v(beta{r} * u.r{r}[{c}]);
+        }
+#end
+    }
+#end
+    let sum = row_sums(part, lane);
+    if lane < C {
+        table[entry(D_BETA + tile, lane)] = sum;
+    }
+}

@@ -1,0 +1,119 @@
+// The recurrence over chunks, backwards: D = dL/d state after each chunk, and dR of each chunk. A workgroup a (64 columns of
+// d_v, h, b), sequential over chunks; grid (ceil(dv / 64), H, B). `d_v` holds dVn = P^T Do + diag(s) K D, then
+// dR = Tm^T dVn, which error_bwd turns into dV = diag(beta) dR. D <- a D + Q^T diag(p) Do - K^T diag(p) dV.
+alias t_q = f32;
+alias t_k = f32;
+alias t_d_o = f32;
+alias t_d_v = f32;
+#import lib/tile
+#import lib/delta
+
+@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
+@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
+@group(0) @binding(2) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+@group(0) @binding(3) var<storage, read_write> tm: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(4) var<storage, read_write> p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(5) var<storage, read_write> d_o: array<t_d_o>; // [B, T, H, dv]
+@group(0) @binding(6) var<storage, read_write> d_v: array<t_d_v>; // [B, T, H, dv]
+@group(0) @binding(7) var<storage, read_write> d: array<f32>; // [B, H, chunks, dk, dv]
+@group(0) @binding(8) var<uniform> params: Params;
+
+const OF_K: u32 = 0;
+const OF_PQ: u32 = 1; // diag(p) Q
+const OF_PBK: u32 = 2; // -diag(p beta) K
+const OF_D: u32 = 3;
+const OF_P: u32 = 4;
+const OF_TM: u32 = 5;
+const OF_DO: u32 = 6; // scale dO
+const OF_DV: u32 = 7;
+
+fn element(operand: u32, i: u32, j: u32) -> f32 {
+    var ok = true;
+    var value = 0.0;
+    if operand == OF_K || operand == OF_PQ || operand == OF_PBK {
+        ok = is_token(i) && j < params.dk;
+        let at = select(0u, row(i) * params.dk + j, ok);
+        if operand == OF_PQ {
+            value = table[entry(P, i)] * f32(q[at]);
+        } else if operand == OF_PBK {
+            value = -table[entry(P, i)] * table[entry(BETA, i)] * f32(k[at]);
+        } else {
+            value = f32(k[at]);
+        }
+    } else if operand == OF_D {
+        ok = i < params.dk && j < params.dv;
+        value = d[select(0u, (block() * params.dk + i) * params.dv + j, ok)];
+    } else if operand == OF_P {
+        value = p[(block() * C + i) * C + j];
+    } else if operand == OF_TM {
+        value = tm[(block() * C + i) * C + j];
+    } else {
+        ok = is_token(i) && j < params.dv;
+        let at = select(0u, row(i) * params.dv + j, ok);
+        if operand == OF_DO {
+            value = params.scale * f32(d_o[at]);
+        } else {
+            value = f32(d_v[at]);
+        }
+    }
+    return select(0.0, value, ok);
+}
+
+fn write_values(t: Tile, n0: u32) {
+#for r in 0..4
+    if is_token(4u * y + {r}u) {
+#for c in 0..4
+        if n0 + 4u * x + {c}u < params.dv {
+            d_v[row(4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u] = t_d_v(t.r{r}[{c}]);
+        }
+#end
+    }
+#end
+}
+
+@compute @workgroup_size({THREADS})
+fn state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let n0 = wg.x * 64u;
+    head = wg.y;
+    batch = wg.z;
+    tile_lanes(lane);
+    chunk = params.chunks - 1u;
+    for (var n = lane; n < params.dk * 64u; n += THREADS) {
+        let j = n0 + n % 64u;
+        if j < params.dv {
+            d[(block() * params.dk + n / 64u) * params.dv + j] = 0.0;
+        }
+    }
+    for (var done = 0u; done < params.chunks; done++) {
+        chunk = params.chunks - 1u - done;
+        storageBarrier();
+        var t = product(zero_tile(), OF_K, false, 0u, OF_D, false, n0, params.dk);
+#for r in 0..4
+        t.r{r} *= table[entry(S, 4u * y + {r}u)];
+#end
+        t = product(t, OF_P, true, 0u, OF_DO, false, n0, tokens());
+        write_values(t, n0);
+        storageBarrier();
+        t = product(zero_tile(), OF_TM, true, 0u, OF_DV, false, n0, tokens());
+        storageBarrier();
+        write_values(t, n0);
+        storageBarrier();
+        if done + 1u < params.chunks {
+            let a = table[entry(P, C - 1u)];
+            for (var m0 = 0u; m0 < params.dk; m0 += C) {
+                t = product(zero_tile(), OF_PQ, true, m0, OF_DO, false, n0, tokens());
+                t = product(t, OF_PBK, true, m0, OF_DV, false, n0, tokens());
+#for r in 0..4
+                if m0 + 4u * y + {r}u < params.dk {
+#for c in 0..4
+                    if n0 + 4u * x + {c}u < params.dv {
+                        let at = (block() * params.dk + m0 + 4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u;
+                        d[at - params.dk * params.dv] = fma(a, d[at], t.r{r}[{c}]);
+                    }
+#end
+                }
+#end
+            }
+        }
+    }
+}

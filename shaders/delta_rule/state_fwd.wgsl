@@ -1,0 +1,107 @@
+// The recurrence over chunks: the state at each chunk's start, and the values that each chunk writes. A workgroup a
+// (64 columns of d_v, h, b), sequential over chunks; grid (ceil(dv / 64), H, B). `o` holds R = diag(beta) (V - diag(p) K S)
+// and then Vn = Tm R until output_fwd replaces it. Source: Yang et al. 2024, equations 8 and 9.
+alias t_k = f32;
+alias t_v = f32;
+alias t_o = f32;
+#import lib/tile
+#import lib/delta
+
+@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
+@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T, H, dv]
+@group(0) @binding(2) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+@group(0) @binding(3) var<storage, read_write> tm: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(4) var<storage, read_write> s: array<f32>; // [B, H, chunks, dk, dv]
+@group(0) @binding(5) var<storage, read_write> o: array<t_o>; // [B, T, H, dv]
+@group(0) @binding(6) var<uniform> params: Params;
+
+const OF_K: u32 = 0;
+const OF_SK: u32 = 1; // diag(s) K
+const OF_S: u32 = 2;
+const OF_TM: u32 = 3;
+const OF_O: u32 = 4;
+
+fn element(operand: u32, i: u32, j: u32) -> f32 {
+    var ok = true;
+    var value = 0.0;
+    if operand == OF_K || operand == OF_SK {
+        ok = is_token(i) && j < params.dk;
+        value = f32(k[select(0u, row(i) * params.dk + j, ok)]);
+        if operand == OF_SK {
+            value *= table[entry(S, i)];
+        }
+    } else if operand == OF_S {
+        ok = i < params.dk && j < params.dv;
+        value = s[select(0u, (block() * params.dk + i) * params.dv + j, ok)];
+    } else if operand == OF_TM {
+        value = tm[(block() * C + i) * C + j];
+    } else {
+        ok = is_token(i) && j < params.dv;
+        value = f32(o[select(0u, row(i) * params.dv + j, ok)]);
+    }
+    return select(0.0, value, ok);
+}
+
+@compute @workgroup_size({THREADS})
+fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let n0 = wg.x * 64u;
+    head = wg.y;
+    batch = wg.z;
+    tile_lanes(lane);
+    chunk = 0u;
+    for (var n = lane; n < params.dk * 64u; n += THREADS) {
+        let j = n0 + n % 64u;
+        if j < params.dv {
+            s[(block() * params.dk + n / 64u) * params.dv + j] = 0.0;
+        }
+    }
+    for (var done = 0u; done < params.chunks; done++) {
+        chunk = done;
+        storageBarrier();
+        var t = product(zero_tile(), OF_K, false, 0u, OF_S, false, n0, params.dk);
+#for r in 0..4
+        {
+            let i = 4u * y + {r}u;
+            if is_token(i) {
+                let decay = table[entry(P, i)];
+                let beta = table[entry(BETA, i)];
+#for c in 0..4
+                if n0 + 4u * x + {c}u < params.dv {
+                    let at = row(i) * params.dv + n0 + 4u * x + {c}u;
+                    o[at] = t_o(beta * (f32(v[at]) - decay * t.r{r}[{c}]));
+                }
+#end
+            }
+        }
+#end
+        storageBarrier();
+        t = product(zero_tile(), OF_TM, false, 0u, OF_O, false, n0, tokens());
+        storageBarrier();
+#for r in 0..4
+        if is_token(4u * y + {r}u) {
+#for c in 0..4
+            if n0 + 4u * x + {c}u < params.dv {
+                o[row(4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u] = t_o(t.r{r}[{c}]);
+            }
+#end
+        }
+#end
+        storageBarrier();
+        if done + 1u < params.chunks {
+            let a = table[entry(P, C - 1u)];
+            for (var m0 = 0u; m0 < params.dk; m0 += C) {
+                t = product(zero_tile(), OF_SK, true, m0, OF_O, false, n0, tokens());
+#for r in 0..4
+                if m0 + 4u * y + {r}u < params.dk {
+#for c in 0..4
+                    if n0 + 4u * x + {c}u < params.dv {
+                        let at = (block() * params.dk + m0 + 4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u;
+                        s[at + params.dk * params.dv] = fma(a, s[at], t.r{r}[{c}]);
+                    }
+#end
+                }
+#end
+            }
+        }
+    }
+}
