@@ -535,25 +535,25 @@ fn the_first_gpu_trains_as_the_cpu_does() {
         return;
     }
     let place = Place::new();
-    let losses = |device: &str, out: &str, micro: &str| -> Vec<f64> {
+    let losses = |model: &str, device: &str, micro: &str| -> Vec<f64> {
+        let out = format!("{model}-{}-{micro}", &device[..3]);
         let mut command = place.selectiv();
-        command.args(["train", "tiny.toml", "--model", "transformer", "--steps", "6"]);
-        command.args(["--device", device, "--out", out, "--micro-batch", micro]);
+        command.args(["train", "tiny.toml", "--model", model, "--steps", "6"]);
+        command.args(["--device", device, "--out", &out, "--micro-batch", micro]);
         result(&mut command);
-        place
-            .metrics(out)
-            .iter()
-            .map(|m| m[1].as_f64().unwrap())
-            .collect()
+        let rows = place.metrics(&out);
+        rows.iter().map(|m| m[1].as_f64().unwrap()).collect()
     };
-    let cpu = losses("cpu", "cpu", "12");
-    for (out, micro) in [("whole", "12"), ("parts", "4")] {
-        for (a, b) in cpu.iter().zip(losses("gpu:0", out, micro)) {
-            // Six updates, dropout included, from the same start: rounding of 1e-6 grows by far less than 100.
-            assert!(
-                (a - b).abs() < 1e-4 * a,
-                "micro-batch {micro}: {a} on the CPU, {b} on the GPU"
-            );
+    for model in ["transformer", MODEL] {
+        let cpu = losses(model, "cpu", "12");
+        for micro in ["12", "4"] {
+            for (a, b) in cpu.iter().zip(losses(model, "gpu:0", micro)) {
+                // Six updates, dropout included, from the same start: rounding of 1e-6 grows by far less than 100.
+                assert!(
+                    (a - b).abs() < 1e-4 * a,
+                    "{model}, micro-batch {micro}: {a} on the CPU, {b} on the GPU"
+                );
+            }
         }
     }
 }
