@@ -33,7 +33,7 @@ impl Draw {
     }
 }
 
-/// Sizes: B, T, H, d_k, d_v.
+/// Sizes: `B, T, H, d_k, d_v`.
 type Sizes = (usize, usize, usize, usize, usize);
 
 /// What a case is made of.
