@@ -18,7 +18,7 @@ fn tiny() -> Vec<Case> {
             .iter()
             .map(|p| p.shape.iter().product::<usize>())
             .sum::<usize>()
-            < 1_500
+            < 2_000
     })
     .collect()
 }
