@@ -1,6 +1,6 @@
-// Gradients inside a chunk: E = tril(Do Vn^T) * Gam in the place of P, F + F^T with F = -stril(dV Vn^T) * Gam in the place of
-// G, and for the log decays the sums over i >= t > j of M = tril(Do Vn^T) * P - stril(dV Vn^T) * G. A workgroup a
-// (chunk, h, b); grid (chunks, H, B).
+// Gradients inside a chunk: E = tril(Do Vn^T) * Gam in the place of P, F + F^T with F = -stril(dV Vn^T) * Gam in the
+// place of G, and for the log decays the sums over i >= t > j of M = tril(Do Vn^T) * P - stril(dV Vn^T) * G. A
+// workgroup a (chunk, h, b); grid (chunks, H, B).
 const GATED: bool = true;
 alias t_d_o = f32;
 alias t_d_v = f32;

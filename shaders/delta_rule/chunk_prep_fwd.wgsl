@@ -1,7 +1,7 @@
 // What of a chunk does not depend on the state: row factors, P = tril(Q K^T * Gam), G = stril(K K^T * Gam), and, where
 // INVERSE, Tm = (I + diag(beta) G)^-1 by forward substitution instead of G. A workgroup a (chunk, h, b); grid
-// (chunks, H, B). Source: Yang et al. 2024, equations 10 and 11 (UT transform); decays of the gated rule: Yang, Kautz,
-// Hatamizadeh 2025, section 3.3.
+// (chunks, H, B). Source: Yang et al. 2024, section 3 (UT transform);
+// decays of the gated rule: Yang, Kautz, Hatamizadeh 2025, section 3.
 const GATED: bool = true;
 const INVERSE: bool = true;
 alias t_q = f32;

@@ -1,6 +1,6 @@
-// What a chunk wrote, Vn = Tm diag(beta) U with U = V - diag(p) K S, and its prediction errors Y = U - G Vn, for dbeta = dR . Y
-// (Vn / beta would not do for beta = 0); then dV = diag(beta) dR in the place of dR. A workgroup a (64 columns of d_v and
-// chunk, h, b); grid (ceil(dv / 64) chunks, H, B). `vn` holds diag(beta) U before Vn.
+// What a chunk wrote, Vn = Tm diag(beta) U with U = V - diag(p) K S, and its prediction errors Y = U - G Vn, for
+// dbeta = dR . Y (Vn / beta would not do for beta = 0); then dV = diag(beta) dR in the place of dR. A workgroup a
+// (64 columns of d_v and chunk, h, b); grid (ceil(dv / 64) chunks, H, B). `vn` holds diag(beta) U before Vn.
 alias t_k = f32;
 alias t_v = f32;
 alias t_d_v = f32;

@@ -1,5 +1,6 @@
-// dbeta and dg of a chunk from the table's partial sums, added in the order of the tiles. A workgroup a (chunk, h, b); grid
-// (chunks, H, B). dg_t = rectangle_t + sum_{i>=t} (X1_i . q_i - X2_i . k_i) + sum_{j<t} X3_j . k_j + a <S, D>.
+// dbeta and dg of a chunk from the table's partial sums, added in the order of the tiles. A workgroup a (chunk, h,
+// b); grid (chunks, H, B). dg_t = rectangle_t + sum_{i>=t} (X1_i . q_i - X2_i . k_i) + sum_{j<t} X3_j . k_j + a <S,
+// D>.
 const GATED: bool = true;
 const C: u32 = 64;
 #import lib/delta

@@ -1,5 +1,5 @@
-// The part of dK inside a chunk, E^T Q + (F + F^T) K, added to the other. A workgroup a (64 columns of d_k and chunk, h, b);
-// grid (ceil(dk / 64) chunks, H, B).
+// The part of dK inside a chunk, E^T Q + (F + F^T) K, added to the other. A workgroup a (64 columns of d_k and
+// chunk, h, b); grid (ceil(dk / 64) chunks, H, B).
 alias t_q = f32;
 alias t_k = f32;
 alias t_d_k = f32;

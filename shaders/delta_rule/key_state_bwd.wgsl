@@ -1,6 +1,6 @@
-// The part of dK that goes through the states, X3 - X2 with X2 = diag(p) dV S^T and X3 = diag(s) Vn D^T, and for the log
-// decays X2_i . k_i, X3_i . k_i and <S, D>. A workgroup a (64 columns of d_k and chunk, h, b); grid
-// (ceil(dk / 64) chunks, H, B).
+// The part of dK that goes through the states, X3 - X2 with X2 = diag(p) dV S^T and X3 = diag(s) Vn D^T, and for the
+// log decays X2_i . k_i, X3_i . k_i and <S, D>. A workgroup a (64 columns of d_k and chunk, h, b); grid (ceil(dk /
+// 64) chunks, H, B).
 alias t_k = f32;
 alias t_d_v = f32;
 alias t_d_k = f32;

@@ -1,5 +1,5 @@
-// O = scale (diag(p) Q S + P Vn) of a chunk, with Vn in `o` before. A workgroup a (64 columns of d_v and chunk, h, b); grid
-// (ceil(dv / 64) chunks, H, B). Source: Yang et al. 2024, equation 9.
+// O = scale (diag(p) Q S + P Vn) of a chunk, with Vn in `o` before. A workgroup a (64 columns of d_v and chunk, h,
+// b); grid (ceil(dv / 64) chunks, H, B). Source: Yang et al. 2024, section 3.
 alias t_q = f32;
 alias t_o = f32;
 #import lib/tile

@@ -1,5 +1,5 @@
-// dQ = E K + X1 with X1 = diag(p) Do S^T, and X1_i . q_i for the log decays. A workgroup a (64 columns of d_k and chunk, h, b);
-// grid (ceil(dk / 64) chunks, H, B).
+// dQ = E K + X1 with X1 = diag(p) Do S^T, and X1_i . q_i for the log decays. A workgroup a (64 columns of d_k and
+// chunk, h, b); grid (ceil(dk / 64) chunks, H, B).
 alias t_q = f32;
 alias t_k = f32;
 alias t_d_o = f32;

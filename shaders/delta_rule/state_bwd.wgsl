@@ -1,6 +1,6 @@
-// The recurrence over chunks, backwards: D = dL/d state after each chunk, and dR of each chunk. A workgroup a (64 columns of
-// d_v, h, b), sequential over chunks; grid (ceil(dv / 64), H, B). `d_v` holds dVn = P^T Do + diag(s) K D, then
-// dR = Tm^T dVn, which error_bwd turns into dV = diag(beta) dR. D <- a D + Q^T diag(p) Do - K^T diag(p) dV.
+// The recurrence over chunks, backwards: D = dL/d state after each chunk, and dR of each chunk. A workgroup a (64
+// columns of d_v, h, b), sequential over chunks; grid (ceil(dv / 64), H, B). `d_v` holds dVn = P^T Do + diag(s) K D,
+// then dR = Tm^T dVn, which error_bwd turns into dV = diag(beta) dR. D <- a D + Q^T diag(p) Do - K^T diag(p) dV.
 alias t_q = f32;
 alias t_k = f32;
 alias t_d_o = f32;

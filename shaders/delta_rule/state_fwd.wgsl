@@ -1,6 +1,6 @@
 // The recurrence over chunks: the state at each chunk's start, and the values that each chunk writes. A workgroup a
-// (64 columns of d_v, h, b), sequential over chunks; grid (ceil(dv / 64), H, B). `o` holds R = diag(beta) (V - diag(p) K S)
-// and then Vn = Tm R until output_fwd replaces it. Source: Yang et al. 2024, equations 8 and 9.
+// (64 columns of d_v, h, b), sequential over chunks; grid (ceil(dv / 64), H, B). `o` holds R = diag(beta) (V -
+// diag(p) K S) and then Vn = Tm R until output_fwd replaces it. Source: Yang et al. 2024, section 3.
 alias t_k = f32;
 alias t_v = f32;
 alias t_o = f32;

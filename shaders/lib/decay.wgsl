@@ -1,8 +1,9 @@
 // Decay factors inside a chunk, each the exponential of a sum of non-positive log decays.
 var<workgroup> log_decay: array<f32, C>;
 
-// exp(sum of log_decay over (j, i]) for the 4 x 4 rows i and columns j of this invocation, 0 above the diagonal. Between
-// two blocks of four the sum is: the first rows of i's block, the blocks between, the last rows of j's block.
+// exp(sum of log_decay over (j, i]) for the 4 x 4 rows i and columns j of this invocation, 0 above the diagonal.
+// Between two blocks of four the sum is: the first rows of i's block, the blocks between, the last rows of j's
+// block.
 fn gam_tile() -> Tile {
 #if GATED
     if x > y {

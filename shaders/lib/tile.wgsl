@@ -1,9 +1,10 @@
-// Products of matrices by tiles of C x 64 on a workgroup of 4 C invocations (C: a multiple of 16, at most 64). Invocation
-// (y, x), x < 16, holds rows 4 y .. 4 y + 3 and columns 4 x .. 4 x + 3 of the tile. Operands pass through workgroup
-// memory 16 of the inner dimension at a time; the next slice is loaded to registers while one is multiplied.
+// Products of matrices by tiles of C x 64 on a workgroup of 4 C invocations (C: a multiple of 16, at most 64).
+// Invocation (y, x), x < 16, holds rows 4 y .. 4 y + 3 and columns 4 x .. 4 x + 3 of the tile. Operands pass through
+// workgroup memory 16 of the inner dimension at a time; the next slice is loaded to registers while one is
+// multiplied.
 //
-// The importing kernel defines `fn element(operand: u32, i: u32, j: u32) -> f32`: row i, column j of one of its operands
-// (its own numbers, constants at every call, so that the compiler keeps one branch), 0 outside of it.
+// The importing kernel defines `fn element(operand: u32, i: u32, j: u32) -> f32`: row i, column j of one of its
+// operands (its own numbers, constants at every call, so that the compiler keeps one branch), 0 outside of it.
 const C: u32 = 64;
 const THREADS: u32 = C * 4; // exactly one vec4 of A a thread and slice
 const A_WIDTH: u32 = C / 4 + 1; // vec4s of a row of A in workgroup memory, one of them padding
@@ -30,12 +31,22 @@ fn zero_tile() -> Tile {
 
 // Four columns of a row of an operand.
 fn elements(operand: u32, i: u32, j: u32) -> vec4<f32> {
-    return vec4(element(operand, i, j), element(operand, i, j + 1u), element(operand, i, j + 2u), element(operand, i, j + 3u));
+    return vec4(
+        element(operand, i, j),
+        element(operand, i, j + 1u),
+        element(operand, i, j + 2u),
+        element(operand, i, j + 3u),
+    );
 }
 
 // Four rows of a column of an operand.
 fn column(operand: u32, i: u32, j: u32) -> vec4<f32> {
-    return vec4(element(operand, i, j), element(operand, i + 1u, j), element(operand, i + 2u, j), element(operand, i + 3u, j));
+    return vec4(
+        element(operand, i, j),
+        element(operand, i + 1u, j),
+        element(operand, i + 2u, j),
+        element(operand, i + 3u, j),
+    );
 }
 
 // A[m0 + 4 y .., k0 + x] or, where `at`, the operand is the transpose of A.
@@ -146,8 +157,8 @@ fn workgroup_sum(value: f32, lane: u32) -> f32 {
     return sum;
 }
 
-// A strictly lower triangular C x C matrix in the pool (which it fills): row i as i / 4 + 1 vec4s. This is where the one
-// with columns 4 j4 .. lies.
+// A strictly lower triangular C x C matrix in the pool (which it fills): row i as i / 4 + 1 vec4s. This is where the
+// one with columns 4 j4 .. lies.
 fn triangle_at(i: u32, j4: u32) -> u32 {
     let blocks = i / 4u + 1u;
     return 2u * (blocks - 1u) * blocks + i % 4u * blocks + j4;

@@ -33,7 +33,7 @@ impl Draw {
     }
 }
 
-/// Sizes: B, T, H, d_k, d_v.
+/// Sizes: `B, T, H, d_k, d_v`.
 type Sizes = (usize, usize, usize, usize, usize);
 
 /// What a case is made of.
@@ -138,16 +138,16 @@ pub fn cases() -> Vec<Case> {
     let recipes = [
         Recipe::new("", (1, 1, 1, 4, 4), 16),
         Recipe::new("", (2, 15, 2, 4, 4), 16),
-        Recipe::new("", (1, 16, 1, 4, 4), 16).plain(),
+        Recipe::new("", (1, 16, 1, 4, 4), 16),
         Recipe::new("strong decay", (1, 17, 1, 16, 32), 16).g(STRONG),
         Recipe::new("gate limits", (1, 17, 2, 3, 5), 16)
             .beta(Draw::OneOf(&[0.0, 1.0]))
             .g(Draw::OneOf(&[0.0, -1e4])),
-        Recipe::new("one element", (1, 3, 1, 1, 1), 16),
-        Recipe::new("", (1, 33, 2, 7, 3), 32).plain().beta(REFLECTING),
+        Recipe::new("one element", (1, 3, 1, 1, 1), 64).plain(),
+        Recipe::new("", (1, 33, 2, 7, 3), 32).beta(REFLECTING),
         Recipe::new("", (2, 63, 1, 16, 32), 64),
         Recipe::new("", (1, 64, 2, 4, 4), 64).plain(),
-        Recipe::new("", (1, 65, 2, 60, 100), 64),
+        Recipe::new("", (2, 65, 2, 60, 100), 64),
         Recipe::new("decay e^-50", (1, 65, 1, 16, 32), 64).g(Draw::All(-50.0)),
         Recipe::new("decay 0", (1, 65, 1, 16, 32), 64).g(Draw::All(-1e4)),
         Recipe::new("mixed decay", (1, 130, 1, 16, 32), 64)
@@ -158,7 +158,7 @@ pub fn cases() -> Vec<Case> {
         Recipe::new("", (1, 70, 2, 64, 128), 64),
         Recipe::new("", (1, 33, 1, 81, 162), 32),
         Recipe::new("strong decay", (1, 20, 2, 128, 256), 64).g(STRONG),
-        Recipe::new("", (1, 9, 1, 256, 256), 16).plain(),
+        Recipe::new("", (1, 9, 1, 256, 256), 16),
         Recipe::new("", (1, 65, 1, 256, 256), 64),
         Recipe::new("aligned keys, strong decay", (1, 130, 1, 16, 16), 64)
             .correlation(0.99)

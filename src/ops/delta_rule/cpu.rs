@@ -1,3 +1,6 @@
+mod backward;
+
+use self::backward::{BackwardWork, HeadGrads};
 use super::DeltaRule;
 use crate::cpu::matmul::{Mat, Threads, matmul};
 use crate::cpu::{In, Out, Real};
@@ -33,7 +36,7 @@ impl<'a, R: Real> Inputs<'a, R> {
 /// One chunk of one head: where its rows are.
 #[derive(Clone, Copy)]
 struct Chunk {
-    /// Row of its first token in [B,T,H].
+    /// Row of its first token in `[B,T,H]`.
     row: usize,
     /// Rows from one token to the next: H.
     stride: usize,
@@ -51,7 +54,7 @@ impl Chunk {
         }
     }
 
-    /// Its part of a [B,T,H,d] tensor.
+    /// Its part of a `[B,T,H,d]` tensor.
     fn mat<R>(self, x: &[R], d: usize) -> Mat<'_, R> {
         Mat {
             data: &x[self.row * d..],
@@ -68,24 +71,24 @@ impl Chunk {
 
 /// Matrices of one chunk; reused by all chunks that a thread works on.
 struct Work<R> {
-    /// [C]: decay from the chunk's start to each token.
+    /// `[C]`: decay from the chunk's start to each token.
     p: Vec<R>,
-    /// [C]: decay from each token to the chunk's end.
+    /// `[C]`: decay from each token to the chunk's end.
     s: Vec<R>,
     beta: Vec<R>,
-    /// [C,C], lower triangle with diagonal: decay from token j to token i.
+    /// `[C,C]`, lower triangle with diagonal: decay from token j to token i.
     gam: Vec<R>,
-    /// [C,C]: stril(K K^T * Gam).
+    /// `[C,C]`: stril(K K^T * Gam).
     g: Vec<R>,
-    /// [C,C]: tril(Q K^T * Gam).
+    /// `[C,C]`: tril(Q K^T * Gam).
     qk: Vec<R>,
-    /// [C,d_v]: V - diag(p) K S.
+    /// `[C,d_v]`: V - diag(p) K S.
     u: Vec<R>,
-    /// [C,d_v]: diag(beta) u.
+    /// `[C,d_v]`: diag(beta) u.
     r: Vec<R>,
-    /// [C,d_v]: the values that the chunk writes.
+    /// `[C,d_v]`: the values that the chunk writes.
     vn: Vec<R>,
-    /// [C,d_v].
+    /// `[C,d_v]`.
     o: Vec<R>,
 }
 
@@ -156,8 +159,8 @@ impl<R: Real> Work<R> {
         product((n, n, dk), q, k.t(), &mut self.qk, c, R::ZERO);
         for i in 0..n {
             for j in i * c..i * c + c {
-                self.g[j] = self.g[j] * self.gam[j];
-                self.qk[j] = self.qk[j] * self.gam[j];
+                self.g[j] *= self.gam[j];
+                self.qk[j] *= self.gam[j];
             }
             // The upper triangle of a product may hold anything, also infinities.
             self.g[i * c + i..(i + 1) * c].fill(R::ZERO);
@@ -234,7 +237,7 @@ fn dot<R: Real>(a: &[R], b: &[R]) -> R {
     a.iter().zip(b).map(|(a, b)| *a * *b).sum()
 }
 
-/// The rows of a [B,T,H,d] tensor, by (b, h), in the order of time.
+/// The rows of a `[B,T,H,d]` tensor, by (b, h), in the order of time.
 fn head_rows<'a, R>(op: &DeltaRule, x: &'a mut [R], d: usize) -> Vec<Vec<&'a mut [R]>> {
     let mut heads: Vec<Vec<&mut [R]>> = (0..op.b * op.h).map(|_| Vec::with_capacity(op.t)).collect();
     for (i, row) in x.chunks_mut(d).enumerate() {
@@ -304,70 +307,8 @@ impl CpuOp for DeltaRule {
     }
 }
 
-/// Where the gradients of one head go: rows in the order of time.
-struct HeadGrads<'a, R> {
-    q: Vec<&'a mut [R]>,
-    k: Vec<&'a mut [R]>,
-    v: Vec<&'a mut [R]>,
-    beta: Vec<&'a mut [R]>,
-    g: Vec<&'a mut [R]>,
-}
-
-/// Further matrices of the backward pass.
-struct BackwardWork<R> {
-    /// [d_k,d_v]: dL/d state after the chunk.
-    d: Vec<R>,
-    /// [C,d_v]: s dO, and the same times p.
-    d_o: Vec<R>,
-    p_d_o: Vec<R>,
-    /// [C,d_v]: dVn, dR, dV, and dV times p.
-    d_vn: Vec<R>,
-    d_r: Vec<R>,
-    d_v: Vec<R>,
-    p_d_v: Vec<R>,
-    /// [C,d_v]: Vn times s.
-    s_vn: Vec<R>,
-    /// [C,d_v]: prediction errors.
-    y: Vec<R>,
-    /// [C,C].
-    e: Vec<R>,
-    f: Vec<R>,
-    m: Vec<R>,
-    /// [C,d_k].
-    x1: Vec<R>,
-    x2: Vec<R>,
-    x3: Vec<R>,
-    /// [C]: column sums of M from row t down.
-    columns: Vec<R>,
-}
-
-impl<R: Real> BackwardWork<R> {
-    fn new(op: &DeltaRule) -> Self {
-        let c = op.chunk;
-        let zeros = |n: usize| vec![R::ZERO; n];
-        let values = || zeros(c * op.dv);
-        Self {
-            d: zeros(op.dk * op.dv),
-            d_o: values(),
-            p_d_o: values(),
-            d_vn: values(),
-            d_r: values(),
-            d_v: values(),
-            p_d_v: values(),
-            s_vn: values(),
-            y: values(),
-            e: zeros(c * c),
-            f: zeros(c * c),
-            m: zeros(c * c),
-            x1: zeros(c * op.dk),
-            x2: zeros(c * op.dk),
-            x3: zeros(c * op.dk),
-            columns: zeros(c),
-        }
-    }
-}
-
 impl DeltaRule {
+    /// Forward over the chunks of one head: `o` by rows, `tm` and `s` by chunks.
     fn head_fwd<R: Real>(
         &self,
         x: Inputs<'_, R>,
@@ -426,175 +367,6 @@ impl DeltaRule {
                     R::ONE,
                 );
             }
-        }
-    }
-
-    fn head_bwd<R: Real>(
-        &self,
-        x: Inputs<'_, R>,
-        head: usize,
-        tm: &[R],
-        s: &[R],
-        d_o: &[R],
-        mut grads: HeadGrads<'_, R>,
-        w: &mut Work<R>,
-        bw: &mut BackwardWork<R>,
-    ) {
-        let (c, dk, dv, chunks) = (self.chunk, self.dk, self.dv, self.chunks());
-        let scale = R::of(f64::from(self.scale));
-        bw.d.fill(R::ZERO);
-        for i in (0..chunks).rev() {
-            let chunk = Chunk::of(self, head, i);
-            let n = chunk.n;
-            let tm = &tm[(head * chunks + i) * c * c..][..c * c];
-            let state = &s[(head * chunks + i) * dk * dv..][..dk * dv];
-            let (q, k) = (chunk.mat(x.q, dk), chunk.mat(x.k, dk));
-            w.prepare(self, x, chunk);
-            w.values(self, x, chunk, tm, state);
-            for (to, row) in bw.d_o.chunks_mut(dv).zip(0..n) {
-                let from = chunk.at(d_o, dv, row);
-                to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
-            }
-
-            // Values: dVn, dR, dV, dbeta.
-            product((n, dv, dk), k, Mat::rows(&bw.d, dv), &mut bw.d_r, dv, R::ZERO);
-            scale_rows(&mut bw.d_vn, &bw.d_r, &w.s[..n], dv);
-            let (p_mat, d_o) = (Mat::rows(&w.qk, c), Mat::rows(&bw.d_o, dv));
-            product((n, dv, n), p_mat.t(), d_o, &mut bw.d_vn, dv, R::ONE);
-            product(
-                (n, dv, n),
-                Mat::rows(tm, c).t(),
-                Mat::rows(&bw.d_vn, dv),
-                &mut bw.d_r,
-                dv,
-                R::ZERO,
-            );
-            scale_rows(&mut bw.d_v, &bw.d_r, &w.beta[..n], dv);
-            product(
-                (n, dv, n),
-                Mat::rows(&w.g, c),
-                Mat::rows(&w.vn, dv),
-                &mut bw.y,
-                dv,
-                R::ZERO,
-            );
-            for row in 0..n {
-                let range = row * dv..(row + 1) * dv;
-                for (y, u) in bw.y[range.clone()].iter_mut().zip(&w.u[range.clone()]) {
-                    *y = *u - *y;
-                }
-                grads.beta[i * c + row][0] = dot(&bw.d_r[range.clone()], &bw.y[range.clone()]);
-                grads.v[i * c + row].copy_from_slice(&bw.d_v[range]);
-            }
-
-            // Inside the chunk: E, F and the products that the log decays see.
-            let vn = Mat::rows(&w.vn, dv);
-            product((n, n, dv), d_o, vn.t(), &mut bw.e, c, R::ZERO);
-            product((n, n, dv), Mat::rows(&bw.d_v, dv), vn.t(), &mut bw.f, c, R::ZERO);
-            for row in 0..n {
-                for j in row * c..=row * c + row {
-                    bw.m[j] = bw.e[j] * w.qk[j] - bw.f[j] * w.g[j];
-                    bw.e[j] = bw.e[j] * w.gam[j];
-                    bw.f[j] = -bw.f[j] * w.gam[j];
-                }
-                bw.e[row * c + row + 1..(row + 1) * c].fill(R::ZERO);
-                bw.f[row * c + row..(row + 1) * c].fill(R::ZERO);
-            }
-
-            // Queries and keys.
-            scale_rows(&mut bw.p_d_o, &bw.d_o, &w.p[..n], dv);
-            scale_rows(&mut bw.p_d_v, &bw.d_v, &w.p[..n], dv);
-            scale_rows(&mut bw.s_vn, &w.vn, &w.s[..n], dv);
-            let s_t = Mat::rows(state, dv).t();
-            product(
-                (n, dk, dv),
-                Mat::rows(&bw.p_d_o, dv),
-                s_t,
-                &mut bw.x1,
-                dk,
-                R::ZERO,
-            );
-            product(
-                (n, dk, dv),
-                Mat::rows(&bw.p_d_v, dv),
-                s_t,
-                &mut bw.x2,
-                dk,
-                R::ZERO,
-            );
-            product(
-                (n, dk, dv),
-                Mat::rows(&bw.s_vn, dv),
-                Mat::rows(&bw.d, dv).t(),
-                &mut bw.x3,
-                dk,
-                R::ZERO,
-            );
-            if x.g.is_some() {
-                let a_sd = w.p[n - 1] * dot(state, &bw.d);
-                self.chunk_decay_bwd(x, chunk, a_sd, bw, &mut grads.g[i * c..][..n]);
-            }
-            for (x3, x2) in bw.x3[..n * dk].iter_mut().zip(&bw.x2) {
-                *x3 -= *x2;
-            }
-            product((n, dk, n), Mat::rows(&bw.e, c), k, &mut bw.x1, dk, R::ONE);
-            product((n, dk, n), Mat::rows(&bw.e, c).t(), q, &mut bw.x3, dk, R::ONE);
-            product((n, dk, n), Mat::rows(&bw.f, c), k, &mut bw.x3, dk, R::ONE);
-            product((n, dk, n), Mat::rows(&bw.f, c).t(), k, &mut bw.x3, dk, R::ONE);
-            for row in 0..n {
-                grads.q[i * c + row].copy_from_slice(&bw.x1[row * dk..][..dk]);
-                grads.k[i * c + row].copy_from_slice(&bw.x3[row * dk..][..dk]);
-            }
-
-            // The state before the chunk.
-            let a = w.p[n - 1];
-            bw.d.iter_mut().for_each(|d| *d *= a);
-            bw.p_d_v.iter_mut().for_each(|x| *x = -*x);
-            product(
-                (dk, dv, n),
-                q.t(),
-                Mat::rows(&bw.p_d_o, dv),
-                &mut bw.d,
-                dv,
-                R::ONE,
-            );
-            product(
-                (dk, dv, n),
-                k.t(),
-                Mat::rows(&bw.p_d_v, dv),
-                &mut bw.d,
-                dv,
-                R::ONE,
-            );
-        }
-    }
-
-    /// dg of one chunk, from X1, X2, X3 before they become dQ and dK, and `a_sd` = a <S, D>.
-    fn chunk_decay_bwd<R: Real>(
-        &self,
-        x: Inputs<'_, R>,
-        chunk: Chunk,
-        a_sd: R,
-        bw: &mut BackwardWork<R>,
-        d_g: &mut [&mut [R]],
-    ) {
-        let (c, dk, n) = (self.chunk, self.dk, chunk.n);
-        let mut inward = R::ZERO;
-        bw.columns.fill(R::ZERO);
-        for t in (0..n).rev() {
-            let (q, k) = (chunk.at(x.q, dk, t), chunk.at(x.k, dk, t));
-            inward += dot(&bw.x1[t * dk..][..dk], q) - dot(&bw.x2[t * dk..][..dk], k);
-            let columns = &mut bw.columns[..t];
-            columns
-                .iter_mut()
-                .zip(&bw.m[t * c..])
-                .for_each(|(sum, m)| *sum += *m);
-            d_g[t][0] = columns.iter().copied().sum::<R>() + inward + a_sd;
-        }
-        let mut outward = R::ZERO;
-        for t in 0..n {
-            d_g[t][0] += outward;
-            outward += dot(&bw.x3[t * dk..][..dk], chunk.at(x.k, dk, t));
         }
     }
 }

@@ -1,27 +1,18 @@
 //! The delta rule and the gated delta rule: a linear recurrence that corrects its memory towards each value.
 //!
-//! Maths, per head (S is \[d_k, d_v\], s = `scale`, g = 0 unless gated):
-//!
 //! ```text
+//! Maths, per head (S is [d_k, d_v], s = scale, g = 0 unless gated):
 //!   Sd_t = exp(g_t) S_{t-1}     S_t = Sd_t + k_t (beta_t (v_t - Sd_t^T k_t))^T     o_t = s S_t^T q_t
-//! ```
-//!
 //! Chunkwise, C tokens at a time (rows Q, K, V; b = diag(beta); S the state at the chunk's start; p_i, s_i the decay
 //! from the chunk's start to token i and from i to its end, a = p_C, Gam_ij the decay from token j to token i):
-//!
-//! ```text
 //!   G  = stril(K K^T * Gam)     Tm = (I + b G)^-1           P = tril(Q K^T * Gam)
 //!   U  = V - diag(p) K S        Vn = Tm b U                 O = s (diag(p) Q S + P Vn)
 //!   S' = a S + K^T diag(s) Vn
-//! ```
-//!
-//! Shapes     q, k \[B,T,H,d_k\]; v, o \[B,T,H,d_v\]; beta and, if gated, g (log decay, <= 0) \[B,T,H\]; saved: tm
-//!            \[B,H,chunks,C,C\] (whole, the rows of the padding are those of the identity) and s \[B,H,chunks,d_k,d_v\]
+//! Shapes     q, k [B,T,H,d_k]; v, o [B,T,H,d_v]; beta and, if gated, g (log decay, <= 0) [B,T,H]; saved: tm
+//!            [B,H,chunks,C,C] (whole, the rows of the padding are those of the identity) and s [B,H,chunks,d_k,d_v]
 //!            (the state at each chunk's start); d_k and d_v from 1 to 256, C 16, 32 or 64, any T; a last chunk that is
 //!            partly filled is padded with k = 0, beta = 0, g = 0
 //! Gradients  with Do = s dO and D = dL/dS' of the chunk, in reverse order (Gam, P, G, U, Vn are computed again):
-//!
-//! ```text
 //!   dVn = P^T Do + diag(s) K D   dR = Tm^T dVn   dV = b dR   Y = U - G Vn   dbeta_i = dR_i . Y_i
 //!   D   <- a D + Q^T diag(p) Do - K^T diag(p) dV
 //!   E   = tril(Do Vn^T) * Gam                    F = -stril(dV Vn^T) * Gam
@@ -29,23 +20,22 @@
 //!   dQ  = E K + X1               dK = E^T Q + (F + F^T) K - X2 + X3
 //!   M   = tril(Do Vn^T) * P - stril(dV Vn^T) * G
 //!   dg_t = sum_{i>=t>j} M_ij + sum_{i>=t} (X1_i . q_i - X2_i . k_i) + sum_{j<t} X3_j . k_j + a <S, D>
-//! ```
-//!
 //! Numerics   f32 throughout. Every decay factor is the exponential of a sum of non-positive log decays, never of a
 //!            difference of prefix sums, and masked before the exponential: strong decay costs no digits. g is clamped
 //!            at -1e4, a gate of exactly 0. Tm comes from forward substitution by rows: the product form of the inverse
 //!            would overflow for correlated keys. dg uses sums over rectangles of M, without cancelling cumulative
-//!            sums. Error against f64 1e-7 to 3e-6 for any keys and beta in \[0, 2). Known limit: with (nearly) equal
+//!            sums. Error against f64 1e-7 to 3e-6 for any keys and beta in [0, 2). Known limit: with (nearly) equal
 //!            keys and no decay dg itself is ill-conditioned, a difference of sums that cancel: 1e-5 to 1e-4 in f32
 //!            whatever the form
 //! Cost       per token and head, forward 6 d_k d_v + C (6 d_k + 4 d_v) + C^2 / 3 FLOPs, backward
 //!            16 d_k d_v + C (14 d_k + 12 d_v); bytes, f32: 4 (2 d_k + 2 d_v + 2) + 4 d_k d_v / C + 4 C and
 //!            4 (4 d_k + 3 d_v + 4) + 12 d_k d_v / C + 4 C. The saved states are 4 d_k d_v / C of them. On a GPU o and
 //!            dv serve as work space; the backward pass takes d_k d_v / C + d_v + 2 C + 21 further words
-//! Errors     d_k or d_v outside 1..=256, another chunk length, a size of 0
+//! Errors     d_k or d_v outside 1..=256, another chunk length, a size of 0, B or H above 65,535, above 16,383 chunks
 //! Source     Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", section 3;
-//!            Yang, Kautz, Hatamizadeh 2025, "Gated Delta Networks", section 3; golden: `delta_rule`,
-//!            `gated_delta_rule`
+//!            Yang, Kautz, Hatamizadeh 2025, "Gated Delta Networks", section 3; golden: delta_rule,
+//!            gated_delta_rule
+//! ```
 
 pub mod cases;
 mod cpu;
@@ -62,6 +52,12 @@ pub const CHUNK: usize = 64;
 
 /// Largest key and value width of a head.
 const MAX_WIDTH: usize = 256;
+
+/// Workgroups that WebGPU allows in one dimension of a grid.
+const MAX_GRID: usize = 65_535;
+
+/// Chunks of a sequence: each takes up to four workgroups, one for 64 columns of a head.
+const MAX_CHUNKS: usize = MAX_GRID / 4;
 
 /// See the module docs.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,6 +98,9 @@ impl OpDef for DeltaRule {
             format!("head widths d_k {dk}, d_v {dv}: each must be from 1 to {MAX_WIDTH}; use more heads")
         } else if ![16, 32, 64].contains(&self.chunk) {
             format!("chunk {}: allowed: 16, 32, 64", self.chunk)
+        } else if b > MAX_GRID || h > MAX_GRID || self.chunks() > MAX_CHUNKS {
+            let chunks = self.chunks();
+            format!("B {b}, H {h}, {chunks} chunks: at most {MAX_GRID}, {MAX_GRID} and {MAX_CHUNKS}")
         } else {
             return Ok(());
         };

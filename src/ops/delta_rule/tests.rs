@@ -18,7 +18,7 @@ fn tiny() -> Vec<Case> {
             .iter()
             .map(|p| p.shape.iter().product::<usize>())
             .sum::<usize>()
-            < 1_500
+            < 2_000
     })
     .collect()
 }
@@ -275,5 +275,13 @@ fn refuses_widths_and_chunks_it_cannot_have() {
         }),
         "delta_rule: chunk 48: allowed: 16, 32, 64"
     );
-    assert!(refused(DeltaRule { t: 0, ..op }).contains("T 0"));
+    assert!(refused(DeltaRule { t: 0, ..op.clone() }).contains("T 0"));
+    assert_eq!(
+        refused(DeltaRule {
+            t: 16 * 16_384,
+            chunk: 16,
+            ..op
+        }),
+        "delta_rule: B 1, H 2, 16384 chunks: at most 65535, 65535 and 16383"
+    );
 }
