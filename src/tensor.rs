@@ -66,7 +66,7 @@ impl TensorId {
 /// Description of a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// Scope and name, such as `layers.0.q` or, for parameters, the reference's state_dict name.
+    /// Scope and name, such as `layers.0.q` or, for parameters, the reference's `state_dict` name.
     pub name: String,
     /// Extents, slowest first.
     pub shape: Vec<usize>,

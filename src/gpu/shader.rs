@@ -411,7 +411,7 @@ pub fn reflect(kernel: &Kernel, text: &str) -> Result<(naga::Module, Reflection)
         let name = var.name.clone().unwrap_or_default();
         match (var.space, &var.binding) {
             (naga::AddressSpace::WorkGroup, _) => {
-                workgroup_bytes += layouter[var.ty].size.next_multiple_of(16)
+                workgroup_bytes += layouter[var.ty].size.next_multiple_of(16);
             }
             (_, Some(binding)) => bindings.push((binding.binding, name)),
             _ => {}

@@ -96,10 +96,10 @@ blocks! {
     GatedDeltaNet = gated_delta_net, "delta rule with a scalar decay and a write strength a head";
 }
 
-/// How a block sits in the paper's taxonomy of S_t = A_t S_{t-1} + B_t x_t, y_t = C_t S_t.
+/// How a block sits in the paper's taxonomy of `S_t` = `A_t` S_{t-1} + `B_t` `x_t`, `y_t` = `C_t` `S_t`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Taxonomy {
-    /// A_t.
+    /// `A_t`.
     pub transition: &'static str,
     /// Granularity of the decay and whether it depends on the data.
     pub decay: &'static str,

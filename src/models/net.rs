@@ -14,9 +14,9 @@ use crate::tensor::{Bank, Dtype, TensorId};
 pub struct Net {
     /// The calls.
     pub graph: Graph,
-    /// \[B,T\] u32: symbol of each step, `NO_SYMBOL` (u32::MAX) for a zero row.
+    /// \[B,T\] u32: symbol of each step, `NO_SYMBOL` (`u32::MAX`) for a zero row.
     pub symbols: TensorId,
-    /// \[B,T\] u32: class of each step, `IGNORE` (u32::MAX) where masked.
+    /// \[B,T\] u32: class of each step, `IGNORE` (`u32::MAX`) where masked.
     pub labels: TensorId,
     /// \[B,E,2\] u32: first step and length of each element's window.
     pub windows: TensorId,

@@ -1,4 +1,4 @@
-//! The paper's Transformer (models.md 3.1): attention with qk-norm and rotary positions, then SwiGLU.
+//! The paper's Transformer (models.md 3.1): attention with qk-norm and rotary positions, then `SwiGLU`.
 //!
 //! Its output already contains its input, and the stack adds it once more, as in the reference.
 

@@ -1,6 +1,6 @@
 //! Adam over the whole parameter bank, with the clipped gradient.
 //!
-//! Maths      g = factor g_raw; m = 0.9 m + 0.1 g; v = 0.999 v + 0.001 g^2;
+//! Maths      g = factor `g_raw`; m = 0.9 m + 0.1 g; v = 0.999 v + 0.001 g^2;
 //!            p -= lr / (1 - 0.9^k) m / (v^1/2 / (1 - 0.999^k)^1/2 + 1e-8), k = 1, 2, ..
 //! Shapes     g \[n\]; stats \[4\] of `grad_norm`; p, m, v \[n\], updated in place (`accumulate`)
 //! Gradients  none

@@ -1,10 +1,10 @@
 //! Masked cross entropy over rows of logits.
 //!
-//! Maths      lse_r = ln sum_c exp(z_rc); loss = w sum_r (lse_r - z_r,label) over rows with a label,
+//! Maths      `lse_r` = ln `sum_c` `exp(z_rc)`; loss = w `sum_r` (`lse_r` - `z_r,label`) over rows with a label,
 //!            w = `step.inv_tokens` = 1 / labelled rows of the whole batch
 //! Shapes     z (logits) \[rows, K\]; labels \[rows\] u32, `IGNORE` (any value >= K) masks a row; loss \[1\];
 //!            saved: lse \[rows\], nll \[rows\] (0 where masked)
-//! Gradients  dz_rc = dloss w (exp(z_rc - lse_r) - \[c = label_r\]), exactly 0 in masked rows
+//! Gradients  `dz_rc` = dloss w (`exp(z_rc` - `lse_r`) - \[c = `label_r`\]), exactly 0 in masked rows
 //! Numerics   f32, the row's maximum subtracted first; no labelled rows: loss 0 and gradient 0
 //! Cost       forward 4 rows K FLOPs, 4 rows K bytes; backward 4 rows K FLOPs, 8 rows K bytes
 //! Source     models.md 4.11; golden `masked_ce`

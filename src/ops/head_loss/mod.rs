@@ -2,7 +2,7 @@
 //!
 //! Maths      z = x W^T + b; loss and accuracy of z as in `cross_entropy` and `window_accuracy`; in training also
 //!            dz, dx = dz W, dW += dz^T x, db += sum dz. All of it a few sequences at a time
-//! Shapes     x \[B T, d\]; W \[K, d\]; b \[K\]; labels \[B T\]; windows \[B E, 2\]; window_labels \[B E\];
+//! Shapes     x \[B T, d\]; W \[K, d\]; b \[K\]; labels \[B T\]; windows \[B E, 2\]; `window_labels` \[B E\];
 //!            predictions \[B E\] u32; stats \[4\]: sum of nll * `step.inv_tokens`, windows right and not empty, windows
 //!            not empty, windows right with empty ones; training: dx \[B T, d\], dW, db
 //! Gradients  computed on the way forward (dloss = 1): `Graph::backward` starts from dx

@@ -1,6 +1,6 @@
 //! The model's input rows from symbols: a few KB travel to the device, not \[B,T,V\] floats.
 //!
-//! Maths      u_rc = 1 if symbol_r = c, else 0; `NO_SYMBOL` (any value >= V) gives a zero row: gap steps and padding
+//! Maths      `u_rc` = 1 if `symbol_r` = c, else 0; `NO_SYMBOL` (any value >= V) gives a zero row: gap steps and padding
 //! Shapes     symbols \[rows\] u32; u \[rows, V\]
 //! Gradients  none
 //! Cost       no FLOPs; 4 rows + 4 rows V bytes

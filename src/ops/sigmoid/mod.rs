@@ -1,6 +1,6 @@
 //! Write strength of the delta rule: a scaled logistic.
 //!
-//! Maths      y = scale * sigma(x), scale 1 (beta in (0,1)) or 2 (beta in (0,2), Gated DeltaProduct)
+//! Maths      y = scale * sigma(x), scale 1 (beta in (0,1)) or 2 (beta in (0,2), Gated `DeltaProduct`)
 //! Shapes     x, y \[n\]
 //! Gradients  dx = dy y (1 - y / scale): from the output alone
 //! Numerics   f32 throughout; no overflow for any x

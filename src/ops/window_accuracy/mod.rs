@@ -1,8 +1,8 @@
 //! Sequence accuracy: one answer for each element of a sequence, from all steps that show it.
 //!
-//! Maths      prediction of a window = argmax_c sum_{t in window} exp(z_tc - lse_t), ties to the lowest class
+//! Maths      prediction of a window = `argmax_c` sum_{t in window} `exp(z_tc` - `lse_t`), ties to the lowest class
 //! Shapes     z (logits) \[B T, K\]; lse \[B T\]; windows \[B E, 2\] u32: first step in the sequence, length (0: padding);
-//!            window_labels \[B E\] u32; predictions \[B E\] u32 (0 for empty windows);
+//!            `window_labels` \[B E\] u32; predictions \[B E\] u32 (0 for empty windows);
 //!            counts \[4\]: windows right and not empty, windows not empty, windows right with empty ones counted as
 //!            right where their label is 0, B E
 //! Gradients  none
