@@ -1,6 +1,6 @@
 //! What the ops' tests share: each claim once, over all cases of an op.
 
-use crate::check::{Case, Deviation, compare};
+use crate::check::{Case, Deviation, Named, compare};
 use crate::cpu::CpuRuntime;
 use crate::runtime::Runtime;
 
@@ -46,7 +46,7 @@ pub(crate) fn gradients_accumulate(cases: &[Case]) {
     }
 }
 
-fn check_calls(case: &Case, device: &str, runtime: &mut dyn Runtime, oracle: &[(String, Vec<f64>)]) {
+fn check_calls(case: &Case, device: &str, runtime: &mut dyn Runtime, oracle: &Named) {
     report(
         case,
         device,

@@ -1,5 +1,6 @@
 //! One op with data: what the checks, the tests and the fixtures run on a device.
 
+use super::Named;
 use super::random::Fill;
 use crate::error::Result;
 use crate::graph::Graph;
@@ -69,12 +70,12 @@ impl Case {
     }
 
     /// Outputs and gradients of all inputs that have one, by name. Memory is poisoned before.
-    pub fn run(&self, runtime: &mut dyn Runtime) -> Result<Vec<(String, Vec<f64>)>> {
+    pub fn run(&self, runtime: &mut dyn Runtime) -> Result<Named> {
         self.run_calls(runtime, 1)
     }
 
     /// As [`Case::run`], with the op applied `calls` times to the same inputs, so that gradients add up.
-    pub fn run_calls(&self, runtime: &mut dyn Runtime, calls: usize) -> Result<Vec<(String, Vec<f64>)>> {
+    pub fn run_calls(&self, runtime: &mut dyn Runtime, calls: usize) -> Result<Named> {
         let mut built = Built::new(self, calls)?;
         built.run(self, runtime)
     }
@@ -195,7 +196,7 @@ impl Built {
         Ok(program)
     }
 
-    fn run(&mut self, case: &Case, runtime: &mut dyn Runtime) -> Result<Vec<(String, Vec<f64>)>> {
+    fn run(&mut self, case: &Case, runtime: &mut dyn Runtime) -> Result<Named> {
         let program = self.write(case, runtime)?;
         runtime.run(program, &case.step)?;
         let mut out = Vec::new();

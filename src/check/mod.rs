@@ -69,18 +69,17 @@ impl Deviation {
     }
 }
 
+/// Tensors by name.
+pub type Named = Vec<(String, Vec<f64>)>;
+
 /// Compares values of a case with those of the f64 twin.
-pub fn compare(case: &Case, got: &[(String, Vec<f64>)], oracle: &[(String, Vec<f64>)]) -> Vec<Deviation> {
-    let one = |((name, got), (_, want)): (&(String, Vec<f64>), &(String, Vec<f64>))| {
-        Deviation::new(
-            name,
-            got,
-            want,
-            FLOOR * (want.len() as f64).sqrt(),
-            case.allowed(name),
-        )
-    };
-    got.iter().zip(oracle).map(one).collect()
+pub fn compare(case: &Case, got: &Named, oracle: &Named) -> Vec<Deviation> {
+    got.iter()
+        .zip(oracle)
+        .map(|((name, got), (_, want))| {
+            Deviation::new(name, got, want, FLOOR * (want.len() as f64).sqrt(), case.allowed(name))
+        })
+        .collect()
 }
 
 /// What became of one check.

@@ -159,9 +159,9 @@ fn slice_outputs<'a, R: Real>(
             }
         }
         Store::Int(all) => {
-            for (range, i, _) in parts.into_iter().take(1) {
+            // Integer tensors have a store each.
+            if let Some((range, i, _)) = parts.into_iter().next() {
                 outs[i] = Out::Int(&mut all[range]);
-                break;
             }
         }
     }

@@ -92,7 +92,7 @@ macro_rules! blocks {
 }
 
 blocks! {
-    Transformer = transformer, "causal softmax attention with rotary positions and a SwiGLU feed-forward";
+    Transformer = transformer, "causal softmax attention with rotary positions and a gated feed-forward";
     GatedDeltaNet = gated_delta_net, "delta rule with a scalar decay and a write strength a head";
 }
 
