@@ -69,6 +69,11 @@ impl Case {
             .map_or(super::TOLERANCE_F32, |(_, a)| *a)
     }
 
+    /// The graph that [`Case::run`] runs.
+    pub fn graph(&self) -> Result<Graph> {
+        Ok(Built::new(self, 1)?.graph)
+    }
+
     /// Outputs and gradients of all inputs that have one, by name. Memory is poisoned before.
     pub fn run(&self, runtime: &mut dyn Runtime) -> Result<Named> {
         self.run_calls(runtime, 1)

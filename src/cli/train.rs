@@ -9,7 +9,7 @@ use super::recorder::Recorder;
 use super::signals::stop_flag;
 use crate::config::{Config, parse_override, task_name};
 use crate::error::{Error, Result};
-use crate::tasks::{DataSet, Split, Splits, Statistics};
+use crate::tasks::{DataSet, Split, Splits, Statistics, loader};
 use crate::train::records::RunResult;
 use crate::train::{Outcome, Row, Session, Setup, StepReport, Watch, setup};
 use clap::Args;
@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// How long `--dry-run` makes samples.
+const RATED: Duration = Duration::from_secs(1);
 /// Updates that `--dry-run` times.
 const TIMED_STEPS: u64 = 3;
 
@@ -240,6 +242,16 @@ fn dry_run(mut session: Session<'_>, run: &Setup, args: &TrainArgs) -> Result<()
     table.add_row(["of a micro-batch".to_owned(), stepper.micro_batch().to_string()]);
     table.add_row(["launches of an update".to_owned(), stepper.launches().to_string()]);
     table.add_row(["time of an update".to_owned(), time(update)]);
+    let threads = rayon::current_num_threads();
+    let made = loader::rate(&run.data, batch, threads, RATED);
+    table.add_row([
+        format!("samples made a second, {threads} threads"),
+        format!("{made:.0}"),
+    ]);
+    table.add_row([
+        "samples used a second".to_owned(),
+        format!("{:.0}", batch as f64 / update.as_secs_f64()),
+    ]);
     table.add_row([format!("time of all {steps} updates"), time(total)]);
     let mut text = table.trim_fmt().trim_start().to_owned();
     if let Some(calls) = calls {

@@ -106,6 +106,9 @@ impl Kernel {
         };
         let lines: Vec<(String, usize, &str)> = e.import(self.path)?;
         e.block(&lines)?;
+        if self.consts.values().any(|v| *v == Value::Type("f16")) && !e.out.contains("enable f16;") {
+            e.out.insert_str(0, "enable f16;\n");
+        }
         for name in self.consts.keys() {
             if !e.names.contains_key(name) {
                 return Err(e.error(self.path, 0, format!("has no constant {name}")));

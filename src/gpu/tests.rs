@@ -1,8 +1,10 @@
 //! What holds for every shader of the crate.
 
 use super::Caps;
-use super::shader::{Kernel, reflect};
+use super::lower::Lower;
+use super::shader::{Kernel, Value, reflect};
 use super::shader_names;
+use std::collections::BTreeMap;
 
 /// Every file, with its default constants, expands, parses and is valid; and runs within WebGPU's default limits,
 /// unless its name ends in `_coop`: a variant for adapters with cooperative matrices and more workgroup memory.
@@ -14,13 +16,7 @@ fn every_shader_validates() {
         let kernel = Kernel::new(name);
         let text = kernel.expand().unwrap_or_else(|e| panic!("{e}"));
         let (module, reflection) = reflect(&kernel, &text).unwrap_or_else(|e| panic!("{e}"));
-        let (flags, capabilities) = (
-            naga::valid::ValidationFlags::all(),
-            naga::valid::Capabilities::all(),
-        );
-        if let Err(e) = naga::valid::Validator::new(flags, capabilities).validate(&module) {
-            panic!("{name}: {}", e.emit_to_string(&text));
-        }
+        validate(name, &module, &text);
         let storage = reflection
             .bindings
             .iter()
@@ -41,4 +37,79 @@ fn every_shader_validates() {
         seen += 1;
     }
     assert!(seen > 0, "no shader is embedded");
+}
+
+fn validate(name: &str, module: &naga::Module, text: &str) {
+    let (flags, capabilities) = (
+        naga::valid::ValidationFlags::all(),
+        naga::valid::Capabilities::all(),
+    );
+    if let Err(e) = naga::valid::Validator::new(flags, capabilities).validate(module) {
+        panic!("{name}: {}", e.emit_to_string(text));
+    }
+}
+
+/// All kernels that the ops' cases launch on an adapter.
+fn launched(caps: &Caps) -> BTreeMap<String, Kernel> {
+    let graphs = crate::ops::cases().into_iter().map(|case| case.graph().unwrap());
+    graphs
+        .flat_map(|g| Lower::graph(&g, caps).dispatches)
+        .map(|d| (d.kernel.key(), d.kernel))
+        .collect()
+}
+
+/// Every variant that an adapter with WebGPU's default limits runs keeps within them.
+#[test]
+fn every_variant_fits_default_limits() {
+    let limits = Caps::webgpu_default();
+    for (key, kernel) in launched(&limits) {
+        let text = kernel.expand().unwrap_or_else(|e| panic!("{e}"));
+        let (module, reflection) = reflect(&kernel, &text).unwrap_or_else(|e| panic!("{e}"));
+        validate(&key, &module, &text);
+        assert!(
+            reflection.workgroup_bytes <= limits.workgroup_bytes,
+            "{key}: {} B",
+            reflection.workgroup_bytes
+        );
+        assert!(
+            reflection.workgroup_size.iter().product::<u32>() <= limits.workgroup_threads,
+            "{key}"
+        );
+    }
+}
+
+/// Every variant for matrix units is valid, and every variant is with activations stored in f16.
+#[test]
+fn every_variant_validates_in_f32_and_f16() {
+    let plain = Caps::webgpu_default();
+    let coop = Caps {
+        coop: true,
+        f16: true,
+        workgroup_bytes: 49_152,
+        workgroup_threads: 1024,
+        ..plain.clone()
+    };
+    let mut narrowed = 0;
+    for (key, kernel) in launched(&plain).into_iter().chain(launched(&coop)) {
+        let text = kernel.expand().unwrap_or_else(|e| panic!("{e}"));
+        let (module, reflection) = reflect(&kernel, &text).unwrap_or_else(|e| panic!("{e}"));
+        validate(&key, &module, &text);
+        assert!(
+            reflection.workgroup_bytes <= coop.workgroup_bytes,
+            "{key}: {} B",
+            reflection.workgroup_bytes
+        );
+        let mut narrow = kernel.clone();
+        for name in &reflection.bindings {
+            let alias = format!("t_{name}");
+            if text.contains(&format!("alias {alias} =")) {
+                narrow.consts.insert(alias, Value::Type("f16"));
+                narrowed += 1;
+            }
+        }
+        let text = narrow.expand().unwrap_or_else(|e| panic!("{e}"));
+        let (module, _) = reflect(&narrow, &text).unwrap_or_else(|e| panic!("{e}"));
+        validate(&narrow.key(), &module, &text);
+    }
+    assert!(narrowed > 100, "only {narrowed} bindings can be stored in f16");
 }
