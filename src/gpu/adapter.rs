@@ -219,6 +219,16 @@ impl Gpu {
         &self.description
     }
 
+    /// What the driver says of itself.
+    pub fn info(&self) -> wgpu::AdapterInfo {
+        self.adapter.get_info()
+    }
+
+    /// Whether it measures the time of its own commands.
+    pub fn has_timestamps(&self) -> bool {
+        self.timestamps
+    }
+
     /// The first fault that the driver reported, if any.
     pub fn fault(&self) -> Result<()> {
         match self
