@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 /// Runs `selectiv bench ARGS --device cpu` in a folder.
 fn bench(dir: &TempDir, args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("selectiv").unwrap();
+    let mut command = Command::cargo_bin("selectiv").expect("cargo built it");
     // Without this some GPU drivers print an error line of their own.
     command.current_dir(dir.path()).env("XDG_RUNTIME_DIR", dir.path());
     command.arg("bench").args(args).args(["--device", "cpu"]);
@@ -16,13 +16,13 @@ fn bench(dir: &TempDir, args: &[&str]) -> Command {
 
 fn stdout(mut command: Command) -> String {
     let output = command.assert().success().get_output().stdout.clone();
-    String::from_utf8(output).unwrap()
+    String::from_utf8(output).expect("results are text")
 }
 
 /// What a failing command says; it prints no result.
 fn refusal(mut command: Command) -> String {
     let assert = command.assert().code(2).stdout("");
-    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    String::from_utf8(assert.get_output().stderr.clone()).expect("errors are text")
 }
 
 #[test]

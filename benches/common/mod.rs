@@ -11,7 +11,7 @@ const DEVICE: &str = "SELECTIV_BENCH_DEVICE";
 const SMALLER: usize = 16;
 
 /// Runs all benches of a family, by the device's own clock where it has one.
-pub fn run(family: Family) {
+pub(crate) fn run(family: Family) {
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(300))

@@ -132,15 +132,16 @@ impl Bench {
 /// Makes an op of some extents.
 type Make = fn(Extents) -> Op;
 
-/// The suite `recurrence`: one line a recurrence, with what its heads look like. Attention is there as the yardstick.
-const RECURRENCES: &[(&str, Family, &str, Make)] = &[
-    ("delta_rule", Family::Recurrences, "128x256", |e| {
+/// The suite `recurrence`: one line a recurrence, with its heads (or channels) and what each of them looks like.
+/// Attention is there as the yardstick.
+const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
+    ("delta_rule", Family::Recurrences, 8, "128x256", |e| {
         delta_rule(e, false)
     }),
-    ("gated_delta_rule", Family::Recurrences, "128x256", |e| {
+    ("gated_delta_rule", Family::Recurrences, 8, "128x256", |e| {
         delta_rule(e, true)
     }),
-    ("attention", Family::Attention, "128", attention),
+    ("attention", Family::Attention, 8, "128", attention),
 ];
 
 fn delta_rule(Extents { b, t, h }: Extents, gated: bool) -> Op {
@@ -181,9 +182,9 @@ fn recurrences(scale: Scale) -> Vec<Bench> {
     let all = RECURRENCES
         .iter()
         .flat_map(|line| shapes.iter().map(move |shape| (line, shape)));
-    all.map(|(&(kind, family, heads, make), &(full, source))| {
-        let e @ Extents { b, t, h } = scale.apply(full);
-        let shape = format!("B{b} T{t} H{h} {heads}");
+    all.map(|(&(kind, family, heads, width, make), &(full, source))| {
+        let e @ Extents { b, t, h } = scale.apply(Extents { h: heads, ..full });
+        let shape = format!("B{b} T{t} H{h} {width}");
         Bench {
             kind,
             shape,

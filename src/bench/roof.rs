@@ -86,7 +86,7 @@ impl Roof {
     /// The device's.
     pub fn measure(executor: &mut Executor) -> Result<Self> {
         let class = DeviceClass::of(executor);
-        let copy = copy_rate(executor, class)?;
+        let copy = copy_rate(executor)?;
         let size = class.product();
         let op = Linear {
             rows: size,
@@ -113,21 +113,30 @@ impl Roof {
 ///
 /// # Errors
 /// The device's.
-pub fn copy_rate(executor: &mut Executor, class: DeviceClass) -> Result<f64> {
-    let numel = match executor {
-        Executor::Cpu(_) => return Ok(cpu_copy_rate()),
-        #[cfg(feature = "gpu")]
-        Executor::Gpu(runtime) => {
-            let most = usize::try_from(runtime.gpu().caps().binding_bytes / 4).unwrap_or(COPIED);
-            COPIED.min(most)
-        }
-    };
+pub fn copy_rate(executor: &mut Executor) -> Result<f64> {
+    let class = DeviceClass::of(executor);
+    if class == DeviceClass::Cpu {
+        return Ok(cpu_copy_rate());
+    }
+    let numel = copied(executor);
     let prepared = prepare(&rate_bench("add", Add { numel }.into()), executor)?;
     let runtime = executor.runtime();
     prepared.warm_up(runtime, class.warm_up())?;
     let timing = prepared.time(runtime)?;
     runtime.reset();
     Ok(BYTES * numel as f64 / timing.median.as_secs_f64())
+}
+
+/// Elements that a copy on this device may have.
+fn copied(executor: &Executor) -> usize {
+    match executor {
+        Executor::Cpu(_) => COPIED,
+        #[cfg(feature = "gpu")]
+        Executor::Gpu(runtime) => {
+            let most = usize::try_from(runtime.gpu().caps().binding_bytes / 4).unwrap_or(COPIED);
+            COPIED.min(most)
+        }
+    }
 }
 
 /// On all threads: the op `add` uses one, its tensors being small.

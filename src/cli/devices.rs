@@ -102,7 +102,7 @@ fn hint() -> String {
 
 #[cfg(feature = "gpu")]
 fn adapters(measure: bool) -> Result<Vec<Value>> {
-    use crate::bench::{DeviceClass, copy_rate};
+    use crate::bench::copy_rate;
     use crate::gpu::{Gpu, GpuRuntime, Options, adapter};
     use crate::train::Executor;
     adapter::adapters()
@@ -131,8 +131,7 @@ fn adapters(measure: bool) -> Result<Vec<Value>> {
             if measure {
                 let rate = Gpu::open(a, Options::default()).and_then(|gpu| {
                     let mut executor = Executor::Gpu(Box::new(GpuRuntime::new(gpu)));
-                    let class = DeviceClass::of(&executor);
-                    copy_rate(&mut executor, class)
+                    copy_rate(&mut executor)
                 });
                 match rate {
                     Ok(rate) => device["copy_gb_s"] = (rate / 1e9).into(),
