@@ -209,6 +209,11 @@ impl Gpu {
         Self::open(&self.adapter, options)
     }
 
+    /// What the driver says of itself.
+    pub fn info(&self) -> wgpu::AdapterInfo {
+        self.adapter.get_info()
+    }
+
     /// What it can do, options applied.
     pub fn caps(&self) -> &Caps {
         &self.caps
@@ -217,11 +222,6 @@ impl Gpu {
     /// Name, backend and driver.
     pub fn description(&self) -> &str {
         &self.description
-    }
-
-    /// What the driver says of itself.
-    pub fn info(&self) -> wgpu::AdapterInfo {
-        self.adapter.get_info()
     }
 
     /// Whether it measures the time of its own commands.

@@ -6,12 +6,14 @@ pub mod lower;
 mod philox_tests;
 mod pipeline;
 mod runtime;
+mod selftest;
 pub mod shader;
 #[cfg(test)]
 mod tests;
 
 pub use adapter::{Caps, Gpu, Options};
 pub use runtime::GpuRuntime;
+pub use selftest::trusted;
 
 /// Shader sources, embedded when the crate is built.
 mod embedded {
