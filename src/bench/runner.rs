@@ -244,3 +244,28 @@ impl Built {
 fn updates(op: &Op) -> bool {
     matches!(op, Op::Add(_) | Op::Adam(_) | Op::GradNorm(_))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::registry::{Scale, registry};
+    use super::*;
+
+    #[test]
+    fn without_a_clock_of_its_own_the_host_measures() {
+        let mut executor = Executor::cpu();
+        let bench = registry(Scale(4096))
+            .into_iter()
+            .find(|b| b.kind == "rope")
+            .unwrap();
+        let prepared = Prepared::new(&bench, Timed::Training, &mut executor)
+            .unwrap()
+            .unwrap();
+        assert!(prepared.on_device);
+        let on_host = Prepared {
+            on_device: false,
+            ..prepared
+        };
+        let timing = on_host.time(executor.runtime()).unwrap();
+        assert!(timing.runs >= LEAST_RUNS && timing.min > Duration::ZERO);
+    }
+}
