@@ -1,6 +1,7 @@
 //! Linear recurrent models and softmax attention: hand-written WGSL kernels, their CPU twins, a training engine
 //! and the SelectivBench tasks.
 
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod config;

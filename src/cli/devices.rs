@@ -102,7 +102,9 @@ fn hint() -> String {
 
 #[cfg(feature = "gpu")]
 fn adapters(measure: bool) -> Result<Vec<Value>> {
-    use crate::gpu::{Gpu, Options, adapter};
+    use crate::bench::copy_rate;
+    use crate::gpu::{Gpu, GpuRuntime, Options, adapter};
+    use crate::train::Executor;
     adapter::adapters()
         .iter()
         .enumerate()
@@ -127,7 +129,10 @@ fn adapters(measure: bool) -> Result<Vec<Value>> {
                 "precisions": ["f32"],
             });
             if measure {
-                let rate = Gpu::open(a, Options::default()).and_then(crate::gpu::measure::copy_rate);
+                let rate = Gpu::open(a, Options::default()).and_then(|gpu| {
+                    let mut executor = Executor::Gpu(Box::new(GpuRuntime::new(gpu)));
+                    copy_rate(&mut executor)
+                });
                 match rate {
                     Ok(rate) => device["copy_gb_s"] = (rate / 1e9).into(),
                     Err(e) => device["copy_error"] = e.to_string().into(),

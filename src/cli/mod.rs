@@ -1,5 +1,6 @@
 //! The command line: arguments, progress and printing.
 
+pub mod bench;
 pub mod check;
 pub mod device;
 pub mod devices;
@@ -45,6 +46,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Prove on this device that ops, models and grammars are right
     Check(check::CheckArgs),
+    /// Time kernels and whole steps against what this device does at best
+    Bench(Box<bench::BenchArgs>),
     /// List what there is to run on
     Devices(devices::DevicesArgs),
     /// List the models: taxonomy, parameters, gate parameters
@@ -63,6 +66,7 @@ pub fn run() -> i32 {
             Ok(false) => return 1,
             Err(e) => Err(e),
         },
+        Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Grammar(args) => grammar::run(&args),

@@ -209,7 +209,8 @@ impl Gpu {
         Self::open(&self.adapter, options)
     }
 
-    pub(super) fn info(&self) -> wgpu::AdapterInfo {
+    /// What the driver says of itself.
+    pub fn info(&self) -> wgpu::AdapterInfo {
         self.adapter.get_info()
     }
 
@@ -221,6 +222,11 @@ impl Gpu {
     /// Name, backend and driver.
     pub fn description(&self) -> &str {
         &self.description
+    }
+
+    /// Whether it measures the time of its own commands.
+    pub fn has_timestamps(&self) -> bool {
+        self.timestamps
     }
 
     /// The first fault that the driver reported, if any.

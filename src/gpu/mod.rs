@@ -2,7 +2,6 @@
 
 pub mod adapter;
 pub mod lower;
-pub mod measure;
 #[cfg(test)]
 mod philox_tests;
 mod pipeline;

@@ -1,0 +1,449 @@
+//! What is timed: every op at the shapes that it has in a training step of the paper's stack, and the fixed suite of
+//! recurrences.
+
+use super::runner::Timed;
+use crate::ops::adam::Adam;
+use crate::ops::add::Add;
+use crate::ops::attention::Attention;
+use crate::ops::cross_entropy::CrossEntropy;
+use crate::ops::decay_gate::DecayGate;
+use crate::ops::delta_rule::{CHUNK, DeltaRule};
+use crate::ops::dropout::Dropout;
+use crate::ops::grad_norm::GradNorm;
+use crate::ops::head_loss::HeadLoss;
+use crate::ops::l2_norm::L2Norm;
+use crate::ops::layer_norm::LayerNorm;
+use crate::ops::linear::Linear;
+use crate::ops::one_hot::OneHot;
+use crate::ops::rms_norm::{Kind, RmsNorm};
+use crate::ops::rope::Rope;
+use crate::ops::short_conv::ShortConv;
+use crate::ops::sigmoid::Sigmoid;
+use crate::ops::swiglu::SwiGlu;
+use crate::ops::window_accuracy::WindowAccuracy;
+use crate::ops::{self, Cost, InputGrad, Op, Pass};
+
+/// The paper's stack: a batch of 64 sequences of 400 steps, width 1024 in 8 heads.
+const PAPER: Extents = Extents { b: 64, t: 400, h: 8 };
+/// As many heads, a sequence ten times as long.
+const LONG: Extents = Extents { b: 8, t: 4096, h: 8 };
+/// Width of the paper's stack, of a key head and of a value head.
+const D: usize = 1024;
+const D_K: usize = 128;
+const D_V: usize = 256;
+/// Symbols and classes of the paper's first task.
+const VOCAB: usize = 41;
+const CLASSES: usize = 1601;
+/// Parameters of the paper's Gated DeltaNet.
+const PARAMS: usize = 69_100_000;
+
+const STACK: &str = "the paper's stack: batch 64, 400 steps, width 1024";
+const LONG_SOURCE: &str = "batch 8, 4096 steps";
+
+/// Which criterion file an op belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Matrix products, and the head that is made of them.
+    Dense,
+    /// Norms of rows.
+    Norms,
+    /// Linear recurrences.
+    Recurrences,
+    /// Softmax attention and its positions.
+    Attention,
+    /// What is bound by bandwidth: gates, activations, short filters, the optimiser.
+    Elementwise,
+}
+
+/// By how much shapes are made smaller, a power of two: first the batch is halved, then the heads, then the time steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale(pub usize);
+
+impl Scale {
+    fn apply(self, full: Extents) -> Extents {
+        let Extents { mut b, mut h, mut t } = full;
+        for _ in 0..self.0.max(1).ilog2() {
+            if let Some(n) = [&mut b, &mut h, &mut t].into_iter().find(|n| **n > 1) {
+                *n /= 2;
+            }
+        }
+        Extents { b, t, h }
+    }
+
+    fn divide(self, n: usize) -> usize {
+        (n / self.0.max(1)).max(1)
+    }
+}
+
+/// Sequences, time steps, heads.
+#[derive(Debug, Clone, Copy)]
+struct Extents {
+    b: usize,
+    t: usize,
+    h: usize,
+}
+
+/// One op at one shape.
+#[derive(Debug, Clone)]
+pub struct Bench {
+    /// The op, or the kind of it that is timed, such as `gated_delta_rule`.
+    pub kind: &'static str,
+    /// Its shape in words.
+    pub shape: String,
+    /// Where the shape comes from (before it was scaled down).
+    pub source: &'static str,
+    /// Which ops it belongs with.
+    pub family: Family,
+    /// The op with its sizes.
+    pub op: Op,
+}
+
+impl Bench {
+    /// Kind and shape: the same name is the same work, on every device and in every version.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.kind, self.shape)
+    }
+
+    /// Whether there is a backward pass to time.
+    pub fn trains(&self) -> bool {
+        let has_kernel = |grad| matches!(grad, InputGrad::Kernel | InputGrad::Accumulates);
+        self.op.inputs().iter().any(|port| has_kernel(port.grad))
+    }
+
+    /// FLOPs and bytes of a run.
+    pub fn cost(&self, timed: Timed) -> Cost {
+        let passes: &[Pass] = match timed {
+            Timed::Forward => &[Pass::Forward],
+            Timed::Training => &[Pass::Forward, Pass::Backward],
+        };
+        let costs = passes.iter().map(|pass| self.op.cost(*pass));
+        costs.fold(Cost::default(), |sum, one| Cost {
+            flops: sum.flops + one.flops,
+            bytes: sum.bytes + one.bytes,
+        })
+    }
+
+    /// Whether `--op name` means it.
+    pub fn answers_to(&self, name: &str) -> bool {
+        self.kind == name || self.op.name() == name
+    }
+}
+
+/// Makes an op of some extents.
+type Make = fn(Extents) -> Op;
+
+/// The suite `recurrence`: one line a recurrence, with its heads (or channels) and what each of them looks like.
+/// Attention is there as the yardstick.
+const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
+    ("delta_rule", Family::Recurrences, 8, "128x256", |e| {
+        delta_rule(e, false)
+    }),
+    ("gated_delta_rule", Family::Recurrences, 8, "128x256", |e| {
+        delta_rule(e, true)
+    }),
+    ("attention", Family::Attention, 8, "128", attention),
+];
+
+fn delta_rule(Extents { b, t, h }: Extents, gated: bool) -> Op {
+    let scale = (D_K as f32).powf(-0.5);
+    let (dk, dv, chunk) = (D_K, D_V, CHUNK);
+    DeltaRule {
+        b,
+        t,
+        h,
+        dk,
+        dv,
+        scale,
+        gated,
+        chunk,
+    }
+    .into()
+}
+
+fn attention(Extents { b, t, h }: Extents) -> Op {
+    let scale = (D_K as f32).powf(-0.5);
+    Attention {
+        b,
+        t,
+        h,
+        d: D_K,
+        scale,
+    }
+    .into()
+}
+
+/// The fixed suite of that name.
+pub fn suite(name: &str, scale: Scale) -> Option<Vec<Bench>> {
+    (name == "recurrence").then(|| recurrences(scale))
+}
+
+fn recurrences(scale: Scale) -> Vec<Bench> {
+    let shapes = [(PAPER, STACK), (LONG, LONG_SOURCE)];
+    let all = RECURRENCES
+        .iter()
+        .flat_map(|line| shapes.iter().map(move |shape| (line, shape)));
+    all.map(|(&(kind, family, heads, width, make), &(full, source))| {
+        let e @ Extents { b, t, h } = scale.apply(Extents { h: heads, ..full });
+        let shape = format!("B{b} T{t} H{h} {width}");
+        Bench {
+            kind,
+            shape,
+            source,
+            family,
+            op: make(e),
+        }
+    })
+    .collect()
+}
+
+/// Every bench, the suite included.
+pub fn registry(scale: Scale) -> Vec<Bench> {
+    let e = scale.apply(PAPER);
+    let rows = scale.divide(PAPER.b * PAPER.t);
+    let mut all = dense(scale, e, rows);
+    all.extend(norms(rows));
+    all.extend(recurrences(scale));
+    all.extend(elementwise(scale, e, rows));
+    let Extents { b, t, h } = e;
+    let rope = Rope {
+        b,
+        t,
+        h,
+        d: D_K,
+        base: 1e4,
+        direction: 1,
+    };
+    all.push(bench(
+        "rope",
+        format!("B{b} T{t} H{h} {D_K}"),
+        Family::Attention,
+        rope,
+    ));
+    all
+}
+
+/// What `--op` understands: every op, and the kinds that have names of their own.
+pub fn names() -> Vec<&'static str> {
+    let kinds = registry(Scale(1)).into_iter().map(|b| b.kind);
+    let mut names: Vec<&str> = ops::NAMES.iter().copied().chain(kinds).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn bench(kind: &'static str, shape: String, family: Family, op: impl Into<Op>) -> Bench {
+    Bench {
+        kind,
+        shape,
+        source: STACK,
+        family,
+        op: op.into(),
+    }
+}
+
+fn dense(scale: Scale, Extents { b, t, .. }: Extents, rows: usize) -> Vec<Bench> {
+    let family = Family::Dense;
+    let linear = |rows, inp, out, bias, source| {
+        let op = Linear { rows, inp, out, bias };
+        Bench {
+            kind: "linear",
+            shape: format!("{rows}x{inp}x{out}"),
+            source,
+            family,
+            op: op.into(),
+        }
+    };
+    let e = (t / 2).max(1);
+    let sequences = format!("B{b} T{t} {D}x{CLASSES}");
+    let logits = format!("{rows}x{CLASSES}");
+    vec![
+        linear(
+            scale.divide(4096),
+            4096,
+            4096,
+            false,
+            "a square product, as GEMMs are compared",
+        ),
+        linear(rows, VOCAB, D, true, "the encoder of the paper's stack"),
+        linear(
+            rows,
+            D,
+            D,
+            false,
+            "a query or key projection of the paper's stack",
+        ),
+        linear(
+            rows,
+            D,
+            2 * D,
+            false,
+            "a value or gate projection of the paper's stack",
+        ),
+        linear(rows, 2 * D, D, false, "an output projection of the paper's stack"),
+        linear(
+            rows,
+            D,
+            8 * D,
+            true,
+            "the feed-forward layer of the paper's Transformer",
+        ),
+        bench(
+            "head_loss",
+            sequences,
+            family,
+            HeadLoss {
+                b,
+                t,
+                e,
+                d: D,
+                classes: CLASSES,
+                train: true,
+            },
+        ),
+        bench(
+            "one_hot",
+            format!("{rows}x{VOCAB}"),
+            family,
+            OneHot { rows, vocab: VOCAB },
+        ),
+        bench(
+            "cross_entropy",
+            logits,
+            family,
+            CrossEntropy {
+                rows,
+                classes: CLASSES,
+            },
+        ),
+        bench(
+            "window_accuracy",
+            format!("B{b} T{t} E{e} {CLASSES}"),
+            family,
+            WindowAccuracy {
+                b,
+                t,
+                e,
+                classes: CLASSES,
+            },
+        ),
+    ]
+}
+
+fn norms(rows: usize) -> Vec<Bench> {
+    let family = Family::Norms;
+    let heads = rows * PAPER.h;
+    let rms = |kind: &'static str, rows, d, norm, source| {
+        let op = RmsNorm {
+            rows,
+            d,
+            eps: 1e-5,
+            kind: norm,
+        };
+        Bench {
+            kind,
+            shape: format!("{rows}x{d}"),
+            source,
+            family,
+            op: op.into(),
+        }
+    };
+    vec![
+        bench(
+            "l2_norm",
+            format!("{heads}x{D_K}"),
+            family,
+            L2Norm {
+                rows: heads,
+                d: D_K,
+                eps: 1e-6,
+            },
+        ),
+        bench(
+            "layer_norm",
+            format!("{rows}x{D}"),
+            family,
+            LayerNorm {
+                rows,
+                d: D,
+                eps: 1e-5,
+            },
+        ),
+        rms(
+            "rms_norm",
+            heads,
+            D_V,
+            Kind::Plain,
+            "heads of the paper's recurrences",
+        ),
+        rms(
+            "rms_norm_outer_eps",
+            rows,
+            D,
+            Kind::OuterEps,
+            "the paper's Transformer",
+        ),
+        rms(
+            "rms_norm_gate_after",
+            heads,
+            D_V,
+            Kind::GateAfter,
+            "the paper's Gated DeltaNet",
+        ),
+        rms(
+            "rms_norm_gate_before",
+            rows,
+            2 * D,
+            Kind::GateBefore,
+            "the paper's Mamba2",
+        ),
+    ]
+}
+
+fn elementwise(scale: Scale, Extents { b, t, .. }: Extents, rows: usize) -> Vec<Bench> {
+    let family = Family::Elementwise;
+    let h = PAPER.h;
+    let n = scale.divide(PARAMS);
+    let conv = |channels| {
+        let op = ShortConv {
+            b,
+            t,
+            channels,
+            bias: false,
+        };
+        bench("short_conv", format!("B{b} T{t} {channels}"), family, op)
+    };
+    vec![
+        conv(D),
+        conv(2 * D),
+        bench(
+            "sigmoid",
+            format!("{}", rows * h),
+            family,
+            Sigmoid {
+                numel: rows * h,
+                scale: 1.0,
+            },
+        ),
+        bench("decay_gate", format!("{rows}x{h}"), family, DecayGate { rows, h }),
+        bench(
+            "swiglu",
+            format!("{rows}x{}", 4 * D),
+            family,
+            SwiGlu { rows, d: 4 * D },
+        ),
+        bench(
+            "dropout",
+            format!("{rows}x{D}"),
+            family,
+            Dropout {
+                rows,
+                d: D,
+                p: 0.2,
+                tag: 0,
+            },
+        ),
+        bench("add", format!("{}", rows * D), family, Add { numel: rows * D }),
+        bench("grad_norm", format!("{n}"), family, GradNorm { n }),
+        bench("adam", format!("{n}"), family, Adam { n }),
+    ]
+}

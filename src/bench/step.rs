@@ -1,0 +1,223 @@
+//! Times whole training steps: forward, backward, clip and Adam.
+
+use super::report::{Entry, StepFacts};
+use super::roof::{DeviceClass, Roof};
+use super::runner::{Timing, has_own_clock};
+use crate::check::random::Fill;
+use crate::error::Result;
+use crate::models::{BlockKind, ModelConfig, default_heads, update_graph};
+use crate::ops::Cost;
+use crate::ops::delta_rule::CHUNK;
+use crate::tasks::Batch;
+use crate::train::{CallTime, Executor, Recipe, Schedule, Stepper};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Symbols and classes of the paper's first task.
+const VOCAB: usize = 41;
+const CLASSES: usize = 1601;
+/// Timed blocks of steps. Within a block steps queue up as in training.
+const BLOCKS: usize = 5;
+/// Blocks at least, however long they take.
+const LEAST_BLOCKS: usize = 3;
+/// A block has as many steps as fit into this time, at least one.
+const BLOCK: Duration = Duration::from_millis(500);
+/// No further block is begun after this time.
+const ENOUGH: Duration = Duration::from_secs(10);
+
+/// Sizes of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepShape {
+    /// Width.
+    pub d_model: usize,
+    /// Number of layers.
+    pub layers: usize,
+    /// Sequences.
+    pub batch: usize,
+    /// Time steps of each.
+    pub length: usize,
+}
+
+impl StepShape {
+    /// The paper's stack on a GPU, a small one elsewhere.
+    pub fn default_for(class: DeviceClass) -> Self {
+        match class {
+            DeviceClass::Gpu => Self {
+                d_model: 1024,
+                layers: 8,
+                batch: 64,
+                length: 400,
+            },
+            DeviceClass::SoftwareGpu | DeviceClass::Cpu => Self {
+                d_model: 128,
+                layers: 2,
+                batch: 8,
+                length: 100,
+            },
+        }
+    }
+
+    fn model(self, kind: BlockKind) -> ModelConfig {
+        ModelConfig {
+            blocks: vec![kind; self.layers],
+            d_model: self.d_model,
+            heads: default_heads(self.d_model),
+            vocab: VOCAB,
+            classes: CLASSES,
+            chunk: CHUNK,
+            dropout: 0.2,
+        }
+    }
+
+    /// Elements of a sequence: each takes two time steps, as with the paper's gap of 0.1 s.
+    fn elements(self) -> usize {
+        (self.length / 2).max(1)
+    }
+
+    fn data(self) -> Batch {
+        let (b, t, e) = (self.batch, self.length, self.elements());
+        let mut fill = Fill::new(1);
+        let width = t / e;
+        let window = |i: usize| [((i % e) * width) as u32, width as u32];
+        Batch {
+            b,
+            t,
+            first_idx: 0,
+            symbols: fill.below(b * t, VOCAB as u32),
+            labels: fill.below(b * t, CLASSES as u32),
+            windows: (0..b * e).map(window).collect(),
+            window_labels: fill.below(b * e, CLASSES as u32),
+            elements: e,
+            tokens: b * t,
+        }
+    }
+}
+
+/// Times the training step of a model and gives the executor back, empty.
+///
+/// # Errors
+/// [`crate::error::UserError`] for sizes that the model cannot have, and the device's.
+pub fn time_step(
+    mut executor: Executor,
+    kind: BlockKind,
+    shape: StepShape,
+    roof: &Roof,
+    say: &mut dyn FnMut(&str),
+) -> Result<(Executor, Entry, Vec<CallTime>)> {
+    executor.runtime().reset();
+    let start = Instant::now();
+    let model = shape.model(kind);
+    model.validate()?;
+    let recipe = Recipe {
+        schedule: Schedule {
+            lr: 1e-3,
+            warmup: 0.0,
+            steps: 1 << 20,
+            floor: 0.0,
+        },
+        clip: 1.0,
+        dropout_until: u64::MAX,
+        seed: 1,
+        batch: shape.batch,
+    };
+    let extents = [shape.length, shape.elements()];
+    let mut stepper = Stepper::new(executor, &model, recipe, extents, None, say)?;
+    let data = shape.data();
+    let mut steps = Steps {
+        stepper: &mut stepper,
+        data: &data,
+        next: 0,
+    };
+    steps.run(1)?;
+    let first_step = start.elapsed();
+    let once = steps.run(2)? / 2;
+    let block = (BLOCK.as_secs_f64() / once.as_secs_f64().max(1e-6)).clamp(1.0, 100.0) as usize;
+    let began = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < LEAST_BLOCKS || (times.len() < BLOCKS && began.elapsed() < ENOUGH) {
+        times.push(steps.run(block)? / block as u32);
+    }
+    let mut timing = Timing::of(times);
+    timing.runs *= block;
+    let calls = if has_own_clock(&stepper.executor) {
+        stepper.profile(0, &data)?
+    } else {
+        Vec::new()
+    };
+    let mut entry = Entry::new(
+        name(kind, shape),
+        "step",
+        "step",
+        "a whole training step",
+        timing,
+        cost(&stepper, shape)?,
+        roof,
+    );
+    entry.step = Some(StepFacts {
+        params: stepper.train_net().0.graph.param_count(),
+        tokens_s: (shape.batch * shape.length) as f64 / timing.median.as_secs_f64().max(1e-9),
+        peak_bytes: stepper.executor.runtime().total_bytes(),
+        micro_batch: stepper.micro_batch(),
+        launches: stepper.launches(),
+        first_step_s: first_step.as_secs_f64(),
+        ops: shares(&calls),
+    });
+    let mut executor = stepper.executor;
+    executor.runtime().reset();
+    Ok((executor, entry, calls))
+}
+
+fn name(kind: BlockKind, shape: StepShape) -> String {
+    let StepShape {
+        d_model,
+        layers,
+        batch,
+        length,
+    } = shape;
+    format!("{} d{d_model} L{layers} B{batch} T{length}", kind.name())
+}
+
+struct Steps<'a> {
+    stepper: &'a mut Stepper,
+    data: &'a Batch,
+    next: u64,
+}
+
+impl Steps<'_> {
+    /// Time of some steps, until the numbers of the last are back.
+    fn run(&mut self, count: usize) -> Result<Duration> {
+        let start = Instant::now();
+        for _ in 0..count {
+            self.stepper.step(self.next, self.data)?;
+            self.stepper.collect()?;
+            self.next += 1;
+        }
+        self.stepper.drain()?;
+        Ok(start.elapsed())
+    }
+}
+
+/// Work of a step: all micro-batches and the update.
+fn cost(stepper: &Stepper, shape: StepShape) -> Result<Cost> {
+    let graph = &stepper.train_net().0.graph;
+    let parts = (shape.batch / stepper.micro_batch()) as f64;
+    let update = update_graph(graph.bank_len())?.graph;
+    let mut sum = Cost::default();
+    let calls = graph.calls().iter().map(|call| (parts, call));
+    for (times, call) in calls.chain(update.calls().iter().map(|call| (1.0, call))) {
+        let one = call.op.cost(call.pass);
+        sum.flops += times * one.flops;
+        sum.bytes += times * one.bytes;
+    }
+    Ok(sum)
+}
+
+fn shares(calls: &[CallTime]) -> BTreeMap<String, f64> {
+    let all = calls.iter().map(|c| c.time.as_secs_f64()).sum::<f64>().max(1e-12);
+    let mut shares = BTreeMap::new();
+    for call in calls {
+        let key = format!("{}_{}", call.op, call.pass.suffix());
+        *shares.entry(key).or_default() += call.time.as_secs_f64() / all;
+    }
+    shares
+}

@@ -1,0 +1,226 @@
+//! What the benches promise besides times, which are never asserted.
+
+use super::*;
+use crate::ops::Pass;
+use crate::tensor::Bank;
+use crate::train::Executor;
+use std::time::Duration;
+
+/// Shapes of a few elements: every op runs in milliseconds, also on a software GPU.
+const TINY: Scale = Scale(1 << 14);
+
+fn timing(ms: [u64; 3]) -> Timing {
+    Timing::of(ms.into_iter().map(Duration::from_millis).collect())
+}
+
+fn roof() -> Roof {
+    Roof {
+        copy: 1e9,
+        product: 1e12,
+        size: 64,
+        kernel: "linear/gemm".to_owned(),
+    }
+}
+
+#[test]
+fn every_shape_is_valid_and_costs_something() {
+    for divisor in [1, 16, 256, 4096, TINY.0] {
+        for bench in registry(Scale(divisor)) {
+            bench
+                .op
+                .validate()
+                .unwrap_or_else(|e| panic!("{}: {e}", bench.name()));
+            for timed in [Timed::Forward, Timed::Training] {
+                let cost = bench.cost(timed);
+                assert!(
+                    cost.bytes > 0.0 && cost.flops >= 0.0,
+                    "{}: {cost:?}",
+                    bench.name()
+                );
+                assert!(
+                    cost.flops.is_finite() && cost.bytes.is_finite(),
+                    "{}: {cost:?}",
+                    bench.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_op_has_a_bench() {
+    let benches = registry(Scale(1));
+    for name in crate::ops::NAMES {
+        assert!(
+            benches.iter().any(|b| b.op.name() == *name),
+            "{name} is in no bench"
+        );
+    }
+}
+
+#[test]
+fn names_are_unique() {
+    let mut names: Vec<String> = registry(Scale(1)).iter().map(Bench::name).collect();
+    let all = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), all);
+}
+
+#[test]
+fn suite_has_the_shapes_of_its_name() {
+    let suite = suite("recurrence", Scale(1)).unwrap();
+    let names: Vec<String> = suite.iter().map(Bench::name).collect();
+    for name in [
+        "delta_rule B64 T400 H8 128x256",
+        "gated_delta_rule B8 T4096 H8 128x256",
+        "attention B64 T400 H8 128",
+    ] {
+        assert!(names.iter().any(|n| n == name), "{name} is not in {names:?}");
+    }
+    assert!(suite.iter().all(Bench::trains));
+    assert!(super::suite("gemm", Scale(1)).is_none());
+}
+
+#[test]
+fn a_smaller_scale_divides_the_work() {
+    let full: Vec<Bench> = registry(Scale(1));
+    let small = registry(Scale(16));
+    for (full, small) in full
+        .iter()
+        .zip(&small)
+        .filter(|(f, _)| f.family == Family::Recurrences)
+    {
+        let ratio = full.op.cost(Pass::Forward).flops / small.op.cost(Pass::Forward).flops;
+        assert!((ratio - 16.0).abs() < 1e-9, "{}: {ratio}", small.name());
+    }
+}
+
+/// Runs everything on one executor: times are there, and nothing is NaN.
+fn times_everything(executor: &mut Executor) {
+    for bench in registry(TINY) {
+        for timed in [Timed::Forward, Timed::Training] {
+            if timed == Timed::Training && !bench.trains() {
+                continue;
+            }
+            let name = format!("{} {}", bench.name(), timed.name());
+            let prepared = Prepared::new(&bench, timed, executor).unwrap();
+            let prepared = prepared.unwrap_or_else(|reason| panic!("{name}: {reason}"));
+            let runtime = executor.runtime();
+            prepared.time_once(runtime).unwrap();
+            let bad = runtime
+                .first_not_finite(prepared.program(), prepared.step())
+                .unwrap();
+            assert_eq!(bad, None, "{name}: not finite");
+        }
+    }
+}
+
+#[test]
+fn every_bench_runs_on_the_cpu() {
+    times_everything(&mut Executor::cpu());
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn every_bench_runs_on_each_gpu() {
+    use crate::gpu::{Gpu, GpuRuntime, Options, adapter};
+    let adapters = adapter::adapters();
+    if adapters.is_empty() {
+        eprintln!("skipped: no GPU adapter");
+    }
+    for a in &adapters {
+        let gpu = Gpu::open(a, Options::default()).unwrap();
+        times_everything(&mut Executor::Gpu(Box::new(GpuRuntime::new(gpu))));
+    }
+}
+
+#[test]
+fn times_are_positive_and_in_order() {
+    let mut executor = Executor::cpu();
+    let bench = registry(Scale(256))
+        .into_iter()
+        .find(|b| b.kind == "delta_rule")
+        .unwrap();
+    let prepared = Prepared::new(&bench, Timed::Training, &mut executor)
+        .unwrap()
+        .unwrap();
+    let timing = prepared.time(executor.runtime()).unwrap();
+    assert!(timing.runs >= 3);
+    assert!(Duration::ZERO < timing.min && timing.min <= timing.median && timing.median <= timing.max);
+    let entry = Entry::of(&bench, Timed::Training, timing, prepared.cost, &roof());
+    for value in [
+        entry.median_ms,
+        entry.gb_s,
+        entry.gflop_s,
+        entry.copy_share,
+        entry.product_share,
+    ] {
+        assert!(value.is_finite() && value > 0.0, "{entry:?}");
+    }
+    assert_eq!(entry.roof_share, entry.copy_share.max(entry.product_share));
+}
+
+#[test]
+fn a_step_is_timed_and_leaves_nothing() {
+    let shape = StepShape {
+        d_model: 16,
+        layers: 1,
+        batch: 2,
+        length: 9,
+    };
+    for kind in crate::models::BlockKind::ALL {
+        let (mut executor, entry, calls) =
+            time_step(Executor::cpu(), *kind, shape, &roof(), &mut |_| {}).unwrap();
+        let step = entry.step.unwrap();
+        assert!(entry.median_ms > 0.0 && step.tokens_s > 0.0 && step.first_step_s > 0.0);
+        assert!(step.peak_bytes > 16 * step.params, "{step:?}");
+        assert_eq!(step.launches, calls.len());
+        let all: f64 = step.ops.values().sum();
+        assert!((all - 1.0).abs() < 1e-9, "{all}");
+        assert!(step.ops.contains_key("adam_fwd") && step.ops.contains_key("linear_bwd"));
+        assert!(executor.runtime().read_bank(Bank::Param).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn median_is_in_the_middle() {
+    let t = timing([30, 10, 20]);
+    assert_eq!([t.min, t.median, t.max].map(|t| t.as_millis()), [10, 20, 30]);
+}
+
+#[test]
+fn only_differences_beyond_the_spread_count() {
+    let bench = registry(TINY).remove(0);
+    let entry = |ms| {
+        Entry::of(
+            &bench,
+            Timed::Forward,
+            timing(ms),
+            bench.cost(Timed::Forward),
+            &roof(),
+        )
+    };
+    let report = |entry| Report {
+        version: String::new(),
+        commit: String::new(),
+        device: String::new(),
+        driver: None,
+        precision: "f32".to_owned(),
+        copy_gb_s: 1.0,
+        product_gflop_s: 1000.0,
+        product_size: 64,
+        product_kernel: String::new(),
+        scale: TINY.0,
+        entries: vec![entry],
+        skipped: Vec::new(),
+    };
+    let compare = |now, before| Comparison::new(&entry(now), &report(entry(before))).unwrap();
+    let faster = compare([10, 11, 12], [20, 22, 24]);
+    assert_eq!((faster.verdict, faster.speedup), (Verdict::Faster, 2.0));
+    assert_eq!(compare([20, 22, 24], [10, 11, 12]).verdict, Verdict::Slower);
+    assert_eq!(compare([10, 11, 12], [9, 10, 30]).verdict, Verdict::Same);
+    let mut other = entry([1, 1, 1]);
+    other.pass = "training".to_owned();
+    assert_eq!(Comparison::new(&other, &report(entry([1, 1, 1]))), None);
+}

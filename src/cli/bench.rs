@@ -1,0 +1,296 @@
+//! `selectiv bench`: times of kernels and whole steps against the device's own roof.
+
+use super::device::DeviceArgs;
+use super::inspect::{bytes, plain_table, profile_table};
+use super::print_result;
+use crate::bench::{
+    Bench, Comparison, DeviceClass, Entry, Prepared, Report, Roof, Scale, StepShape, Timed, names, registry,
+    suite, time_step,
+};
+use crate::error::{Result, UserError};
+use crate::models::BlockKind;
+use crate::train::Executor;
+use clap::Args;
+use std::path::PathBuf;
+
+/// What `--quick` makes shapes smaller by, on top of what the device asks for.
+const QUICK: usize = 16;
+
+/// Arguments of `bench`. Without `--op`, `--model` and `--suite` every op is timed.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// Time one op at all its shapes
+    #[arg(long, value_name = "NAME")]
+    pub op: Option<String>,
+    /// Time a whole training step of a model: forward, backward, clip, Adam
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Time a fixed suite: recurrence
+    #[arg(long, value_name = "NAME")]
+    pub suite: Option<String>,
+    /// Width of the model (with --model; default: 1024 on a GPU, else 128)
+    #[arg(long, value_name = "W", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
+    pub d_model: Option<u32>,
+    /// Layers of the model (with --model; default: 8 on a GPU, else 2)
+    #[arg(long, value_name = "L", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
+    pub layers: Option<u32>,
+    /// Sequences of a step (with --model; default: 64 on a GPU, else 8)
+    #[arg(long, value_name = "B", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Option<u32>,
+    /// Time steps of a sequence (with --model; default: 400 on a GPU, else 100)
+    #[arg(long, value_name = "T", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
+    pub length: Option<u32>,
+    /// Make the shapes of ops 16 times smaller
+    #[arg(long)]
+    pub quick: bool,
+    /// Print one JSON object instead of tables
+    #[arg(long)]
+    pub json: bool,
+    /// Compare with an earlier output of --json
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
+    /// Say nothing while it runs
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Where to compute
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+impl BenchArgs {
+    /// The benches asked for.
+    fn benches(&self, scale: Scale) -> Result<Vec<Bench>> {
+        let mut benches = Vec::new();
+        if let Some(name) = &self.suite {
+            benches.extend(suite(name, scale).ok_or_else(|| unknown("suite", name, "recurrence"))?);
+        }
+        if let Some(name) = &self.op {
+            let of_op: Vec<Bench> = registry(scale)
+                .into_iter()
+                .filter(|b| b.answers_to(name))
+                .collect();
+            if of_op.is_empty() {
+                return Err(unknown("op", name, &names().join(", ")));
+            }
+            let is_new = |b: &Bench| benches.iter().all(|other: &Bench| other.name() != b.name());
+            let new: Vec<Bench> = of_op.into_iter().filter(is_new).collect();
+            benches.extend(new);
+        }
+        if self.suite.is_none() && self.op.is_none() && self.model.is_none() {
+            benches = registry(scale);
+        }
+        Ok(benches)
+    }
+
+    fn shape(&self, class: DeviceClass) -> StepShape {
+        let default = StepShape::default_for(class);
+        let pick = |given: Option<u32>, default: usize| given.map_or(default, |n| n as usize);
+        StepShape {
+            d_model: pick(self.d_model, default.d_model),
+            layers: pick(self.layers, default.layers),
+            batch: pick(self.batch, default.batch),
+            length: pick(self.length, default.length),
+        }
+    }
+}
+
+fn unknown(what: &'static str, name: &str, allowed: &str) -> crate::error::Error {
+    let (name, allowed) = (name.to_owned(), allowed.to_owned());
+    UserError::Unknown { what, name, allowed }.into()
+}
+
+/// Times, and prints what was found.
+///
+/// # Errors
+/// [`UserError`] for names and files that are not there, and the device's.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    // Names and files are looked at before the device is opened.
+    args.benches(Scale(1))?;
+    let model = args.model.as_deref().map(BlockKind::from_name).transpose()?;
+    let before = args.compare.as_deref().map(Report::read).transpose()?;
+    let precision = args.device.precision()?;
+    let mut say = |text: &str| {
+        if !args.quiet {
+            eprintln!("{text}");
+        }
+    };
+    let mut executor = args.device.open(&mut say)?;
+    let class = DeviceClass::of(&executor);
+    let scale = Scale(class.scale().0 * if args.quick { QUICK } else { 1 });
+    say("measuring what the device does at best");
+    let roof = Roof::measure(&mut executor)?;
+    let mut report = report(&executor, precision, &roof, scale);
+    if let Some(before) = &before
+        && before.device != report.device
+    {
+        let (then, now) = (&before.device, &report.device);
+        say(&format!(
+            "the earlier report is of another device: {then}, not {now}"
+        ));
+    }
+    for bench in args.benches(scale)? {
+        for timed in [Timed::Forward, Timed::Training] {
+            if timed == Timed::Forward || bench.trains() {
+                say(&format!("{} {}", bench.name(), timed.name()));
+                match Prepared::new(&bench, timed, &mut executor)? {
+                    Ok(prepared) => {
+                        let timing = prepared.time(executor.runtime())?;
+                        report
+                            .entries
+                            .push(Entry::of(&bench, timed, timing, prepared.cost, &roof));
+                    }
+                    Err(reason) => {
+                        let text = format!("{} {}: {reason}", bench.name(), timed.name());
+                        say(&format!("skipped {text}"));
+                        report.skipped.push(text);
+                    }
+                }
+            }
+        }
+    }
+    let mut ops = None;
+    if let Some(kind) = model {
+        say(&format!("a training step of {}", kind.name()));
+        let (_, entry, calls) = time_step(executor, kind, args.shape(class), &roof, &mut say)?;
+        report.entries.push(entry);
+        ops = (!calls.is_empty()).then(|| profile_table(&calls));
+    }
+    let compared: Option<Vec<Comparison>> = before.as_ref().map(|before| {
+        report
+            .entries
+            .iter()
+            .filter_map(|e| Comparison::new(e, before))
+            .collect()
+    });
+    if args.json {
+        return print_result(&json(&report, compared.as_deref()));
+    }
+    let mut text = vec![header(&report), entries(&report)];
+    text.extend(report.entries.iter().filter_map(step_lines));
+    text.extend(ops);
+    text.extend(report.skipped.iter().map(|line| format!("skipped {line}")));
+    text.extend(compared.map(|compared| comparison(&compared)));
+    print_result(&text.join("\n\n"))
+}
+
+fn report(executor: &Executor, precision: &str, roof: &Roof, scale: Scale) -> Report {
+    Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: env!("SELECTIV_COMMIT").to_owned(),
+        device: executor.name(),
+        driver: driver(executor),
+        precision: precision.to_owned(),
+        copy_gb_s: roof.copy * 1e-9,
+        product_gflop_s: roof.product * 1e-9,
+        product_size: roof.size,
+        product_kernel: roof.kernel.clone(),
+        scale: scale.0,
+        entries: Vec::new(),
+        skipped: Vec::new(),
+    }
+}
+
+fn driver(executor: &Executor) -> Option<String> {
+    match executor {
+        Executor::Cpu(_) => None,
+        #[cfg(feature = "gpu")]
+        Executor::Gpu(runtime) => {
+            let info = runtime.gpu().info();
+            Some(format!("{} {}", info.driver, info.driver_info).trim().to_owned())
+        }
+    }
+}
+
+fn header(report: &Report) -> String {
+    let smaller = match report.scale {
+        1 => String::new(),
+        n => format!("; ops at a {n}th of their size"),
+    };
+    format!(
+        "{}, commit {}\ncopy {:.1} GB/s, product {}^3 {:.1} GFLOP/s ({}){smaller}",
+        report.device,
+        report.commit,
+        report.copy_gb_s,
+        report.product_size,
+        report.product_gflop_s,
+        report.product_kernel,
+    )
+}
+
+fn entries(report: &Report) -> String {
+    let columns = [
+        "",
+        "pass",
+        "median",
+        "min",
+        "max",
+        "runs",
+        "GB/s",
+        "GFLOP/s",
+        "of copy",
+        "of product",
+        "of roof",
+    ];
+    let mut table = plain_table(&columns, 2);
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    for e in &report.entries {
+        table.add_row([
+            e.name.clone(),
+            e.pass.clone(),
+            ms(e.median_ms),
+            ms(e.min_ms),
+            ms(e.max_ms),
+            e.runs.to_string(),
+            format!("{:.1}", e.gb_s),
+            format!("{:.1}", e.gflop_s),
+            percent(e.copy_share),
+            percent(e.product_share),
+            percent(e.roof_share),
+        ]);
+    }
+    table.trim_fmt()
+}
+
+fn ms(ms: f64) -> String {
+    format!("{ms:.3} ms")
+}
+
+fn step_lines(entry: &Entry) -> Option<String> {
+    let step = entry.step.as_ref()?;
+    Some(format!(
+        "{}: {:.0} tokens/s, {} parameters, {} held, micro-batches of {}, {} launches, first step after {:.2} s",
+        entry.name,
+        step.tokens_s,
+        step.params,
+        bytes(step.peak_bytes as f64),
+        step.micro_batch,
+        step.launches,
+        step.first_step_s
+    ))
+}
+
+fn comparison(compared: &[Comparison]) -> String {
+    let mut table = plain_table(&["compared", "pass", "before", "now", "speed-up", ""], 2);
+    for c in compared {
+        table.add_row([
+            c.name.clone(),
+            c.pass.clone(),
+            ms(c.before_ms),
+            ms(c.now_ms),
+            format!("{:.2}", c.speedup),
+            c.verdict.to_string(),
+        ]);
+    }
+    if compared.is_empty() {
+        return "the earlier report has none of these entries".to_owned();
+    }
+    table.trim_fmt()
+}
+
+fn json(report: &Report, compared: Option<&[Comparison]>) -> String {
+    let mut value = serde_json::to_value(report).expect("a report has only string keys");
+    if let Some(compared) = compared {
+        value["compared"] = serde_json::to_value(compared).expect("a comparison has only string keys");
+    }
+    value.to_string()
+}
