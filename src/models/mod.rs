@@ -2,6 +2,8 @@
 //!
 //! Adding a model: `docs/adding-a-model.md`.
 
+mod delta;
+mod delta_net;
 mod gated_delta_net;
 mod init;
 mod net;
@@ -93,6 +95,7 @@ macro_rules! blocks {
 
 blocks! {
     Transformer = transformer, "causal softmax attention with rotary positions and a gated feed-forward";
+    DeltaNet = delta_net, "delta rule with a write strength a head";
     GatedDeltaNet = gated_delta_net, "delta rule with a scalar decay and a write strength a head";
 }
 
