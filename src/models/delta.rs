@@ -15,6 +15,17 @@ use crate::tensor::TensorId;
 /// Widest key head: values are twice as wide.
 const MAX_KEY_WIDTH: usize = 128;
 
+/// What tells one model of the family from another.
+pub(super) struct Form {
+    /// With a data-dependent decay a head (`A_log`, `dt_bias`, `a_proj`) and a swish gate after the output norm
+    /// (`g_proj`).
+    pub(super) gated: bool,
+    /// n, steps a token: keys, values and write strengths have n times the channels, ordered (step, head, channel).
+    pub(super) steps: usize,
+    /// The write strength is between 0 and this.
+    pub(super) strongest: f32,
+}
+
 /// Refuses heads that the recurrence cannot have, in the name of a model.
 pub(super) fn validate(op: &'static str, config: &ModelConfig) -> Result<()> {
     let dk = config.head_dim();
@@ -29,9 +40,9 @@ pub(super) fn validate(op: &'static str, config: &ModelConfig) -> Result<()> {
     Err(UserError::Shape { op, reason }.into())
 }
 
-/// The block. `gated`: with a data-dependent decay a head (`A_log`, `dt_bias`, `a_proj`) and a swish gate after the
-/// output norm (`g_proj`).
-pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>, gated: bool) -> Result<TensorId> {
+/// The block.
+pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>, form: &Form) -> Result<TensorId> {
+    let Form { gated, steps, .. } = *form;
     let (b, t, h, d) = (c.b, c.t, c.config.heads, c.config.d_model);
     let (rows, dk, dv) = (b * t, d / h, 2 * d / h);
     let decay = gated.then(|| {
@@ -39,17 +50,17 @@ pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>, gated: boo
         (a_log, g.param("dt_bias", &[h], Init::StepBias))
     });
     let q = conved(g, x, c, 'q', d)?;
-    let k = conved(g, x, c, 'k', d)?;
-    let v = conved(g, x, c, 'v', 2 * d)?;
-    let unit = |g: &mut Graph, y: TensorId| {
+    let k = conved(g, x, c, 'k', steps * d)?;
+    let v = conved(g, x, c, 'v', steps * 2 * d)?;
+    let unit = |g: &mut Graph, y: TensorId, steps: usize| {
         let norm = L2Norm {
-            rows: rows * h,
+            rows: rows * steps * h,
             d: dk,
             eps: 1e-6,
         };
         Ok::<_, crate::error::Error>(g.call(norm, &[y])?[0])
     };
-    let (q, k) = (unit(g, q)?, unit(g, k)?);
+    let (q, k) = (unit(g, q, 1)?, unit(g, k, steps)?);
     let decay = match decay {
         Some((a_log, dt_bias)) => {
             let y = g.scoped("a_proj", |g| linear(g, x, rows, d, h, false))?;
@@ -57,10 +68,10 @@ pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>, gated: boo
         }
         None => None,
     };
-    let beta = g.scoped("b_proj", |g| linear(g, x, rows, d, h, false))?;
+    let beta = g.scoped("b_proj", |g| linear(g, x, rows, d, steps * h, false))?;
     let strength = Sigmoid {
-        numel: rows * h,
-        scale: 1.0,
+        numel: rows * steps * h,
+        scale: form.strongest,
     };
     let beta = g.call(strength, &[beta])?[0];
     let gate = match gated {
@@ -75,6 +86,7 @@ pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>, gated: boo
         dv,
         scale: (dk as f64).powf(-0.5) as f32,
         gated,
+        steps,
         chunk: c.config.chunk,
     };
     let ins: Vec<TensorId> = [q, k, v, beta].into_iter().chain(decay).collect();

@@ -25,5 +25,10 @@ pub(super) fn validate(config: &ModelConfig) -> Result<()> {
 }
 
 pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
-    delta::build(g, x, c, false)
+    let form = delta::Form {
+        gated: false,
+        steps: 1,
+        strongest: 1.0,
+    };
+    delta::build(g, x, c, &form)
 }
