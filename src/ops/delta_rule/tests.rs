@@ -60,7 +60,7 @@ impl Oracle {
                 Step {
                     row: at(op.t * op.steps, i),
                     token: at(op.t, i / op.steps),
-                    first: i % op.steps == 0,
+                    first: i.is_multiple_of(op.steps),
                     last: i % op.steps == op.steps - 1,
                 }
             };
