@@ -1,5 +1,7 @@
 //! The program as a whole: training, stopping, resuming and refusing, on the CPU.
 
+#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
+
 use assert_cmd::Command;
 use serde_json::Value;
 use std::fs;

@@ -34,9 +34,9 @@ pub fn grammars(source: &Source, report: &mut dyn FnMut(Outcome)) -> Result<()> 
 }
 
 fn skipped(kind: &str, json: &Value) -> String {
-    match json["task"].as_str() {
-        Some(task) => format!("{kind} of {task} are not built yet"),
-        None => format!("entries of kind {kind} are not built yet"),
+    match (kind, json["task"].as_str()) {
+        ("steps", Some(task)) => format!("time steps of {task} are not built yet"),
+        _ => format!("entries of kind {kind} are not built yet"),
     }
 }
 

@@ -77,7 +77,13 @@ pub fn compare(case: &Case, got: &Named, oracle: &Named) -> Vec<Deviation> {
     got.iter()
         .zip(oracle)
         .map(|((name, got), (_, want))| {
-            Deviation::new(name, got, want, FLOOR * (want.len() as f64).sqrt(), case.allowed(name))
+            Deviation::new(
+                name,
+                got,
+                want,
+                FLOOR * (want.len() as f64).sqrt(),
+                case.allowed(name),
+            )
         })
         .collect()
 }

@@ -92,7 +92,7 @@ mod gpu {
     use super::{on_cpu, unknown};
     use crate::error::{DeviceError, Result};
     use crate::gpu::adapter::{adapters, is_hardware, no_adapter};
-    use crate::gpu::{Gpu, GpuRuntime, Options};
+    use crate::gpu::{Gpu, GpuRuntime, Options, trusted};
     use crate::graph::Graph;
     use crate::ops::sigmoid::Sigmoid;
     use crate::runtime::{Data, Runtime};
@@ -114,7 +114,7 @@ mod gpu {
             );
             return on_cpu(&why, say);
         };
-        let opened = open(best).and_then(|mut executor| {
+        let opened = open(best, say).and_then(|mut executor| {
             try_out(executor.runtime(), &best.get_info().name)?;
             Ok(executor)
         });
@@ -139,13 +139,13 @@ mod gpu {
             let listed = listed.map(|(i, a)| format!(", gpu:{i} ({})", a.get_info().name));
             return Err(unknown(name, format!("auto, cpu{}", listed.collect::<String>())));
         };
-        let executor = open(adapter)?;
+        let executor = open(adapter, say)?;
         say(&format!("device: {}", executor.name()));
         Ok(executor)
     }
 
-    fn open(adapter: &wgpu::Adapter) -> Result<Executor> {
-        let gpu = Gpu::open(adapter, Options::default())?;
+    fn open(adapter: &wgpu::Adapter, say: &mut dyn FnMut(&str)) -> Result<Executor> {
+        let gpu = trusted(Gpu::open(adapter, Options::default())?, say)?;
         Ok(Executor::Gpu(Box::new(GpuRuntime::new(gpu))))
     }
 

@@ -209,6 +209,10 @@ impl Gpu {
         Self::open(&self.adapter, options)
     }
 
+    pub(super) fn info(&self) -> wgpu::AdapterInfo {
+        self.adapter.get_info()
+    }
+
     /// What it can do, options applied.
     pub fn caps(&self) -> &Caps {
         &self.caps

@@ -7,12 +7,14 @@ pub mod measure;
 mod philox_tests;
 mod pipeline;
 mod runtime;
+mod selftest;
 pub mod shader;
 #[cfg(test)]
 mod tests;
 
 pub use adapter::{Caps, Gpu, Options};
 pub use runtime::GpuRuntime;
+pub use selftest::trusted;
 
 /// Shader sources, embedded when the crate is built.
 mod embedded {

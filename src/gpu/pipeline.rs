@@ -3,7 +3,7 @@
 use super::adapter::Gpu;
 use super::shader::{Kernel, reflect};
 use crate::error::{DeviceError, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A compiled kernel.
 pub(super) struct Pipeline {
@@ -125,18 +125,7 @@ pub(super) struct DiskCache {
 
 impl DiskCache {
     pub(super) fn open(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<Self> {
-        let base = std::env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-        let key = format!(
-            "{info:?} {} {}",
-            env!("CARGO_PKG_VERSION"),
-            env!("SELECTIV_COMMIT")
-        );
-        let file = base.join("selectiv").join(format!(
-            "{}.pipelines",
-            &blake3::hash(key.as_bytes()).to_hex()[..16]
-        ));
+        let file = cache_file(info, "pipelines")?;
         let data = std::fs::read(&file).ok();
         let desc = wgpu::PipelineCacheDescriptor {
             label: Some("selectiv"),
@@ -150,17 +139,37 @@ impl DiskCache {
         Some(Self { cache, file })
     }
 
-    /// Writes the cache beside its file and renames it. A failure costs only time at the next start.
+    /// Writes the cache. A failure costs only time at the next start.
     pub(super) fn save(&self) {
-        let Some(data) = self.cache.get_data() else { return };
-        let Some(folder) = self.file.parent() else { return };
-        let write = || -> std::io::Result<()> {
-            std::fs::create_dir_all(folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            std::io::Write::write_all(&mut file, &data)?;
-            file.persist(&self.file)?;
-            Ok(())
-        };
-        let _ = write();
+        if let Some(data) = self.cache.get_data() {
+            store(&self.file, &data);
+        }
     }
+}
+
+/// A file in the user's cache folder that belongs to this adapter, driver and program version.
+pub(super) fn cache_file(info: &wgpu::AdapterInfo, extension: &str) -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    let key = format!(
+        "{info:?} {} {}",
+        env!("CARGO_PKG_VERSION"),
+        env!("SELECTIV_COMMIT")
+    );
+    let name = format!("{}.{extension}", &blake3::hash(key.as_bytes()).to_hex()[..16]);
+    Some(base.join("selectiv").join(name))
+}
+
+/// Writes beside the file and renames. What cannot be kept is made again at the next start, so failures are not told.
+pub(super) fn store(file: &Path, data: &[u8]) {
+    let write = || -> std::io::Result<()> {
+        let folder = file.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)?;
+        let mut beside = tempfile::NamedTempFile::new_in(folder)?;
+        std::io::Write::write_all(&mut beside, data)?;
+        beside.persist(file)?;
+        Ok(())
+    };
+    let _ = write();
 }

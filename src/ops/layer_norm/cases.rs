@@ -58,7 +58,7 @@ fn extreme() -> Vec<Case> {
             op(1e-5),
             |i, x| if i % 81 == 0 { 1e4 } else { x },
         ),
-        case("tiny", op(1e-36), |_, x| 1e-18 * x),
+        case("tiny", op(1e-30), |_, x| 1e-15 * x),
         case("huge", op(1e-5), |_, x| 1e15 * x),
     ]
 }

@@ -1,0 +1,77 @@
+//! Matrix units are only used where a short test of them has passed: on some GPU generations accumulators that are
+//! carried through a loop race, and some drivers fold the split of an operand away. Both give wrong numbers silently.
+
+use super::pipeline::{cache_file, store};
+use super::{Gpu, GpuRuntime, Options};
+use crate::check::random::Fill;
+use crate::check::{Case, Deviation, compare};
+use crate::cpu::CpuRuntime;
+use crate::error::Result;
+use crate::ops::linear::Linear;
+
+/// What the cache file says when the test has passed.
+const PASSED: &[u8] = b"matrix units passed\n";
+
+/// The device, without matrix units if they fail their test; `say` then hears why. The verdict is kept per adapter,
+/// driver and program version.
+pub fn trusted(gpu: Gpu, say: &mut dyn FnMut(&str)) -> Result<Gpu> {
+    if !gpu.caps().coop {
+        return Ok(gpu);
+    }
+    let file = cache_file(&gpu.info(), "selftest");
+    if file
+        .as_ref()
+        .is_some_and(|f| std::fs::read(f).is_ok_and(|text| text == PASSED))
+    {
+        return Ok(gpu);
+    }
+    let found = test(&gpu);
+    let wrong = match &found {
+        Ok(deviations) => deviations
+            .iter()
+            .find(|d| !d.passed())
+            .map(|d| format!("{} is off by {:.1e}", d.tensor, d.error)),
+        Err(e) => Some(e.to_string()),
+    };
+    match wrong {
+        None => {
+            if let Some(file) = file {
+                store(&file, PASSED);
+            }
+            Ok(gpu)
+        }
+        Some(wrong) => {
+            say(&format!(
+                "matrix units failed their self-test ({wrong}): plain f32 kernels are used"
+            ));
+            gpu.reopen(Options {
+                coop: false,
+                ..gpu.options
+            })
+        }
+    }
+}
+
+/// A product with tails in every direction, forward and backward, long enough in K to carry accumulators.
+fn test(gpu: &Gpu) -> Result<Vec<Deviation>> {
+    let (rows, inp, out) = (1000, 330, 162);
+    let mut fill = Fill::new(1);
+    let inputs = vec![
+        fill.normal(rows * inp).into(),
+        fill.normal(out * inp).into(),
+        fill.normal(out).into(),
+    ];
+    let case = Case::new(
+        "self-test",
+        Linear {
+            rows,
+            inp,
+            out,
+            bias: true,
+        },
+        inputs,
+    );
+    let oracle = case.run(&mut CpuRuntime::<f64>::new())?;
+    let got = case.run(&mut GpuRuntime::new(gpu.reopen(gpu.options)?))?;
+    Ok(compare(&case, &got, &oracle))
+}
