@@ -1,5 +1,5 @@
-// Gradients inside a chunk: E = tril(Do Vn^T) * Gam in the place of P, F + F^T with F = -stril(dV Vn^T) * Gam in the
-// place of G, and for the log decays the sums over i >= t > j of M = tril(Do Vn^T) * P - stril(dV Vn^T) * G. A
+// Gradients inside a chunk: E = tril(Do Vn^T) * Gam in the place of P (a row a query), F + F^T with F = -stril(dV Vn^T)
+// * Gam in the place of G, and for the log decays the sums over i >= t > j of M = tril(Do Vn^T) * P - stril(dV Vn^T) * G. A
 // workgroup a (chunk, h, b); grid (chunks, H, B).
 const GATED: bool = true;
 alias t_d_o = f32;
@@ -9,9 +9,9 @@ alias t_d_v = f32;
 #import lib/decay
 
 @group(0) @binding(0) var<storage, read_write> d_o: array<t_d_o>; // [B, T, H, dv]
-@group(0) @binding(1) var<storage, read_write> d_v: array<t_d_v>; // [B, T, H, dv]
-@group(0) @binding(2) var<storage, read_write> vn: array<f32>; // [B, T, H, dv]
-@group(0) @binding(3) var<storage, read_write> p: array<f32>; // [B, H, chunks, C, C]: P, then E
+@group(0) @binding(1) var<storage, read_write> d_v: array<t_d_v>; // [B, T STEPS, H, dv]
+@group(0) @binding(2) var<storage, read_write> vn: array<f32>; // [B, T STEPS, H, dv]
+@group(0) @binding(3) var<storage, read_write> p: array<f32>; // [B, H, chunks, QUERIES, C]: P, then E
 @group(0) @binding(4) var<storage, read_write> lower: array<f32>; // [B, H, chunks, C, C]: G, then F + F^T
 @group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 #if GATED
@@ -19,20 +19,23 @@ alias t_d_v = f32;
 #endif
 @group(0) @binding({6 + GATED}) var<uniform> params: Params;
 
-const OF_DO: u32 = 0; // scale dO
+const OF_DO: u32 = 0; // scale dO at the last row of each token, elsewhere 0
 const OF_DV: u32 = 1;
 const OF_VN: u32 = 2;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
     var value = 0.0;
-    let ok = is_token(i) && j < params.dv;
-    let at = select(0u, row(i) * params.dv + j, ok);
+    var ok = is_row(i) && j < params.dv;
     if operand == OF_DO {
-        value = params.scale * f32(d_o[at]);
-    } else if operand == OF_DV {
-        value = f32(d_v[at]);
+        ok = ok && is_last(i);
+        value = params.scale * f32(d_o[select(0u, query(token(i)) * params.dv + j, ok)]);
     } else {
-        value = vn[at];
+        let at = select(0u, row(i) * params.dv + j, ok);
+        if operand == OF_DV {
+            value = f32(d_v[at]);
+        } else {
+            value = vn[at];
+        }
     }
     return select(0.0, value, ok);
 }
@@ -46,8 +49,8 @@ fn chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #if GATED
     if lane < C {
         var here = 0.0;
-        if is_token(lane) {
-            here = max(g[row(lane)], -1e4);
+        if is_row(lane) && is_first(lane) {
+            here = max(g[query(token(lane))], -1e4);
         }
         log_decay[lane] = here;
     }
@@ -67,13 +70,17 @@ fn chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
             if j < i {
                 let at = base + i * C + j;
                 let mirrored = base + j * C + i;
-                m.r{r}[{c}] = of_p.r{r}[{c}] * p[at] - of_g.r{r}[{c}] * lower[at];
-                p[at] = of_p.r{r}[{c}] * gam.r{r}[{c}];
+                m.r{r}[{c}] = -of_g.r{r}[{c}] * lower[at];
+                if is_last(i) {
+                    let of_query = (block() * QUERIES + token(i)) * C + j;
+                    m.r{r}[{c}] += of_p.r{r}[{c}] * p[of_query];
+                    p[of_query] = of_p.r{r}[{c}] * gam.r{r}[{c}];
+                }
                 let f = -of_g.r{r}[{c}] * gam.r{r}[{c}];
                 lower[at] = f;
                 lower[mirrored] = f;
-            } else if j == i {
-                p[base + i * C + i] = of_p.r{r}[{c}];
+            } else if j == i && is_last(i) {
+                p[(block() * QUERIES + token(i)) * C + i] = of_p.r{r}[{c}];
             }
         }
 #end

@@ -1,7 +1,7 @@
-// What of a chunk does not depend on the state: row factors, P = tril(Q K^T * Gam), G = stril(K K^T * Gam), and, where
-// INVERSE, Tm = (I + diag(beta) G)^-1 by forward substitution instead of G. A workgroup a (chunk, h, b); grid
-// (chunks, H, B). Source: Yang et al. 2024, section 3 (UT transform);
-// decays of the gated rule: Yang, Kautz, Hatamizadeh 2025, section 3.
+// What of a chunk does not depend on the state: row factors, P = tril(Q K^T * Gam) (a row a query), G = stril(K K^T *
+// Gam), and, where INVERSE, Tm = (I + diag(beta) G)^-1 by forward substitution instead of G. A workgroup a (chunk, h,
+// b); grid (chunks, H, B). Source: Yang et al. 2024, section 3 (UT transform); decays of the gated rule: Yang, Kautz,
+// Hatamizadeh 2025, section 3.
 const GATED: bool = true;
 const INVERSE: bool = true;
 alias t_q = f32;
@@ -11,9 +11,9 @@ alias t_k = f32;
 #import lib/decay
 
 @group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
-@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
-@group(0) @binding(2) var<storage, read_write> beta: array<f32>; // [B, T, H]
-@group(0) @binding(3) var<storage, read_write> p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T STEPS, H, dk]
+@group(0) @binding(2) var<storage, read_write> beta: array<f32>; // [B, T STEPS, H]
+@group(0) @binding(3) var<storage, read_write> p: array<f32>; // [B, H, chunks, QUERIES, C]
 @group(0) @binding(4) var<storage, read_write> lower: array<f32>; // [B, H, chunks, C, C]: Tm or G
 @group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 #if GATED
@@ -21,24 +21,24 @@ alias t_k = f32;
 #endif
 @group(0) @binding({6 + GATED}) var<uniform> params: Params;
 
-const OF_Q: u32 = 0;
+const OF_Q: u32 = 0; // at the last row of each token, elsewhere 0
 const OF_K: u32 = 1;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
     var value = 0.0;
-    let ok = is_token(i) && j < params.dk;
-    let at = select(0u, row(i) * params.dk + j, ok);
+    var ok = is_row(i) && j < params.dk;
     if operand == OF_Q {
-        value = f32(q[at]);
+        ok = ok && is_last(i);
+        value = f32(q[select(0u, query(token(i)) * params.dk + j, ok)]);
     } else {
-        value = f32(k[at]);
+        value = f32(k[select(0u, row(i) * params.dk + j, ok)]);
     }
     return select(0.0, value, ok);
 }
 
 fn beta_at(i: u32) -> f32 {
     var value = 0.0;
-    if is_token(i) {
+    if is_row(i) {
         value = beta[row(i)];
     }
     return value;
@@ -49,8 +49,8 @@ fn write_factors(lane: u32) {
     if lane < C {
         var here = 0.0;
 #if GATED
-        if is_token(lane) {
-            here = max(g[row(lane)], -1e4);
+        if is_row(lane) && is_first(lane) {
+            here = max(g[query(token(lane))], -1e4);
         }
 #endif
         log_decay[lane] = here;
@@ -79,15 +79,17 @@ fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     tile_lanes(lane);
     write_factors(lane);
     let gam = gam_tile();
-    let base = block() * C * C + 4u * (y * C + x);
     let inside = x < C / 4u;
 
     let qk = product(zero_tile(), OF_Q, false, 0u, OF_K, true, 0u, params.dk);
     if inside {
 #for r in 0..4
+        if is_last(4u * y + {r}u) {
+            let at = (block() * QUERIES + token(4u * y + {r}u)) * C + 4u * x;
 #for c in 0..4
-        p[base + {r}u * C + {c}u] = select(0.0, qk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u <= 4u * y + {r}u);
+            p[at + {c}u] = select(0.0, qk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u <= 4u * y + {r}u);
 #end
+        }
 #end
     }
 
@@ -130,6 +132,7 @@ fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     }
 #else
     if inside {
+        let base = block() * C * C + 4u * (y * C + x);
 #for r in 0..4
 #for c in 0..4
         lower[base + {r}u * C + {c}u] = select(0.0, kk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u < 4u * y + {r}u);

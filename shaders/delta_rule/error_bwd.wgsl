@@ -7,14 +7,14 @@ alias t_d_v = f32;
 #import lib/tile
 #import lib/delta
 
-@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
-@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T, H, dv]
+@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T STEPS, H, dk]
+@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T STEPS, H, dv]
 @group(0) @binding(2) var<storage, read_write> s: array<f32>; // [B, H, chunks, dk, dv]
 @group(0) @binding(3) var<storage, read_write> tm: array<f32>; // [B, H, chunks, C, C]
 @group(0) @binding(4) var<storage, read_write> lower: array<f32>; // [B, H, chunks, C, C]: G
 @group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(6) var<storage, read_write> vn: array<f32>; // [B, T, H, dv]
-@group(0) @binding(7) var<storage, read_write> d_v: array<t_d_v>; // [B, T, H, dv]
+@group(0) @binding(6) var<storage, read_write> vn: array<f32>; // [B, T STEPS, H, dv]
+@group(0) @binding(7) var<storage, read_write> d_v: array<t_d_v>; // [B, T STEPS, H, dv]
 @group(0) @binding(8) var<uniform> params: Params;
 
 const OF_K: u32 = 0;
@@ -29,7 +29,7 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
     var ok = true;
     var value = 0.0;
     if operand == OF_K {
-        ok = is_token(i) && j < params.dk;
+        ok = is_row(i) && j < params.dk;
         value = f32(k[select(0u, row(i) * params.dk + j, ok)]);
     } else if operand == OF_S {
         ok = i < params.dk && j < params.dv;
@@ -39,7 +39,7 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
     } else if operand == OF_G {
         value = lower[(block() * C + i) * C + j];
     } else {
-        ok = is_token(i) && j < params.dv;
+        ok = is_row(i) && j < params.dv;
         let at = select(0u, row(i) * params.dv + j, ok);
         if operand == OF_VN {
             value = vn[at];
@@ -54,7 +54,7 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
 
 fn write_vn(t: Tile, n0: u32) {
 #for r in 0..4
-    if is_token(4u * y + {r}u) {
+    if is_row(4u * y + {r}u) {
 #for c in 0..4
         if n0 + 4u * x + {c}u < params.dv {
             vn[row(4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u] = t.r{r}[{c}];
@@ -84,17 +84,17 @@ fn error_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #end
     write_vn(t, n0);
     storageBarrier();
-    t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, tokens());
+    t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, rows());
     storageBarrier();
     write_vn(t, n0);
     storageBarrier();
-    t = product(zero_tile(), OF_G, false, 0u, OF_VN, false, n0, tokens());
+    t = product(zero_tile(), OF_G, false, 0u, OF_VN, false, n0, rows());
     var part: vec4<f32>;
 #for r in 0..4
     t.r{r} = u.r{r} - t.r{r};
     u.r{r} = elements(OF_DR, i + {r}u, j);
     part[{r}] = dot(u.r{r}, t.r{r});
-    if is_token(i + {r}u) {
+    if is_row(i + {r}u) {
 #for c in 0..4
         if j + {c}u < params.dv {
             d_v[row(i + {r}u) * params.dv + j + {c}u] = t_d_v(beta{r} * u.r{r}[{c}]);

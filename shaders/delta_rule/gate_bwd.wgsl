@@ -1,12 +1,12 @@
 // dbeta and dg of a chunk from the table's partial sums, added in the order of the tiles. A workgroup a (chunk, h,
 // b); grid (chunks, H, B). dg_t = rectangle_t + sum_{i>=t} (X1_i . q_i - X2_i . k_i) + sum_{j<t} X3_j . k_j + a <S,
-// D>.
+// D> at the first row t of each token.
 const GATED: bool = true;
 const C: u32 = 64;
 #import lib/delta
 
 @group(0) @binding(0) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(1) var<storage, read_write> d_beta: array<f32>; // [B, T, H]
+@group(0) @binding(1) var<storage, read_write> d_beta: array<f32>; // [B, T STEPS, H]
 #if GATED
 @group(0) @binding(2) var<storage, read_write> d_g: array<f32>; // [B, T, H]
 #endif
@@ -20,12 +20,12 @@ fn gate_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_inde
     chunk = wg.x;
     head = wg.y;
     batch = wg.z;
-    let token = is_token(lane);
+    let here = is_row(lane);
     var sum = 0.0;
     for (var tile = 0u; tile < (params.dv + 63u) / 64u; tile++) {
         sum += table[entry(D_BETA + tile, lane)];
     }
-    if token {
+    if here {
         d_beta[row(lane)] = sum;
     }
 #if GATED
@@ -33,7 +33,11 @@ fn gate_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_inde
     var out_of = 0.0;
     var state = 0.0;
     for (var tile = 0u; tile < (params.dk + 63u) / 64u; tile++) {
-        into += table[entry(IN_Q + tile, lane)] - table[entry(IN_K + tile, lane)];
+        var of_query = 0.0;
+        if is_last(lane) {
+            of_query = table[entry(IN_Q + tile, token(lane))];
+        }
+        into += of_query - table[entry(IN_K + tile, lane)];
         out_of += table[entry(OUT_K + tile, lane)];
         state += table[entry(STATE, tile)];
     }
@@ -44,8 +48,8 @@ fn gate_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_inde
     for (var i = 0u; i < C; i++) {
         sum += select(inward[i], outward[i], i < lane);
     }
-    if token {
-        d_g[row(lane)] = sum;
+    if here && is_first(lane) {
+        d_g[query(token(lane))] = sum;
     }
 #endif
 }

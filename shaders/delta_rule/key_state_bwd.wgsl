@@ -7,13 +7,13 @@ alias t_d_k = f32;
 #import lib/tile
 #import lib/delta
 
-@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
+@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T STEPS, H, dk]
 @group(0) @binding(1) var<storage, read_write> s: array<f32>; // [B, H, chunks, dk, dv]
 @group(0) @binding(2) var<storage, read_write> d: array<f32>; // [B, H, chunks, dk, dv]
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(4) var<storage, read_write> vn: array<f32>; // [B, T, H, dv]
-@group(0) @binding(5) var<storage, read_write> d_v: array<t_d_v>; // [B, T, H, dv]
-@group(0) @binding(6) var<storage, read_write> d_k: array<t_d_k>; // [B, T, H, dk]
+@group(0) @binding(4) var<storage, read_write> vn: array<f32>; // [B, T STEPS, H, dv]
+@group(0) @binding(5) var<storage, read_write> d_v: array<t_d_v>; // [B, T STEPS, H, dv]
+@group(0) @binding(6) var<storage, read_write> d_k: array<t_d_k>; // [B, T STEPS, H, dk]
 @group(0) @binding(7) var<uniform> params: Params;
 
 const OF_K: u32 = 0;
@@ -26,7 +26,7 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
     var ok = true;
     var value = 0.0;
     if operand == OF_K {
-        ok = is_token(i) && j < params.dk;
+        ok = is_row(i) && j < params.dk;
         value = f32(k[select(0u, row(i) * params.dk + j, ok)]);
     } else if operand == OF_S || operand == OF_D {
         ok = i < params.dk && j < params.dv;
@@ -37,7 +37,7 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
             value = d[at];
         }
     } else {
-        ok = is_token(i) && j < params.dv;
+        ok = is_row(i) && j < params.dv;
         let at = select(0u, row(i) * params.dv + j, ok);
         if operand == OF_VN {
             value = vn[at];
@@ -69,7 +69,7 @@ fn key_state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
     let k{r} = elements(OF_K, i + {r}u, j);
     in_part[{r}] = dot(x2.r{r}, k{r});
     out_part[{r}] = dot(x3.r{r}, k{r});
-    if is_token(i + {r}u) {
+    if is_row(i + {r}u) {
 #for c in 0..4
         if j + {c}u < params.dk {
             d_k[row(i + {r}u) * params.dk + j + {c}u] = t_d_k(x3.r{r}[{c}] - x2.r{r}[{c}]);

@@ -1,36 +1,46 @@
-// O = scale (diag(p) Q S + P Vn) of a chunk, with Vn in `o` before. A workgroup a (64 columns of d_v and chunk, h,
+// O = scale (diag(p) Q S + P Vn) of a chunk, with Vn in `o` before where a token is one step. A workgroup a (64 columns of d_v and chunk, h,
 // b); grid (ceil(dv / 64) chunks, H, B). Source: Yang et al. 2024, section 3.
 alias t_q = f32;
 alias t_o = f32;
+alias t_vn = f32;
 #import lib/tile
 #import lib/delta
 
 @group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
 @group(0) @binding(1) var<storage, read_write> s: array<f32>; // [B, H, chunks, dk, dv]
-@group(0) @binding(2) var<storage, read_write> p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(2) var<storage, read_write> p: array<f32>; // [B, H, chunks, QUERIES, C]
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 @group(0) @binding(4) var<storage, read_write> o: array<t_o>; // [B, T, H, dv]
-@group(0) @binding(5) var<uniform> params: Params;
+#if STEPS > 1
+@group(0) @binding(5) var<storage, read_write> vn: array<t_vn>; // [B, T STEPS, H, dv]
+#endif
+@group(0) @binding({5 + (STEPS > 1)}) var<uniform> params: Params;
 
 const OF_Q: u32 = 0;
 const OF_S: u32 = 1;
 const OF_P: u32 = 2;
-const OF_O: u32 = 3;
+const OF_VN: u32 = 3;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
     var ok = true;
     var value = 0.0;
     if operand == OF_Q {
-        ok = is_token(i) && j < params.dk;
-        value = f32(q[select(0u, row(i) * params.dk + j, ok)]);
+        ok = is_query(i) && j < params.dk;
+        value = f32(q[select(0u, query(i) * params.dk + j, ok)]);
     } else if operand == OF_S {
         ok = i < params.dk && j < params.dv;
         value = s[select(0u, (block() * params.dk + i) * params.dv + j, ok)];
     } else if operand == OF_P {
-        value = p[(block() * C + i) * C + j];
+        ok = i < QUERIES;
+        value = p[select(0u, (block() * QUERIES + i) * C + j, ok)];
     } else {
-        ok = is_token(i) && j < params.dv;
-        value = f32(o[select(0u, row(i) * params.dv + j, ok)]);
+        ok = is_row(i) && j < params.dv;
+        let at = select(0u, row(i) * params.dv + j, ok);
+#if STEPS > 1
+        value = f32(vn[at]);
+#else
+        value = f32(o[at]);
+#endif
     }
     return select(0.0, value, ok);
 }
@@ -46,15 +56,15 @@ fn output_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_in
     tile_lanes(lane);
     var t = product(zero_tile(), OF_Q, false, 0u, OF_S, false, n0, params.dk);
 #for r in 0..4
-    t.r{r} *= table[entry(P, 4u * y + {r}u)];
+    t.r{r} *= table[entry(P, last(4u * y + {r}u))];
 #end
-    t = product(t, OF_P, false, 0u, OF_O, false, n0, tokens());
+    t = product(t, OF_P, false, 0u, OF_VN, false, n0, rows());
     storageBarrier();
 #for r in 0..4
-    if is_token(4u * y + {r}u) {
+    if is_query(4u * y + {r}u) {
 #for c in 0..4
         if n0 + 4u * x + {c}u < params.dv {
-            o[row(4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u] = t_o(params.scale * t.r{r}[{c}]);
+            o[query(4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u] = t_o(params.scale * t.r{r}[{c}]);
         }
 #end
     }

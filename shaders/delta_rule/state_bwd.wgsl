@@ -9,12 +9,12 @@ alias t_d_v = f32;
 #import lib/delta
 
 @group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
-@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
+@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T STEPS, H, dk]
 @group(0) @binding(2) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 @group(0) @binding(3) var<storage, read_write> tm: array<f32>; // [B, H, chunks, C, C]
-@group(0) @binding(4) var<storage, read_write> p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(4) var<storage, read_write> p: array<f32>; // [B, H, chunks, QUERIES, C]
 @group(0) @binding(5) var<storage, read_write> d_o: array<t_d_o>; // [B, T, H, dv]
-@group(0) @binding(6) var<storage, read_write> d_v: array<t_d_v>; // [B, T, H, dv]
+@group(0) @binding(6) var<storage, read_write> d_v: array<t_d_v>; // [B, T STEPS, H, dv]
 @group(0) @binding(7) var<storage, read_write> d: array<f32>; // [B, H, chunks, dk, dv]
 @group(0) @binding(8) var<uniform> params: Params;
 
@@ -30,12 +30,13 @@ const OF_DV: u32 = 7;
 fn element(operand: u32, i: u32, j: u32) -> f32 {
     var ok = true;
     var value = 0.0;
-    if operand == OF_K || operand == OF_PQ || operand == OF_PBK {
-        ok = is_token(i) && j < params.dk;
+    if operand == OF_PQ {
+        ok = is_query(i) && j < params.dk;
+        value = table[entry(P, last(i))] * f32(q[select(0u, query(i) * params.dk + j, ok)]);
+    } else if operand == OF_K || operand == OF_PBK {
+        ok = is_row(i) && j < params.dk;
         let at = select(0u, row(i) * params.dk + j, ok);
-        if operand == OF_PQ {
-            value = table[entry(P, i)] * f32(q[at]);
-        } else if operand == OF_PBK {
+        if operand == OF_PBK {
             value = -table[entry(P, i)] * table[entry(BETA, i)] * f32(k[at]);
         } else {
             value = f32(k[at]);
@@ -44,24 +45,23 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
         ok = i < params.dk && j < params.dv;
         value = d[select(0u, (block() * params.dk + i) * params.dv + j, ok)];
     } else if operand == OF_P {
-        value = p[(block() * C + i) * C + j];
+        ok = i < QUERIES;
+        value = p[select(0u, (block() * QUERIES + i) * C + j, ok)];
     } else if operand == OF_TM {
         value = tm[(block() * C + i) * C + j];
+    } else if operand == OF_DO {
+        ok = is_query(i) && j < params.dv;
+        value = params.scale * f32(d_o[select(0u, query(i) * params.dv + j, ok)]);
     } else {
-        ok = is_token(i) && j < params.dv;
-        let at = select(0u, row(i) * params.dv + j, ok);
-        if operand == OF_DO {
-            value = params.scale * f32(d_o[at]);
-        } else {
-            value = f32(d_v[at]);
-        }
+        ok = is_row(i) && j < params.dv;
+        value = f32(d_v[select(0u, row(i) * params.dv + j, ok)]);
     }
     return select(0.0, value, ok);
 }
 
 fn write_values(t: Tile, n0: u32) {
 #for r in 0..4
-    if is_token(4u * y + {r}u) {
+    if is_row(4u * y + {r}u) {
 #for c in 0..4
         if n0 + 4u * x + {c}u < params.dv {
             d_v[row(4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u] = t_d_v(t.r{r}[{c}]);
@@ -91,18 +91,18 @@ fn state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #for r in 0..4
         t.r{r} *= table[entry(S, 4u * y + {r}u)];
 #end
-        t = product(t, OF_P, true, 0u, OF_DO, false, n0, tokens());
+        t = product(t, OF_P, true, 0u, OF_DO, false, n0, queries());
         write_values(t, n0);
         storageBarrier();
-        t = product(zero_tile(), OF_TM, true, 0u, OF_DV, false, n0, tokens());
+        t = product(zero_tile(), OF_TM, true, 0u, OF_DV, false, n0, rows());
         storageBarrier();
         write_values(t, n0);
         storageBarrier();
         if done + 1u < params.chunks {
             let a = table[entry(P, C - 1u)];
             for (var m0 = 0u; m0 < params.dk; m0 += C) {
-                t = product(zero_tile(), OF_PQ, true, m0, OF_DO, false, n0, tokens());
-                t = product(t, OF_PBK, true, m0, OF_DV, false, n0, tokens());
+                t = product(zero_tile(), OF_PQ, true, m0, OF_DO, false, n0, queries());
+                t = product(t, OF_PBK, true, m0, OF_DV, false, n0, rows());
 #for r in 0..4
                 if m0 + 4u * y + {r}u < params.dk {
 #for c in 0..4

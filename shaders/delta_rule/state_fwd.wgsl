@@ -1,31 +1,31 @@
 // The recurrence over chunks: the state at each chunk's start, and the values that each chunk writes. A workgroup a
-// (64 columns of d_v, h, b), sequential over chunks; grid (ceil(dv / 64), H, B). `o` holds R = diag(beta) (V -
-// diag(p) K S) and then Vn = Tm R until output_fwd replaces it. Source: Yang et al. 2024, section 3.
+// (64 columns of d_v, h, b), sequential over chunks; grid (ceil(dv / 64), H, B). `vn` holds R = diag(beta) (V -
+// diag(p) K S) and then Vn = Tm R. Source: Yang et al. 2024, section 3.
 alias t_k = f32;
 alias t_v = f32;
-alias t_o = f32;
+alias t_vn = f32;
 #import lib/tile
 #import lib/delta
 
-@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
-@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T, H, dv]
+@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T STEPS, H, dk]
+@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T STEPS, H, dv]
 @group(0) @binding(2) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 @group(0) @binding(3) var<storage, read_write> tm: array<f32>; // [B, H, chunks, C, C]
 @group(0) @binding(4) var<storage, read_write> s: array<f32>; // [B, H, chunks, dk, dv]
-@group(0) @binding(5) var<storage, read_write> o: array<t_o>; // [B, T, H, dv]
+@group(0) @binding(5) var<storage, read_write> vn: array<t_vn>; // [B, T STEPS, H, dv]
 @group(0) @binding(6) var<uniform> params: Params;
 
 const OF_K: u32 = 0;
 const OF_SK: u32 = 1; // diag(s) K
 const OF_S: u32 = 2;
 const OF_TM: u32 = 3;
-const OF_O: u32 = 4;
+const OF_VN: u32 = 4;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
     var ok = true;
     var value = 0.0;
     if operand == OF_K || operand == OF_SK {
-        ok = is_token(i) && j < params.dk;
+        ok = is_row(i) && j < params.dk;
         value = f32(k[select(0u, row(i) * params.dk + j, ok)]);
         if operand == OF_SK {
             value *= table[entry(S, i)];
@@ -36,8 +36,8 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
     } else if operand == OF_TM {
         value = tm[(block() * C + i) * C + j];
     } else {
-        ok = is_token(i) && j < params.dv;
-        value = f32(o[select(0u, row(i) * params.dv + j, ok)]);
+        ok = is_row(i) && j < params.dv;
+        value = f32(vn[select(0u, row(i) * params.dv + j, ok)]);
     }
     return select(0.0, value, ok);
 }
@@ -62,26 +62,26 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #for r in 0..4
         {
             let i = 4u * y + {r}u;
-            if is_token(i) {
+            if is_row(i) {
                 let decay = table[entry(P, i)];
                 let beta = table[entry(BETA, i)];
 #for c in 0..4
                 if n0 + 4u * x + {c}u < params.dv {
                     let at = row(i) * params.dv + n0 + 4u * x + {c}u;
-                    o[at] = t_o(beta * (f32(v[at]) - decay * t.r{r}[{c}]));
+                    vn[at] = t_vn(beta * (f32(v[at]) - decay * t.r{r}[{c}]));
                 }
 #end
             }
         }
 #end
         storageBarrier();
-        t = product(zero_tile(), OF_TM, false, 0u, OF_O, false, n0, tokens());
+        t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, rows());
         storageBarrier();
 #for r in 0..4
-        if is_token(4u * y + {r}u) {
+        if is_row(4u * y + {r}u) {
 #for c in 0..4
             if n0 + 4u * x + {c}u < params.dv {
-                o[row(4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u] = t_o(t.r{r}[{c}]);
+                vn[row(4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u] = t_vn(t.r{r}[{c}]);
             }
 #end
         }
@@ -90,7 +90,7 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         if done + 1u < params.chunks {
             let a = table[entry(P, C - 1u)];
             for (var m0 = 0u; m0 < params.dk; m0 += C) {
-                t = product(zero_tile(), OF_SK, true, m0, OF_O, false, n0, tokens());
+                t = product(zero_tile(), OF_SK, true, m0, OF_VN, false, n0, rows());
 #for r in 0..4
                 if m0 + 4u * y + {r}u < params.dk {
 #for c in 0..4

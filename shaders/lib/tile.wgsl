@@ -10,6 +10,7 @@ const THREADS: u32 = C * 4; // exactly one vec4 of A a thread and slice
 const A_WIDTH: u32 = C / 4 + 1; // vec4s of a row of A in workgroup memory, one of them padding
 const B_START: u32 = 16 * (C / 4 + 1);
 const POOL: u32 = 16 * (C / 4 + 1) + 272;
+const USED: u32 = 64; // rows of a tile that are wanted: products leave the others as they are
 
 // A slice of A at 0, transposed: [16][C + 4]; a slice of B at B_START: [16][64 + 4]. Between products: free.
 var<workgroup> pool: array<vec4<f32>, POOL>;
@@ -100,7 +101,11 @@ fn product(sum: Tile, a: u32, at: bool, m0: u32, b: u32, bt: bool, n0: u32, len:
             next_b{part} = load_b(b, bt, {part}u, k0, n0);
 #end
         }
+#if USED < C
+        if k0 > 0u && 4u * y < USED {
+#else
         if k0 > 0u {
+#endif
             let depth = min(len + 16u - k0, 16u);
             for (var k = 0u; k < depth; k++) {
                 let left = pool[k * A_WIDTH + y];

@@ -4,7 +4,7 @@ use super::source::{Source, Tensors};
 use super::{Deviation, Golden, Outcome};
 use crate::error::{Result, UserError};
 use crate::graph::Graph;
-use crate::models::{BlockKind, ModelConfig, linear};
+use crate::models::{BlockKind, HOUSEHOLDER, ModelConfig, linear};
 use crate::ops::attention::Attention;
 use crate::ops::cross_entropy::{CrossEntropy, IGNORE};
 use crate::ops::delta_rule::DeltaRule;
@@ -47,6 +47,7 @@ fn raw_delta_rule(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {
         dv,
         scale,
         gated: true,
+        steps: 1,
         chunk: 64,
     };
     let ins = [q, k, g.input("v"), g.input("beta"), g.input("g")];
@@ -394,6 +395,7 @@ fn model_entry(
         heads: number("n_head"),
         vocab: number("vocab"),
         classes: number("outputs"),
+        householder: config["num_householder"].as_u64().unwrap_or(HOUSEHOLDER as u64) as usize,
         chunk: 64,
         dropout: 0.0,
     };

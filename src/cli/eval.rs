@@ -1,7 +1,7 @@
 //! `selectiv eval`: tests a trained run, at its own gap and others, or on another task.
 
 use super::device::DeviceArgs;
-use super::folder::CONFIG_FILE;
+use super::folder::read_run;
 use super::inspect::plain_table;
 use super::print_result;
 use super::progress::Verbosity;
@@ -98,24 +98,6 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     } else {
         table(&lines)
     })
-}
-
-/// Configuration and latest checkpoint of a run's folder.
-fn read_run(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<(Config, Saved)> {
-    let refuse = |reason: &str| UserError::Folder {
-        path: dir.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let file = dir.join(CONFIG_FILE);
-    if !file.is_file() {
-        return Err(refuse("holds no run (there is no config.toml)").into());
-    }
-    let config = Config::load(&file, &[])?;
-    let saved = Saved::latest(dir, say)?.ok_or_else(|| refuse("holds no checkpoint yet"))?;
-    if saved.config_hash != config.hash() {
-        return Err(refuse("its checkpoint was made with another config.toml").into());
-    }
-    Ok((config, saved))
 }
 
 fn other_task(path: &Path, config: &Config, model: &ModelConfig) -> Result<DataSet> {

@@ -7,7 +7,7 @@ use crate::train::records::{RESULT_FILE, RunResult, atomic};
 use std::path::Path;
 
 /// The configuration of a run.
-pub(super) const CONFIG_FILE: &str = "config.toml";
+const CONFIG_FILE: &str = "config.toml";
 
 /// What a folder holds.
 pub(super) enum Folder {
@@ -81,11 +81,52 @@ pub(super) fn look(
     Ok(Folder::Begun(saved.map(Box::new)))
 }
 
-/// Makes the folder and writes the configuration, at once or not at all.
+/// Configuration and latest checkpoint of a run's folder.
+///
+/// # Errors
+/// [`UserError::Folder`] if the folder holds no run, no checkpoint, or one of another configuration.
+pub(super) fn read_run(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<(Config, Saved)> {
+    let refuse = |reason: &str| UserError::Folder {
+        path: dir.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let file = dir.join(CONFIG_FILE);
+    if !file.is_file() {
+        return Err(refuse("holds no run (there is no config.toml)").into());
+    }
+    let config = Config::load(&file, &[])?;
+    let saved = Saved::latest(dir, say)?.ok_or_else(|| refuse("holds no checkpoint yet"))?;
+    if saved.config_hash != config.hash() {
+        return Err(refuse("its checkpoint was made with another config.toml").into());
+    }
+    Ok((config, saved))
+}
+
+/// Refuses a folder in which there is something.
+///
+/// # Errors
+/// [`UserError::Folder`].
+pub(super) fn refuse_used(path: &Path) -> Result<()> {
+    let refuse = |reason: String| UserError::Folder {
+        path: path.to_owned(),
+        reason,
+    };
+    match std::fs::read_dir(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(refuse(format!("cannot be used as a run's folder: {e}")).into()),
+        Ok(entries) => match entries.count() {
+            0 => Ok(()),
+            _ => Err(refuse("is not empty; choose another --out".to_owned()).into()),
+        },
+    }
+}
+
+/// Makes the folder and writes the configuration, at once or not at all. `on` is the device, or what else the run
+/// stands on.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub(super) fn create(path: &Path, config: &Config, model: &str, device: &str) -> Result<()> {
+pub(super) fn create(path: &Path, config: &Config, model: &str, on: &str) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|source| Error::Io {
         action: "create",
         path: path.to_owned(),
@@ -94,7 +135,7 @@ pub(super) fn create(path: &Path, config: &Config, model: &str, device: &str) ->
     let version = env!("CARGO_PKG_VERSION");
     let commit = env!("SELECTIV_COMMIT");
     let header = format!(
-        "selectiv {version} (commit {commit}) on {device}\nRepeat: selectiv train config.toml --model {model}"
+        "selectiv {version} (commit {commit}) on {on}\nRepeat: selectiv train config.toml --model {model}"
     );
     let text = config.to_toml(&header);
     atomic::replace(&path.join(CONFIG_FILE), |out| out.write_all(text.as_bytes()))

@@ -13,6 +13,7 @@ mod progress;
 mod recorder;
 mod signals;
 pub mod train;
+pub mod weights;
 
 use crate::error::{Error, Result};
 use clap::{Parser, Subcommand};
@@ -52,6 +53,8 @@ enum Command {
     Devices(devices::DevicesArgs),
     /// List the models: taxonomy, parameters, gate parameters
     Models(models::ModelsArgs),
+    /// Exchange weights with the reference implementation
+    Weights(weights::WeightsArgs),
     /// Make a grammar and sequences from it
     Grammar(grammar::GrammarArgs),
 }
@@ -69,6 +72,7 @@ pub fn run() -> i32 {
         Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Models(args) => models::run(&args),
+        Command::Weights(args) => weights::run(&args),
         Command::Grammar(args) => grammar::run(&args),
     };
     match done {

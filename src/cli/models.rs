@@ -1,7 +1,7 @@
 //! `selectiv models`: every model, its place in the taxonomy and its size.
 
 use crate::error::Result;
-use crate::models::{BlockKind, ModelConfig, default_heads};
+use crate::models::{BlockKind, HOUSEHOLDER, ModelConfig, default_heads};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -86,6 +86,7 @@ fn describe(block: BlockKind, args: &ModelsArgs) -> Value {
         heads,
         vocab: args.vocab,
         classes: args.classes,
+        householder: HOUSEHOLDER,
         chunk: 64,
         dropout: 0.0,
     };

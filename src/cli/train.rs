@@ -86,10 +86,6 @@ pub struct TrainArgs {
 impl TrainArgs {
     /// The flags as fields of the task file. What a flag says wins over `--set`.
     fn overrides(&self) -> Result<Vec<(String, String)>> {
-        let mut all: Vec<(String, String)> = Vec::new();
-        for argument in &self.set {
-            all.push(parse_override(argument)?);
-        }
         let flags = [
             ("model.d_model", &self.d_model),
             ("model.layers", &self.layers),
@@ -99,13 +95,19 @@ impl TrainArgs {
             ("train.warmup", &self.warmup),
             ("seed", &self.seed),
         ];
-        for (key, value) in flags {
-            if let Some(value) = value {
-                all.push((key.to_owned(), value.clone()));
-            }
-        }
-        Ok(all)
+        overrides(&self.set, &flags)
     }
+}
+
+/// `--set` arguments, then flags, as fields of the task file.
+pub(super) fn overrides(set: &[String], flags: &[(&str, &Option<String>)]) -> Result<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    for argument in set {
+        all.push(parse_override(argument)?);
+    }
+    let given = |(key, value): &(&str, &Option<String>)| Some(((*key).to_owned(), (*value).clone()?));
+    all.extend(flags.iter().filter_map(given));
+    Ok(all)
 }
 
 /// Trains, tests and prints the result.

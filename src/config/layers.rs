@@ -51,6 +51,7 @@ pub(super) struct RawModel {
     pub(super) d_model: Field<i64>,
     pub(super) layers: Field<i64>,
     pub(super) heads: Field<i64>,
+    pub(super) householder: Field<i64>,
     pub(super) chunk: Field<i64>,
 }
 

@@ -105,7 +105,9 @@ pub struct ModelConfig {
     pub layers: usize,
     /// Heads; [`head_count`] of the width unless told.
     pub heads: usize,
-    /// Time steps that a chunkwise kernel takes at once: 16, 32 or 64. It never changes the result beyond rounding.
+    /// Delta steps that a Gated `DeltaProduct` makes a time step: 1 to 8.
+    pub householder: usize,
+    /// Steps that a chunkwise kernel takes at once: 16, 32 or 64. It never changes the result beyond rounding.
     pub chunk: usize,
 }
 
@@ -387,6 +389,11 @@ fn resolve_model(layers: &Layers) -> Result<ModelConfig> {
                 .value,
         ),
         heads: size(heads),
+        householder: size(
+            layers
+                .integer("model.householder", |c| &c.model.householder, 4, 1..=8)?
+                .value,
+        ),
         chunk: size(chunk.value.unsigned_abs()),
     })
 }

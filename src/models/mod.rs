@@ -2,9 +2,14 @@
 //!
 //! Adding a model: `docs/adding-a-model.md`.
 
+mod delta;
+mod delta_net;
 mod gated_delta_net;
+mod gated_delta_product;
 mod init;
 mod net;
+#[cfg(test)]
+mod tests;
 mod transformer;
 
 pub use init::initial_parameters;
@@ -17,6 +22,9 @@ use crate::ops::dropout::Dropout;
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::linear::Linear;
 use crate::tensor::TensorId;
+
+/// n of the paper's Gated `DeltaProduct`.
+pub const HOUSEHOLDER: usize = 4;
 
 /// Sizes of a model, and which block each of its layers is.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +39,8 @@ pub struct ModelConfig {
     pub vocab: usize,
     /// K, width of the output.
     pub classes: usize,
+    /// n, steps a token of the Gated `DeltaProduct`.
+    pub householder: usize,
     /// C, chunk of the chunkwise recurrences.
     pub chunk: usize,
     /// Dropout after every block.
@@ -74,7 +84,8 @@ macro_rules! blocks {
                 match self { $(Self::$variant => $module::TAXONOMY,)* }
             }
 
-            /// Parameters of the projections that make decay, write and read-out gates, in one layer.
+            /// Parameters of the projections that make decay, write and read-out gates, in one layer of the paper's
+            /// form of the block.
             pub fn gate_params(self, d_model: usize, heads: usize) -> usize {
                 match self { $(Self::$variant => $module::gate_params(d_model, heads),)* }
             }
@@ -93,7 +104,9 @@ macro_rules! blocks {
 
 blocks! {
     Transformer = transformer, "causal softmax attention with rotary positions and a gated feed-forward";
+    DeltaNet = delta_net, "delta rule with a write strength a head";
     GatedDeltaNet = gated_delta_net, "delta rule with a scalar decay and a write strength a head";
+    GatedDeltaProduct = gated_delta_product, "gated delta rule with several reflecting steps a token";
 }
 
 /// How a block sits in the paper's taxonomy of `S_t` = `A_t` S_{t-1} + `B_t` `x_t`, `y_t` = `C_t` `S_t`.

@@ -12,6 +12,7 @@ mod schedule;
 mod session;
 pub mod setup;
 mod stepper;
+pub mod weights;
 
 pub use evaluate::{Evaluator, Score, ceiling};
 pub use executor::Executor;

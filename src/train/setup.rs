@@ -67,6 +67,7 @@ pub fn model(config: &Config, name: &str, grammar: &Grammar) -> Result<ModelConf
         heads: config.model.heads,
         vocab: grammar.vocab(),
         classes: grammar.classes(),
+        householder: config.model.householder,
         chunk: config.model.chunk,
         dropout: config.train.dropout as f32,
     })

@@ -40,6 +40,8 @@ type Sizes = (usize, usize, usize, usize, usize);
 struct Recipe {
     name: &'static str,
     sizes: Sizes,
+    /// Steps a token.
+    steps: usize,
     chunk: usize,
     /// Pairwise correlation of the keys of a head.
     correlation: f32,
@@ -54,11 +56,17 @@ impl Recipe {
         Self {
             name,
             sizes,
+            steps: 1,
             chunk,
             correlation: 0.0,
             beta,
             g,
         }
+    }
+
+    fn steps(mut self, steps: usize) -> Self {
+        self.steps = steps;
+        self
     }
 
     fn correlation(mut self, correlation: f32) -> Self {
@@ -93,11 +101,13 @@ impl Recipe {
             dv,
             scale,
             gated,
+            steps: self.steps,
             chunk: self.chunk,
         };
-        let rows = b * t * h;
+        let tokens = b * t * h;
+        let rows = tokens * self.steps;
         let mut fill = Fill::new((t * 7 + dk * 31 + dv) as u64);
-        let q = fill.unit_rows(rows, dk);
+        let q = fill.unit_rows(tokens, dk);
         let mut k = fill.unit_rows(rows, dk);
         if self.correlation > 0.0 {
             let common = fill.unit_rows(h, dk);
@@ -118,9 +128,16 @@ impl Recipe {
             v.into(),
             self.beta.fill(&mut fill, rows).into(),
         ];
-        inputs.extend(self.g.map(|g| g.fill(&mut fill, rows).into()));
+        inputs.extend(self.g.map(|g| g.fill(&mut fill, tokens).into()));
         let gate = if gated { "" } else { " plain" };
-        let name = format!("B{b} T{t} H{h} dk{dk} dv{dv} C{}{gate} {}", self.chunk, self.name);
+        let steps = match self.steps {
+            1 => String::new(),
+            n => format!(" n{n}"),
+        };
+        let name = format!(
+            "B{b} T{t} H{h} dk{dk} dv{dv} C{}{steps}{gate} {}",
+            self.chunk, self.name
+        );
         let mut case = Case::new(name.trim_end(), op, inputs);
         if self.correlation > 0.9 && matches!(self.g, Some(Draw::All(0.0))) {
             case.allowed.push(("d g", ILL_CONDITIONED));
@@ -180,19 +197,58 @@ pub fn cases() -> Vec<Case> {
             .plain()
             .correlation(1.0)
             .beta(REFLECTING),
+        Recipe::new("", (2, 9, 2, 4, 4), 16).steps(2).beta(REFLECTING),
+        Recipe::new("", (1, 21, 1, 4, 5), 64).steps(3),
+        Recipe::new("mixed decay", (1, 47, 2, 9, 18), 64)
+            .steps(3)
+            .g(MIXTURE)
+            .beta(REFLECTING),
+        Recipe::new("", (1, 3, 1, 8, 4), 64).steps(4).beta(REFLECTING),
+        Recipe::new("", (2, 16, 1, 16, 32), 64).steps(4),
+        Recipe::new("strong decay", (1, 33, 2, 72, 144), 64)
+            .steps(4)
+            .g(STRONG)
+            .beta(Draw::All(1.98)),
+        Recipe::new("keys correlated 0.99", (1, 33, 1, 32, 16), 64)
+            .steps(4)
+            .correlation(0.99)
+            .g(Draw::All(0.0))
+            .beta(REFLECTING),
+        Recipe::new("equal keys", (1, 50, 1, 32, 16), 64)
+            .steps(4)
+            .correlation(1.0)
+            .g(Draw::All(0.0))
+            .beta(REFLECTING),
+        Recipe::new("beta 1", (1, 18, 1, 16, 16), 64)
+            .steps(4)
+            .beta(Draw::All(1.0)),
+        Recipe::new("gate limits", (1, 13, 2, 7, 3), 32)
+            .steps(5)
+            .beta(Draw::OneOf(&[0.0, 1.0, 2.0]))
+            .g(Draw::OneOf(&[0.0, -1e4])),
+        Recipe::new("", (1, 12, 1, 5, 6), 64).steps(6).plain(),
+        Recipe::new("beta 0", (1, 5, 2, 4, 4), 16)
+            .steps(7)
+            .beta(Draw::All(0.0)),
+        Recipe::new("aligned keys, strong decay", (1, 17, 1, 16, 16), 64)
+            .steps(8)
+            .correlation(0.99)
+            .g(STRONG)
+            .beta(REFLECTING),
     ];
     recipes.iter().map(Recipe::case).collect()
 }
 
-/// `delta_rule` and `gated_delta_rule`.
+/// `delta_rule`, `gated_delta_rule` and `gated_delta_product`.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
     let (gated, names): (bool, &[&str]) = match g.name {
         "delta_rule" => (false, &["q", "k", "v", "beta"]),
-        "gated_delta_rule" => (true, &["q", "k", "v", "beta", "g"]),
+        "gated_delta_rule" | "gated_delta_product" => (true, &["q", "k", "v", "beta", "g"]),
         _ => return None,
     };
     let size = |name: &str| g.attr(name).map(|x| x as usize);
     let (b, t, h) = (size("B")?, size("T")?, size("H")?);
+    let steps = size("num_householder").unwrap_or(1);
     let (dk, dv, scale) = (size("Dk")?, size("Dv")?, g.attr("scale")? as f32);
     let op = DeltaRule {
         b,
@@ -202,6 +258,7 @@ pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>
         dv,
         scale,
         gated,
+        steps,
         chunk: CHUNK,
     };
     let ins: Vec<TensorId> = names.iter().map(|name| g.input(name)).collect();

@@ -36,25 +36,36 @@ impl<'a, R: Real> Inputs<'a, R> {
 /// One chunk of one head: where its rows are.
 #[derive(Clone, Copy)]
 struct Chunk {
-    /// Row of its first token in `[B,T,H]`.
+    /// Row of its first step in `[B,T n,H]`.
     row: usize,
-    /// Rows from one token to the next: H.
+    /// Row of its first token in `[B,T,H]`.
+    query: usize,
+    /// Rows from one step or token to the next: H.
     stride: usize,
-    /// Tokens in it.
+    /// Steps in it.
     n: usize,
+    /// Tokens in it.
+    queries: usize,
+    /// Steps of a token.
+    steps: usize,
 }
 
 impl Chunk {
     fn of(op: &DeltaRule, head: usize, chunk: usize) -> Self {
-        let (b, h, first) = (head / op.h, head % op.h, chunk * op.chunk);
+        let (b, h, first) = (head / op.h, head % op.h, chunk * op.chunk_tokens());
+        let token = b * op.t + first;
+        let queries = op.chunk_tokens().min(op.t - first);
         Self {
-            row: (b * op.t + first) * op.h + h,
+            row: token * op.steps * op.h + h,
+            query: token * op.h + h,
             stride: op.h,
-            n: op.chunk.min(op.t - first),
+            n: queries * op.steps,
+            queries,
+            steps: op.steps,
         }
     }
 
-    /// Its part of a `[B,T,H,d]` tensor.
+    /// Its part of a `[B,T n,H,d]` tensor.
     fn mat<R>(self, x: &[R], d: usize) -> Mat<'_, R> {
         Mat {
             data: &x[self.row * d..],
@@ -63,24 +74,43 @@ impl Chunk {
         }
     }
 
-    /// Row `i` of its part.
+    /// Its part of a `[B,T,H,d]` tensor.
+    fn query_mat<R>(self, x: &[R], d: usize) -> Mat<'_, R> {
+        Mat {
+            data: &x[self.query * d..],
+            rs: self.stride * d,
+            cs: 1,
+        }
+    }
+
+    /// Row `i` of its part of a `[B,T n,H,d]` tensor.
     fn at<R>(self, x: &[R], d: usize, i: usize) -> &[R] {
         &x[(self.row + i * self.stride) * d..][..d]
+    }
+
+    /// Row `i` of its part of a `[B,T,H,d]` tensor.
+    fn query_at<R>(self, x: &[R], d: usize, i: usize) -> &[R] {
+        &x[(self.query + i * self.stride) * d..][..d]
+    }
+
+    /// The tokens with the step at which each is read: its last.
+    fn reads(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.queries).map(move |token| (token, (token + 1) * self.steps - 1))
     }
 }
 
 /// Matrices of one chunk; reused by all chunks that a thread works on.
 struct Work<R> {
-    /// `[C]`: decay from the chunk's start to each token.
+    /// `[C]`: decay from the chunk's start to each step.
     p: Vec<R>,
-    /// `[C]`: decay from each token to the chunk's end.
+    /// `[C]`: decay from each step to the chunk's end.
     s: Vec<R>,
     beta: Vec<R>,
-    /// `[C,C]`, lower triangle with diagonal: decay from token j to token i.
+    /// `[C,C]`, lower triangle with diagonal: decay from step j to step i.
     gam: Vec<R>,
     /// `[C,C]`: stril(K K^T * Gam).
     g: Vec<R>,
-    /// `[C,C]`: tril(Q K^T * Gam).
+    /// `[C / n,C]`: tril(Q K^T * Gam).
     qk: Vec<R>,
     /// `[C,d_v]`: V - diag(p) K S.
     u: Vec<R>,
@@ -88,7 +118,7 @@ struct Work<R> {
     r: Vec<R>,
     /// `[C,d_v]`: the values that the chunk writes.
     vn: Vec<R>,
-    /// `[C,d_v]`.
+    /// `[C / n,d_v]`.
     o: Vec<R>,
 }
 
@@ -102,21 +132,22 @@ impl<R: Real> Work<R> {
             beta: zeros(c),
             gam: zeros(c * c),
             g: zeros(c * c),
-            qk: zeros(c * c),
+            qk: zeros(op.chunk_tokens() * c),
             u: zeros(c * op.dv),
             r: zeros(c * op.dv),
             vn: zeros(c * op.dv),
-            o: zeros(c * op.dv),
+            o: zeros(op.chunk_tokens() * op.dv),
         }
     }
 
     /// The decay factors: exponents are built as sums, then all of them exponentiated.
     fn decays(&mut self, c: usize, chunk: Chunk, g: Option<&[R]>) {
         let n = chunk.n;
-        let at = |i: usize| {
-            g.map_or(R::ZERO, |g| {
-                g[chunk.row + i * chunk.stride].max(R::of(SMALLEST_LOG))
-            })
+        let at = |i: usize| match g {
+            Some(g) if i.is_multiple_of(chunk.steps) => {
+                chunk.query_at(g, 1, i / chunk.steps)[0].max(R::of(SMALLEST_LOG))
+            }
+            _ => R::ZERO,
         };
         let mut sum = R::ZERO;
         for i in 0..n {
@@ -132,8 +163,9 @@ impl<R: Real> Work<R> {
             let (above, rest) = self.gam.split_at_mut(i * c);
             let row = &mut rest[..c];
             if i > 0 {
+                let here = at(i);
                 for (x, up) in row[..i].iter_mut().zip(&above[(i - 1) * c..]) {
-                    *x = *up + at(i);
+                    *x = *up + here;
                 }
             }
             row[i] = R::ZERO;
@@ -154,17 +186,20 @@ impl<R: Real> Work<R> {
         for i in 0..n {
             self.beta[i] = x.beta[chunk.row + i * chunk.stride];
         }
-        let (q, k) = (chunk.mat(x.q, dk), chunk.mat(x.k, dk));
+        let (q, k) = (chunk.query_mat(x.q, dk), chunk.mat(x.k, dk));
         product((n, n, dk), k, k.t(), &mut self.g, c, R::ZERO);
-        product((n, n, dk), q, k.t(), &mut self.qk, c, R::ZERO);
+        product((chunk.queries, n, dk), q, k.t(), &mut self.qk, c, R::ZERO);
+        let decay = |row: &mut [R], gam: &[R]| row.iter_mut().zip(gam).for_each(|(x, gam)| *x *= *gam);
+        // The upper triangle of a product may hold anything, also infinities.
         for i in 0..n {
-            for j in i * c..i * c + c {
-                self.g[j] *= self.gam[j];
-                self.qk[j] *= self.gam[j];
-            }
-            // The upper triangle of a product may hold anything, also infinities.
-            self.g[i * c + i..(i + 1) * c].fill(R::ZERO);
-            self.qk[i * c + i + 1..(i + 1) * c].fill(R::ZERO);
+            let row = &mut self.g[i * c..][..c];
+            decay(&mut row[..i], &self.gam[i * c..]);
+            row[i..].fill(R::ZERO);
+        }
+        for (token, i) in chunk.reads() {
+            let row = &mut self.qk[token * c..][..c];
+            decay(&mut row[..=i], &self.gam[i * c..]);
+            row[i + 1..].fill(R::ZERO);
         }
     }
 
@@ -237,11 +272,11 @@ fn dot<R: Real>(a: &[R], b: &[R]) -> R {
     a.iter().zip(b).map(|(a, b)| *a * *b).sum()
 }
 
-/// The rows of a `[B,T,H,d]` tensor, by (b, h), in the order of time.
-fn head_rows<'a, R>(op: &DeltaRule, x: &'a mut [R], d: usize) -> Vec<Vec<&'a mut [R]>> {
-    let mut heads: Vec<Vec<&mut [R]>> = (0..op.b * op.h).map(|_| Vec::with_capacity(op.t)).collect();
+/// The rows of a `[B,t,H,d]` tensor, by (b, h), in the order of time.
+fn head_rows<'a, R>(op: &DeltaRule, x: &'a mut [R], t: usize, d: usize) -> Vec<Vec<&'a mut [R]>> {
+    let mut heads: Vec<Vec<&mut [R]>> = (0..op.b * op.h).map(|_| Vec::with_capacity(t)).collect();
     for (i, row) in x.chunks_mut(d).enumerate() {
-        heads[i / (op.t * op.h) * op.h + i % op.h].push(row);
+        heads[i / (t * op.h) * op.h + i % op.h].push(row);
     }
     heads
 }
@@ -253,7 +288,7 @@ impl CpuOp for DeltaRule {
             unreachable!("the ports say three outputs")
         };
         let (tm, s) = (tm.real(), s.real());
-        let heads = head_rows(self, o.real(), self.dv);
+        let heads = head_rows(self, o.real(), self.t, self.dv);
         let per_head = tm.len() / heads.len();
         let states = s.len() / heads.len();
         heads
@@ -280,16 +315,17 @@ impl CpuOp for DeltaRule {
         // Gradients that nobody wants still need a place.
         let mut spare: Vec<Vec<R>> = vec![Vec::new(); 5];
         let mut d_ins = d_ins.iter_mut();
-        let widths = [self.dk, self.dk, self.dv, 1, 1];
-        let mut targets = spare.iter_mut().zip(widths).map(|(spare, width)| {
+        let (t, rows) = (self.t, self.t * self.steps);
+        let sizes = [(t, self.dk), (rows, self.dk), (rows, self.dv), (rows, 1), (t, 1)];
+        let mut targets = spare.iter_mut().zip(sizes).map(|(spare, (t, width))| {
             let data: &mut [R] = match d_ins.next().and_then(|out| out.wanted()) {
                 Some((data, _)) => data,
                 None => {
-                    spare.resize(self.b * self.t * self.h * width, R::ZERO);
+                    spare.resize(self.b * t * self.h * width, R::ZERO);
                     spare
                 }
             };
-            head_rows(self, data, width)
+            head_rows(self, data, t, width)
         });
         let mut next = || targets.next().expect("five targets");
         let (d_q, d_k, d_v, d_beta, d_g) = (next(), next(), next(), next(), next());
@@ -323,7 +359,7 @@ impl DeltaRule {
         s[..dk * dv].fill(R::ZERO);
         for (i, tm) in tm.chunks_mut(c * c).enumerate() {
             let chunk = Chunk::of(self, head, i);
-            let n = chunk.n;
+            let (n, queries) = (chunk.n, chunk.queries);
             let (before, after) = s.split_at_mut((i + 1) * dk * dv);
             let state = &before[i * dk * dv..];
             w.prepare(self, x, chunk);
@@ -331,25 +367,27 @@ impl DeltaRule {
             w.values(self, x, chunk, tm, state);
 
             product(
-                (n, dv, dk),
-                chunk.mat(x.q, dk),
+                (queries, dv, dk),
+                chunk.query_mat(x.q, dk),
                 Mat::rows(state, dv),
                 &mut w.o,
                 dv,
                 R::ZERO,
             );
-            for (row, p) in w.o.chunks_mut(dv).zip(&w.p[..n]) {
-                row.iter_mut().for_each(|x| *x *= *p);
+            for (token, row) in chunk.reads() {
+                let p = w.p[row];
+                w.o[token * dv..][..dv].iter_mut().for_each(|x| *x *= p);
             }
             product(
-                (n, dv, n),
+                (queries, dv, n),
                 Mat::rows(&w.qk, c),
                 Mat::rows(&w.vn, dv),
                 &mut w.o,
                 dv,
                 R::ONE,
             );
-            for (to, from) in o[i * c..].iter_mut().zip(w.o.chunks(dv)).take(n) {
+            let o = o[i * self.chunk_tokens()..].iter_mut();
+            for (to, from) in o.zip(w.o.chunks(dv)).take(queries) {
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
             }
 

@@ -43,12 +43,17 @@ impl DeltaRule {
     }
 
     fn kernel(&self, path: &'static str) -> Kernel {
-        Kernel::new(path).set("C", self.chunk)
+        Kernel::new(path).set("C", self.chunk).set("STEPS", self.steps)
     }
 
-    /// Words of one C x C matrix a chunk.
-    fn square_words(&self) -> usize {
-        self.b * self.h * self.chunks() * self.chunk * self.chunk
+    /// A kernel with a row a query: of a tile's C rows, only so many are computed.
+    fn query_kernel(&self, path: &'static str) -> Kernel {
+        self.kernel(path).set("USED", self.chunk_tokens())
+    }
+
+    /// Words of one matrix of `rows` x C a chunk.
+    fn matrix_words(&self, rows: usize) -> usize {
+        self.b * self.h * self.chunks() * rows * self.chunk
     }
 
     fn table(&self, l: &mut Lower<'_>, fields: usize) -> View {
@@ -72,21 +77,27 @@ impl GpuOp for DeltaRule {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
         let [q, k, v] = [ins[0], ins[1], ins[2]];
         let [o, tm, s] = [outs[0].view, outs[1].view, outs[2].view];
+        // Vn has a row a step: `o` has room for it where a token is one step.
+        let vn = if self.steps == 1 { o } else { l.scratch(v.len) };
         let table = self.table(l, FIELDS_FWD);
-        let p = l.scratch(self.square_words());
+        let p = l.scratch(self.matrix_words(self.chunk_tokens()));
         let tiles = self.dv.div_ceil(TILE);
         let params = self.params(FIELDS_FWD);
         self.prepare(l, ins, p, tm, table, true);
         l.run(
             self.kernel("delta_rule/state_fwd"),
-            &[k, v, table, tm, s, o],
+            &[k, v, table, tm, s, vn],
             params,
             self.grid(tiles),
         );
         let grid = self.grid(tiles * self.chunks());
+        let mut bindings = vec![q, s, p, table, o];
+        if self.steps > 1 {
+            bindings.push(vn);
+        }
         l.run(
-            self.kernel("delta_rule/output_fwd"),
-            &[q, s, p, table, o],
+            self.query_kernel("delta_rule/output_fwd"),
+            &bindings,
             params,
             grid,
         );
@@ -113,7 +124,7 @@ impl GpuOp for DeltaRule {
             |i: usize, l: &mut Lower<'_>| d_ins[i].map_or_else(|| l.scratch(ins[i].len), |out| out.view);
         let [d_q, d_k, d_v, d_beta] = [0, 1, 2, 3].map(|i| place(i, l));
         let table = self.table(l, FIELDS_BWD);
-        let [p, lower] = [(); 2].map(|()| l.scratch(self.square_words()));
+        let [p, lower] = [self.chunk_tokens(), self.chunk].map(|rows| l.scratch(self.matrix_words(rows)));
         let vn = l.scratch(v.len);
         let d = l.scratch(s.len);
 
@@ -137,7 +148,12 @@ impl GpuOp for DeltaRule {
         let kernel = self.kernel("delta_rule/chunk_bwd").set("GATED", self.gated);
         l.run(kernel, &bindings, params, chunk_grid);
         let bindings = [q, k, s, p, table, d_o, d_q];
-        l.run(self.kernel("delta_rule/query_bwd"), &bindings, params, key_grid);
+        l.run(
+            self.query_kernel("delta_rule/query_bwd"),
+            &bindings,
+            params,
+            key_grid,
+        );
         let bindings = [k, s, d, table, vn, d_v, d_k];
         l.run(
             self.kernel("delta_rule/key_state_bwd"),

@@ -1,4 +1,5 @@
-//! The delta rule and the gated delta rule: a linear recurrence that corrects its memory towards each value.
+//! The delta rule, the gated delta rule and the gated delta product: a linear recurrence that corrects its memory
+//! towards each value, in one or several steps a token.
 //!
 //! ```text
 //! Maths, per head (S is [d_k, d_v], s = scale, g = 0 unless gated):
@@ -8,10 +9,13 @@
 //!   G  = stril(K K^T * Gam)     Tm = (I + b G)^-1           P = tril(Q K^T * Gam)
 //!   U  = V - diag(p) K S        Vn = Tm b U                 O = s (diag(p) Q S + P Vn)
 //!   S' = a S + K^T diag(s) Vn
-//! Shapes     q, k [B,T,H,d_k]; v, o [B,T,H,d_v]; beta and, if gated, g (log decay, <= 0) [B,T,H]; saved: tm
-//!            [B,H,chunks,C,C] (whole, the rows of the padding are those of the identity) and s [B,H,chunks,d_k,d_v]
-//!            (the state at each chunk's start); d_k and d_v from 1 to 256, C 16, 32 or 64, any T; a last chunk that is
-//!            partly filled is padded with k = 0, beta = 0, g = 0
+//! n steps a token (the product of n Householder-like factors): the same on the time axis T n, with g_t at the first
+//! step of token t and 0 at the others, q_t and o_t at the last. Q, O, P and E have a row a token, C / n a chunk, all
+//! else a row a step; a chunk is the most whole tokens that fit C rows.
+//! Shapes     q [B,T,H,d_k]; k [B,T n,H,d_k]; v [B,T n,H,d_v]; o [B,T,H,d_v]; beta [B,T n,H]; if gated, g (log decay,
+//!            <= 0) [B,T,H]; saved: tm [B,H,chunks,C,C] (whole, the rows of the padding are those of the identity) and
+//!            s [B,H,chunks,d_k,d_v] (the state at each chunk's start); d_k and d_v from 1 to 256, C 16, 32 or 64, n 1
+//!            to 8, any T; a chunk that is partly filled is padded with k = 0, beta = 0, g = 0
 //! Gradients  with Do = s dO and D = dL/dS' of the chunk, in reverse order (Gam, P, G, U, Vn are computed again):
 //!   dVn = P^T Do + diag(s) K D   dR = Tm^T dVn   dV = b dR   Y = U - G Vn   dbeta_i = dR_i . Y_i
 //!   D   <- a D + Q^T diag(p) Do - K^T diag(p) dV
@@ -27,14 +31,17 @@
 //!            sums. Error against f64 1e-7 to 3e-6 for any keys and beta in [0, 2). Known limit: with (nearly) equal
 //!            keys and no decay dg itself is ill-conditioned, a difference of sums that cancel: 1e-5 to 1e-4 in f32
 //!            whatever the form
-//! Cost       per token and head, forward 6 d_k d_v + C (6 d_k + 4 d_v) + C^2 / 3 FLOPs, backward
-//!            16 d_k d_v + C (14 d_k + 12 d_v); bytes, f32: 4 (2 d_k + 2 d_v + 2) + 4 d_k d_v / C + 4 C and
-//!            4 (4 d_k + 3 d_v + 4) + 12 d_k d_v / C + 4 C. The saved states are 4 d_k d_v / C of them. On a GPU o and
-//!            dv serve as work space; the backward pass takes d_k d_v / C + d_v + 2 C + 21 further words
-//! Errors     d_k or d_v outside 1..=256, another chunk length, a size of 0, B or H above 65,535, above 16,383 chunks
+//! Cost       per token and head, forward 2 d_k d_v + C (2 d_k + 2 d_v) + n (4 d_k d_v + C (4 d_k + 2 d_v) + C^2 / 3)
+//!            FLOPs, backward 4 d_k d_v + C (6 d_k + 4 d_v) + n (12 d_k d_v + C (8 d_k + 8 d_v)); bytes, f32:
+//!            4 (d_k + d_v + 1) + 4 n (d_k + d_v + 1 + d_k d_v / C + C) and
+//!            4 (2 d_k + d_v + 2) + 4 n (2 d_k + 2 d_v + 2 + 3 d_k d_v / C + C). The saved states are 4 n d_k d_v / C of
+//!            them. On a GPU dv and, for n = 1, o serve as work space; the backward pass takes n (d_k d_v / C + d_v + C
+//!            + 21) + C further words
+//! Errors     d_k or d_v outside 1..=256, another chunk length, n outside 1..=8, a size of 0, B or H above 65,535,
+//!            above 16,383 chunks
 //! Source     Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", section 3;
-//!            Yang, Kautz, Hatamizadeh 2025, "Gated Delta Networks", section 3; golden: delta_rule,
-//!            gated_delta_rule
+//!            Yang, Kautz, Hatamizadeh 2025, "Gated Delta Networks", section 3; Siems et al. 2025, "DeltaProduct",
+//!            section 3; golden: delta_rule, gated_delta_rule, gated_delta_product
 //! ```
 
 pub mod cases;
@@ -52,6 +59,9 @@ pub const CHUNK: usize = 64;
 
 /// Largest key and value width of a head.
 const MAX_WIDTH: usize = 256;
+
+/// Most steps a token; the smallest chunk holds two tokens then.
+pub const MAX_STEPS: usize = 8;
 
 /// Workgroups that WebGPU allows in one dimension of a grid.
 const MAX_GRID: usize = 65_535;
@@ -76,14 +86,21 @@ pub struct DeltaRule {
     pub scale: f32,
     /// With a log decay `g` as the fifth input.
     pub gated: bool,
-    /// Tokens of a chunk: 16, 32 or 64 ([`CHUNK`] if nothing speaks against it).
+    /// n, steps a token: from 1 (the delta rules) to [`MAX_STEPS`].
+    pub steps: usize,
+    /// C, steps of a chunk: 16, 32 or 64 ([`CHUNK`] if nothing speaks against it).
     pub chunk: usize,
 }
 
 impl DeltaRule {
+    /// Tokens of a chunk: all of their steps fit it.
+    pub fn chunk_tokens(&self) -> usize {
+        self.chunk / self.steps
+    }
+
     /// Chunks of a sequence, the last one partly filled.
     pub fn chunks(&self) -> usize {
-        self.t.div_ceil(self.chunk)
+        self.t.div_ceil(self.chunk_tokens())
     }
 }
 
@@ -98,6 +115,8 @@ impl OpDef for DeltaRule {
             format!("head widths d_k {dk}, d_v {dv}: each must be from 1 to {MAX_WIDTH}; use more heads")
         } else if ![16, 32, 64].contains(&self.chunk) {
             format!("chunk {}: allowed: 16, 32, 64", self.chunk)
+        } else if !(1..=MAX_STEPS).contains(&self.steps) {
+            format!("{} steps a token: allowed: 1 to {MAX_STEPS}", self.steps)
         } else if b > MAX_GRID || h > MAX_GRID || self.chunks() > MAX_CHUNKS {
             let chunks = self.chunks();
             format!("B {b}, H {h}, {chunks} chunks: at most {MAX_GRID}, {MAX_GRID} and {MAX_CHUNKS}")
@@ -112,11 +131,12 @@ impl OpDef for DeltaRule {
 
     fn inputs(&self) -> Vec<Port> {
         let Self { b, t, h, dk, dv, .. } = *self;
+        let rows = t * self.steps;
         let mut ports = vec![
             Port::new("q", &[b, t, h, dk]),
-            Port::new("k", &[b, t, h, dk]),
-            Port::new("v", &[b, t, h, dv]),
-            Port::new("beta", &[b, t, h]),
+            Port::new("k", &[b, rows, h, dk]),
+            Port::new("v", &[b, rows, h, dv]),
+            Port::new("beta", &[b, rows, h]),
         ];
         if self.gated {
             ports.push(Port::new("g", &[b, t, h]));
@@ -151,16 +171,18 @@ impl OpDef for DeltaRule {
     }
 
     fn cost(&self, pass: Pass) -> Cost {
-        let [dk, dv, c] = [self.dk, self.dv, self.chunk].map(|n| n as f64);
+        let [dk, dv, c, n] = [self.dk, self.dv, self.chunk, self.steps].map(|x| x as f64);
         let token_heads = (self.b * self.t * self.h) as f64;
         let (flops, bytes) = match pass {
             Pass::Forward => (
-                6.0 * dk * dv + c * (6.0 * dk + 4.0 * dv) + c * c / 3.0,
-                4.0 * (2.0 * dk + 2.0 * dv + 1.0) + 4.0 + 4.0 * dk * dv / c + 4.0 * c,
+                2.0 * dk * dv
+                    + c * (2.0 * dk + 2.0 * dv)
+                    + n * (4.0 * dk * dv + c * (4.0 * dk + 2.0 * dv) + c * c / 3.0),
+                4.0 * (dk + dv + 1.0) + 4.0 * n * (dk + dv + 1.0 + dk * dv / c + c),
             ),
             Pass::Backward => (
-                16.0 * dk * dv + c * (14.0 * dk + 12.0 * dv),
-                4.0 * (4.0 * dk + 3.0 * dv + 2.0) + 8.0 + 12.0 * dk * dv / c + 4.0 * c,
+                4.0 * dk * dv + c * (6.0 * dk + 4.0 * dv) + n * (12.0 * dk * dv + c * (8.0 * dk + 8.0 * dv)),
+                4.0 * (2.0 * dk + dv + 2.0) + 4.0 * n * (2.0 * dk + 2.0 * dv + 2.0 + 3.0 * dk * dv / c + c),
             ),
         };
         Cost {

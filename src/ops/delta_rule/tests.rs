@@ -31,6 +31,14 @@ fn reals(inputs: &[Values]) -> Vec<Vec<f64>> {
     inputs.iter().map(widen).collect()
 }
 
+/// One delta step: its row in k, v and beta, its token's row in q, g and o, and its place in the token.
+struct Step {
+    row: usize,
+    token: usize,
+    first: bool,
+    last: bool,
+}
+
 /// The recurrence token by token, forward and backward, in f64: o and the gradients of q, k, v, beta, g.
 struct Oracle {
     o: Vec<f64>,
@@ -39,25 +47,36 @@ struct Oracle {
 
 impl Oracle {
     fn new(op: &DeltaRule, inputs: &[Vec<f64>], d_o: &[f64]) -> Self {
-        let rows = op.b * op.t * op.h;
-        let widths = [op.dk, op.dk, op.dv, 1, 1];
+        let tokens = op.b * op.t * op.h;
+        let rows = tokens * op.steps;
+        let sizes = [tokens * op.dk, rows * op.dk, rows * op.dv, rows, tokens];
         let mut all = Self {
-            o: vec![0.0; rows * op.dv],
-            d: widths.map(|w| vec![0.0; rows * w]),
+            o: vec![0.0; tokens * op.dv],
+            d: sizes.map(|n| vec![0.0; n]),
         };
         for head in 0..op.b * op.h {
-            let at: Vec<usize> = (0..op.t)
-                .map(|t| ((head / op.h) * op.t + t) * op.h + head % op.h)
-                .collect();
-            all.head(op, inputs, d_o, &at);
+            let step = |i: usize| {
+                let at = |t: usize, i: usize| ((head / op.h) * t + i) * op.h + head % op.h;
+                Step {
+                    row: at(op.t * op.steps, i),
+                    token: at(op.t, i / op.steps),
+                    first: i.is_multiple_of(op.steps),
+                    last: i % op.steps == op.steps - 1,
+                }
+            };
+            let steps: Vec<Step> = (0..op.t * op.steps).map(step).collect();
+            all.head(op, inputs, d_o, &steps);
         }
         all
     }
 
-    /// `at`: the rows of one head.
-    fn head(&mut self, op: &DeltaRule, x: &[Vec<f64>], d_o: &[f64], at: &[usize]) {
+    /// The steps of one head.
+    fn head(&mut self, op: &DeltaRule, x: &[Vec<f64>], d_o: &[f64], steps: &[Step]) {
         let (dk, dv, s) = (op.dk, op.dv, f64::from(op.scale));
-        let decay = |r: usize| x.get(4).map_or(1.0, |g| g[r].exp());
+        let decay = |at: &Step| match x.get(4) {
+            Some(g) if at.first => g[at.token].exp(),
+            _ => 1.0,
+        };
         let row = |x: &[f64], r: usize, d: usize| x[r * d..(r + 1) * d].to_vec();
         // M^T a for a [d_k, d_v] matrix.
         let read = |m: &[f64], a: &[f64]| -> Vec<f64> {
@@ -74,8 +93,9 @@ impl Oracle {
         let mut states = vec![vec![0.0; dk * dv]];
         let mut decayed = Vec::new();
         let mut errors = Vec::new();
-        for &r in at {
-            let mut state: Vec<f64> = states[states.len() - 1].iter().map(|m| decay(r) * m).collect();
+        for at in steps {
+            let r = at.row;
+            let mut state: Vec<f64> = states[states.len() - 1].iter().map(|m| decay(at) * m).collect();
             decayed.push(state.clone());
             let k = row(&x[1], r, dk);
             let e: Vec<f64> = row(&x[2], r, dv)
@@ -88,16 +108,19 @@ impl Oracle {
                     state[i * dv + j] += k[i] * x[3][r] * e[j];
                 }
             }
-            for (o, m) in self.o[r * dv..].iter_mut().zip(read(&state, &row(&x[0], r, dk))) {
-                *o = s * m;
+            if at.last {
+                let o = self.o[at.token * dv..].iter_mut();
+                for (o, m) in o.zip(read(&state, &row(&x[0], at.token, dk))) {
+                    *o = s * m;
+                }
             }
             states.push(state);
             errors.push(e);
         }
         let mut d = vec![0.0; dk * dv];
-        for (t, &r) in at.iter().enumerate().rev() {
-            let (q, k, beta) = (row(&x[0], r, dk), row(&x[1], r, dk), x[3][r]);
-            let d_o: Vec<f64> = row(d_o, r, dv).iter().map(|x| s * x).collect();
+        for (t, at) in steps.iter().enumerate().rev() {
+            let (r, token) = (at.row, at.token);
+            let (k, beta) = (row(&x[1], r, dk), x[3][r]);
             let (before, e) = (&decayed[t], &errors[t]);
             let add = |d: &mut [f64], a: &[f64], b: &[f64], sign: f64| {
                 for i in 0..dk {
@@ -106,8 +129,11 @@ impl Oracle {
                     }
                 }
             };
-            add(&mut d, &q, &d_o, 1.0);
-            self.d[0][r * dk..][..dk].copy_from_slice(&times(&states[t + 1], &d_o));
+            if at.last {
+                let d_o: Vec<f64> = row(d_o, token, dv).iter().map(|x| s * x).collect();
+                add(&mut d, &row(&x[0], token, dk), &d_o, 1.0);
+                self.d[0][token * dk..][..dk].copy_from_slice(&times(&states[t + 1], &d_o));
+            }
             let seen = read(&d, &k);
             self.d[3][r] = dot(&seen, e);
             let d_v: Vec<f64> = seen.iter().map(|x| beta * x).collect();
@@ -117,8 +143,10 @@ impl Oracle {
             }
             self.d[2][r * dv..][..dv].copy_from_slice(&d_v);
             add(&mut d, &k, &d_v, -1.0);
-            self.d[4][r] = dot(&d, before);
-            d.iter_mut().for_each(|d| *d *= decay(r));
+            if at.first {
+                self.d[4][token] = dot(&d, before);
+            }
+            d.iter_mut().for_each(|d| *d *= decay(at));
         }
     }
 }
@@ -256,6 +284,7 @@ fn refuses_widths_and_chunks_it_cannot_have() {
         dv: 8,
         scale: 1.0,
         gated: false,
+        steps: 1,
         chunk: 64,
     };
     assert!(op.validate().is_ok());
@@ -276,6 +305,12 @@ fn refuses_widths_and_chunks_it_cannot_have() {
         "delta_rule: chunk 48: allowed: 16, 32, 64"
     );
     assert!(refused(DeltaRule { t: 0, ..op.clone() }).contains("T 0"));
+    for steps in [0, 9] {
+        assert_eq!(
+            refused(DeltaRule { steps, ..op.clone() }),
+            format!("delta_rule: {steps} steps a token: allowed: 1 to 8")
+        );
+    }
     assert_eq!(
         refused(DeltaRule {
             t: 16 * 16_384,

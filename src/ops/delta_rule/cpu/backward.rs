@@ -3,7 +3,7 @@ use crate::cpu::Real;
 use crate::cpu::matmul::Mat;
 use crate::ops::delta_rule::DeltaRule;
 
-/// Where the gradients of one head go: rows in the order of time.
+/// Where the gradients of one head go: rows in the order of time, a row a token (q, g) or a step.
 pub(super) struct HeadGrads<'a, R> {
     pub(super) q: Vec<&'a mut [R]>,
     pub(super) k: Vec<&'a mut [R]>,
@@ -16,7 +16,7 @@ pub(super) struct HeadGrads<'a, R> {
 pub(super) struct BackwardWork<R> {
     /// `[d_k,d_v]`: dL/d state after the chunk.
     d: Vec<R>,
-    /// `[C,d_v]`: s dO, and the same times p.
+    /// `[C / n,d_v]`: s dO, and the same times p.
     d_o: Vec<R>,
     p_d_o: Vec<R>,
     /// `[C,d_v]`: dVn, dR, dV, and dV times p.
@@ -28,12 +28,14 @@ pub(super) struct BackwardWork<R> {
     s_vn: Vec<R>,
     /// `[C,d_v]`: prediction errors.
     y: Vec<R>,
-    /// `[C,C]`.
+    /// `[C / n,C]`.
     e: Vec<R>,
+    /// `[C,C]`.
     f: Vec<R>,
     m: Vec<R>,
-    /// `[C,d_k]`.
+    /// `[C / n,d_k]`.
     x1: Vec<R>,
+    /// `[C,d_k]`.
     x2: Vec<R>,
     x3: Vec<R>,
     /// `[C]`: column sums of M from row t down.
@@ -45,20 +47,21 @@ impl<R: Real> BackwardWork<R> {
         let c = op.chunk;
         let zeros = |n: usize| vec![R::ZERO; n];
         let values = || zeros(c * op.dv);
+        let tokens = op.chunk_tokens();
         Self {
             d: zeros(op.dk * op.dv),
-            d_o: values(),
-            p_d_o: values(),
+            d_o: zeros(tokens * op.dv),
+            p_d_o: zeros(tokens * op.dv),
             d_vn: values(),
             d_r: values(),
             d_v: values(),
             p_d_v: values(),
             s_vn: values(),
             y: values(),
-            e: zeros(c * c),
+            e: zeros(tokens * c),
             f: zeros(c * c),
             m: zeros(c * c),
-            x1: zeros(c * op.dk),
+            x1: zeros(tokens * op.dk),
             x2: zeros(c * op.dk),
             x3: zeros(c * op.dk),
             columns: zeros(c),
@@ -80,18 +83,20 @@ impl DeltaRule {
         bw: &mut BackwardWork<R>,
     ) {
         let (c, dk, dv, chunks) = (self.chunk, self.dk, self.dv, self.chunks());
+        let (tokens, steps) = (self.chunk_tokens(), self.steps);
         let scale = R::of(f64::from(self.scale));
         bw.d.fill(R::ZERO);
         for i in (0..chunks).rev() {
             let chunk = Chunk::of(self, head, i);
-            let n = chunk.n;
+            let (n, queries) = (chunk.n, chunk.queries);
+            let (first_token, first_step) = (i * tokens, i * tokens * steps);
             let tm = &tm[(head * chunks + i) * c * c..][..c * c];
             let state = &s[(head * chunks + i) * dk * dv..][..dk * dv];
-            let (q, k) = (chunk.mat(x.q, dk), chunk.mat(x.k, dk));
+            let (q, k) = (chunk.query_mat(x.q, dk), chunk.mat(x.k, dk));
             w.prepare(self, x, chunk);
             w.values(self, x, chunk, tm, state);
-            for (to, row) in bw.d_o.chunks_mut(dv).zip(0..n) {
-                let from = chunk.at(d_o, dv, row);
+            for (to, token) in bw.d_o.chunks_mut(dv).zip(0..queries) {
+                let from = chunk.query_at(d_o, dv, token);
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
             }
 
@@ -99,7 +104,7 @@ impl DeltaRule {
             product((n, dv, dk), k, Mat::rows(&bw.d, dv), &mut bw.d_r, dv, R::ZERO);
             scale_rows(&mut bw.d_vn, &bw.d_r, &w.s[..n], dv);
             let (p_mat, d_o) = (Mat::rows(&w.qk, c), Mat::rows(&bw.d_o, dv));
-            product((n, dv, n), p_mat.t(), d_o, &mut bw.d_vn, dv, R::ONE);
+            product((n, dv, queries), p_mat.t(), d_o, &mut bw.d_vn, dv, R::ONE);
             product(
                 (n, dv, n),
                 Mat::rows(tm, c).t(),
@@ -122,31 +127,43 @@ impl DeltaRule {
                 for (y, u) in bw.y[range.clone()].iter_mut().zip(&w.u[range.clone()]) {
                     *y = *u - *y;
                 }
-                grads.beta[i * c + row][0] = dot(&bw.d_r[range.clone()], &bw.y[range.clone()]);
-                grads.v[i * c + row].copy_from_slice(&bw.d_v[range]);
+                grads.beta[first_step + row][0] = dot(&bw.d_r[range.clone()], &bw.y[range.clone()]);
+                grads.v[first_step + row].copy_from_slice(&bw.d_v[range]);
             }
 
             // Inside the chunk: E, F and the products that the log decays see.
             let vn = Mat::rows(&w.vn, dv);
-            product((n, n, dv), d_o, vn.t(), &mut bw.e, c, R::ZERO);
+            product((queries, n, dv), d_o, vn.t(), &mut bw.e, c, R::ZERO);
             product((n, n, dv), Mat::rows(&bw.d_v, dv), vn.t(), &mut bw.f, c, R::ZERO);
             for row in 0..n {
-                for j in row * c..=row * c + row {
-                    bw.m[j] = bw.e[j] * w.qk[j] - bw.f[j] * w.g[j];
-                    bw.e[j] *= w.gam[j];
+                for j in row * c..row * c + row {
+                    bw.m[j] = -bw.f[j] * w.g[j];
                     bw.f[j] = -bw.f[j] * w.gam[j];
                 }
-                bw.e[row * c + row + 1..(row + 1) * c].fill(R::ZERO);
                 bw.f[row * c + row..(row + 1) * c].fill(R::ZERO);
+            }
+            for (token, row) in chunk.reads() {
+                let (m, gam) = (&mut bw.m[row * c..][..row], &w.gam[row * c..][..=row]);
+                let e = &mut bw.e[token * c..][..c];
+                for ((m, e), p) in m.iter_mut().zip(&*e).zip(&w.qk[token * c..]) {
+                    *m += *e * *p;
+                }
+                e.iter_mut().zip(gam).for_each(|(e, gam)| *e *= *gam);
+                e[row + 1..].fill(R::ZERO);
             }
 
             // Queries and keys.
-            scale_rows(&mut bw.p_d_o, &bw.d_o, &w.p[..n], dv);
+            for (token, row) in chunk.reads() {
+                let (to, p) = (&mut bw.p_d_o[token * dv..][..dv], w.p[row]);
+                to.iter_mut()
+                    .zip(&bw.d_o[token * dv..])
+                    .for_each(|(to, x)| *to = p * *x);
+            }
             scale_rows(&mut bw.p_d_v, &bw.d_v, &w.p[..n], dv);
             scale_rows(&mut bw.s_vn, &w.vn, &w.s[..n], dv);
             let s_t = Mat::rows(state, dv).t();
             product(
-                (n, dk, dv),
+                (queries, dk, dv),
                 Mat::rows(&bw.p_d_o, dv),
                 s_t,
                 &mut bw.x1,
@@ -171,18 +188,25 @@ impl DeltaRule {
             );
             if x.g.is_some() {
                 let a_sd = w.p[n - 1] * dot(state, &bw.d);
-                self.chunk_decay_bwd(x, chunk, a_sd, bw, &mut grads.g[i * c..][..n]);
+                self.chunk_decay_bwd(x, chunk, a_sd, bw, &mut grads.g[first_token..][..queries]);
             }
             for (x3, x2) in bw.x3[..n * dk].iter_mut().zip(&bw.x2) {
                 *x3 -= *x2;
             }
-            product((n, dk, n), Mat::rows(&bw.e, c), k, &mut bw.x1, dk, R::ONE);
-            product((n, dk, n), Mat::rows(&bw.e, c).t(), q, &mut bw.x3, dk, R::ONE);
+            let e = Mat::rows(&bw.e, c);
+            product((queries, dk, n), e, k, &mut bw.x1, dk, R::ONE);
+            product((n, dk, queries), e.t(), q, &mut bw.x3, dk, R::ONE);
             product((n, dk, n), Mat::rows(&bw.f, c), k, &mut bw.x3, dk, R::ONE);
             product((n, dk, n), Mat::rows(&bw.f, c).t(), k, &mut bw.x3, dk, R::ONE);
-            for row in 0..n {
-                grads.q[i * c + row].copy_from_slice(&bw.x1[row * dk..][..dk]);
-                grads.k[i * c + row].copy_from_slice(&bw.x3[row * dk..][..dk]);
+            for (to, from) in grads.q[first_token..]
+                .iter_mut()
+                .zip(bw.x1.chunks(dk))
+                .take(queries)
+            {
+                to.copy_from_slice(from);
+            }
+            for (to, from) in grads.k[first_step..].iter_mut().zip(bw.x3.chunks(dk)).take(n) {
+                to.copy_from_slice(from);
             }
 
             // The state before the chunk.
@@ -190,7 +214,7 @@ impl DeltaRule {
             bw.d.iter_mut().for_each(|d| *d *= a);
             bw.p_d_v.iter_mut().for_each(|x| *x = -*x);
             product(
-                (dk, dv, n),
+                (dk, dv, queries),
                 q.t(),
                 Mat::rows(&bw.p_d_o, dv),
                 &mut bw.d,
@@ -208,7 +232,7 @@ impl DeltaRule {
         }
     }
 
-    /// dg of one chunk, from X1, X2, X3 before they become dQ and dK, and `a_sd` = a <S, D>.
+    /// dg of one chunk's tokens, from X1, X2, X3 before they become dQ and dK, and `a_sd` = a <S, D>.
     fn chunk_decay_bwd<R: Real>(
         &self,
         x: Inputs<'_, R>,
@@ -218,21 +242,31 @@ impl DeltaRule {
         d_g: &mut [&mut [R]],
     ) {
         let (c, dk, n) = (self.chunk, self.dk, chunk.n);
+        let steps = chunk.steps;
         let mut inward = R::ZERO;
         bw.columns.fill(R::ZERO);
         for t in (0..n).rev() {
-            let (q, k) = (chunk.at(x.q, dk, t), chunk.at(x.k, dk, t));
-            inward += dot(&bw.x1[t * dk..][..dk], q) - dot(&bw.x2[t * dk..][..dk], k);
+            let token = t / steps;
+            let of_query = if (t + 1).is_multiple_of(steps) {
+                dot(&bw.x1[token * dk..][..dk], chunk.query_at(x.q, dk, token))
+            } else {
+                R::ZERO
+            };
+            inward += of_query - dot(&bw.x2[t * dk..][..dk], chunk.at(x.k, dk, t));
             let columns = &mut bw.columns[..t];
             columns
                 .iter_mut()
                 .zip(&bw.m[t * c..])
                 .for_each(|(sum, m)| *sum += *m);
-            d_g[t][0] = columns.iter().copied().sum::<R>() + inward + a_sd;
+            if t.is_multiple_of(steps) {
+                d_g[token][0] = columns.iter().copied().sum::<R>() + inward + a_sd;
+            }
         }
         let mut outward = R::ZERO;
         for t in 0..n {
-            d_g[t][0] += outward;
+            if t.is_multiple_of(steps) {
+                d_g[t / steps][0] += outward;
+            }
             outward += dot(&bw.x3[t * dk..][..dk], chunk.at(x.k, dk, t));
         }
     }
