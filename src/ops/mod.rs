@@ -272,6 +272,7 @@ ops! {
     rope::Rope,
     short_conv::ShortConv,
     sigmoid::Sigmoid,
+    slice::Slice,
     swiglu::SwiGlu,
     window_accuracy::WindowAccuracy,
 }
