@@ -87,6 +87,7 @@ fn describe(block: BlockKind, args: &ModelsArgs) -> Value {
         vocab: args.vocab,
         classes: args.classes,
         chunk: 64,
+        d_state: 128,
         dropout: 0.0,
     };
     let mut model = json!({

@@ -4,6 +4,7 @@
 
 mod gated_delta_net;
 mod init;
+mod mamba;
 mod net;
 mod transformer;
 
@@ -33,6 +34,8 @@ pub struct ModelConfig {
     pub classes: usize,
     /// C, chunk of the chunkwise recurrences.
     pub chunk: usize,
+    /// N, states of a channel (Mamba) or a head's key width (Mamba2).
+    pub d_state: usize,
     /// Dropout after every block.
     pub dropout: f32,
 }
@@ -93,6 +96,7 @@ macro_rules! blocks {
 
 blocks! {
     Transformer = transformer, "causal softmax attention with rotary positions and a gated feed-forward";
+    Mamba = mamba, "selective scan: step, input and read-out of a diagonal recurrence come from the data";
     GatedDeltaNet = gated_delta_net, "delta rule with a scalar decay and a write strength a head";
 }
 

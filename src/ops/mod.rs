@@ -270,6 +270,7 @@ ops! {
     one_hot::OneHot,
     rms_norm::RmsNorm,
     rope::Rope,
+    selective_scan::SelectiveScan,
     short_conv::ShortConv,
     sigmoid::Sigmoid,
     slice::Slice,
