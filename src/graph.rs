@@ -20,6 +20,8 @@ pub enum Init {
     Uniform(f64),
     /// ln U(lo, hi): `A_log` of the scalar-decay models.
     LogUniform(f64, f64),
+    /// ln(j + 1) of the element's index j in rows of this width: `A_log` of Mamba.
+    LogIndex(usize),
     /// softplus^-1 of max(exp(U(ln 1e-3, ln 1e-1)), 1e-4): `dt_bias`.
     StepBias,
 }

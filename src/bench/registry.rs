@@ -17,8 +17,10 @@ use crate::ops::linear::Linear;
 use crate::ops::one_hot::OneHot;
 use crate::ops::rms_norm::{Kind, RmsNorm};
 use crate::ops::rope::Rope;
+use crate::ops::selective_scan::SelectiveScan;
 use crate::ops::short_conv::ShortConv;
 use crate::ops::sigmoid::Sigmoid;
+use crate::ops::slice::Slice;
 use crate::ops::swiglu::SwiGlu;
 use crate::ops::window_accuracy::WindowAccuracy;
 use crate::ops::{self, Cost, InputGrad, Op, Pass};
@@ -136,15 +138,33 @@ type Make = fn(Extents) -> Op;
 /// Attention is there as the yardstick.
 const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
     ("delta_rule", Family::Recurrences, 8, "128x256", |e| {
-        delta_rule(e, false)
+        delta_rule(e, false, 1)
     }),
     ("gated_delta_rule", Family::Recurrences, 8, "128x256", |e| {
-        delta_rule(e, true)
+        delta_rule(e, true, 1)
     }),
+    ("gated_delta_product", Family::Recurrences, 8, "128x256 n4", |e| {
+        delta_rule(e, true, 4)
+    }),
+    (
+        "selective_scan",
+        Family::Recurrences,
+        2048,
+        "64",
+        |Extents { b, t, h }| {
+            SelectiveScan {
+                b,
+                t,
+                channels: h,
+                states: 64,
+            }
+            .into()
+        },
+    ),
     ("attention", Family::Attention, 8, "128", attention),
 ];
 
-fn delta_rule(Extents { b, t, h }: Extents, gated: bool) -> Op {
+fn delta_rule(Extents { b, t, h }: Extents, gated: bool, steps: usize) -> Op {
     let scale = (D_K as f32).powf(-0.5);
     let (dk, dv, chunk) = (D_K, D_V, CHUNK);
     DeltaRule {
@@ -155,6 +175,7 @@ fn delta_rule(Extents { b, t, h }: Extents, gated: bool) -> Op {
         dv,
         scale,
         gated,
+        steps,
         chunk,
     }
     .into()
@@ -440,6 +461,17 @@ fn elementwise(scale: Scale, Extents { b, t, .. }: Extents, rows: usize) -> Vec<
                 d: D,
                 p: 0.2,
                 tag: 0,
+            },
+        ),
+        bench(
+            "slice",
+            format!("{rows}x{} of {}", 2 * D, 4 * D),
+            family,
+            Slice {
+                rows,
+                width: 4 * D,
+                from: 2 * D,
+                len: 2 * D,
             },
         ),
         bench("add", format!("{}", rows * D), family, Add { numel: rows * D }),

@@ -5,7 +5,7 @@ use super::roof::{DeviceClass, Roof};
 use super::runner::{Timing, has_own_clock};
 use crate::check::random::Fill;
 use crate::error::Result;
-use crate::models::{BlockKind, ModelConfig, default_heads, update_graph};
+use crate::models::{BlockKind, HOUSEHOLDER, ModelConfig, default_heads, update_graph};
 use crate::ops::Cost;
 use crate::ops::delta_rule::CHUNK;
 use crate::tasks::Batch;
@@ -64,7 +64,9 @@ impl StepShape {
             heads: default_heads(self.d_model),
             vocab: VOCAB,
             classes: CLASSES,
+            householder: HOUSEHOLDER,
             chunk: CHUNK,
+            d_state: if kind == BlockKind::Mamba { 64 } else { 128 },
             dropout: 0.2,
         }
     }

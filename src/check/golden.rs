@@ -397,6 +397,7 @@ fn model_entry(
         classes: number("outputs"),
         householder: config["num_householder"].as_u64().unwrap_or(HOUSEHOLDER as u64) as usize,
         chunk: 64,
+        d_state: number("d_state"),
         dropout: 0.0,
     };
     model.validate()?;

@@ -20,6 +20,9 @@ pub struct ModelsArgs {
     /// Classes of the output
     #[arg(long, default_value_t = 1601)]
     pub classes: usize,
+    /// States of a channel (Mamba) or key width of a head (Mamba2)
+    #[arg(long, default_value_t = 128)]
+    pub d_state: usize,
     /// Print a JSON list instead of a table
     #[arg(long)]
     pub json: bool,
@@ -88,6 +91,7 @@ fn describe(block: BlockKind, args: &ModelsArgs) -> Value {
         classes: args.classes,
         householder: HOUSEHOLDER,
         chunk: 64,
+        d_state: args.d_state,
         dropout: 0.0,
     };
     let mut model = json!({

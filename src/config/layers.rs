@@ -53,6 +53,7 @@ pub(super) struct RawModel {
     pub(super) heads: Field<i64>,
     pub(super) householder: Field<i64>,
     pub(super) chunk: Field<i64>,
+    pub(super) d_state: Field<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -109,6 +109,8 @@ pub struct ModelConfig {
     pub householder: usize,
     /// Steps that a chunkwise kernel takes at once: 16, 32 or 64. It never changes the result beyond rounding.
     pub chunk: usize,
+    /// States of a channel of Mamba or a head of Mamba2: 1 to 256. Other models have none.
+    pub d_state: usize,
 }
 
 /// `[train]`: the recipe (models.md section 5).
@@ -395,6 +397,11 @@ fn resolve_model(layers: &Layers) -> Result<ModelConfig> {
                 .value,
         ),
         chunk: size(chunk.value.unsigned_abs()),
+        d_state: size(
+            layers
+                .integer("model.d_state", |c| &c.model.d_state, 128, 1..=256)?
+                .value,
+        ),
     })
 }
 

@@ -7,6 +7,7 @@ mod delta_net;
 mod gated_delta_net;
 mod gated_delta_product;
 mod init;
+mod mamba;
 mod net;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,8 @@ pub struct ModelConfig {
     pub householder: usize,
     /// C, chunk of the chunkwise recurrences.
     pub chunk: usize,
+    /// N, states of a channel (Mamba) or a head's key width (Mamba2).
+    pub d_state: usize,
     /// Dropout after every block.
     pub dropout: f32,
 }
@@ -104,6 +107,7 @@ macro_rules! blocks {
 
 blocks! {
     Transformer = transformer, "causal softmax attention with rotary positions and a gated feed-forward";
+    Mamba = mamba, "selective scan: step, input and read-out of a diagonal recurrence come from the data";
     DeltaNet = delta_net, "delta rule with a write strength a head";
     GatedDeltaNet = gated_delta_net, "delta rule with a scalar decay and a write strength a head";
     GatedDeltaProduct = gated_delta_product, "gated delta rule with several reflecting steps a token";

@@ -10,6 +10,7 @@ fn paper(name: &str, d_model: usize, householder: usize) -> ModelConfig {
         classes: 1601,
         householder,
         chunk: 64,
+        d_state: 128,
         dropout: 0.2,
     }
 }

@@ -270,8 +270,10 @@ ops! {
     one_hot::OneHot,
     rms_norm::RmsNorm,
     rope::Rope,
+    selective_scan::SelectiveScan,
     short_conv::ShortConv,
     sigmoid::Sigmoid,
+    slice::Slice,
     swiglu::SwiGlu,
     window_accuracy::WindowAccuracy,
 }

@@ -69,6 +69,7 @@ pub fn model(config: &Config, name: &str, grammar: &Grammar) -> Result<ModelConf
         classes: grammar.classes(),
         householder: config.model.householder,
         chunk: config.model.chunk,
+        d_state: config.model.d_state,
         dropout: config.train.dropout as f32,
     })
 }

@@ -1,0 +1,302 @@
+// The scan's gradients. With lam_t = dp_t C_t + a_{t+1} lam_{t+1} and m_t = lam_t h_{t-1} a_t, of each channel and step
+//   du = D dp + dt lam.B, ddelta = (m.A + u lam.B) sigma, yp = C.h + D u (ddelta and yp replace dt and dp),
+// and partial sums of dB = lam dt u, dC = dp h over the workgroup's channels, of dA_log = A m dt, dD = dp u and
+// ddelta_bias = ddelta over its steps.
+// A workgroup does CHANNELS channels over one segment of one sequence, chunk by chunk from the last: LANES threads
+// share a pair of channels, four states each (those past N are 0). The states before every fourth step of a chunk are
+// recomputed from the saved one; then four steps at a time forward (decays and decayed states stay in registers) and
+// backward. Steps past the end have dt = dp = 0 and change nothing; four of them are skipped.
+// Grid: ops::grid_1d over (sequences of this launch) (tiles of this launch) segments. Source: models.md 4.7.
+#import lib/grid
+
+const THREADS: u32 = 256;
+const LANES: u32 = 16;
+const CHUNK: u32 = 32;
+const PITCH: u32 = 17; // LANES, and one more so that sums over lanes hit different banks
+const SEGMENTED: bool = false; // `sums` holds what comes from later segments where dA_log goes
+const BLOCKS: u32 = CHUNK / 4;
+const PAIRS: u32 = THREADS / LANES;
+const CHANNELS: u32 = PAIRS * 2;
+
+alias t_u = f32;
+alias t_bm = f32;
+alias t_cm = f32;
+alias t_du = f32;
+
+struct Params {
+    t: u32, channels: u32, states: u32, chunks: u32,
+    first_tile: u32, tiles: u32, segments: u32, segment: u32,
+    groups: u32, sequence0: u32, n: u32, rows: u32,
+    dc_at: u32, da_at: u32, dd_at: u32, dbias_at: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> x: array<f32>; // [2, n]: dt, dp, then ddelta, yp; n = (sequences) T E
+@group(0) @binding(1) var<storage, read_write> u: array<t_u>; // [B, T, E], this launch's from sequence0 on
+@group(0) @binding(2) var<storage, read_write> bm: array<t_bm>; // [B, T, N]
+@group(0) @binding(3) var<storage, read_write> cm: array<t_cm>; // [B, T, N]
+@group(0) @binding(4) var<storage, read_write> rates: array<f32>; // [E, N], delta_bias [E], D [E]
+@group(0) @binding(5) var<storage, read_write> saved: array<f32>; // [B, chunks, E, N]
+@group(0) @binding(6) var<storage, read_write> du: array<t_du>; // [B, T, E]
+@group(0) @binding(7) var<storage, read_write> sums: array<f32>; // dB, dC [(tiles), rows, N]; dA_log [(sequences), segments, E, N]; dD, ddelta_bias [(sequences), segments, E]
+@group(0) @binding(8) var<uniform> params: Params; // rows = (sequences) T
+
+var<workgroup> s_b: array<vec4<f32>, 4 * LANES>;
+var<workgroup> s_c: array<vec4<f32>, 4 * LANES>;
+var<workgroup> s_dt: array<f32, 4 * CHANNELS>;
+var<workgroup> s_u: array<f32, 4 * CHANNELS>;
+var<workgroup> s_dp: array<f32, 4 * CHANNELS>;
+var<workgroup> s_quad: array<vec4<f32>, THREADS>; // for sums over channels
+var<workgroup> s_one: array<vec2<f32>, PAIRS * PITCH>; // for sums over states
+var<workgroup> s_two: array<vec2<f32>, PAIRS * PITCH>;
+
+fn b_value(row: u32, n: u32, inside: bool) -> f32 {
+    let ok = inside && n < params.states;
+    return select(0.0, f32(bm[select(0u, row * params.states + n, ok)]), ok);
+}
+
+fn c_value(row: u32, n: u32, inside: bool) -> f32 {
+    let ok = inside && n < params.states;
+    return select(0.0, f32(cm[select(0u, row * params.states + n, ok)]), ok);
+}
+
+fn rate(channel: u32, n: u32) -> f32 {
+    let ok = n < params.states;
+    return select(0.0, rates[channel * params.states + select(0u, n, ok)], ok);
+}
+
+// Four steps from `t0` on: B, dt, u; C and dp too if `all`.
+fn stage(thread: u32, first: u32, local: u32, t0: u32, end: u32, all: bool) {
+    workgroupBarrier();
+    for (var i = thread; i < 4u * LANES; i += THREADS) {
+        let t = t0 + i / LANES;
+        let row = (params.sequence0 + local) * params.t + t;
+        let n = 4u * (i % LANES);
+        let ok = t < end;
+        s_b[i] = vec4(b_value(row, n, ok), b_value(row, n + 1u, ok), b_value(row, n + 2u, ok), b_value(row, n + 3u, ok));
+        if all {
+            s_c[i] = vec4(c_value(row, n, ok), c_value(row, n + 1u, ok), c_value(row, n + 2u, ok), c_value(row, n + 3u, ok));
+        }
+    }
+    for (var i = thread; i < 4u * CHANNELS; i += THREADS) {
+        let t = t0 + i / CHANNELS;
+        let c = first + i % CHANNELS;
+        let ok = t < end && c < params.channels;
+        let at = select(0u, (local * params.t + t) * params.channels + c, ok);
+        let from_u = select(0u, ((params.sequence0 + local) * params.t + t) * params.channels + c, ok);
+        s_dt[i] = select(0.0, x[at], ok);
+        s_u[i] = select(0.0, f32(u[from_u]), ok);
+        if all {
+            s_dp[i] = select(0.0, x[params.n + at], ok);
+        }
+    }
+    workgroupBarrier();
+}
+
+fn dt_of(step: u32, pair: u32) -> vec2<f32> {
+    let i = step * CHANNELS + 2u * pair;
+    return vec2(s_dt[i], s_dt[i + 1u]);
+}
+
+fn u_of(step: u32, pair: u32) -> vec2<f32> {
+    let i = step * CHANNELS + 2u * pair;
+    return vec2(s_u[i], s_u[i + 1u]);
+}
+
+fn dp_of(step: u32, pair: u32) -> vec2<f32> {
+    let i = step * CHANNELS + 2u * pair;
+    return vec2(s_dp[i], s_dp[i + 1u]);
+}
+
+// 1 - exp(-dt): the logistic of what dt is the softplus of.
+fn logistic(dt: vec2<f32>) -> vec2<f32> {
+    let series = dt * (1.0 - dt * (0.5 - dt * (0.16666667 - dt * (0.041666668 - dt * 0.008333334))));
+    return select(1.0 - exp(-dt), series, dt < vec2(0.1));
+}
+
+// The sum over channels of what the threads left in s_quad, to a row of dB or dC.
+fn sum_channels(thread: u32, at: u32, inside: bool) {
+    for (var n = thread; n < 4u * LANES; n += THREADS) {
+        if inside && n < params.states {
+            var sum = 0.0;
+            for (var pair = 0u; pair < PAIRS; pair++) {
+                sum += s_quad[pair * LANES + n / 4u][n % 4u];
+            }
+            sums[at + n] = sum;
+        }
+    }
+}
+
+@compute @workgroup_size({THREADS})
+fn scan_bwd(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let group = workgroup_index(wg, count);
+    if group >= params.groups {
+        return;
+    }
+    let segment = group % params.segments;
+    let begin = segment * params.segment;
+    let end = min(begin + params.segment, params.t);
+    let tile = group / params.segments % params.tiles; // of this launch
+    let local = group / params.segments / params.tiles; // sequence of this launch
+    let first = (params.first_tile + tile) * CHANNELS;
+    let lane = thread % LANES;
+    let pair = thread / LANES;
+    let n = 4u * lane;
+    let slot = (local * params.segments + segment) * params.channels;
+#for p in 0..2
+    let is_channel{p} = first + 2u * pair + {p}u < params.channels;
+    let channel{p} = min(first + 2u * pair + {p}u, params.channels - 1u);
+    let a{p} = vec4(rate(channel{p}, n), rate(channel{p}, n + 1u), rate(channel{p}, n + 2u), rate(channel{p}, n + 3u));
+    var q{p} = vec4(0.0); // a_{t+1} lam_{t+1}
+    var g{p} = vec4(0.0); // sum of m dt
+#if SEGMENTED
+#for i in 0..4
+    if n + {i}u < params.states {
+        q{p}[{i}] = sums[params.da_at + (slot + channel{p}) * params.states + n + {i}u];
+    }
+#end
+#endif
+#end
+    // The threads that sum over states, one a pair of channels: the last ones, since the first sum over channels.
+    let sum_pair = THREADS - 1u - thread;
+    let c0 = first + 2u * sum_pair;
+    let skip_at = params.channels * params.states + params.channels;
+    var skip = vec2(0.0);
+    if sum_pair < PAIRS {
+        skip = vec2(
+            rates[skip_at + min(c0, params.channels - 1u)],
+            rates[skip_at + min(c0 + 1u, params.channels - 1u)],
+        );
+    }
+    var d_skip = vec2(0.0);
+    var d_bias = vec2(0.0);
+
+    for (var chunk = (end + CHUNK - 1u) / CHUNK; chunk > begin / CHUNK; chunk--) {
+        let t0 = (chunk - 1u) * CHUNK;
+        let from_saved = ((params.sequence0 + local) * params.chunks + chunk - 1u) * params.channels;
+#for p in 0..2
+        var s{p}_0 = vec4(0.0); // states before steps 0, 4, ..
+#for i in 0..4
+        if n + {i}u < params.states {
+            s{p}_0[{i}] = saved[(from_saved + channel{p}) * params.states + n + {i}u];
+        }
+#end
+#end
+#for k in 1..BLOCKS
+#for p in 0..2
+        var s{p}_{k} = s{p}_{k - 1};
+#end
+        if t0 + {4 * (k - 1)}u < end {
+            stage(thread, first, local, t0 + {4 * (k - 1)}u, end, false);
+            for (var t = 0u; t < 4u; t++) {
+                let dt = dt_of(t, pair);
+                let dtu = dt * u_of(t, pair);
+                let b = s_b[t * LANES + lane];
+#for p in 0..2
+                s{p}_{k} = exp2(dt[{p}] * a{p}) * s{p}_{k} + dtu[{p}] * b;
+#end
+            }
+        }
+#end
+        for (var block = BLOCKS; block > 0u; block--) {
+            let t1 = t0 + 4u * (block - 1u);
+#for p in 0..2
+            var h{p} = s{p}_{BLOCKS - 1};
+#for k in 1..BLOCKS
+            s{p}_{BLOCKS - k} = s{p}_{BLOCKS - k - 1};
+#end
+#end
+            if t1 >= end {
+                continue;
+            }
+            stage(thread, first, local, t1, end, true);
+#for t in 0..4
+            let dt{t} = dt_of({t}u, pair);
+            let dtu{t} = dt{t} * u_of({t}u, pair);
+            let b{t} = s_b[{t}u * LANES + lane];
+#for p in 0..2
+            let d{p}_{t} = exp2(dt{t}[{p}] * a{p});
+            let w{p}_{t} = d{p}_{t} * h{p};
+            h{p} = w{p}_{t} + dtu{t}[{p}] * b{t};
+#end
+#end
+#for back in 0..4
+            { // step 3 - back of the block
+                let t = t1 + {3 - back}u;
+                let dp = dp_of({3 - back}u, pair);
+                let c = s_c[{3 - back}u * LANES + lane];
+#for p in 0..2
+                let h{p} = w{p}_{3 - back} + dtu{3 - back}[{p}] * b{3 - back};
+                let lam{p} = dp[{p}] * c + q{p};
+                let m{p} = lam{p} * w{p}_{3 - back};
+                g{p} += m{p} * dt{3 - back}[{p}];
+                q{p} = d{p}_{3 - back} * lam{p};
+#end
+                s_quad[thread] = dtu{3 - back}.x * lam0 + dtu{3 - back}.y * lam1;
+                s_one[pair * PITCH + lane] = vec2(dot(lam0, b{3 - back}), dot(lam1, b{3 - back}));
+                s_two[pair * PITCH + lane] = vec2(dot(c, h0), dot(c, h1));
+                workgroupBarrier();
+                let row = (tile * params.rows + local * params.t + t) * params.states;
+                sum_channels(thread, row, t < end);
+                let inside = sum_pair < PAIRS && t < end;
+                let at = (local * params.t + t) * params.channels + c0;
+                let out_at = ((params.sequence0 + local) * params.t + t) * params.channels + c0;
+                var lam_b = vec2(0.0);
+                if inside {
+                    var yp = vec2(0.0);
+                    for (var l = 0u; l < LANES; l++) {
+                        lam_b += s_one[sum_pair * PITCH + l];
+                        yp += s_two[sum_pair * PITCH + l];
+                    }
+                    let step_u = u_of({3 - back}u, sum_pair);
+                    let step_dp = dp_of({3 - back}u, sum_pair);
+                    let grad = skip * step_dp + dt_of({3 - back}u, sum_pair) * lam_b;
+                    yp += skip * step_u;
+                    d_skip += step_dp * step_u;
+#for p in 0..2
+                    if c0 + {p}u < params.channels {
+                        du[out_at + {p}u] = t_du(grad[{p}]);
+                        x[params.n + at + {p}u] = yp[{p}];
+                    }
+#end
+                }
+                workgroupBarrier();
+                s_quad[thread] = dp.x * h0 + dp.y * h1;
+                s_one[pair * PITCH + lane] = vec2(dot(m0, a0), dot(m1, a1));
+                workgroupBarrier();
+                sum_channels(thread, params.dc_at + row, t < end);
+                if inside {
+                    var m_a = vec2(0.0);
+                    for (var l = 0u; l < LANES; l++) {
+                        m_a += s_one[sum_pair * PITCH + l];
+                    }
+                    let lower = u_of({3 - back}u, sum_pair) * lam_b;
+                    let ddelta = (0.6931471805599453 * m_a + lower) * logistic(dt_of({3 - back}u, sum_pair));
+                    d_bias += ddelta;
+#for p in 0..2
+                    if c0 + {p}u < params.channels {
+                        x[at + {p}u] = ddelta[{p}];
+                    }
+#end
+                }
+                workgroupBarrier();
+            }
+#end
+        }
+    }
+#for p in 0..2
+    let da{p} = 0.6931471805599453 * a{p} * g{p};
+#for i in 0..4
+    if is_channel{p} && n + {i}u < params.states {
+        sums[params.da_at + (slot + channel{p}) * params.states + n + {i}u] = da{p}[{i}];
+    }
+#end
+    if sum_pair < PAIRS && c0 + {p}u < params.channels {
+        sums[params.dd_at + slot + c0 + {p}u] = d_skip[{p}];
+        sums[params.dbias_at + slot + c0 + {p}u] = d_bias[{p}];
+    }
+#end
+}

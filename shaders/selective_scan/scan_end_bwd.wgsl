@@ -1,0 +1,107 @@
+// First backward pass of a scan in segments: q = a_t lam_t at the first step of each segment but the first, if nothing
+// came from later segments, left in the slot of the segment before, and the sum of the segment's dt. Threads as in
+// scan_fwd. Grid: ops::grid_1d over (sequences of this launch) tiles (segments - 1).
+#import lib/grid
+
+const THREADS: u32 = 128;
+const LANES: u32 = 4;
+const PER: u32 = 4;
+const STEPS: u32 = 8;
+const CHANNELS: u32 = THREADS / LANES;
+const QUADS: u32 = LANES * PER;
+
+alias t_cm = f32;
+
+struct Params {
+    t: u32, channels: u32, states: u32, tiles: u32,
+    segments: u32, segment: u32, groups: u32, row0: u32,
+    n: u32, slots_at: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> x: array<f32>; // [2, n]: dt, dp; n = (sequences) T E
+@group(0) @binding(1) var<storage, read_write> cm: array<t_cm>; // [B, T, N], this launch's from row `row0` on
+@group(0) @binding(2) var<storage, read_write> rates: array<f32>; // [E, N], ..
+@group(0) @binding(3) var<storage, read_write> sums: array<f32>; // from slots_at on: q [(sequences), segments, E, N]
+@group(0) @binding(4) var<storage, read_write> sum_dt: array<f32>; // [(sequences), segments, E]
+@group(0) @binding(5) var<uniform> params: Params;
+
+var<workgroup> s_c: array<vec4<f32>, STEPS * QUADS>;
+var<workgroup> s_dt: array<f32, STEPS * CHANNELS>;
+var<workgroup> s_dp: array<f32, STEPS * CHANNELS>;
+
+fn c_value(row: u32, n: u32) -> f32 {
+    let ok = n < params.states;
+    return select(0.0, f32(cm[row * params.states + select(0u, n, ok)]), ok);
+}
+
+fn rate(channel: u32, n: u32) -> f32 {
+    let ok = n < params.states;
+    return select(0.0, rates[channel * params.states + select(0u, n, ok)], ok);
+}
+
+@compute @workgroup_size({THREADS})
+fn scan_end_bwd(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let group = workgroup_index(wg, count);
+    if group >= params.groups {
+        return;
+    }
+    let segment = 1u + group % (params.segments - 1u);
+    let begin = segment * params.segment;
+    let end = min(begin + params.segment, params.t);
+    let first = group / (params.segments - 1u) % params.tiles * CHANNELS;
+    let batch = group / (params.segments - 1u) / params.tiles;
+    let lane = thread % LANES;
+    let own = thread / LANES;
+    let channel = min(first + own, params.channels - 1u);
+#for k in 0..PER
+    let n{k} = 4u * ({k}u * LANES + lane);
+    let a{k} = vec4(rate(channel, n{k}), rate(channel, n{k} + 1u), rate(channel, n{k} + 2u), rate(channel, n{k} + 3u));
+    var q{k} = vec4(0.0);
+#end
+    var total = 0.0;
+    var left = end - begin;
+    while left > 0u {
+        let steps = min(STEPS, left);
+        left -= steps;
+        let row0 = batch * params.t + begin + left;
+        workgroupBarrier();
+        for (var i = thread; i < steps * QUADS; i += THREADS) {
+            let row = params.row0 + row0 + i / QUADS;
+            let n = 4u * (i % QUADS);
+            s_c[i] = vec4(c_value(row, n), c_value(row, n + 1u), c_value(row, n + 2u), c_value(row, n + 3u));
+        }
+        for (var i = thread; i < steps * CHANNELS; i += THREADS) {
+            let c = min(first + i % CHANNELS, params.channels - 1u);
+            let at = (row0 + i / CHANNELS) * params.channels + c;
+            s_dt[i] = x[at];
+            s_dp[i] = x[params.n + at];
+        }
+        workgroupBarrier();
+        for (var t = steps; t > 0u; t--) {
+            let dt = s_dt[(t - 1u) * CHANNELS + own];
+            let dp = s_dp[(t - 1u) * CHANNELS + own];
+            total += dt;
+#for k in 0..PER
+            q{k} = exp2(dt * a{k}) * (dp * s_c[(t - 1u) * QUADS + {k}u * LANES + lane] + q{k});
+#end
+        }
+    }
+    if first + own < params.channels {
+        let slot = batch * params.segments + segment;
+        let at = params.slots_at + ((slot - 1u) * params.channels + channel) * params.states;
+#for k in 0..PER
+#for i in 0..4
+        if n{k} + {i}u < params.states {
+            sums[at + n{k} + {i}u] = q{k}[{i}];
+        }
+#end
+#end
+        if lane == 0u {
+            sum_dt[slot * params.channels + channel] = total;
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Hostile shapes and values of the op, for its tests and for `check`.
+
+use super::SelectiveScan;
+use crate::check::random::Fill;
+use crate::check::{Case, Golden};
+use crate::error::Result;
+use crate::tensor::TensorId;
+
+/// Sequences around a chunk, several chunks in one walk and in segments, any number of channels and states, more than
+/// one backward launch, decays down to 0 and up to 1.
+pub fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = [
+        (1, 1, 1, 1),
+        (2, 1, 3, 3),
+        (2, 31, 3, 16),
+        (1, 32, 1, 3),
+        (2, 33, 32, 16),
+        (1, 64, 3, 20),
+        (3, 65, 2, 5),
+        (1, 130, 70, 64),
+        (2, 34, 33, 128),
+        (1, 40, 9, 256),
+        // Enough sequences that none is cut into segments.
+        (140, 70, 1, 2),
+        // Several launches, of some sequences and of some channels of one.
+        (2200, 2, 1, 3),
+        (1, 2, 8500, 129),
+    ]
+    .map(|(b, t, channels, states)| {
+        let op = SelectiveScan {
+            b,
+            t,
+            channels,
+            states,
+        };
+        case("", op, USUAL)
+    })
+    .to_vec();
+    let op = SelectiveScan {
+        b: 2,
+        t: 70,
+        channels: 5,
+        states: 6,
+    };
+    for (name, values) in [
+        (" huge steps", Values { delta: 60.0, ..USUAL }),
+        (" tiny steps", Values { delta: -14.0, u: 1e3, ..USUAL }),
+        (" no steps", Values { delta: -1e4, ..USUAL }),
+        (" fast rates", Values { a_log: 9.0, ..USUAL }),
+        (" slow rates", Values { a_log: -12.0, ..USUAL }),
+    ] {
+        cases.push(case(name, op.clone(), values));
+    }
+    cases
+}
+
+/// Centres of the hostile values.
+#[derive(Clone, Copy)]
+struct Values {
+    /// Of `delta_raw`.
+    delta: f32,
+    /// Of `A_log`, above ln(j + 1).
+    a_log: f32,
+    /// Scale of u.
+    u: f32,
+}
+
+const USUAL: Values = Values {
+    delta: 0.0,
+    a_log: 0.0,
+    u: 1.0,
+};
+
+fn case(name: &str, op: SelectiveScan, values: Values) -> Case {
+    let (points, n) = (op.b * op.t * op.channels, op.states);
+    let rows = op.b * op.t * n;
+    let mut fill = Fill::new((points + n) as u64);
+    let mut around = |n: usize, centre: f32, scale: f32| -> Vec<f32> {
+        fill.normal(n).iter().map(|x| centre + scale * x).collect()
+    };
+    let mut a_log = around(op.channels * n, values.a_log, 0.1);
+    for (i, a) in a_log.iter_mut().enumerate() {
+        *a += ((i % n + 1) as f32).ln();
+    }
+    let inputs = vec![
+        around(points, 0.0, values.u).into(),
+        around(points, values.delta, 1.0).into(),
+        around(points, 0.0, 1.0).into(),
+        around(rows, 0.0, 1.0).into(),
+        around(rows, 0.0, 1.0).into(),
+        a_log.into(),
+        around(op.channels, -3.5, 1.0).into(),
+        around(op.channels, 1.0, 0.1).into(),
+    ];
+    let sizes = format!("B{} T{} E{} N{n}", op.b, op.t, op.channels);
+    Case::new(sizes + name, op, inputs)
+}
+
+/// `selective_scan`.
+pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
+    if g.name != "selective_scan" {
+        return None;
+    }
+    let (&[b, t, channels], &[_, states]) = (g.shape("u"), g.shape("A_log")) else {
+        return None;
+    };
+    let names = ["u", "delta_raw", "z", "Bm", "Cm", "A_log", "delta_bias", "D"];
+    let ins = names.map(|name| g.input(name));
+    let op = SelectiveScan {
+        b,
+        t,
+        channels,
+        states,
+    };
+    Some(g.graph.call(op, &ins).map(|outs| vec![("y", outs[0])]))
+}

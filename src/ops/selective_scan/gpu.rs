@@ -1,0 +1,481 @@
+use super::{CHUNK, SelectiveScan};
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::reduce::{column_sum, or_scratch};
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Workgroups that fill a large card: four on each of 132 multiprocessors. Segments cost a second pass over the
+/// decays, so they start where the sequences and channels alone leave three quarters of the card idle. Estimated, not
+/// measured.
+const FULL: usize = 528;
+/// Most workgroups of a backward launch: enough that its tail does not matter, few enough that their partial sums of dB
+/// and dC take little memory.
+const LAUNCH: usize = 4 * FULL;
+/// Most words of a scratch tensor, where the adapter would allow more.
+const MAX_SCRATCH: u64 = 128 << 20;
+/// Elements that keep a part of a view aligned for binding.
+const ALIGN: usize = 64;
+
+/// Threads on channels and states in the kernels that go through time once (`scan_fwd`, `scan_end_*`).
+struct Lanes {
+    lanes: usize,
+    per: usize,
+    steps: usize,
+}
+
+impl Lanes {
+    const THREADS: usize = 128;
+
+    fn new(states: usize) -> Self {
+        let quads = states.div_ceil(4);
+        let lanes = quads.div_ceil(4).next_power_of_two();
+        let per = quads.div_ceil(lanes);
+        let channels = Self::THREADS / lanes;
+        // Bytes of workgroup memory for a step: at most 12 KiB in all, so that several workgroups share a processor.
+        let step = 32 * lanes * per + 4 * channels * (2 + pitch(lanes));
+        let steps = if 8 * step <= 12 << 10 { 8 } else { 4 };
+        Self { lanes, per, steps }
+    }
+
+    fn channels(&self) -> usize {
+        Self::THREADS / self.lanes
+    }
+
+    fn kernel(&self, path: &'static str) -> Kernel {
+        Kernel::new(path)
+            .set("THREADS", Self::THREADS)
+            .set("LANES", self.lanes)
+            .set("PER", self.per)
+            .set("STEPS", self.steps)
+    }
+}
+
+/// Threads on channels and states in `scan_bwd`: two channels and four states a thread.
+struct Pairs {
+    threads: usize,
+    lanes: usize,
+}
+
+impl Pairs {
+    fn new(states: usize) -> Self {
+        let lanes = states.div_ceil(4).next_power_of_two();
+        // Within 16 KiB of workgroup memory: few lanes have many channels to stage, many lanes many states.
+        let threads = if lanes > 32 { 128 } else { (64 * lanes).min(256) };
+        Self { threads, lanes }
+    }
+
+    fn channels(&self) -> usize {
+        2 * self.threads / self.lanes
+    }
+}
+
+/// One more than the lanes, so that sums over them read different banks.
+fn pitch(lanes: usize) -> usize {
+    if lanes == 1 { 1 } else { lanes + 1 }
+}
+
+/// Mirrors `Params` of `scan_rates`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct RatesParams {
+    channels: u32,
+    states: u32,
+}
+
+/// Mirrors `Params` of `scan_fwd` and `scan_end_fwd`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct ForwardParams {
+    t: u32,
+    channels: u32,
+    states: u32,
+    chunks: u32,
+    tiles: u32,
+    segments: u32,
+    segment: u32,
+    groups: u32,
+}
+
+/// Mirrors `Params` of `scan_carry`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct CarryParams {
+    n: u32,
+    matrix: u32,
+    states: u32,
+    channels: u32,
+    segments: u32,
+    at: u32,
+    row: u32,
+    slot: u32,
+}
+
+/// Mirrors `Params` of `scan_inputs_bwd` and `scan_outputs_bwd`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct PointParams {
+    n: u32,
+    first: u32,
+    channels: u32,
+    bias_at: u32,
+}
+
+/// Mirrors `Params` of `scan_end_bwd`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct EndParams {
+    t: u32,
+    channels: u32,
+    states: u32,
+    tiles: u32,
+    segments: u32,
+    segment: u32,
+    groups: u32,
+    row0: u32,
+    n: u32,
+    slots_at: u32,
+}
+
+/// Mirrors `Params` of `scan_bwd`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct BackwardParams {
+    t: u32,
+    channels: u32,
+    states: u32,
+    chunks: u32,
+    first_tile: u32,
+    tiles: u32,
+    segments: u32,
+    segment: u32,
+    groups: u32,
+    sequence0: u32,
+    n: u32,
+    rows: u32,
+    dc_at: u32,
+    da_at: u32,
+    dd_at: u32,
+    dbias_at: u32,
+}
+
+/// Mirrors `Params` of `scan_sum_bwd`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct SumParams {
+    n: u32,
+    tiles: u32,
+    first: u32,
+    accumulate: u32,
+}
+
+/// A sequence cut into pieces that different workgroups walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segments {
+    pub(super) count: usize,
+    /// Steps of one, whole chunks.
+    pub(super) steps: usize,
+}
+
+/// Sequences and tiles of channels of one backward launch, and where its partial sums lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Launch {
+    pub(super) sequences: usize,
+    pub(super) tiles: usize,
+    dc_at: usize,
+    da_at: usize,
+    dd_at: usize,
+    dbias_at: usize,
+    pub(super) words: usize,
+}
+
+impl SelectiveScan {
+    fn matrix(&self) -> usize {
+        self.channels * self.states
+    }
+
+    /// The rule that cuts sequences: not while (sequence, tile of channels) pairs fill a quarter of the card.
+    pub(super) fn segments(&self, groups: usize) -> Segments {
+        let wanted = if 4 * groups <= FULL { FULL / groups } else { 1 };
+        let chunks = self.chunks().div_ceil(wanted.min(self.chunks()));
+        Segments {
+            count: self.chunks().div_ceil(chunks),
+            steps: chunks * CHUNK,
+        }
+    }
+
+    /// The layout of `sums` in `scan_bwd`.
+    fn layout(&self, sequences: usize, tiles: usize, segments: usize) -> Launch {
+        let aligned = |n: usize| n.next_multiple_of(ALIGN);
+        let partial = aligned(tiles * sequences * self.t * self.states);
+        let slots = sequences * segments;
+        let da_at = 2 * partial;
+        let dd_at = da_at + aligned(slots * self.matrix());
+        let dbias_at = dd_at + aligned(slots * self.channels);
+        Launch {
+            sequences,
+            tiles,
+            dc_at: partial,
+            da_at,
+            dd_at,
+            dbias_at,
+            words: dbias_at + slots * self.channels,
+        }
+    }
+
+    /// As many sequences at a time as [`LAUNCH`] and scratch tensors of `words` allow, else one sequence and as many
+    /// tiles of its channels as they do.
+    pub(super) fn launch(&self, tiles: usize, segments: usize, words: usize) -> Launch {
+        let fits = |sequences: usize, tiles: usize| {
+            let points = 2 * sequences * self.t * self.channels;
+            let layout = self.layout(sequences, tiles, segments);
+            sequences * tiles * segments <= LAUNCH && points.max(layout.words) <= words
+        };
+        let halves = |n: usize| std::iter::successors(Some(n), |n| (*n > 1).then(|| n.div_ceil(2)));
+        if let Some(sequences) = halves(self.b).find(|s| fits(*s, tiles)) {
+            return self.layout(sequences, tiles, segments);
+        }
+        let few = halves(tiles).find(|t| fits(1, *t)).unwrap_or(1);
+        self.layout(1, few, segments)
+    }
+
+    fn rates(&self, l: &mut Lower<'_>, a_log: View, delta_bias: View, skip: View) -> View {
+        let rates = l.scratch(self.matrix() + 2 * self.channels);
+        let params = RatesParams {
+            channels: self.channels as u32,
+            states: self.states as u32,
+        };
+        let grid = grid_1d(rates.len.div_ceil(256));
+        let kernel = Kernel::new("selective_scan/scan_rates");
+        l.run(kernel, &[a_log, delta_bias, skip, rates], params, grid);
+        rates
+    }
+
+    fn carry(
+        &self,
+        l: &mut Lower<'_>,
+        bindings: &[View; 3],
+        back: bool,
+        sequences: usize,
+        [at, row, slot]: [usize; 3],
+        segments: Segments,
+    ) {
+        let n = sequences * self.matrix();
+        let params = CarryParams {
+            n: n as u32,
+            matrix: self.matrix() as u32,
+            states: self.states as u32,
+            channels: self.channels as u32,
+            segments: segments.count as u32,
+            at: at as u32,
+            row: row as u32,
+            slot: slot as u32,
+        };
+        let kernel = Kernel::new("selective_scan/scan_carry").set("BACK", back);
+        l.run(kernel, bindings, params, grid_1d(n.div_ceil(256)));
+    }
+
+    /// What later segments send to earlier ones, into the slots of dA_log.
+    fn carry_back(
+        &self,
+        l: &mut Lower<'_>,
+        [x, cm, rates, sums]: [View; 4],
+        launch: &Launch,
+        sequence0: usize,
+        segments: Segments,
+    ) {
+        let lanes = Lanes::new(self.states);
+        let tiles = self.channels.div_ceil(lanes.channels());
+        let groups = launch.sequences * tiles * (segments.count - 1);
+        let sum_dt = l.scratch(launch.sequences * segments.count * self.channels);
+        let params = EndParams {
+            t: self.t as u32,
+            channels: self.channels as u32,
+            states: self.states as u32,
+            tiles: tiles as u32,
+            segments: segments.count as u32,
+            segment: segments.steps as u32,
+            groups: groups as u32,
+            row0: (sequence0 * self.t) as u32,
+            n: (x.len / 2) as u32,
+            slots_at: launch.da_at as u32,
+        };
+        let kernel = lanes.kernel("selective_scan/scan_end_bwd");
+        l.run(kernel, &[x, cm, rates, sums, sum_dt], params, grid_1d(groups));
+        let strides = [launch.da_at, segments.count * self.matrix(), self.matrix()];
+        self.carry(l, &[sums, rates, sum_dt], true, launch.sequences, strides, segments);
+    }
+
+    /// Second stage of dB and dC: the sums over the tiles of a launch; later tiles of a sequence add to it.
+    fn sum_tiles(
+        &self,
+        l: &mut Lower<'_>,
+        sums: View,
+        launch: &Launch,
+        tiles: std::ops::Range<usize>,
+        sequence0: usize,
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let n = launch.sequences * self.t * self.states;
+        for (at, out) in [(0, d_ins[3]), (launch.dc_at, d_ins[4])] {
+            let Some(out) = out else { continue };
+            let params = SumParams {
+                n: n as u32,
+                tiles: tiles.len() as u32,
+                first: (sequence0 * self.t * self.states) as u32,
+                accumulate: u32::from(tiles.start > 0),
+            };
+            let partials = sums.part(at, tiles.len() * n);
+            let kernel = Kernel::new("selective_scan/scan_sum_bwd");
+            l.run(kernel, &[partials, out.view], params, grid_1d(n.div_ceil(256)));
+        }
+    }
+
+    /// Second stage of the parameters' gradients; later sequences add to it.
+    fn sum_slots(
+        &self,
+        l: &mut Lower<'_>,
+        sums: View,
+        launch: &Launch,
+        slots: usize,
+        first: bool,
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let e = self.channels;
+        let regions = [
+            (launch.da_at, self.matrix(), d_ins[5]),
+            (launch.dbias_at, e, d_ins[6]),
+            (launch.dd_at, e, d_ins[7]),
+        ];
+        for (at, n, out) in regions {
+            let Some(mut out) = out else { continue };
+            out.accumulate |= !first;
+            column_sum(l, sums.part(at, slots * n), slots, n, out);
+        }
+    }
+}
+
+impl GpuOp for SelectiveScan {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let &[u, delta_raw, z, bm, cm, a_log, delta_bias, skip] = ins else {
+            unreachable!("the graph gives all inputs")
+        };
+        let (y, saved) = (outs[0].view, outs[1].view);
+        let rates = self.rates(l, a_log, delta_bias, skip);
+        let lanes = Lanes::new(self.states);
+        let tiles = self.channels.div_ceil(lanes.channels());
+        let segments = self.segments(self.b * tiles);
+        let groups = self.b * tiles * segments.count;
+        let params = ForwardParams {
+            t: self.t as u32,
+            channels: self.channels as u32,
+            states: self.states as u32,
+            chunks: self.chunks() as u32,
+            tiles: tiles as u32,
+            segments: segments.count as u32,
+            segment: segments.steps as u32,
+            groups: groups as u32,
+        };
+        if segments.count > 1 {
+            let ends = ForwardParams {
+                groups: (self.b * tiles * (segments.count - 1)) as u32,
+                ..params
+            };
+            let sum_dt = l.scratch(self.b * segments.count * self.channels);
+            let kernel = lanes.kernel("selective_scan/scan_end_fwd").set("CHUNK", CHUNK);
+            let bindings = [u, delta_raw, bm, rates, saved, sum_dt];
+            l.run(kernel, &bindings, ends, grid_1d(ends.groups as usize));
+            let slot = segments.steps / CHUNK * self.matrix();
+            let strides = [0, self.chunks() * self.matrix(), slot];
+            self.carry(l, &[saved, rates, sum_dt], false, self.b, strides, segments);
+        }
+        let kernel = lanes
+            .kernel("selective_scan/scan_fwd")
+            .set("CHUNK", CHUNK)
+            .set("PITCH", pitch(lanes.lanes));
+        let bindings = [u, delta_raw, z, bm, cm, rates, y, saved];
+        l.run(kernel, &bindings, params, grid_1d(groups));
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        ins: &[Option<View>],
+        outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let ins: Vec<View> = ins.iter().copied().flatten().collect();
+        let &[u, delta_raw, z, bm, cm, a_log, delta_bias, skip] = &ins[..] else {
+            return;
+        };
+        let (Some(saved), Some(dy)) = (outs[1], d_outs[0]) else {
+            return;
+        };
+        let rates = self.rates(l, a_log, delta_bias, skip);
+        let pairs = Pairs::new(self.states);
+        let tiles = self.channels.div_ceil(pairs.channels());
+        let segments = self.segments(self.b * tiles);
+        let limit = (l.caps().binding_bytes / 4).min(MAX_SCRATCH) as usize;
+        let most = self.launch(tiles, segments.count, limit);
+        let row = self.t * self.channels;
+        let points = l.scratch(2 * most.sequences * row);
+        let sums = l.scratch(most.words);
+        let du = or_scratch(l, d_ins[0], u.len);
+        let ddelta = or_scratch(l, d_ins[1], u.len);
+        let dz = or_scratch(l, d_ins[2], u.len);
+        let kernel = Kernel::new("selective_scan/scan_bwd")
+            .set("THREADS", pairs.threads)
+            .set("LANES", pairs.lanes)
+            .set("CHUNK", CHUNK)
+            .set("PITCH", pitch(pairs.lanes))
+            .set("SEGMENTED", segments.count > 1);
+        for sequence0 in (0..self.b).step_by(most.sequences) {
+            let sequences = most.sequences.min(self.b - sequence0);
+            let n = sequences * row;
+            let x = points.part(0, 2 * n);
+            let point = PointParams {
+                n: n as u32,
+                first: (sequence0 * row) as u32,
+                channels: self.channels as u32,
+                bias_at: self.matrix() as u32,
+            };
+            let inputs = Kernel::new("selective_scan/scan_inputs_bwd");
+            let grid = grid_1d(n.div_ceil(256));
+            l.run(inputs, &[delta_raw, z, dy, rates, x], point, grid);
+            let launch = self.layout(sequences, most.tiles, segments.count);
+            if segments.count > 1 {
+                self.carry_back(l, [x, cm, rates, sums], &launch, sequence0, segments);
+            }
+            for tile0 in (0..tiles).step_by(most.tiles) {
+                let some = tile0..(tile0 + most.tiles).min(tiles);
+                let groups = sequences * some.len() * segments.count;
+                let params = BackwardParams {
+                    t: self.t as u32,
+                    channels: self.channels as u32,
+                    states: self.states as u32,
+                    chunks: self.chunks() as u32,
+                    first_tile: tile0 as u32,
+                    tiles: some.len() as u32,
+                    segments: segments.count as u32,
+                    segment: segments.steps as u32,
+                    groups: groups as u32,
+                    sequence0: sequence0 as u32,
+                    n: n as u32,
+                    rows: (sequences * self.t) as u32,
+                    dc_at: launch.dc_at as u32,
+                    da_at: launch.da_at as u32,
+                    dd_at: launch.dd_at as u32,
+                    dbias_at: launch.dbias_at as u32,
+                };
+                let bindings = [x, u, bm, cm, rates, saved, du, sums];
+                l.run(kernel.clone(), &bindings, params, grid_1d(groups));
+                self.sum_tiles(l, sums, &launch, some, sequence0, d_ins);
+            }
+            let slots = sequences * segments.count;
+            self.sum_slots(l, sums, &launch, slots, sequence0 == 0, d_ins);
+            let outputs = Kernel::new("selective_scan/scan_outputs_bwd");
+            l.run(outputs, &[x, z, dy, ddelta, dz], point, grid);
+        }
+    }
+}

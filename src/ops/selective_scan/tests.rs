@@ -1,0 +1,138 @@
+use super::cases::cases;
+use super::{CHUNK, SelectiveScan};
+use crate::check::{Case, Values};
+use crate::cpu::{CpuRuntime, Real};
+use crate::ops::{Op, OpDef};
+use crate::testing;
+
+fn of_case(case: &Case) -> &SelectiveScan {
+    match &case.op {
+        Op::SelectiveScan(op) => op,
+        _ => unreachable!("the op's own cases"),
+    }
+}
+
+fn few(most: usize) -> Vec<Case> {
+    let small = |c: &Case| of_case(c).b * of_case(c).t * of_case(c).channels * of_case(c).states <= most;
+    cases().into_iter().filter(small).collect()
+}
+
+#[test]
+fn grad_matches_finite_difference() {
+    let smooth: Vec<_> = few(5000)
+        .into_iter()
+        .filter(|c| !c.name.ends_with("steps") && !c.name.ends_with("rates"))
+        .collect();
+    assert!(smooth.len() > 4);
+    testing::grad_matches_finite_difference(&smooth);
+}
+
+#[test]
+fn f32_twin_matches_f64() {
+    testing::f32_twin_matches_f64(&cases());
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_match_oracle() {
+    testing::gpu::matches_oracle(&cases());
+}
+
+#[test]
+fn gradients_accumulate() {
+    testing::gradients_accumulate(&few(5000)[1..4]);
+}
+
+/// y by the chunked form: states of each chunk by itself, carried from chunk to chunk by exp(A sum dt), and the state
+/// that a chunk begins with added under the decay since then.
+fn chunked(op: &SelectiveScan, inputs: &[Vec<f64>], chunk: usize) -> Vec<f64> {
+    let [u, delta_raw, z, bm, cm, a_log, delta_bias, skip] = inputs else {
+        unreachable!("eight inputs")
+    };
+    let (e, n) = (op.channels, op.states);
+    let mut y = vec![0.0; op.b * op.t * e];
+    for b in 0..op.b {
+        for c in 0..e {
+            let at = |t: usize| (b * op.t + t) * e + c;
+            let dt = |t: usize| (delta_raw[at(t)] + delta_bias[c]).softplus();
+            for j in 0..n {
+                let a = -a_log[c * n + j].exp();
+                let mut start = 0.0;
+                for t0 in (0..op.t).step_by(chunk) {
+                    let end = (t0 + chunk).min(op.t);
+                    let (mut own, mut elapsed) = (0.0, 0.0);
+                    for t in t0..end {
+                        let row = (b * op.t + t) * n + j;
+                        own = (dt(t) * a).exp() * own + dt(t) * u[at(t)] * bm[row];
+                        elapsed += dt(t);
+                        y[at(t)] += cm[row] * (own + (a * elapsed).exp() * start);
+                    }
+                    start = (a * elapsed).exp() * start + own;
+                }
+            }
+            for t in 0..op.t {
+                y[at(t)] = (y[at(t)] + skip[c] * u[at(t)]) * z[at(t)].silu();
+            }
+        }
+    }
+    y
+}
+
+#[test]
+fn the_chunked_form_is_the_recurrence() {
+    for case in few(60_000) {
+        let inputs: Vec<Vec<f64>> = case
+            .inputs
+            .iter()
+            .map(|v| match v {
+                Values::Real(x) => x.iter().map(|x| f64::from(*x)).collect(),
+                Values::Int(_) => unreachable!("all inputs are numbers"),
+            })
+            .collect();
+        let outputs = case.run(&mut CpuRuntime::<f64>::new()).unwrap();
+        let want = chunked(of_case(&case), &inputs, 16);
+        let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+        let off = norm(&mut outputs[0].1.iter().zip(&want).map(|(a, b)| a - b));
+        assert!(off <= 1e-12 * norm(&mut want.iter().copied()), "{}: {off:e}", case.name);
+    }
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn cases_reach_segments_and_several_launches() {
+    let op = |b, t, channels, states| SelectiveScan {
+        b,
+        t,
+        channels,
+        states,
+    };
+    // A full card walks each sequence in one go; a long sequence alone is cut into whole chunks.
+    assert_eq!(op(64, 400, 2048, 64).segments(64 * 64).count, 1);
+    assert_eq!(op(140, 70, 1, 2).segments(140).count, 1);
+    let cut = op(1, 4096, 512, 64).segments(16);
+    assert_eq!((cut.count, cut.steps), (32, 4 * CHUNK));
+    assert_eq!(op(1, 130, 70, 64).segments(3).count, 5);
+    // Launches stay within the given words, and the paper's sizes run in few of them.
+    let paper = op(64, 400, 2592, 64);
+    let launch = paper.launch(81, 1, 128 << 20);
+    assert_eq!((launch.sequences, launch.tiles), (16, 81));
+    assert!(launch.words <= 128 << 20);
+    assert!(op(2200, 2, 1, 3).launch(1, 1, 32 << 20).sequences < 2200);
+    assert!(op(1, 2, 8500, 129).launch(2125, 1, 32 << 20).tiles < 2125);
+    let long = op(1, 20_000, 2592, 64).launch(81, 1, 64 << 20);
+    assert!(long.sequences == 1 && long.tiles < 81 && long.words <= 64 << 20);
+}
+
+#[test]
+fn refuses_257_states() {
+    let op = |states| SelectiveScan {
+        b: 1,
+        t: 2,
+        channels: 3,
+        states,
+    };
+    assert!(op(256).validate().is_ok());
+    let message = op(257).validate().unwrap_err().to_string();
+    assert!(message.contains("257 states of a channel: at most 256"), "{message}");
+    assert!(op(0).validate().is_err());
+}
