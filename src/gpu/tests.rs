@@ -49,20 +49,25 @@ fn validate(name: &str, module: &naga::Module, text: &str) {
     }
 }
 
-/// All kernels that the ops' cases launch on an adapter.
-fn launched(caps: &Caps) -> BTreeMap<String, Kernel> {
-    let graphs = crate::ops::cases().into_iter().map(|case| case.graph().unwrap());
-    graphs
-        .flat_map(|g| Lower::graph(&g, caps).dispatches)
-        .map(|d| (d.kernel.key(), d.kernel))
-        .collect()
+/// All kernels that the ops' cases launch on an adapter, each with the most bindings and the largest grid seen.
+fn launched(caps: &Caps) -> BTreeMap<String, (Kernel, usize, u32)> {
+    let mut all = BTreeMap::new();
+    for case in crate::ops::cases() {
+        for d in Lower::graph(&case.graph().unwrap(), caps).dispatches {
+            let extent = d.grid.into_iter().max().unwrap();
+            let seen = all.entry(d.kernel.key()).or_insert((d.kernel, 0, 0));
+            seen.1 = seen.1.max(d.bindings.len());
+            seen.2 = seen.2.max(extent);
+        }
+    }
+    all
 }
 
 /// Every variant that an adapter with WebGPU's default limits runs keeps within them.
 #[test]
 fn every_variant_fits_default_limits() {
     let limits = Caps::webgpu_default();
-    for (key, kernel) in launched(&limits) {
+    for (key, (kernel, bindings, extent)) in launched(&limits) {
         let text = kernel.expand().unwrap_or_else(|e| panic!("{e}"));
         let (module, reflection) = reflect(&kernel, &text).unwrap_or_else(|e| panic!("{e}"));
         validate(&key, &module, &text);
@@ -75,6 +80,11 @@ fn every_variant_fits_default_limits() {
             reflection.workgroup_size.iter().product::<u32>() <= limits.workgroup_threads,
             "{key}"
         );
+        assert!(
+            bindings <= limits.storage_bindings as usize,
+            "{key}: {bindings} storage bindings"
+        );
+        assert!(extent <= 65_535, "{key}: a grid of {extent}");
     }
 }
 
@@ -90,7 +100,7 @@ fn every_variant_validates_in_f32_and_f16() {
         ..plain.clone()
     };
     let mut narrowed = 0;
-    for (key, kernel) in launched(&plain).into_iter().chain(launched(&coop)) {
+    for (key, (kernel, ..)) in launched(&plain).into_iter().chain(launched(&coop)) {
         let text = kernel.expand().unwrap_or_else(|e| panic!("{e}"));
         let (module, reflection) = reflect(&kernel, &text).unwrap_or_else(|e| panic!("{e}"));
         validate(&key, &module, &text);

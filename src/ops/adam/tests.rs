@@ -1,10 +1,10 @@
 use super::{Adam, BETA1, BETA2};
+use crate::cpu::CpuRuntime;
 use crate::graph::{Graph, Init, Output};
 use crate::ops::grad_norm::GradNorm;
 use crate::runtime::Runtime;
 use crate::step::StepParams;
 use crate::tensor::{Bank, TensorId};
-use crate::{cpu::CpuRuntime, testing};
 use bytemuck::Zeroable;
 
 /// A graph of one clip and one Adam call over `n` parameters, and the tensor of the statistics.
@@ -84,5 +84,5 @@ fn three_updates_match_the_textbook_and_a_nan_halts() {
     runs_right("f64", &mut CpuRuntime::<f64>::new(), 1e-7);
     runs_right("f32", &mut CpuRuntime::<f32>::new(), 1e-5);
     #[cfg(feature = "gpu")]
-    testing::gpu::each_device(|name, runtime| runs_right(name, runtime, 1e-5));
+    crate::testing::gpu::each_device(|name, runtime| runs_right(name, runtime, 1e-5));
 }

@@ -3,10 +3,8 @@ use super::cases::cases;
 use crate::check::random::Fill;
 use crate::check::{Case, Deviation, FLOOR, Values};
 use crate::cpu::{In, Out};
-use crate::graph::Graph;
 use crate::ops::{CpuOp, Op, OpDef, Port};
 use crate::step::StepParams;
-use crate::tensor::Dtype;
 use crate::testing;
 
 /// Small enough for finite differences.
@@ -228,47 +226,6 @@ fn kernels_match_oracle() {
 }
 
 /// There is one variant of each kernel, so this is also what every adapter runs.
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_fit_webgpu_default_limits() {
-    use crate::gpu::lower::Lower;
-    use crate::gpu::shader::reflect;
-    let caps = crate::gpu::Caps::webgpu_default();
-    for case in &cases() {
-        let ports = case.op.inputs();
-        let mut graph = Graph::new();
-        let ins: Vec<_> = ports
-            .iter()
-            .map(|p| graph.input(p.name, &p.shape, p.dtype))
-            .collect();
-        let outs = graph.call(case.op.clone(), &ins).unwrap();
-        let d_o = graph.input("d o", &case.op.outputs()[0].shape, Dtype::F32);
-        graph.backward(&[(outs[0], d_o)], &ins).unwrap();
-        let lowered = Lower::graph(&graph, &caps);
-        assert_eq!(lowered.dispatches.len(), 3 + 8);
-        for dispatch in &lowered.dispatches {
-            let (kernel, grid) = (&dispatch.kernel, dispatch.grid);
-            let (_, found) = reflect(kernel, &kernel.expand().unwrap()).unwrap();
-            assert!(
-                found.workgroup_bytes <= caps.workgroup_bytes,
-                "{}: {found:?}",
-                kernel.key()
-            );
-            assert!(
-                found.workgroup_size.iter().product::<u32>() <= caps.workgroup_threads,
-                "{}",
-                kernel.key()
-            );
-            assert!(
-                dispatch.bindings.len() <= caps.storage_bindings as usize,
-                "{}",
-                kernel.key()
-            );
-            assert!(grid.iter().all(|n| *n <= 65_535), "{}: {grid:?}", kernel.key());
-        }
-    }
-}
-
 #[test]
 fn gradients_accumulate() {
     testing::gradients_accumulate(&cases()[4..5]);

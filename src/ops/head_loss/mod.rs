@@ -18,6 +18,7 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "gpu")]
 use super::cross_entropy::CrossEntropy;
 use super::linear::Linear;
 use super::window_accuracy::WindowAccuracy;
@@ -62,6 +63,7 @@ impl HeadLoss {
         Linear { rows: sequences * self.t, inp: self.d, out: self.classes, bias: true }
     }
 
+    #[cfg(feature = "gpu")]
     fn cross_entropy(&self, sequences: usize) -> CrossEntropy {
         CrossEntropy { rows: sequences * self.t, classes: self.classes }
     }
