@@ -27,3 +27,9 @@ fn softplus(x: f32) -> f32 {
     let series = e * (1.0 - e * (0.5 - e * (0.33333334 - e * (0.25 - e * 0.2))));
     return max(x, 0.0) + select(log(1.0 + e), series, e < 0.03);
 }
+
+// sigmoid(x) from y = softplus(x) >= 0: 1 - e^-y, by its series where the difference would lose digits.
+fn sigmoid_of_softplus(y: f32) -> f32 {
+    let series = y * (1.0 - y * (0.5 - y * (0.16666667 - y * (0.041666668 - y * 0.008333334))));
+    return select(1.0 - exp(-y), series, y < 0.1);
+}

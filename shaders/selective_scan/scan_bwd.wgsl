@@ -8,6 +8,7 @@
 // backward. Steps past the end have dt = dp = 0 and change nothing; four of them are skipped.
 // Grid: ops::grid_1d over (sequences of this launch) (tiles of this launch) segments. Source: models.md 4.7.
 #import lib/grid
+#import lib/activation
 
 const THREADS: u32 = 256;
 const LANES: u32 = 16;
@@ -17,6 +18,10 @@ const SEGMENTED: bool = false; // `sums` holds what comes from later segments wh
 const BLOCKS: u32 = CHUNK / 4;
 const PAIRS: u32 = THREADS / LANES;
 const CHANNELS: u32 = PAIRS * 2;
+
+const DT: u32 = 0;
+const U: u32 = 1;
+const DP: u32 = 2;
 
 alias t_u = f32;
 alias t_bm = f32;
@@ -37,26 +42,27 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> rates: array<f32>; // [E, N], delta_bias [E], D [E]
 @group(0) @binding(5) var<storage, read_write> saved: array<f32>; // [B, chunks, E, N]
 @group(0) @binding(6) var<storage, read_write> du: array<t_du>; // [B, T, E]
-@group(0) @binding(7) var<storage, read_write> sums: array<f32>; // dB, dC [(tiles), rows, N]; dA_log [(sequences), segments, E, N]; dD, ddelta_bias [(sequences), segments, E]
-@group(0) @binding(8) var<uniform> params: Params; // rows = (sequences) T
+@group(0) @binding(7) var<storage, read_write> sums: array<f32>; // partial sums, see below
+@group(0) @binding(8) var<uniform> params: Params;
+
+// `sums`: dB and, from dc_at on, dC [(tiles), rows, N] with rows = (sequences) T, from da_at on dA_log [(sequences),
+// segments, E, N], from dd_at and dbias_at on dD and ddelta_bias [(sequences), segments, E].
 
 var<workgroup> s_b: array<vec4<f32>, 4 * LANES>;
 var<workgroup> s_c: array<vec4<f32>, 4 * LANES>;
-var<workgroup> s_dt: array<f32, 4 * CHANNELS>;
-var<workgroup> s_u: array<f32, 4 * CHANNELS>;
-var<workgroup> s_dp: array<f32, 4 * CHANNELS>;
+var<workgroup> s_point: array<f32, 12 * CHANNELS>; // dt, u and dp of four steps
 var<workgroup> s_quad: array<vec4<f32>, THREADS>; // for sums over channels
 var<workgroup> s_one: array<vec2<f32>, PAIRS * PITCH>; // for sums over states
 var<workgroup> s_two: array<vec2<f32>, PAIRS * PITCH>;
 
-fn b_value(row: u32, n: u32, inside: bool) -> f32 {
+// Element n of a row of B or C; 0 past the row or where not `inside`.
+fn matrix_value(is_c: bool, row: u32, n: u32, inside: bool) -> f32 {
     let ok = inside && n < params.states;
-    return select(0.0, f32(bm[select(0u, row * params.states + n, ok)]), ok);
-}
-
-fn c_value(row: u32, n: u32, inside: bool) -> f32 {
-    let ok = inside && n < params.states;
-    return select(0.0, f32(cm[select(0u, row * params.states + n, ok)]), ok);
+    let at = select(0u, row * params.states + n, ok);
+    if is_c {
+        return select(0.0, f32(cm[at]), ok);
+    }
+    return select(0.0, f32(bm[at]), ok);
 }
 
 fn rate(channel: u32, n: u32) -> f32 {
@@ -72,10 +78,12 @@ fn stage(thread: u32, first: u32, local: u32, t0: u32, end: u32, all: bool) {
         let row = (params.sequence0 + local) * params.t + t;
         let n = 4u * (i % LANES);
         let ok = t < end;
-        s_b[i] = vec4(b_value(row, n, ok), b_value(row, n + 1u, ok), b_value(row, n + 2u, ok), b_value(row, n + 3u, ok));
+#for k in 0..4
+        s_b[i][{k}] = matrix_value(false, row, n + {k}u, ok);
         if all {
-            s_c[i] = vec4(c_value(row, n, ok), c_value(row, n + 1u, ok), c_value(row, n + 2u, ok), c_value(row, n + 3u, ok));
+            s_c[i][{k}] = matrix_value(true, row, n + {k}u, ok);
         }
+#end
     }
     for (var i = thread; i < 4u * CHANNELS; i += THREADS) {
         let t = t0 + i / CHANNELS;
@@ -83,34 +91,19 @@ fn stage(thread: u32, first: u32, local: u32, t0: u32, end: u32, all: bool) {
         let ok = t < end && c < params.channels;
         let at = select(0u, (local * params.t + t) * params.channels + c, ok);
         let from_u = select(0u, ((params.sequence0 + local) * params.t + t) * params.channels + c, ok);
-        s_dt[i] = select(0.0, x[at], ok);
-        s_u[i] = select(0.0, f32(u[from_u]), ok);
+        s_point[i] = select(0.0, x[at], ok);
+        s_point[4u * CHANNELS + i] = select(0.0, f32(u[from_u]), ok);
         if all {
-            s_dp[i] = select(0.0, x[params.n + at], ok);
+            s_point[8u * CHANNELS + i] = select(0.0, x[params.n + at], ok);
         }
     }
     workgroupBarrier();
 }
 
-fn dt_of(step: u32, pair: u32) -> vec2<f32> {
-    let i = step * CHANNELS + 2u * pair;
-    return vec2(s_dt[i], s_dt[i + 1u]);
-}
-
-fn u_of(step: u32, pair: u32) -> vec2<f32> {
-    let i = step * CHANNELS + 2u * pair;
-    return vec2(s_u[i], s_u[i + 1u]);
-}
-
-fn dp_of(step: u32, pair: u32) -> vec2<f32> {
-    let i = step * CHANNELS + 2u * pair;
-    return vec2(s_dp[i], s_dp[i + 1u]);
-}
-
-// 1 - exp(-dt): the logistic of what dt is the softplus of.
-fn logistic(dt: vec2<f32>) -> vec2<f32> {
-    let series = dt * (1.0 - dt * (0.5 - dt * (0.16666667 - dt * (0.041666668 - dt * 0.008333334))));
-    return select(1.0 - exp(-dt), series, dt < vec2(0.1));
+// A staged quantity of a pair of channels.
+fn point(quantity: u32, step: u32, pair: u32) -> vec2<f32> {
+    let i = (quantity * 4u + step) * CHANNELS + 2u * pair;
+    return vec2(s_point[i], s_point[i + 1u]);
 }
 
 // The sum over channels of what the threads left in s_quad, to a row of dB or dC.
@@ -164,13 +157,10 @@ fn scan_bwd(
     let sum_pair = THREADS - 1u - thread;
     let c0 = first + 2u * sum_pair;
     let skip_at = params.channels * params.states + params.channels;
-    var skip = vec2(0.0);
-    if sum_pair < PAIRS {
-        skip = vec2(
-            rates[skip_at + min(c0, params.channels - 1u)],
-            rates[skip_at + min(c0 + 1u, params.channels - 1u)],
-        );
-    }
+    let skip = vec2(
+        rates[skip_at + min(c0, params.channels - 1u)],
+        rates[skip_at + min(c0 + 1u, params.channels - 1u)],
+    );
     var d_skip = vec2(0.0);
     var d_bias = vec2(0.0);
 
@@ -178,33 +168,39 @@ fn scan_bwd(
         let t0 = (chunk - 1u) * CHUNK;
         let from_saved = ((params.sequence0 + local) * params.chunks + chunk - 1u) * params.channels;
 #for p in 0..2
-        var s{p}_0 = vec4(0.0); // states before steps 0, 4, ..
+        var h{p} = vec4(0.0);
 #for i in 0..4
         if n + {i}u < params.states {
-            s{p}_0[{i}] = saved[(from_saved + channel{p}) * params.states + n + {i}u];
+            h{p}[{i}] = saved[(from_saved + channel{p}) * params.states + n + {i}u];
         }
 #end
+#for k in 0..BLOCKS
+        var s{p}_{k} = h{p}; // the state before step 4 k
 #end
-#for k in 1..BLOCKS
+#end
+        for (var t1 = t0; t1 < t0 + CHUNK - 4u; t1 += 4u) {
+            if t1 < end {
+                stage(thread, first, local, t1, end, false);
+                for (var t = 0u; t < 4u; t++) {
+                    let dt = point(DT, t, pair);
+                    let dtu = dt * point(U, t, pair);
+                    let b = s_b[t * LANES + lane];
 #for p in 0..2
-        var s{p}_{k} = s{p}_{k - 1};
+                    h{p} = exp2(dt[{p}] * a{p}) * h{p} + dtu[{p}] * b;
 #end
-        if t0 + {4 * (k - 1)}u < end {
-            stage(thread, first, local, t0 + {4 * (k - 1)}u, end, false);
-            for (var t = 0u; t < 4u; t++) {
-                let dt = dt_of(t, pair);
-                let dtu = dt * u_of(t, pair);
-                let b = s_b[t * LANES + lane];
-#for p in 0..2
-                s{p}_{k} = exp2(dt[{p}] * a{p}) * s{p}_{k} + dtu[{p}] * b;
-#end
+                }
             }
-        }
+#for p in 0..2
+#for k in 1..BLOCKS
+            s{p}_{k - 1} = s{p}_{k};
 #end
+            s{p}_{BLOCKS - 1} = h{p};
+#end
+        }
         for (var block = BLOCKS; block > 0u; block--) {
             let t1 = t0 + 4u * (block - 1u);
 #for p in 0..2
-            var h{p} = s{p}_{BLOCKS - 1};
+            h{p} = s{p}_{BLOCKS - 1};
 #for k in 1..BLOCKS
             s{p}_{BLOCKS - k} = s{p}_{BLOCKS - k - 1};
 #end
@@ -214,29 +210,37 @@ fn scan_bwd(
             }
             stage(thread, first, local, t1, end, true);
 #for t in 0..4
-            let dt{t} = dt_of({t}u, pair);
-            let dtu{t} = dt{t} * u_of({t}u, pair);
+            let dt{t} = point(DT, {t}u, pair);
+            let dtu{t} = dt{t} * point(U, {t}u, pair);
             let b{t} = s_b[{t}u * LANES + lane];
 #for p in 0..2
-            let d{p}_{t} = exp2(dt{t}[{p}] * a{p});
-            let w{p}_{t} = d{p}_{t} * h{p};
+            var d{p}_{t} = exp2(dt{t}[{p}] * a{p});
+            var w{p}_{t} = d{p}_{t} * h{p};
             h{p} = w{p}_{t} + dtu{t}[{p}] * b{t};
 #end
 #end
-#for back in 0..4
-            { // step 3 - back of the block
-                let t = t1 + {3 - back}u;
-                let dp = dp_of({3 - back}u, pair);
-                let c = s_c[{3 - back}u * LANES + lane];
+            // Backward: each turn's step is the last of those that are left, and the others move up.
+            for (var left = 4u; left > 0u; left--) {
+                let step = left - 1u;
+                let t = t1 + step;
+                let dt = point(DT, step, pair);
+                let dtu = dt * point(U, step, pair);
+                let dp = point(DP, step, pair);
+                let b = s_b[step * LANES + lane];
+                let c = s_c[step * LANES + lane];
 #for p in 0..2
-                let h{p} = w{p}_{3 - back} + dtu{3 - back}[{p}] * b{3 - back};
+                h{p} = w{p}_3 + dtu[{p}] * b;
                 let lam{p} = dp[{p}] * c + q{p};
-                let m{p} = lam{p} * w{p}_{3 - back};
-                g{p} += m{p} * dt{3 - back}[{p}];
-                q{p} = d{p}_{3 - back} * lam{p};
+                let m{p} = lam{p} * w{p}_3;
+                g{p} += m{p} * dt[{p}];
+                q{p} = d{p}_3 * lam{p};
+#for k in 1..4
+                w{p}_{4 - k} = w{p}_{3 - k};
+                d{p}_{4 - k} = d{p}_{3 - k};
 #end
-                s_quad[thread] = dtu{3 - back}.x * lam0 + dtu{3 - back}.y * lam1;
-                s_one[pair * PITCH + lane] = vec2(dot(lam0, b{3 - back}), dot(lam1, b{3 - back}));
+#end
+                s_quad[thread] = dtu.x * lam0 + dtu.y * lam1;
+                s_one[pair * PITCH + lane] = vec2(dot(lam0, b), dot(lam1, b));
                 s_two[pair * PITCH + lane] = vec2(dot(c, h0), dot(c, h1));
                 workgroupBarrier();
                 let row = (tile * params.rows + local * params.t + t) * params.states;
@@ -251,9 +255,9 @@ fn scan_bwd(
                         lam_b += s_one[sum_pair * PITCH + l];
                         yp += s_two[sum_pair * PITCH + l];
                     }
-                    let step_u = u_of({3 - back}u, sum_pair);
-                    let step_dp = dp_of({3 - back}u, sum_pair);
-                    let grad = skip * step_dp + dt_of({3 - back}u, sum_pair) * lam_b;
+                    let step_u = point(U, step, sum_pair);
+                    let step_dp = point(DP, step, sum_pair);
+                    let grad = skip * step_dp + point(DT, step, sum_pair) * lam_b;
                     yp += skip * step_u;
                     d_skip += step_dp * step_u;
 #for p in 0..2
@@ -273,8 +277,11 @@ fn scan_bwd(
                     for (var l = 0u; l < LANES; l++) {
                         m_a += s_one[sum_pair * PITCH + l];
                     }
-                    let lower = u_of({3 - back}u, sum_pair) * lam_b;
-                    let ddelta = (0.6931471805599453 * m_a + lower) * logistic(dt_of({3 - back}u, sum_pair));
+                    let lower = point(U, step, sum_pair) * lam_b;
+                    let ddelta = (0.6931471805599453 * m_a + lower) * vec2(
+                        sigmoid_of_softplus(point(DT, step, sum_pair).x),
+                        sigmoid_of_softplus(point(DT, step, sum_pair).y),
+                    );
                     d_bias += ddelta;
 #for p in 0..2
                     if c0 + {p}u < params.channels {
@@ -284,7 +291,6 @@ fn scan_bwd(
                 }
                 workgroupBarrier();
             }
-#end
         }
     }
 #for p in 0..2

@@ -8,7 +8,7 @@ const BACK: bool = false;
 
 struct Params { n: u32, matrix: u32, states: u32, channels: u32, segments: u32, at: u32, row: u32, slot: u32 }
 
-@group(0) @binding(0) var<storage, read_write> slots: array<f32>; // from `at` on [B, segments, E, N], strides row, slot, N, 1
+@group(0) @binding(0) var<storage, read_write> slots: array<f32>; // from `at` on [B, segments, E, N], strides row, slot, N
 @group(0) @binding(1) var<storage, read_write> rates: array<f32>; // [E, N], ..
 @group(0) @binding(2) var<storage, read_write> sum_dt: array<f32>; // [B, segments, E]
 @group(0) @binding(3) var<uniform> params: Params; // n = B matrix, matrix = E N

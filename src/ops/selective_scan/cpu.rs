@@ -60,6 +60,9 @@ struct Gradients<R> {
     d_skip: Vec<R>,
 }
 
+/// One of a piece's gradients.
+type Part<R> = fn(&Gradients<R>) -> &[R];
+
 /// decay = exp(dt A), in a loop of its own so that it vectorises.
 fn decays<R: Real>(decay: &mut [R], a: &[R], dt: R) {
     for (d, a) in decay.iter_mut().zip(a) {
@@ -229,14 +232,14 @@ impl CpuOp for SelectiveScan {
             .par_iter()
             .map(|p| self.backward(&x, saved, dy, p))
             .collect();
-        let points: [fn(&Gradients<R>) -> &[R]; 3] = [|g| &g.du, |g| &g.ddelta, |g| &g.dz];
+        let points: [Part<R>; 3] = [|g| &g.du, |g| &g.ddelta, |g| &g.dz];
         for (port, of) in points.into_iter().enumerate() {
             if let Some((out, _)) = d_ins[port].wanted() {
                 let parts: Vec<&[R]> = parts.iter().map(of).collect();
                 self.join(out, &pieces, 1, &parts);
             }
         }
-        let rows: [fn(&Gradients<R>) -> &[R]; 2] = [|g| &g.db, |g| &g.dc];
+        let rows: [Part<R>; 2] = [|g| &g.db, |g| &g.dc];
         for (port, of) in rows.into_iter().enumerate() {
             let Some(sum) = d_ins[3 + port].sum() else { continue };
             for (p, part) in pieces.iter().zip(&parts) {
@@ -244,7 +247,7 @@ impl CpuOp for SelectiveScan {
                 add_partials(&mut sum[p.b * len..][..len], of(part));
             }
         }
-        let channels: [(fn(&Gradients<R>) -> &[R], usize); 3] = [
+        let channels: [(Part<R>, usize); 3] = [
             (|g| &g.da_log, self.states),
             (|g| &g.d_bias, 1),
             (|g| &g.d_skip, 1),

@@ -275,7 +275,7 @@ impl SelectiveScan {
         l.run(kernel, bindings, params, grid_1d(n.div_ceil(256)));
     }
 
-    /// What later segments send to earlier ones, into the slots of dA_log.
+    /// What later segments send to earlier ones, into the slots of `dA_log`.
     fn carry_back(
         &self,
         l: &mut Lower<'_>,

@@ -123,6 +123,44 @@ fn cases_reach_segments_and_several_launches() {
     assert!(long.sequences == 1 && long.tiles < 81 && long.words <= 64 << 20);
 }
 
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_fit_webgpu_default_limits() {
+    use crate::gpu::lower::Lower;
+    use crate::gpu::shader::reflect;
+    use crate::graph::Graph;
+    use crate::tensor::Dtype;
+    let caps = crate::gpu::Caps::webgpu_default();
+    for states in [1, 4, 5, 8, 13, 16, 17, 32, 40, 64, 65, 128, 129, 200, 256] {
+        for b in [1, 600] {
+            let op = SelectiveScan {
+                b,
+                t: 100,
+                channels: 70,
+                states,
+            };
+            let mut graph = Graph::new();
+            let ports = op.inputs();
+            let ins: Vec<_> = ports
+                .iter()
+                .map(|p| graph.input(p.name, &p.shape, p.dtype))
+                .collect();
+            let y = graph.call(op, &ins).unwrap()[0];
+            let dy = graph.input("dy", &[b, 100, 70], Dtype::F32);
+            graph.backward(&[(y, dy)], &ins).unwrap();
+            let lowered = Lower::graph(&graph, &caps);
+            for d in &lowered.dispatches {
+                let (_, found) = reflect(&d.kernel, &d.kernel.expand().unwrap()).unwrap();
+                assert!(found.workgroup_bytes <= caps.workgroup_bytes, "{}", d.kernel.key());
+                assert!(d.bindings.len() <= caps.storage_bindings as usize, "{}", d.kernel.key());
+                assert!(d.grid.iter().all(|n| *n <= 65_535), "{}", d.kernel.key());
+            }
+            let words = caps.binding_bytes as usize / 4;
+            assert!(lowered.scratch.iter().all(|(n, _)| *n <= words), "N{states} B{b}");
+        }
+    }
+}
+
 #[test]
 fn refuses_257_states() {
     let op = |states| SelectiveScan {
