@@ -10,6 +10,7 @@ use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::step::StepParams;
 use crate::tensor::{Dtype, TensorId};
 
+mod chunks;
 mod reduce;
 mod rows;
 
@@ -267,6 +268,7 @@ ops! {
     l2_norm::L2Norm,
     layer_norm::LayerNorm,
     linear::Linear,
+    linear_attention::LinearAttention,
     one_hot::OneHot,
     rms_norm::RmsNorm,
     rope::Rope,

@@ -2,14 +2,12 @@ mod backward;
 
 use self::backward::{BackwardWork, HeadGrads};
 use super::DeltaRule;
-use crate::cpu::matmul::{Mat, Threads, matmul};
+use crate::cpu::matmul::Mat;
 use crate::cpu::{In, Out, Real};
 use crate::ops::CpuOp;
+use crate::ops::chunks::{Chunk, clamped, decay_factors, head_rows, product, scale_rows};
 use crate::step::StepParams;
 use rayon::prelude::*;
-
-/// Log decays below this are this: exp gives 0 and sums stay finite.
-const SMALLEST_LOG: f64 = -1e4;
 
 /// Forward inputs.
 #[derive(Clone, Copy)]
@@ -30,42 +28,6 @@ impl<'a, R: Real> Inputs<'a, R> {
             beta: ins[3].real(),
             g: op.gated.then(|| ins[4].real()),
         }
-    }
-}
-
-/// One chunk of one head: where its rows are.
-#[derive(Clone, Copy)]
-struct Chunk {
-    /// Row of its first token in `[B,T,H]`.
-    row: usize,
-    /// Rows from one token to the next: H.
-    stride: usize,
-    /// Tokens in it.
-    n: usize,
-}
-
-impl Chunk {
-    fn of(op: &DeltaRule, head: usize, chunk: usize) -> Self {
-        let (b, h, first) = (head / op.h, head % op.h, chunk * op.chunk);
-        Self {
-            row: (b * op.t + first) * op.h + h,
-            stride: op.h,
-            n: op.chunk.min(op.t - first),
-        }
-    }
-
-    /// Its part of a `[B,T,H,d]` tensor.
-    fn mat<R>(self, x: &[R], d: usize) -> Mat<'_, R> {
-        Mat {
-            data: &x[self.row * d..],
-            rs: self.stride * d,
-            cs: 1,
-        }
-    }
-
-    /// Row `i` of its part.
-    fn at<R>(self, x: &[R], d: usize, i: usize) -> &[R] {
-        &x[(self.row + i * self.stride) * d..][..d]
     }
 }
 
@@ -110,49 +72,13 @@ impl<R: Real> Work<R> {
         }
     }
 
-    /// The decay factors: exponents are built as sums, then all of them exponentiated.
-    fn decays(&mut self, c: usize, chunk: Chunk, g: Option<&[R]>) {
-        let n = chunk.n;
-        let at = |i: usize| {
-            g.map_or(R::ZERO, |g| {
-                g[chunk.row + i * chunk.stride].max(R::of(SMALLEST_LOG))
-            })
-        };
-        let mut sum = R::ZERO;
-        for i in 0..n {
-            sum += at(i);
-            self.p[i] = sum;
-        }
-        sum = R::ZERO;
-        for i in (0..n).rev() {
-            self.s[i] = sum;
-            sum += at(i);
-        }
-        for i in 0..n {
-            let (above, rest) = self.gam.split_at_mut(i * c);
-            let row = &mut rest[..c];
-            if i > 0 {
-                for (x, up) in row[..i].iter_mut().zip(&above[(i - 1) * c..]) {
-                    *x = *up + at(i);
-                }
-            }
-            row[i] = R::ZERO;
-        }
-        let exps = |x: &mut [R]| x.iter_mut().for_each(|x| *x = x.exp());
-        exps(&mut self.p[..n]);
-        exps(&mut self.s[..n]);
-        for i in 0..n {
-            exps(&mut self.gam[i * c..][..=i]);
-            self.gam[i * c + i + 1..(i + 1) * c].fill(R::ZERO);
-        }
-    }
-
     /// What does not depend on the state: decays, beta, G and P.
     fn prepare(&mut self, op: &DeltaRule, x: Inputs<'_, R>, chunk: Chunk) {
         let (c, n, dk) = (op.chunk, chunk.n, op.dk);
-        self.decays(c, chunk, x.g);
+        let log_decay = |i: usize| x.g.map_or(R::ZERO, |g| clamped(g[chunk.row_at(i)]));
+        decay_factors(n, c, log_decay, &mut self.p, &mut self.s, &mut self.gam);
         for i in 0..n {
-            self.beta[i] = x.beta[chunk.row + i * chunk.stride];
+            self.beta[i] = x.beta[chunk.row_at(i)];
         }
         let (q, k) = (chunk.mat(x.q, dk), chunk.mat(x.k, dk));
         product((n, n, dk), k, k.t(), &mut self.g, c, R::ZERO);
@@ -215,37 +141,6 @@ impl<R: Real> Work<R> {
     }
 }
 
-fn product<R: Real>(
-    size: (usize, usize, usize),
-    a: Mat<'_, R>,
-    b: Mat<'_, R>,
-    c: &mut [R],
-    c_rs: usize,
-    keep: R,
-) {
-    matmul(size, a, b, c, c_rs, keep, R::ONE, Threads::One);
-}
-
-/// `y[i] = factor[i] x[i]`, rows of width `d`.
-fn scale_rows<R: Real>(y: &mut [R], x: &[R], factor: &[R], d: usize) {
-    for ((y, x), factor) in y.chunks_mut(d).zip(x.chunks(d)).zip(factor) {
-        y.iter_mut().zip(x).for_each(|(y, x)| *y = *factor * *x);
-    }
-}
-
-fn dot<R: Real>(a: &[R], b: &[R]) -> R {
-    a.iter().zip(b).map(|(a, b)| *a * *b).sum()
-}
-
-/// The rows of a `[B,T,H,d]` tensor, by (b, h), in the order of time.
-fn head_rows<'a, R>(op: &DeltaRule, x: &'a mut [R], d: usize) -> Vec<Vec<&'a mut [R]>> {
-    let mut heads: Vec<Vec<&mut [R]>> = (0..op.b * op.h).map(|_| Vec::with_capacity(op.t)).collect();
-    for (i, row) in x.chunks_mut(d).enumerate() {
-        heads[i / (op.t * op.h) * op.h + i % op.h].push(row);
-    }
-    heads
-}
-
 impl CpuOp for DeltaRule {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
         let x = Inputs::new(self, ins);
@@ -253,7 +148,7 @@ impl CpuOp for DeltaRule {
             unreachable!("the ports say three outputs")
         };
         let (tm, s) = (tm.real(), s.real());
-        let heads = head_rows(self, o.real(), self.dv);
+        let heads = head_rows(o.real(), self.dv, self.t, self.h);
         let per_head = tm.len() / heads.len();
         let states = s.len() / heads.len();
         heads
@@ -289,7 +184,7 @@ impl CpuOp for DeltaRule {
                     spare
                 }
             };
-            head_rows(self, data, width)
+            head_rows(data, width, self.t, self.h)
         });
         let mut next = || targets.next().expect("five targets");
         let (d_q, d_k, d_v, d_beta, d_g) = (next(), next(), next(), next(), next());
@@ -308,6 +203,16 @@ impl CpuOp for DeltaRule {
 }
 
 impl DeltaRule {
+    /// Chunk `i` of a head, as [B,T,H] has its rows.
+    fn chunk_at(&self, head: usize, i: usize) -> Chunk {
+        let first = i * self.chunk;
+        Chunk {
+            row: (head / self.h * self.t + first) * self.h + head % self.h,
+            stride: self.h,
+            n: self.chunk.min(self.t - first),
+        }
+    }
+
     /// Forward over the chunks of one head: `o` by rows, `tm` and `s` by chunks.
     fn head_fwd<R: Real>(
         &self,
@@ -322,7 +227,7 @@ impl DeltaRule {
         let scale = R::of(f64::from(self.scale));
         s[..dk * dv].fill(R::ZERO);
         for (i, tm) in tm.chunks_mut(c * c).enumerate() {
-            let chunk = Chunk::of(self, head, i);
+            let chunk = self.chunk_at(head, i);
             let n = chunk.n;
             let (before, after) = s.split_at_mut((i + 1) * dk * dv);
             let state = &before[i * dk * dv..];

@@ -1,6 +1,7 @@
-use super::{Chunk, Inputs, Work, dot, product, scale_rows};
+use super::{Inputs, Work};
 use crate::cpu::Real;
 use crate::cpu::matmul::Mat;
+use crate::ops::chunks::{Chunk, decay_sums, dot, product, scale_rows};
 use crate::ops::delta_rule::DeltaRule;
 
 /// Where the gradients of one head go: rows in the order of time.
@@ -83,7 +84,7 @@ impl DeltaRule {
         let scale = R::of(f64::from(self.scale));
         bw.d.fill(R::ZERO);
         for i in (0..chunks).rev() {
-            let chunk = Chunk::of(self, head, i);
+            let chunk = self.chunk_at(head, i);
             let n = chunk.n;
             let tm = &tm[(head * chunks + i) * c * c..][..c * c];
             let state = &s[(head * chunks + i) * dk * dv..][..dk * dv];
@@ -217,23 +218,12 @@ impl DeltaRule {
         bw: &mut BackwardWork<R>,
         d_g: &mut [&mut [R]],
     ) {
-        let (c, dk, n) = (self.chunk, self.dk, chunk.n);
-        let mut inward = R::ZERO;
-        bw.columns.fill(R::ZERO);
-        for t in (0..n).rev() {
+        let dk = self.dk;
+        let inward = |t: usize| {
             let (q, k) = (chunk.at(x.q, dk, t), chunk.at(x.k, dk, t));
-            inward += dot(&bw.x1[t * dk..][..dk], q) - dot(&bw.x2[t * dk..][..dk], k);
-            let columns = &mut bw.columns[..t];
-            columns
-                .iter_mut()
-                .zip(&bw.m[t * c..])
-                .for_each(|(sum, m)| *sum += *m);
-            d_g[t][0] = columns.iter().copied().sum::<R>() + inward + a_sd;
-        }
-        let mut outward = R::ZERO;
-        for t in 0..n {
-            d_g[t][0] += outward;
-            outward += dot(&bw.x3[t * dk..][..dk], chunk.at(x.k, dk, t));
-        }
+            dot(&bw.x1[t * dk..][..dk], q) - dot(&bw.x2[t * dk..][..dk], k)
+        };
+        let outward = |t: usize| dot(&bw.x3[t * dk..][..dk], chunk.at(x.k, dk, t));
+        decay_sums(self.chunk, &bw.m, inward, outward, a_sd, &mut bw.columns, d_g);
     }
 }
