@@ -274,6 +274,7 @@ ops! {
     rope::Rope,
     short_conv::ShortConv,
     sigmoid::Sigmoid,
+    slice::Slice,
     swiglu::SwiGlu,
     window_accuracy::WindowAccuracy,
 }

@@ -1,0 +1,37 @@
+// dx[r, first + c] = dy[r, c], 0 in the other columns; ADD: adds to dx instead and leaves the other columns alone.
+// A thread an element of dx (ADD: of dy); grid: ops::grid_1d over ceil(n / 256), n = rows width (ADD: rows len).
+#import lib/grid
+
+const ADD: bool = false;
+
+alias t_dy = f32;
+alias t_dx = f32;
+
+struct Params { n: u32, width: u32, first: u32, len: u32 }
+
+@group(0) @binding(0) var<storage, read_write> dy: array<t_dy>; // [rows, len]
+@group(0) @binding(1) var<storage, read_write> dx: array<t_dx>; // [rows, width]
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(256)
+fn slice_bwd(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = workgroup_index(wg, count) * 256u + lane;
+    if i >= params.n {
+        return;
+    }
+#if ADD
+    let at = i / params.len * params.width + params.first + i % params.len;
+    dx[at] = t_dx(f32(dx[at]) + f32(dy[i]));
+#else
+    let c = i % params.width;
+    var value = 0.0;
+    if c >= params.first && c - params.first < params.len {
+        value = f32(dy[i / params.width * params.len + c - params.first]);
+    }
+    dx[i] = t_dx(value);
+#endif
+}

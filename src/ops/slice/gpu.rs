@@ -1,0 +1,52 @@
+use super::Slice;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Mirrors `Params` of both kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    n: u32,
+    width: u32,
+    first: u32,
+    len: u32,
+}
+
+impl Slice {
+    fn params(&self, columns: usize) -> Params {
+        Params {
+            n: (self.rows * columns) as u32,
+            width: self.width as u32,
+            first: self.from as u32,
+            len: self.len as u32,
+        }
+    }
+}
+
+impl GpuOp for Slice {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let params = self.params(self.len);
+        let grid = grid_1d((self.rows * self.len).div_ceil(256));
+        l.run(Kernel::new("slice/slice_fwd"), &[ins[0], outs[0].view], params, grid);
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        _ins: &[Option<View>],
+        _outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let (Some(dy), Some(dx)) = (d_outs[0], d_ins[0]) else {
+            return;
+        };
+        // Adding leaves the other columns alone.
+        let columns = if dx.accumulate { self.len } else { self.width };
+        let kernel = Kernel::new("slice/slice_bwd").set("ADD", dx.accumulate);
+        let grid = grid_1d((self.rows * columns).div_ceil(256));
+        l.run(kernel, &[dy, dx.view], self.params(columns), grid);
+    }
+}
