@@ -29,7 +29,7 @@
 //!            pass takes C words of scratch a token and head for P and 3 (backward 21) for the row factors or, for
 //!            Channel, 2 d_k (4 d_k) for the channel factors; the backward pass another d_k d_v / C
 //! Errors     d_k or d_v outside 1..=256, another chunk length, a size of 0, B or H above 65,535, above 4,095 chunks,
-//!            shared q, k with Channel
+//!            shared q, k with Channel, more than 2^31 - 1 words of states, of P or of factors
 //! Source     Yang et al. 2024, "Gated Linear Attention Transformers with Hardware-Efficient Training", section 4;
 //!            Sun et al. 2023, "Retentive Network", section 2 (Constant); Dao, Gu 2024, "Transformers are SSMs",
 //!            section 6 (shared q, k); models.md 4.1, 4.4 to 4.6; golden: gla, simple_gla, retention, mamba2_ssd
@@ -42,7 +42,7 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, OpDef, Pass, Port, Reads};
+use super::{Cost, OpDef, Pass, Port, Reads, rows};
 use crate::error::UserError;
 
 /// Chunk length that suits every device.
@@ -131,7 +131,16 @@ impl OpDef for LinearAttention {
         } else if self.shared_qk && self.decay == Decay::Channel {
             "q and k shared by the heads, decay by channel: allowed: one of the two".to_owned()
         } else {
-            return Ok(());
+            // What the kernels index: states, P and factors or values of tokens.
+            let (chunks, c) = (self.chunks(), self.chunk);
+            let blocks = [("B", b), ("H", h), ("chunks", chunks)];
+            let words = |last: [(&'static str, usize); 2]| {
+                let sizes: Vec<_> = blocks.into_iter().chain(last).collect();
+                rows::check_sizes(Self::NAME, &sizes)
+            };
+            words([("d_k", dk), ("d_v", dv)])?;
+            words([("C", c), ("C", c)])?;
+            return words([("C", c), ("2 max(d_k, d_v)", 2 * dk.max(dv))]);
         };
         Err(UserError::Shape {
             op: Self::NAME,

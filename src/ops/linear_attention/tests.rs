@@ -166,6 +166,13 @@ fn kernels_match_oracle() {
     testing::gpu::matches_oracle(&cases());
 }
 
+/// There is one variant of each kernel, so this is also what every adapter runs.
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_fit_webgpu_default_limits() {
+    testing::gpu::fits_webgpu_default_limits(&cases());
+}
+
 #[test]
 fn gradients_accumulate() {
     let small = tiny();
@@ -214,6 +221,14 @@ fn refuses_widths_and_kinds_it_cannot_have() {
         "linear_attention: q and k shared by the heads, decay by channel: allowed: one of the two"
     );
     assert!(refused(LinearAttention { t: 0, ..op.clone() }).contains("T 0"));
+    assert!(
+        refused(LinearAttention {
+            b: 65_535,
+            h: 65_535,
+            ..op.clone()
+        })
+        .contains("B x H x chunks x d_k x d_v = 274869518400 elements: at most 2147483647")
+    );
     assert_eq!(
         refused(LinearAttention {
             t: 16 * 4_096,

@@ -82,7 +82,7 @@ impl<R: Real> Channels<R> {
         }
     }
 
-    /// P = tril of sum_x q_ix k_jx Gam_ijx.
+    /// P, the lower triangle of `sum_x q_ix k_jx Gam_ijx`.
     pub(super) fn scores(&mut self, x: Inputs<'_, R>, at: Chunk, dk: usize, p: &mut [R], c: usize) {
         for first in (0..at.n).step_by(SUB) {
             let m = SUB.min(at.n - first);
