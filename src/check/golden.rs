@@ -395,6 +395,7 @@ fn model_entry(
         vocab: number("vocab"),
         classes: number("outputs"),
         chunk: 64,
+        d_state: number("d_state"),
         dropout: 0.0,
     };
     model.validate()?;

@@ -1,7 +1,7 @@
 //! `selectiv models`: every model, its place in the taxonomy and its size.
 
 use crate::error::Result;
-use crate::models::{BlockKind, ModelConfig, default_heads};
+use crate::models::{BlockKind, D_STATE, ModelConfig, default_heads};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -87,6 +87,7 @@ fn describe(block: BlockKind, args: &ModelsArgs) -> Value {
         vocab: args.vocab,
         classes: args.classes,
         chunk: 64,
+        d_state: D_STATE,
         dropout: 0.0,
     };
     let mut model = json!({

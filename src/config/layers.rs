@@ -52,6 +52,7 @@ pub(super) struct RawModel {
     pub(super) layers: Field<i64>,
     pub(super) heads: Field<i64>,
     pub(super) chunk: Field<i64>,
+    pub(super) d_state: Field<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -107,6 +107,8 @@ pub struct ModelConfig {
     pub heads: usize,
     /// Time steps that a chunkwise kernel takes at once: 16, 32 or 64. It never changes the result beyond rounding.
     pub chunk: usize,
+    /// Rows of the state of the state-space models: 1 to 256.
+    pub d_state: usize,
 }
 
 /// `[train]`: the recipe (models.md section 5).
@@ -388,6 +390,11 @@ fn resolve_model(layers: &Layers) -> Result<ModelConfig> {
         ),
         heads: size(heads),
         chunk: size(chunk.value.unsigned_abs()),
+        d_state: size(
+            layers
+                .integer("model.d_state", |c| &c.model.d_state, 128, 1..=256)?
+                .value,
+        ),
     })
 }
 

@@ -157,6 +157,8 @@ fn every_value_out_of_range_is_refused_with_its_line() {
         ("model.heads", "3", "a divisor of model.d_model = 256"),
         ("model.heads", "257", "an integer from 1 to 256"),
         ("model.chunk", "48", "16, 32 or 64"),
+        ("model.d_state", "0", "an integer from 1 to 256"),
+        ("model.d_state", "257", "an integer from 1 to 256"),
         ("train.seed", "-1", "an integer from 0 to 4294967295"),
         ("train.batch", "0", "an integer from 1 to 4294967295"),
         ("train.batch", "200001", "1 to data.train = 200000"),
@@ -203,7 +205,6 @@ fn fields_of_later_tasks_are_unknown() {
         ("data", "noise = 0.2"),
         ("data", "nongrammatical = true"),
         ("data", "targets = \"next\""),
-        ("model", "d_state = 64"),
         ("model", "expand = 2"),
     ] {
         let text = refusal(&format!("[{section}]\n{field}\n"), &[]);
@@ -403,6 +404,7 @@ prop_compose! {
         splits in prop_oneof![Just(Splits::Disjoint), Just(Splits::Reference)],
         (heads, head_size, layers) in (1_usize..=16, 1_usize..=256, 1_usize..=64),
         chunk in prop_oneof![Just(16), Just(32), Just(64)],
+        d_state in 1_usize..=256,
         (seed, share, steps, warmup) in (0..=MAX_WORD, 0.0..1.0, 1..=MAX_WORD, 0..=MAX_WORD),
         (lr, clip, dropout) in (1e-30..1e3, 1e-3..1e9, 0.0..1.0),
         schedule in prop_oneof![Just(Schedule::Cosine), Just(Schedule::CosineFloor)],
@@ -412,7 +414,7 @@ prop_compose! {
         Config {
             grammar,
             data: DataConfig { length, splits, train, validation, test, gap, test_gap },
-            model: ModelConfig { d_model: heads * head_size, layers, heads, chunk },
+            model: ModelConfig { d_model: heads * head_size, layers, heads, chunk, d_state },
             train: TrainConfig {
                 seed, batch: ((train as f64 * share) as usize).max(1), steps, lr, warmup, schedule, clip, dropout,
                 dropout_mode, eval_every, checkpoint_every,

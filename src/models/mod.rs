@@ -2,9 +2,13 @@
 //!
 //! Adding a model: `docs/adding-a-model.md`.
 
+mod additive;
 mod gated_delta_net;
+mod gla;
 mod init;
+mod mamba2;
 mod net;
+mod retnet;
 mod transformer;
 
 pub use init::initial_parameters;
@@ -17,6 +21,9 @@ use crate::ops::dropout::Dropout;
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::linear::Linear;
 use crate::tensor::TensorId;
+
+/// N of the paper's Mamba2.
+pub const D_STATE: usize = 128;
 
 /// Sizes of a model, and which block each of its layers is.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +40,8 @@ pub struct ModelConfig {
     pub classes: usize,
     /// C, chunk of the chunkwise recurrences.
     pub chunk: usize,
+    /// N, rows of the state of the state-space models.
+    pub d_state: usize,
     /// Dropout after every block.
     pub dropout: f32,
 }
@@ -94,6 +103,9 @@ macro_rules! blocks {
 blocks! {
     Transformer = transformer, "causal softmax attention with rotary positions and a gated feed-forward";
     GatedDeltaNet = gated_delta_net, "delta rule with a scalar decay and a write strength a head";
+    Mamba2 = mamba2, "additive memory with a step size a head that forgets and writes, one read and write vector";
+    Gla = gla, "additive memory with a decay a key channel";
+    RetNet = retnet, "additive memory with a fixed decay a head and rotary positions";
 }
 
 /// How a block sits in the paper's taxonomy of `S_t` = `A_t` S_{t-1} + `B_t` `x_t`, `y_t` = `C_t` `S_t`.

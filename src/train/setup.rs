@@ -68,6 +68,7 @@ pub fn model(config: &Config, name: &str, grammar: &Grammar) -> Result<ModelConf
         vocab: grammar.vocab(),
         classes: grammar.classes(),
         chunk: config.model.chunk,
+        d_state: config.model.d_state,
         dropout: config.train.dropout as f32,
     })
 }
