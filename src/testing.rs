@@ -75,8 +75,12 @@ fn report(case: &Case, device: &str, deviations: &[Deviation]) {
 pub(crate) mod gpu {
     use super::{Case, compare, report};
     use crate::cpu::CpuRuntime;
+    use crate::gpu::lower::Lower;
+    use crate::gpu::shader::reflect;
     use crate::gpu::{Gpu, GpuRuntime, Options, adapter};
+    use crate::graph::Graph;
     use crate::runtime::Runtime;
+    use crate::tensor::Dtype;
 
     /// Runs a test on each adapter of the machine; says so where there is none.
     pub(crate) fn each_device(test: impl Fn(&str, &mut dyn Runtime)) {
@@ -88,6 +92,35 @@ pub(crate) mod gpu {
             let gpu = Gpu::open(a, Options::default()).unwrap();
             let name = gpu.description().to_owned();
             test(&name, &mut GpuRuntime::new(gpu));
+        }
+    }
+
+    /// Every kernel of the cases, forward and backward, fits in WebGPU's default limits where nothing more is there.
+    pub(crate) fn fits_webgpu_default_limits(cases: &[Case]) {
+        let caps = crate::gpu::Caps::webgpu_default();
+        for case in cases {
+            let mut graph = Graph::new();
+            let ins: Vec<_> = case
+                .op
+                .inputs()
+                .iter()
+                .map(|p| graph.input(p.name, &p.shape, p.dtype))
+                .collect();
+            let outs = graph.call(case.op.clone(), &ins).unwrap();
+            let seed = graph.input("seed", &case.op.outputs()[0].shape, Dtype::F32);
+            graph.backward(&[(outs[0], seed)], &ins).unwrap();
+            let lowered = Lower::graph(&graph, &caps);
+            assert!(!lowered.dispatches.is_empty(), "{}: no kernels", case.name);
+            for dispatch in &lowered.dispatches {
+                let (kernel, grid) = (&dispatch.kernel, dispatch.grid);
+                let (_, found) = reflect(kernel, &kernel.expand().unwrap()).unwrap();
+                let threads = found.workgroup_size.iter().product::<u32>();
+                let fits = found.workgroup_bytes <= caps.workgroup_bytes
+                    && threads <= caps.workgroup_threads
+                    && dispatch.bindings.len() <= caps.storage_bindings as usize
+                    && grid.iter().all(|n| *n <= 65_535);
+                assert!(fits, "{} {}: {found:?} {grid:?}", case.name, kernel.key());
+            }
         }
     }
 

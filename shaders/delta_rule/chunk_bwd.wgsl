@@ -47,14 +47,11 @@ fn chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     batch = wg.z;
     tile_lanes(lane);
 #if GATED
-    if lane < C {
-        var here = 0.0;
-        if is_row(lane) && is_first(lane) {
-            here = max(g[query(token(lane))], -1e4);
-        }
-        log_decay[lane] = here;
+    var here = 0.0;
+    if is_row(lane) && is_first(lane) {
+        here = max(g[query(token(lane))], -1e4);
     }
-    workgroupBarrier();
+    set_log_decay(lane, here);
 #endif
     let gam = gam_tile();
     let of_p = product(zero_tile(), OF_DO, false, 0u, OF_VN, true, 0u, params.dv);
@@ -87,23 +84,6 @@ fn chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #end
     }
 #if GATED
-    set_triangle(m);
-    workgroupBarrier();
-    // Sums down the columns from row i on, four columns an invocation; then along the rows.
-    if lane < C / 4u {
-        var sum = vec4(0.0);
-        for (var i = C; i > 4u * lane; i--) {
-            sum += pool[triangle_at(i - 1u, lane)];
-            pool[triangle_at(i - 1u, lane)] = sum;
-        }
-    }
-    workgroupBarrier();
-    if lane < C {
-        var sum = 0.0;
-        for (var j = 0u; j < lane; j++) {
-            sum += triangle(lane, j);
-        }
-        table[entry(RECTANGLE, lane)] = sum;
-    }
+    write_rectangles(m, lane);
 #endif
 }

@@ -44,40 +44,23 @@ fn beta_at(i: u32) -> f32 {
     return value;
 }
 
-// Row factors. A gate of 0 is clamped, so that the sums stay finite.
-fn write_factors(lane: u32) {
-    if lane < C {
-        var here = 0.0;
-#if GATED
-        if is_row(lane) && is_first(lane) {
-            here = max(g[query(token(lane))], -1e4);
-        }
-#endif
-        log_decay[lane] = here;
-    }
-    workgroupBarrier();
-    if lane < C {
-        var before = 0.0;
-        for (var i = 0u; i <= lane; i++) {
-            before += log_decay[i];
-        }
-        var after = 0.0;
-        for (var i = C - 1u; i > lane; i--) {
-            after += log_decay[i];
-        }
-        table[entry(P, lane)] = exp(before);
-        table[entry(S, lane)] = exp(after);
-        table[entry(BETA, lane)] = beta_at(lane);
-    }
-}
-
 @compute @workgroup_size({THREADS})
 fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     chunk = wg.x;
     head = wg.y;
     batch = wg.z;
     tile_lanes(lane);
+    var here = 0.0;
+#if GATED
+    if is_row(lane) && is_first(lane) {
+        here = max(g[query(token(lane))], -1e4);
+    }
+#endif
+    set_log_decay(lane, here);
     write_factors(lane);
+    if lane < C {
+        table[entry(BETA, lane)] = beta_at(lane);
+    }
     let gam = gam_tile();
     let inside = x < C / 4u;
 

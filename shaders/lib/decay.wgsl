@@ -1,5 +1,52 @@
-// Decay factors inside a chunk, each the exponential of a sum of non-positive log decays.
+// Decay factors inside a chunk, each the exponential of a sum of non-positive log decays, and sums for the gradients of
+// the log decays. Imports: lib/tile, lib/delta; the importing kernel has a binding `table`.
 var<workgroup> log_decay: array<f32, C>;
+
+// The log decay of row `lane` < C; 0 for padding, clamped so that the sums stay finite where a gate is 0.
+fn set_log_decay(lane: u32, here: f32) {
+    if lane < C {
+        log_decay[lane] = here;
+    }
+    workgroupBarrier();
+}
+
+// Row factors.
+fn write_factors(lane: u32) {
+    if lane < C {
+        var before = 0.0;
+        for (var i = 0u; i <= lane; i++) {
+            before += log_decay[i];
+        }
+        var after = 0.0;
+        for (var i = C - 1u; i > lane; i--) {
+            after += log_decay[i];
+        }
+        table[entry(P, lane)] = exp(before);
+        table[entry(S, lane)] = exp(after);
+    }
+}
+
+// Sums of the strictly lower triangle of a tile over i >= t > j, for every row t.
+fn write_rectangles(m: Tile, lane: u32) {
+    set_triangle(m);
+    workgroupBarrier();
+    // Sums down the columns from row i on, four columns an invocation; then along the rows.
+    if lane < C / 4u {
+        var sum = vec4(0.0);
+        for (var i = C; i > 4u * lane; i--) {
+            sum += pool[triangle_at(i - 1u, lane)];
+            pool[triangle_at(i - 1u, lane)] = sum;
+        }
+    }
+    workgroupBarrier();
+    if lane < C {
+        var sum = 0.0;
+        for (var j = 0u; j < lane; j++) {
+            sum += triangle(lane, j);
+        }
+        table[entry(RECTANGLE, lane)] = sum;
+    }
+}
 
 // exp(sum of log_decay over (j, i]) for the 4 x 4 rows i and columns j of this invocation, 0 above the diagonal.
 // Between two blocks of four the sum is: the first rows of i's block, the blocks between, the last rows of j's

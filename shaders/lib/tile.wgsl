@@ -106,15 +106,21 @@ fn product(sum: Tile, a: u32, at: bool, m0: u32, b: u32, bt: bool, n0: u32, len:
 #else
         if k0 > 0u {
 #endif
+            // A sum a slice, then a sum of those: rounding grows with the root of 16 terms and of the slices, not of all.
+            var slice = zero_tile();
             let depth = min(len + 16u - k0, 16u);
             for (var k = 0u; k < depth; k++) {
                 let left = pool[k * A_WIDTH + y];
                 let right = pool[B_START + k * 17u + x];
-                t.r0 = fma(vec4(left.x), right, t.r0);
-                t.r1 = fma(vec4(left.y), right, t.r1);
-                t.r2 = fma(vec4(left.z), right, t.r2);
-                t.r3 = fma(vec4(left.w), right, t.r3);
+                slice.r0 = fma(vec4(left.x), right, slice.r0);
+                slice.r1 = fma(vec4(left.y), right, slice.r1);
+                slice.r2 = fma(vec4(left.z), right, slice.r2);
+                slice.r3 = fma(vec4(left.w), right, slice.r3);
             }
+            t.r0 += slice.r0;
+            t.r1 += slice.r1;
+            t.r2 += slice.r2;
+            t.r3 += slice.r3;
         }
         workgroupBarrier();
         if k0 < len {

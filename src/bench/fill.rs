@@ -28,7 +28,7 @@ pub(super) fn input(bench: &Bench, port: &Port, seed: u64) -> Values {
             fill.unit_rows(drawn.div_ceil(d), d)
         }
         // Log decays like those of a gate at its start: -softplus / 16.
-        (Family::Recurrences, "g") => fill
+        (Family::Recurrences, "g" | "gk") => fill
             .normal(drawn)
             .into_iter()
             .map(|x| -x.exp().ln_1p() / 16.0)

@@ -14,13 +14,17 @@ use crate::ops::head_loss::HeadLoss;
 use crate::ops::l2_norm::L2Norm;
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::linear::Linear;
+use crate::ops::linear_attention::{Decay, LinearAttention};
+use crate::ops::log_sigmoid::LogSigmoid;
 use crate::ops::one_hot::OneHot;
 use crate::ops::rms_norm::{Kind, RmsNorm};
 use crate::ops::rope::Rope;
 use crate::ops::selective_scan::SelectiveScan;
 use crate::ops::short_conv::ShortConv;
 use crate::ops::sigmoid::Sigmoid;
+use crate::ops::skip::Skip;
 use crate::ops::slice::Slice;
+use crate::ops::ssm_gate::SsmGate;
 use crate::ops::swiglu::SwiGlu;
 use crate::ops::window_accuracy::WindowAccuracy;
 use crate::ops::{self, Cost, InputGrad, Op, Pass};
@@ -146,6 +150,36 @@ const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
     ("gated_delta_product", Family::Recurrences, 8, "128x256 n4", |e| {
         delta_rule(e, true, 4)
     }),
+    ("gla", Family::Recurrences, 8, "128x256", |e| {
+        linear_attention(e, Decay::Channel)
+    }),
+    ("simple_gla", Family::Recurrences, 8, "128x256", |e| {
+        linear_attention(e, Decay::Scalar)
+    }),
+    ("retention", Family::Recurrences, 8, "128x256", |e| {
+        linear_attention(e, Decay::Constant)
+    }),
+    (
+        "ssd",
+        Family::Recurrences,
+        16,
+        "128x128",
+        |Extents { b, t, h }| {
+            let (dk, dv, scale, chunk) = (128, 128, 1.0, CHUNK);
+            LinearAttention {
+                b,
+                t,
+                h,
+                dk,
+                dv,
+                scale,
+                decay: Decay::Scalar,
+                shared_qk: true,
+                chunk,
+            }
+            .into()
+        },
+    ),
     (
         "selective_scan",
         Family::Recurrences,
@@ -176,6 +210,22 @@ fn delta_rule(Extents { b, t, h }: Extents, gated: bool, steps: usize) -> Op {
         scale,
         gated,
         steps,
+        chunk,
+    }
+    .into()
+}
+
+fn linear_attention(Extents { b, t, h }: Extents, decay: Decay) -> Op {
+    let (dk, dv, chunk, scale) = (D_K, D_V, CHUNK, (D_K as f32).powf(-0.5));
+    LinearAttention {
+        b,
+        t,
+        h,
+        dk,
+        dv,
+        scale,
+        decay,
+        shared_qk: false,
         chunk,
     }
     .into()
@@ -461,6 +511,35 @@ fn elementwise(scale: Scale, Extents { b, t, .. }: Extents, rows: usize) -> Vec<
                 d: D,
                 p: 0.2,
                 tag: 0,
+            },
+        ),
+        bench(
+            "log_sigmoid",
+            format!("{}", rows * D),
+            family,
+            LogSigmoid {
+                numel: rows * D,
+                scale: 0.0625,
+            },
+        ),
+        bench(
+            "ssm_gate",
+            format!("{rows}x16 128"),
+            family,
+            SsmGate {
+                rows,
+                h: 2 * h,
+                p: D_K,
+            },
+        ),
+        bench(
+            "skip",
+            format!("{rows}x16 128"),
+            family,
+            Skip {
+                rows,
+                h: 2 * h,
+                p: D_K,
             },
         ),
         bench(

@@ -1,7 +1,7 @@
 //! `selectiv models`: every model, its place in the taxonomy and its size.
 
 use crate::error::Result;
-use crate::models::{BlockKind, HOUSEHOLDER, ModelConfig, default_heads};
+use crate::models::{BlockKind, D_STATE, HOUSEHOLDER, ModelConfig, default_heads};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ pub struct ModelsArgs {
     #[arg(long, default_value_t = 1601)]
     pub classes: usize,
     /// States of a channel (Mamba) or key width of a head (Mamba2)
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = D_STATE)]
     pub d_state: usize,
     /// Print a JSON list instead of a table
     #[arg(long)]

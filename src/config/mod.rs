@@ -109,7 +109,7 @@ pub struct ModelConfig {
     pub householder: usize,
     /// Steps that a chunkwise kernel takes at once: 16, 32 or 64. It never changes the result beyond rounding.
     pub chunk: usize,
-    /// States of a channel of Mamba or a head of Mamba2: 1 to 256. Other models have none.
+    /// Rows of the state of the state-space models: 1 to 256.
     pub d_state: usize,
 }
 

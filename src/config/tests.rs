@@ -159,6 +159,7 @@ fn every_value_out_of_range_is_refused_with_its_line() {
         ("model.householder", "0", "an integer from 1 to 8"),
         ("model.householder", "9", "an integer from 1 to 8"),
         ("model.chunk", "48", "16, 32 or 64"),
+        ("model.d_state", "0", "an integer from 1 to 256"),
         ("model.d_state", "257", "an integer from 1 to 256"),
         ("train.seed", "-1", "an integer from 0 to 4294967295"),
         ("train.batch", "0", "an integer from 1 to 4294967295"),

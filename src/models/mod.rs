@@ -2,13 +2,17 @@
 //!
 //! Adding a model: `docs/adding-a-model.md`.
 
+mod additive;
 mod delta;
 mod delta_net;
 mod gated_delta_net;
 mod gated_delta_product;
+mod gla;
 mod init;
 mod mamba;
+mod mamba2;
 mod net;
+mod retnet;
 #[cfg(test)]
 mod tests;
 mod transformer;
@@ -26,6 +30,8 @@ use crate::tensor::TensorId;
 
 /// n of the paper's Gated `DeltaProduct`.
 pub const HOUSEHOLDER: usize = 4;
+/// N of the paper's Mamba2.
+pub const D_STATE: usize = 128;
 
 /// Sizes of a model, and which block each of its layers is.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +50,7 @@ pub struct ModelConfig {
     pub householder: usize,
     /// C, chunk of the chunkwise recurrences.
     pub chunk: usize,
-    /// N, states of a channel (Mamba) or a head's key width (Mamba2).
+    /// N, rows of the state of the state-space models.
     pub d_state: usize,
     /// Dropout after every block.
     pub dropout: f32,
@@ -108,9 +114,12 @@ macro_rules! blocks {
 blocks! {
     Transformer = transformer, "causal softmax attention with rotary positions and a gated feed-forward";
     Mamba = mamba, "selective scan: step, input and read-out of a diagonal recurrence come from the data";
+    Mamba2 = mamba2, "additive memory with a step size a head that forgets and writes, one read and write vector";
     DeltaNet = delta_net, "delta rule with a write strength a head";
+    Gla = gla, "additive memory with a decay a key channel";
     GatedDeltaNet = gated_delta_net, "delta rule with a scalar decay and a write strength a head";
     GatedDeltaProduct = gated_delta_product, "gated delta rule with several reflecting steps a token";
+    RetNet = retnet, "additive memory with a fixed decay a head and rotary positions";
 }
 
 /// How a block sits in the paper's taxonomy of `S_t` = `A_t` S_{t-1} + `B_t` `x_t`, `y_t` = `C_t` `S_t`.

@@ -10,6 +10,7 @@ use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::step::StepParams;
 use crate::tensor::{Dtype, TensorId};
 
+mod chunks;
 mod reduce;
 mod rows;
 
@@ -267,13 +268,17 @@ ops! {
     l2_norm::L2Norm,
     layer_norm::LayerNorm,
     linear::Linear,
+    linear_attention::LinearAttention,
+    log_sigmoid::LogSigmoid,
     one_hot::OneHot,
     rms_norm::RmsNorm,
     rope::Rope,
     selective_scan::SelectiveScan,
     short_conv::ShortConv,
     sigmoid::Sigmoid,
+    skip::Skip,
     slice::Slice,
+    ssm_gate::SsmGate,
     swiglu::SwiGlu,
     window_accuracy::WindowAccuracy,
 }

@@ -2,14 +2,12 @@ mod backward;
 
 use self::backward::{BackwardWork, HeadGrads};
 use super::DeltaRule;
-use crate::cpu::matmul::{Mat, Threads, matmul};
+use crate::cpu::matmul::Mat;
 use crate::cpu::{In, Out, Real};
 use crate::ops::CpuOp;
+use crate::ops::chunks::{clamped, decay_factors, head_rows, product, scale_rows};
 use crate::step::StepParams;
 use rayon::prelude::*;
-
-/// Log decays below this are this: exp gives 0 and sums stay finite.
-const SMALLEST_LOG: f64 = -1e4;
 
 /// Forward inputs.
 #[derive(Clone, Copy)]
@@ -140,49 +138,15 @@ impl<R: Real> Work<R> {
         }
     }
 
-    /// The decay factors: exponents are built as sums, then all of them exponentiated.
-    fn decays(&mut self, c: usize, chunk: Chunk, g: Option<&[R]>) {
-        let n = chunk.n;
-        let at = |i: usize| match g {
-            Some(g) if i.is_multiple_of(chunk.steps) => {
-                chunk.query_at(g, 1, i / chunk.steps)[0].max(R::of(SMALLEST_LOG))
-            }
-            _ => R::ZERO,
-        };
-        let mut sum = R::ZERO;
-        for i in 0..n {
-            sum += at(i);
-            self.p[i] = sum;
-        }
-        sum = R::ZERO;
-        for i in (0..n).rev() {
-            self.s[i] = sum;
-            sum += at(i);
-        }
-        for i in 0..n {
-            let (above, rest) = self.gam.split_at_mut(i * c);
-            let row = &mut rest[..c];
-            if i > 0 {
-                let here = at(i);
-                for (x, up) in row[..i].iter_mut().zip(&above[(i - 1) * c..]) {
-                    *x = *up + here;
-                }
-            }
-            row[i] = R::ZERO;
-        }
-        let exps = |x: &mut [R]| x.iter_mut().for_each(|x| *x = x.exp());
-        exps(&mut self.p[..n]);
-        exps(&mut self.s[..n]);
-        for i in 0..n {
-            exps(&mut self.gam[i * c..][..=i]);
-            self.gam[i * c + i + 1..(i + 1) * c].fill(R::ZERO);
-        }
-    }
-
     /// What does not depend on the state: decays, beta, G and P.
     fn prepare(&mut self, op: &DeltaRule, x: Inputs<'_, R>, chunk: Chunk) {
         let (c, n, dk) = (op.chunk, chunk.n, op.dk);
-        self.decays(c, chunk, x.g);
+        // The log decay of a token acts at its first step.
+        let log_decay = |i: usize| match x.g {
+            Some(g) if i.is_multiple_of(chunk.steps) => clamped(chunk.query_at(g, 1, i / chunk.steps)[0]),
+            _ => R::ZERO,
+        };
+        decay_factors(n, c, log_decay, &mut self.p, &mut self.s, &mut self.gam);
         for i in 0..n {
             self.beta[i] = x.beta[chunk.row + i * chunk.stride];
         }
@@ -250,37 +214,6 @@ impl<R: Real> Work<R> {
     }
 }
 
-fn product<R: Real>(
-    size: (usize, usize, usize),
-    a: Mat<'_, R>,
-    b: Mat<'_, R>,
-    c: &mut [R],
-    c_rs: usize,
-    keep: R,
-) {
-    matmul(size, a, b, c, c_rs, keep, R::ONE, Threads::One);
-}
-
-/// `y[i] = factor[i] x[i]`, rows of width `d`.
-fn scale_rows<R: Real>(y: &mut [R], x: &[R], factor: &[R], d: usize) {
-    for ((y, x), factor) in y.chunks_mut(d).zip(x.chunks(d)).zip(factor) {
-        y.iter_mut().zip(x).for_each(|(y, x)| *y = *factor * *x);
-    }
-}
-
-fn dot<R: Real>(a: &[R], b: &[R]) -> R {
-    a.iter().zip(b).map(|(a, b)| *a * *b).sum()
-}
-
-/// The rows of a `[B,t,H,d]` tensor, by (b, h), in the order of time.
-fn head_rows<'a, R>(op: &DeltaRule, x: &'a mut [R], t: usize, d: usize) -> Vec<Vec<&'a mut [R]>> {
-    let mut heads: Vec<Vec<&mut [R]>> = (0..op.b * op.h).map(|_| Vec::with_capacity(t)).collect();
-    for (i, row) in x.chunks_mut(d).enumerate() {
-        heads[i / (t * op.h) * op.h + i % op.h].push(row);
-    }
-    heads
-}
-
 impl CpuOp for DeltaRule {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
         let x = Inputs::new(self, ins);
@@ -288,7 +221,7 @@ impl CpuOp for DeltaRule {
             unreachable!("the ports say three outputs")
         };
         let (tm, s) = (tm.real(), s.real());
-        let heads = head_rows(self, o.real(), self.t, self.dv);
+        let heads = head_rows(o.real(), self.dv, self.t, self.h);
         let per_head = tm.len() / heads.len();
         let states = s.len() / heads.len();
         heads
@@ -325,7 +258,7 @@ impl CpuOp for DeltaRule {
                     spare
                 }
             };
-            head_rows(self, data, t, width)
+            head_rows(data, width, t, self.h)
         });
         let mut next = || targets.next().expect("five targets");
         let (d_q, d_k, d_v, d_beta, d_g) = (next(), next(), next(), next(), next());

@@ -1,6 +1,7 @@
-use super::{Chunk, Inputs, Work, dot, product, scale_rows};
+use super::{Chunk, Inputs, Work};
 use crate::cpu::Real;
 use crate::cpu::matmul::Mat;
+use crate::ops::chunks::{dot, product, scale_rows};
 use crate::ops::delta_rule::DeltaRule;
 
 /// Where the gradients of one head go: rows in the order of time, a row a token (q, g) or a step.

@@ -1,0 +1,26 @@
+// Decay by channel inside a chunk, in sub-blocks of four tokens. A pair of tokens in different sub-blocks decays from one
+// to the end of its sub-block, through those between and from the start of the other's: three factors, each the
+// exponential of a sum of non-positive log decays or a product of such. Pairs inside a sub-block are formed one by
+// one. Imports: lib/delta; the importing kernel has a binding `gk`.
+
+// Clamped log decays of four channels of row i, 0 for padding.
+fn gates(i: u32, j: u32) -> vec4<f32> {
+    var g = vec4(0.0);
+    if is_row(i) {
+#for c in 0..4
+        if j + {c}u < params.dk {
+            g[{c}] = max(gk[row(i) * params.dk + j + {c}u], -1e4);
+        }
+#end
+    }
+    return g;
+}
+
+// Sum of the gates of rows first .. last - 1.
+fn gate_sum(first: u32, last: u32, j: u32) -> vec4<f32> {
+    var sum = vec4(0.0);
+    for (var m = first; m < last; m++) {
+        sum += gates(m, j);
+    }
+    return sum;
+}

@@ -1,0 +1,36 @@
+// dgk of a chunk: the sum of U from the token on, of X3 * k before it, and what goes through the whole chunk. A thread a
+// channel; a workgroup a (64 channels and chunk, h, b); grid (ceil(dk / 64) chunks, H, B).
+const C: u32 = 64;
+alias t_k = f32;
+#import lib/delta
+
+@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
+@group(0) @binding(1) var<storage, read_write> u: array<f32>; // [B, T, H, dk]
+@group(0) @binding(2) var<storage, read_write> x3: array<f32>; // [B, T, H, dk]
+@group(0) @binding(3) var<storage, read_write> through: array<f32>; // [B, H, chunks, dk]
+@group(0) @binding(4) var<storage, read_write> d_gk: array<f32>; // [B, T, H, dk]
+@group(0) @binding(5) var<uniform> params: Params;
+
+@compute @workgroup_size(64)
+fn channel_gate_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tiles = (params.dk + 63u) / 64u;
+    let j = wg.x % tiles * 64u + lane;
+    chunk = wg.x / tiles;
+    head = wg.y;
+    batch = wg.z;
+    if j >= params.dk {
+        return;
+    }
+    var from_here = through[block() * params.dk + j];
+    for (var i = rows(); i > 0u; i--) {
+        let at = row(i - 1u) * params.dk + j;
+        from_here += u[at];
+        d_gk[at] = from_here;
+    }
+    var before = 0.0;
+    for (var i = 0u; i < rows(); i++) {
+        let at = row(i) * params.dk + j;
+        d_gk[at] += before;
+        before += x3[at] * f32(k[at]);
+    }
+}

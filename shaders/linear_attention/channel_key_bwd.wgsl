@@ -1,0 +1,114 @@
+// dK of a chunk by channel, X3 + sum of dP_ij q_i exp(..) over i >= j, and for the log decays U = q * W - k * (the sum
+// over i > j) in the place of W. A running sum over sub-blocks of four tokens, the last first, which decays by each. A
+// workgroup a (64 columns of d_k and chunk, h, b), four rows and four columns an invocation; grid (ceil(dk / 64)
+// chunks, H, B).
+const C: u32 = 64;
+const THREADS: u32 = C * 4;
+alias t_q = f32;
+alias t_k = f32;
+alias t_d_k = f32;
+#import lib/delta
+#import lib/channel
+
+@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
+@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
+@group(0) @binding(2) var<storage, read_write> gk: array<f32>; // [B, T, H, dk]
+@group(0) @binding(3) var<storage, read_write> d_p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(4) var<storage, read_write> x1: array<f32>; // [B, T, H, dk]: W, then U
+@group(0) @binding(5) var<storage, read_write> x3: array<f32>; // [B, T, H, dk]
+@group(0) @binding(6) var<storage, read_write> d_k: array<t_d_k>; // [B, T, H, dk]
+@group(0) @binding(7) var<uniform> params: Params;
+
+// 16 rows of 64 channels, decayed from the starts of their sub-blocks, and the decays of those sub-blocks.
+var<workgroup> q_rows: array<vec4<f32>, 256>;
+var<workgroup> decays: array<vec4<f32>, 64>;
+
+fn queries(i: u32, j: u32) -> vec4<f32> {
+    var value = vec4(0.0);
+    if is_row(i) {
+#for c in 0..4
+        if j + {c}u < params.dk {
+            value[{c}] = f32(q[row(i) * params.dk + j + {c}u]);
+        }
+#end
+    }
+    return value;
+}
+
+@compute @workgroup_size({THREADS})
+fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tiles = (params.dk + 63u) / 64u;
+    let n0 = wg.x % tiles * 64u;
+    chunk = wg.x / tiles;
+    head = wg.y;
+    batch = wg.z;
+    let y = lane / 16u;
+    let x = lane % 16u;
+    let i = 4u * y;
+    let j = n0 + 4u * x;
+    let base = block() * C * C + i;
+#for c in 0..4
+    var sum{c} = vec4(0.0);
+#end
+    for (var done = 0u; done < C; done += 16u) {
+        let first = C - 16u - done;
+        workgroupBarrier();
+        for (var n = lane; n < 256u; n += THREADS) {
+            let m = first + n / 16u;
+            let col = n0 + n % 16u * 4u;
+            let from_start = gate_sum(m / 4u * 4u, m + 1u, col);
+            q_rows[n] = queries(m, col) * exp(from_start);
+            if m % 4u == 3u {
+                decays[n / 64u * 16u + n % 16u] = exp(from_start);
+            }
+        }
+        workgroupBarrier();
+        for (var n = 0u; n < 4u; n++) {
+            let sub = 3u - n;
+            if first / 4u + sub > y {
+                let decay = decays[sub * 16u + x];
+#for r in 0..4
+                let q{r} = q_rows[(4u * sub + {r}u) * 16u + x];
+#end
+#for c in 0..4
+                sum{c} *= decay;
+#for r in 0..4
+                sum{c} = fma(vec4(d_p[base + (first + 4u * sub + {r}u) * C + {c}u]), q{r}, sum{c});
+#end
+#end
+            }
+        }
+    }
+#for r in 0..4
+    let q{r} = queries(i + {r}u, j);
+    let g{r} = gates(i + {r}u, j);
+#end
+    let to_end2 = g3;
+    let to_end1 = g2 + g3;
+    let to_end0 = g1 + to_end1;
+    sum0 *= exp(to_end0);
+    sum1 *= exp(to_end1);
+    sum2 *= exp(to_end2);
+#for r in 1..4
+#for c in 0..r
+    {
+        var decay = vec4(0.0);
+#for m in c+1..r+1
+        decay += g{m};
+#end
+        sum{c} += d_p[base + (i + {r}u) * C + {c}u] * q{r} * exp(decay);
+    }
+#end
+#end
+#for c in 0..4
+    if is_row(i + {c}u) {
+#for e in 0..4
+        if j + {e}u < params.dk {
+            let at = row(i + {c}u) * params.dk + j + {e}u;
+            x1[at] = q{c}[{e}] * x1[at] - f32(k[at]) * sum{c}[{e}];
+            d_k[at] = t_d_k(x3[at] + sum{c}[{e}] + d_p[base + (i + {c}u) * C + {c}u] * q{c}[{e}]);
+        }
+#end
+    }
+#end
+}

@@ -1,0 +1,116 @@
+// P = tril of sum_x q_ix k_jx exp(sum of gk_mx over j < m <= i) of a chunk, by sub-blocks of four tokens. A workgroup a
+// (chunk, h, b), 16 channels at a time; grid (chunks, H, B). Source: Yang et al. 2024, section 4 (secondary chunking).
+const C: u32 = 64;
+const THREADS: u32 = C * 4;
+const DIAGONAL: u32 = C / 4 * 10; // pairs inside sub-blocks: an invocation each
+alias t_q = f32;
+alias t_k = f32;
+#import lib/delta
+#import lib/channel
+
+@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
+@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
+@group(0) @binding(2) var<storage, read_write> gk: array<f32>; // [B, T, H, dk]
+@group(0) @binding(3) var<storage, read_write> p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(4) var<uniform> params: Params;
+
+// Rows of 16 channels: as they are, then decayed from the start or to the end of their sub-blocks.
+var<workgroup> q_rows: array<vec4<f32>, THREADS>;
+var<workgroup> k_rows: array<vec4<f32>, THREADS>;
+var<workgroup> g_rows: array<vec4<f32>, THREADS>;
+var<workgroup> totals: array<vec4<f32>, C>; // of sub-blocks
+
+@compute @workgroup_size({THREADS})
+fn channel_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    chunk = wg.x;
+    head = wg.y;
+    batch = wg.z;
+    // A tile of 4 x 4 pairs an invocation.
+    let y = lane / 16u;
+    let x = lane % 16u;
+#for r in 0..4
+    var t{r} = vec4(0.0);
+#end
+    // A pair inside a sub-block: rows 0, 1 1, 2 2 2, 3 3 3 3.
+    let pair = lane % 10u;
+    let r = select(0u, 1u, pair >= 1u) + select(0u, 1u, pair >= 3u) + select(0u, 1u, pair >= 6u);
+    let i = lane / 10u * 4u + r;
+    let j = lane / 10u * 4u + pair - r * (r + 1u) / 2u;
+    var inside = 0.0;
+
+    let my_row = lane / 4u;
+    for (var j0 = 0u; j0 < params.dk; j0 += 16u) {
+        let col = j0 + lane % 4u * 4u;
+        var q4 = vec4(0.0);
+        var k4 = vec4(0.0);
+        if is_row(my_row) {
+            let at = row(my_row) * params.dk + col;
+#for c in 0..4
+            if col + {c}u < params.dk {
+                q4[{c}] = f32(q[at + {c}u]);
+                k4[{c}] = f32(k[at + {c}u]);
+            }
+#end
+        }
+        workgroupBarrier();
+        q_rows[lane] = q4;
+        k_rows[lane] = k4;
+        g_rows[lane] = gates(my_row, col);
+        workgroupBarrier();
+        if lane < DIAGONAL {
+            for (var quad = 0u; quad < 4u; quad++) {
+                var sum = vec4(0.0);
+                for (var m = j + 1u; m <= i; m++) {
+                    sum += g_rows[m * 4u + quad];
+                }
+                inside += dot(q_rows[i * 4u + quad] * k_rows[j * 4u + quad], exp(sum));
+            }
+        }
+        var from_start = vec4(0.0);
+        for (var m = my_row - my_row % 4u; m <= my_row; m++) {
+            from_start += g_rows[m * 4u + lane % 4u];
+        }
+        var to_end = vec4(0.0);
+        for (var m = my_row + 1u; m % 4u > 0u; m++) {
+            to_end += g_rows[m * 4u + lane % 4u];
+        }
+        workgroupBarrier();
+        q_rows[lane] = q4 * exp(from_start);
+        k_rows[lane] = k4 * exp(to_end);
+        if my_row % 4u == 3u {
+            totals[my_row / 4u * 4u + lane % 4u] = from_start;
+        }
+        workgroupBarrier();
+        if x < y {
+            for (var quad = 0u; quad < 4u; quad++) {
+                var between = vec4(0.0);
+                for (var m = x + 1u; m < y; m++) {
+                    between += totals[m * 4u + quad];
+                }
+                let reach = exp(between);
+#for r in 0..4
+                let q{r} = q_rows[(4u * y + {r}u) * 4u + quad] * reach;
+#end
+#for c in 0..4
+                let k{c} = k_rows[(4u * x + {c}u) * 4u + quad];
+#end
+#for r in 0..4
+                t{r} += vec4(dot(q{r}, k0), dot(q{r}, k1), dot(q{r}, k2), dot(q{r}, k3));
+#end
+            }
+        }
+    }
+    let base = block() * C * C;
+    if lane < DIAGONAL {
+        p[base + i * C + j] = inside;
+    }
+    if x < C / 4u {
+#for r in 0..4
+#for c in 0..4
+        if x != y || {c}u > {r}u {
+            p[base + (4u * y + {r}u) * C + 4u * x + {c}u] = t{r}[{c}];
+        }
+#end
+#end
+    }
+}

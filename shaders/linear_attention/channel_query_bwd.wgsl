@@ -1,0 +1,106 @@
+// dQ of a chunk by channel: what of it decays, W = X1 + sum of dP_ij k_j exp(..) over j < i, in the place of X1, and dQ =
+// W + dP_ii k_i. A running sum over sub-blocks of four tokens, which decays by each. A workgroup a (64 columns of d_k
+// and chunk, h, b), four rows and four columns an invocation; grid (ceil(dk / 64) chunks, H, B).
+const C: u32 = 64;
+const THREADS: u32 = C * 4;
+alias t_k = f32;
+alias t_d_q = f32;
+#import lib/delta
+#import lib/channel
+
+@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
+@group(0) @binding(1) var<storage, read_write> gk: array<f32>; // [B, T, H, dk]
+@group(0) @binding(2) var<storage, read_write> d_p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(3) var<storage, read_write> x1: array<f32>; // [B, T, H, dk]: X1, then W
+@group(0) @binding(4) var<storage, read_write> d_q: array<t_d_q>; // [B, T, H, dk]
+@group(0) @binding(5) var<uniform> params: Params;
+
+// 16 rows of 64 channels, decayed to the ends of their sub-blocks, and the decays of those sub-blocks.
+var<workgroup> k_rows: array<vec4<f32>, 256>;
+var<workgroup> decays: array<vec4<f32>, 64>;
+
+fn keys(i: u32, j: u32) -> vec4<f32> {
+    var value = vec4(0.0);
+    if is_row(i) {
+#for c in 0..4
+        if j + {c}u < params.dk {
+            value[{c}] = f32(k[row(i) * params.dk + j + {c}u]);
+        }
+#end
+    }
+    return value;
+}
+
+@compute @workgroup_size({THREADS})
+fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tiles = (params.dk + 63u) / 64u;
+    let n0 = wg.x % tiles * 64u;
+    chunk = wg.x / tiles;
+    head = wg.y;
+    batch = wg.z;
+    let y = lane / 16u;
+    let x = lane % 16u;
+    let i = 4u * y;
+    let j = n0 + 4u * x;
+    let base = (block() * C + i) * C;
+#for r in 0..4
+    var sum{r} = vec4(0.0);
+#end
+    for (var first = 0u; first < C; first += 16u) {
+        workgroupBarrier();
+        for (var n = lane; n < 256u; n += THREADS) {
+            let m = first + n / 16u;
+            let col = n0 + n % 16u * 4u;
+            let to_end = gate_sum(m + 1u, m / 4u * 4u + 4u, col);
+            k_rows[n] = keys(m, col) * exp(to_end);
+            if m % 4u == 0u {
+                decays[n / 64u * 16u + n % 16u] = exp(gates(m, col) + to_end);
+            }
+        }
+        workgroupBarrier();
+        for (var sub = 0u; sub < 4u; sub++) {
+            if first / 4u + sub < y {
+                let decay = decays[sub * 16u + x];
+#for c in 0..4
+                let k{c} = k_rows[(4u * sub + {c}u) * 16u + x];
+#end
+#for r in 0..4
+                sum{r} *= decay;
+#for c in 0..4
+                sum{r} = fma(vec4(d_p[base + {r}u * C + first + 4u * sub + {c}u]), k{c}, sum{r});
+#end
+#end
+            }
+        }
+    }
+    var from_start = vec4(0.0);
+#for r in 0..4
+    let k{r} = keys(i + {r}u, j);
+    let g{r} = gates(i + {r}u, j);
+    from_start += g{r};
+    sum{r} *= exp(from_start);
+#end
+#for r in 1..4
+#for c in 0..r
+    {
+        var decay = vec4(0.0);
+#for m in c+1..r+1
+        decay += g{m};
+#end
+        sum{r} += d_p[base + {r}u * C + i + {c}u] * k{c} * exp(decay);
+    }
+#end
+#end
+#for r in 0..4
+    if is_row(i + {r}u) {
+#for c in 0..4
+        if j + {c}u < params.dk {
+            let at = row(i + {r}u) * params.dk + j + {c}u;
+            let w = x1[at] + sum{r}[{c}];
+            x1[at] = w;
+            d_q[at] = t_d_q(w + d_p[base + {r}u * C + i + {r}u] * k{r}[{c}]);
+        }
+#end
+    }
+#end
+}

@@ -1,0 +1,65 @@
+// Gradients inside a chunk, in the place of P: dP = tril(Do V^T), with a decay a head times Gam (E). SCALAR: for the
+// log decays the sums of dP * P over i >= t > j. A workgroup a (chunk, h, b); grid (chunks, H, B). GATED: there is a
+// decay a head.
+const GATED: bool = true;
+const SCALAR: bool = true;
+alias t_d_o = f32;
+alias t_v = f32;
+#import lib/tile
+#import lib/delta
+#import lib/decay
+#import lib/additive
+
+@group(0) @binding(0) var<storage, read_write> d_o: array<t_d_o>; // [B, T, H, dv]
+@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T, H, dv]
+@group(0) @binding(2) var<storage, read_write> p: array<f32>; // [B, H, chunks, C, C]: P, then E or dP
+@group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+@group(0) @binding(4) var<uniform> params: Params;
+
+const OF_DO: u32 = 0; // scale dO
+const OF_V: u32 = 1;
+
+fn element(operand: u32, i: u32, j: u32) -> f32 {
+    var value = 0.0;
+    let ok = is_row(i) && j < params.dv;
+    let at = select(0u, row(i) * params.dv + j, ok);
+    if operand == OF_DO {
+        value = params.scale * f32(d_o[at]);
+    } else {
+        value = f32(v[at]);
+    }
+    return select(0.0, value, ok);
+}
+
+@compute @workgroup_size({THREADS})
+fn chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    chunk = wg.x;
+    head = wg.y;
+    batch = wg.z;
+    tile_lanes(lane);
+#if GATED
+    var here = 0.0;
+    if lane < C {
+        here = table[entry(LOG, lane)];
+    }
+    set_log_decay(lane, here);
+#endif
+    let d_p = product(zero_tile(), OF_DO, false, 0u, OF_V, true, 0u, params.dv);
+    let gam = gam_tile();
+    let base = block() * C * C + 4u * (y * C + x);
+    var m = zero_tile();
+    if x < C / 4u {
+#for r in 0..4
+#for c in 0..4
+        if x < y || x == y && {c}u <= {r}u {
+            let at = base + {r}u * C + {c}u;
+            m.r{r}[{c}] = d_p.r{r}[{c}] * p[at];
+            p[at] = d_p.r{r}[{c}] * gam.r{r}[{c}];
+        }
+#end
+#end
+    }
+#if SCALAR
+    write_rectangles(m, lane);
+#endif
+}

@@ -1,0 +1,79 @@
+// What of a chunk does not depend on the state, with a decay a head: row factors and P = tril(Q K^T * Gam). A
+// workgroup a (chunk, h, b) or, shared queries and keys, a (chunk, b), which multiplies them once; grid (chunks, H or
+// 1, B). SCALAR: log decays from g; otherwise, where GATED, those of RetNet, ln(1 - 2^(-5-h)).
+// Source: Yang et al. 2024, section 4; Sun et al. 2023, section 2.
+const GATED: bool = true;
+const SCALAR: bool = true;
+alias t_q = f32;
+alias t_k = f32;
+#import lib/tile
+#import lib/delta
+#import lib/decay
+#import lib/additive
+
+@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H or 1, dk]
+@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H or 1, dk]
+@group(0) @binding(2) var<storage, read_write> p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+#if SCALAR
+@group(0) @binding(4) var<storage, read_write> g: array<f32>; // [B, T, H]
+#endif
+@group(0) @binding({4 + SCALAR}) var<uniform> params: Params;
+
+const OF_Q: u32 = 0;
+const OF_K: u32 = 1;
+
+fn element(operand: u32, i: u32, j: u32) -> f32 {
+    var value = 0.0;
+    let ok = is_row(i) && j < params.dk;
+    let at = select(0u, key_row(i) * params.dk + j, ok);
+    if operand == OF_Q {
+        value = f32(q[at]);
+    } else {
+        value = f32(k[at]);
+    }
+    return select(0.0, value, ok);
+}
+
+fn log_decay_at(i: u32) -> f32 {
+    var value = 0.0;
+    if is_row(i) {
+#if SCALAR
+        value = max(g[row(i)], -1e4);
+#else
+#if GATED
+        // The series of ln(1 - a), a = 2^(-5-h), to 5e-9 of it.
+        let a = bitcast<f32>((122u - min(head, 100u)) << 23u);
+        value = -a * (1.0 + a * (0.5 + a * (0.33333334 + a * (0.25 + a * 0.2))));
+#endif
+#endif
+    }
+    return value;
+}
+
+@compute @workgroup_size({THREADS})
+fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    chunk = wg.x;
+    head = wg.y;
+    batch = wg.z;
+    tile_lanes(lane);
+    let qk = product(zero_tile(), OF_Q, false, 0u, OF_K, true, 0u, params.dk);
+    for (var n = 0u; n < heads_here(); n++) {
+        head = wg.y + n;
+        workgroupBarrier();
+        set_log_decay(lane, log_decay_at(lane));
+        write_factors(lane);
+        if lane < C {
+            table[entry(LOG, lane)] = log_decay[lane];
+        }
+        let gam = gam_tile();
+        let base = block() * C * C + 4u * (y * C + x);
+        if x < C / 4u {
+#for r in 0..4
+#for c in 0..4
+            p[base + {r}u * C + {c}u] = select(0.0, qk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u <= 4u * y + {r}u);
+#end
+#end
+        }
+    }
+}

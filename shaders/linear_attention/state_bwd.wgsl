@@ -1,0 +1,58 @@
+// The recurrence over chunks, backwards: D = dL/d state after each chunk, D <- diag(a) D + (Q * p)^T Do. A workgroup a
+// (C rows and 64 columns of the state, h, b), which it keeps in registers, sequential over chunks; grid (ceil(dk / C)
+// ceil(dv / 64), H, B).
+alias t_q = f32;
+alias t_d_o = f32;
+#import lib/tile
+#import lib/delta
+#import lib/additive
+
+@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H or 1, dk]
+@group(0) @binding(1) var<storage, read_write> d_o: array<t_d_o>; // [B, T, H, dv]
+@group(0) @binding(2) var<storage, read_write> table: array<f32>; // decay factors
+@group(0) @binding(3) var<storage, read_write> d: array<f32>; // [B, H, chunks, dk, dv]
+@group(0) @binding(4) var<uniform> params: Params;
+
+const OF_PQ: u32 = 0; // Q * p
+const OF_DO: u32 = 1; // scale dO
+
+fn element(operand: u32, i: u32, j: u32) -> f32 {
+    var value = 0.0;
+    let ok = is_row(i) && j < select(params.dv, params.dk, operand == OF_PQ);
+    let row_i = select(0u, i, ok);
+    let col = select(0u, j, ok);
+    if operand == OF_PQ {
+        value = decay_in(row_i, col) * f32(q[key_row(row_i) * params.dk + col]);
+    } else {
+        value = params.scale * f32(d_o[row(row_i) * params.dv + col]);
+    }
+    return select(0.0, value, ok);
+}
+
+@compute @workgroup_size({THREADS})
+fn state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tiles = (params.dv + 63u) / 64u;
+    let n0 = wg.x % tiles * 64u;
+    let m0 = wg.x / tiles * C;
+    head = wg.y;
+    batch = wg.z;
+    tile_lanes(lane);
+    var t = zero_tile();
+    for (var done = 0u; done < params.chunks; done++) {
+        chunk = params.chunks - 1u - done;
+#for r in 0..4
+        if m0 + 4u * y + {r}u < params.dk {
+            let at = (block() * params.dk + m0 + 4u * y + {r}u) * params.dv + n0 + 4u * x;
+#for c in 0..4
+            if n0 + 4u * x + {c}u < params.dv {
+                d[at + {c}u] = t.r{r}[{c}];
+            }
+#end
+            t.r{r} *= decay_whole(m0 + 4u * y + {r}u);
+        }
+#end
+        if done + 1u < params.chunks {
+            t = product(t, OF_PQ, true, m0, OF_DO, false, n0, rows());
+        }
+    }
+}

@@ -1,0 +1,35 @@
+// g = -exp(A_log) dt and v = dt x with dt = softplus(dt_raw + dt_bias). A thread an element of v; grid: ops::grid_1d
+// over ceil(rows p / 256).
+#import lib/grid
+#import lib/activation
+
+alias t_x = f32;
+alias t_v = f32;
+
+struct Params { rows: u32, h: u32, p: u32, accumulate: u32 }
+
+@group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [rows, p], a row a head
+@group(0) @binding(1) var<storage, read_write> dt_raw: array<f32>; // [rows]
+@group(0) @binding(2) var<storage, read_write> dt_bias: array<f32>; // [h]
+@group(0) @binding(3) var<storage, read_write> a_log: array<f32>; // [h]
+@group(0) @binding(4) var<storage, read_write> g: array<f32>; // [rows]
+@group(0) @binding(5) var<storage, read_write> v: array<t_v>; // [rows, p]
+@group(0) @binding(6) var<uniform> params: Params;
+
+@compute @workgroup_size(256)
+fn ssm_gate_fwd(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let i = workgroup_index(wg, count) * 256u + thread;
+    if i < params.rows * params.p {
+        let row = i / params.p;
+        let head = row % params.h;
+        let dt = softplus(dt_raw[row] + dt_bias[head]);
+        v[i] = t_v(dt * f32(x[i]));
+        if i % params.p == 0u {
+            g[row] = -exp(a_log[head]) * dt;
+        }
+    }
+}

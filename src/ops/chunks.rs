@@ -1,0 +1,152 @@
+//! What the twins of the chunkwise recurrences share: where the rows of a chunk are, and its decay factors.
+
+use crate::cpu::Real;
+use crate::cpu::matmul::{Mat, Threads, matmul};
+
+/// Log decays below this are this: exp gives 0 and sums stay finite.
+const SMALLEST_LOG: f64 = -1e4;
+
+/// A log decay that sums can take.
+pub(crate) fn clamped<R: Real>(g: R) -> R {
+    g.max(R::of(SMALLEST_LOG))
+}
+
+/// One chunk of one head: where its rows are.
+#[derive(Clone, Copy)]
+pub(crate) struct Chunk {
+    /// Row of its first token, in `[B,T,H]` or, for tensors without heads, in `[B,T]`.
+    pub(crate) row: usize,
+    /// Rows from one token to the next: H or 1.
+    pub(crate) stride: usize,
+    /// Tokens in it.
+    pub(crate) n: usize,
+}
+
+impl Chunk {
+    /// Row of token `i`.
+    pub(crate) fn row_at(self, i: usize) -> usize {
+        self.row + i * self.stride
+    }
+
+    /// Its part of a tensor with rows of `d`.
+    pub(crate) fn mat<R>(self, x: &[R], d: usize) -> Mat<'_, R> {
+        Mat {
+            data: &x[self.row * d..],
+            rs: self.stride * d,
+            cs: 1,
+        }
+    }
+
+    /// Row of token `i` of its part.
+    pub(crate) fn at<R>(self, x: &[R], d: usize, i: usize) -> &[R] {
+        &x[self.row_at(i) * d..][..d]
+    }
+}
+
+/// Decay factors of the first `n` tokens of a chunk of `c`, from their log decays: `p` from the chunk's start to each
+/// token, `s` from each token to the end, `gam` `[c,c]` from token j to token i, 0 above the diagonal. Exponents are
+/// built as sums, then all of them exponentiated.
+pub(crate) fn decay_factors<R: Real>(
+    n: usize,
+    c: usize,
+    log_decay: impl Fn(usize) -> R,
+    p: &mut [R],
+    s: &mut [R],
+    gam: &mut [R],
+) {
+    let mut sum = R::ZERO;
+    for i in 0..n {
+        sum += log_decay(i);
+        p[i] = sum;
+    }
+    sum = R::ZERO;
+    for i in (0..n).rev() {
+        s[i] = sum;
+        sum += log_decay(i);
+    }
+    for i in 0..n {
+        let (above, rest) = gam.split_at_mut(i * c);
+        let row = &mut rest[..c];
+        if i > 0 {
+            for (x, up) in row[..i].iter_mut().zip(&above[(i - 1) * c..]) {
+                *x = *up + log_decay(i);
+            }
+        }
+        row[i] = R::ZERO;
+    }
+    exps(&mut p[..n]);
+    exps(&mut s[..n]);
+    for i in 0..n {
+        exps(&mut gam[i * c..][..=i]);
+        gam[i * c + i + 1..(i + 1) * c].fill(R::ZERO);
+    }
+}
+
+/// Exponentials in place.
+pub(crate) fn exps<R: Real>(x: &mut [R]) {
+    x.iter_mut().for_each(|x| *x = x.exp());
+}
+
+/// Gradients of a chunk's log decays: those of token t are the sum of `m` `[c,c]` over i >= t > j, of `inward` from t
+/// on and of `outward` before t, and `through`. No two of them cancel. `columns` `[c]` is work space.
+pub(crate) fn decay_sums<R: Real>(
+    c: usize,
+    m: &[R],
+    inward: impl Fn(usize) -> R,
+    outward: impl Fn(usize) -> R,
+    through: R,
+    columns: &mut [R],
+    d_g: &mut [&mut [R]],
+) {
+    let n = d_g.len();
+    let mut sum = R::ZERO;
+    columns.fill(R::ZERO);
+    for t in (0..n).rev() {
+        sum += inward(t);
+        let columns = &mut columns[..t];
+        columns
+            .iter_mut()
+            .zip(&m[t * c..])
+            .for_each(|(sum, m)| *sum += *m);
+        d_g[t][0] = columns.iter().copied().sum::<R>() + sum + through;
+    }
+    sum = R::ZERO;
+    for t in 0..n {
+        d_g[t][0] += sum;
+        sum += outward(t);
+    }
+}
+
+/// `c = keep c + a b` on the calling thread.
+pub(crate) fn product<R: Real>(
+    size: (usize, usize, usize),
+    a: Mat<'_, R>,
+    b: Mat<'_, R>,
+    c: &mut [R],
+    c_rs: usize,
+    keep: R,
+) {
+    matmul(size, a, b, c, c_rs, keep, R::ONE, Threads::One);
+}
+
+/// `y[i] = factor[i] x[i]`, rows of width `d`.
+pub(crate) fn scale_rows<R: Real>(y: &mut [R], x: &[R], factor: &[R], d: usize) {
+    for ((y, x), factor) in y.chunks_mut(d).zip(x.chunks(d)).zip(factor) {
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = *factor * *x);
+    }
+}
+
+/// Sum of products, in order.
+pub(crate) fn dot<R: Real>(a: &[R], b: &[R]) -> R {
+    a.iter().zip(b).map(|(a, b)| *a * *b).sum()
+}
+
+/// The rows of a `[B,T,H,d]` tensor, by (b, h), in the order of time.
+pub(crate) fn head_rows<R>(x: &mut [R], d: usize, t: usize, h: usize) -> Vec<Vec<&mut [R]>> {
+    let heads = x.len() / (t * d);
+    let mut rows: Vec<Vec<&mut [R]>> = (0..heads).map(|_| Vec::with_capacity(t)).collect();
+    for (i, row) in x.chunks_mut(d).enumerate() {
+        rows[i / (t * h) * h + i % h].push(row);
+    }
+    rows
+}

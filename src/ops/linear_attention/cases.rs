@@ -1,0 +1,139 @@
+//! Hostile shapes and values of the op, for its tests and for `check`.
+
+use super::{CHUNK, Decay, LinearAttention};
+use crate::check::random::Fill;
+use crate::check::{Case, Golden, Values};
+use crate::error::Result;
+use crate::tensor::TensorId;
+
+/// How log decays are drawn.
+#[derive(Clone, Copy)]
+enum Draw {
+    /// All the same.
+    All(f32),
+    /// Uniform.
+    Uniform(f32, f32),
+    /// One of these.
+    OneOf(&'static [f32]),
+}
+
+impl Draw {
+    fn fill(self, fill: &mut Fill, n: usize) -> Vec<f32> {
+        match self {
+            Self::All(x) => vec![x; n],
+            Self::Uniform(lo, hi) => fill.uniform(n, lo, hi),
+            Self::OneOf(list) => {
+                let picks = fill.below(n, list.len() as u32);
+                picks.into_iter().map(|i| list[i as usize]).collect()
+            }
+        }
+    }
+}
+
+/// Sizes: `B, T, H, d_k, d_v, C`.
+type Sizes = (usize, usize, usize, usize, usize, usize);
+
+fn case(name: &str, sizes: Sizes, decay: Decay, shared_qk: bool, draw: Draw) -> Case {
+    let (b, t, h, dk, dv, chunk) = sizes;
+    let op = LinearAttention {
+        b,
+        t,
+        h,
+        dk,
+        dv,
+        scale: (dk as f32).powf(-0.5),
+        decay,
+        shared_qk,
+        chunk,
+    };
+    let (rows, keys) = (b * t * h, b * t * op.key_heads());
+    let mut fill = Fill::new((t * 7 + dk * 31 + dv) as u64);
+    let mut inputs: Vec<Values> = vec![
+        fill.normal(keys * dk).into(),
+        fill.normal(keys * dk).into(),
+        fill.normal(rows * dv).into(),
+    ];
+    let gates = rows * op.gate_width();
+    if gates > 0 {
+        inputs.push(draw.fill(&mut fill, gates).into());
+    }
+    let shared = if shared_qk { " shared" } else { "" };
+    let name = format!("B{b} T{t} H{h} dk{dk} dv{dv} C{chunk} {decay:?}{shared} {name}");
+    Case::new(name.trim_end(), op, inputs)
+}
+
+/// Sizes around the chunk, its sub-blocks and the tiles of the kernels; gates at their limits; decay that breaks
+/// differences of prefix sums.
+pub fn cases() -> Vec<Case> {
+    const MILD: Draw = Draw::Uniform(-0.3, 0.0);
+    const STRONG: Draw = Draw::Uniform(-16.0, 0.0);
+    const MIXTURE: Draw = Draw::OneOf(&[0.0, -0.01, -1.0, -50.0, -4200.0, -1e4]);
+    const LIMITS: Draw = Draw::OneOf(&[0.0, -1e4]);
+    let scalar = |name, sizes, draw| case(name, sizes, Decay::Scalar, false, draw);
+    let shared = |name, sizes, draw| case(name, sizes, Decay::Scalar, true, draw);
+    let channel = |name, sizes, draw| case(name, sizes, Decay::Channel, false, draw);
+    let plain = |sizes, decay, shared| case("", sizes, decay, shared, MILD);
+    vec![
+        scalar("", (1, 1, 1, 4, 4, 16), MILD),
+        scalar("", (2, 15, 2, 4, 4, 16), MILD),
+        scalar("gate limits", (1, 17, 2, 3, 5, 16), LIMITS),
+        scalar("", (1, 64, 1, 16, 32, 64), MILD),
+        scalar("strong decay", (2, 65, 2, 60, 100, 64), STRONG),
+        scalar("mixed decay", (1, 130, 2, 16, 32, 64), MIXTURE),
+        scalar("decay e^-50", (1, 70, 1, 16, 32, 32), Draw::All(-50.0)),
+        scalar("", (1, 33, 1, 81, 162, 32), MILD),
+        scalar("no decay", (1, 65, 1, 128, 256, 64), Draw::All(0.0)),
+        plain((1, 3, 1, 1, 1, 64), Decay::None, false),
+        plain((1, 63, 2, 4, 4, 64), Decay::None, false),
+        plain((1, 16, 3, 4, 4, 16), Decay::Constant, false),
+        plain((1, 130, 5, 16, 32, 64), Decay::Constant, false),
+        plain((1, 17, 40, 2, 3, 16), Decay::Constant, false),
+        shared("", (2, 17, 3, 4, 4, 16), MILD),
+        shared("mixed decay", (1, 70, 4, 16, 20, 64), MIXTURE),
+        shared("strong decay", (1, 65, 2, 128, 81, 64), STRONG),
+        plain((1, 20, 2, 5, 3, 16), Decay::None, true),
+        plain((1, 33, 3, 16, 4, 32), Decay::Constant, true),
+        channel("", (1, 1, 1, 4, 4, 16), MILD),
+        channel("", (2, 15, 2, 4, 4, 16), MILD),
+        channel("", (1, 16, 1, 4, 4, 16), MILD),
+        channel("gate limits", (1, 17, 2, 3, 5, 16), LIMITS),
+        channel("strong decay", (1, 33, 1, 5, 3, 32), STRONG),
+        channel("one channel", (1, 20, 1, 1, 2, 16), MIXTURE),
+        channel("", (1, 63, 2, 16, 32, 64), MILD),
+        channel("", (1, 64, 1, 16, 32, 64), MILD),
+        channel("strong decay", (2, 65, 2, 60, 100, 64), STRONG),
+        channel("mixed decay", (1, 130, 2, 16, 32, 64), MIXTURE),
+        channel("decay e^-50", (1, 70, 1, 16, 32, 32), Draw::All(-50.0)),
+        channel("no decay", (1, 130, 1, 20, 16, 64), Draw::All(0.0)),
+        channel("", (1, 33, 1, 81, 162, 32), MILD),
+        channel(
+            "mild decay",
+            (1, 65, 1, 128, 256, 64),
+            Draw::Uniform(-0.05, -0.04),
+        ),
+    ]
+}
+
+/// `gla`, `simple_gla` and `retention`.
+pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
+    let (decay, names): (Decay, &[&str]) = match g.name {
+        "gla" => (Decay::Channel, &["q", "k", "v", "gk"]),
+        "simple_gla" => (Decay::Scalar, &["q", "k", "v", "g"]),
+        "retention" => (Decay::Constant, &["q", "k", "v"]),
+        _ => return None,
+    };
+    let size = |name: &str| g.attr(name).map(|x| x as usize);
+    let op = LinearAttention {
+        b: size("B")?,
+        t: size("T")?,
+        h: size("H")?,
+        dk: size("Dk")?,
+        dv: size("Dv")?,
+        scale: g.attr("scale")? as f32,
+        decay,
+        shared_qk: false,
+        chunk: CHUNK,
+    };
+    let ins: Vec<TensorId> = names.iter().map(|name| g.input(name)).collect();
+    Some(g.graph.call(op, &ins).map(|outs| vec![("o", outs[0])]))
+}

@@ -1,0 +1,202 @@
+use super::Inputs;
+use crate::cpu::Real;
+use crate::cpu::matmul::Mat;
+use crate::ops::chunks::{Chunk, clamped, exps, product};
+
+/// Tokens of a sub-block: between two of them a decay splits at their ends, inside one it is formed for every pair.
+const SUB: usize = 16;
+
+/// Decay by channel inside a chunk, in sub-blocks.
+pub(super) struct Channels<R> {
+    dk: usize,
+    /// `[C,d_k]`: clamped log decays.
+    log: Vec<R>,
+    /// `[C,d_k]`: decay from the sub-block's start to each token.
+    l: Vec<R>,
+    /// `[C,d_k]`: log decay from each token to its sub-block's end.
+    r: Vec<R>,
+    /// `[SUB,d_k]`: decay from the tokens of a sub-block to the start of another.
+    reach: Vec<R>,
+    /// `[SUB,d_k]`: Q * l of a sub-block; K * reach of another; products with them.
+    q_l: Vec<R>,
+    k_reach: Vec<R>,
+    sums: Vec<R>,
+    /// `[d_k]`: log decay over the sub-blocks between; running log decay and its exponential.
+    between: Vec<R>,
+    running: Vec<R>,
+    factor: Vec<R>,
+}
+
+impl<R: Real> Channels<R> {
+    /// For chunks of `c` tokens; 0: never used.
+    pub(super) fn new(c: usize, dk: usize) -> Self {
+        let rows = |n: usize| vec![R::ZERO; n.min(c) * dk];
+        Self {
+            dk,
+            log: rows(c),
+            l: rows(c),
+            r: rows(c),
+            reach: rows(SUB),
+            q_l: rows(SUB),
+            k_reach: rows(SUB),
+            sums: rows(SUB),
+            between: rows(1),
+            running: rows(1),
+            factor: rows(1),
+        }
+    }
+
+    /// Decay factors of a chunk: p and s of the whole chunk, and those of its sub-blocks.
+    pub(super) fn factors(&mut self, g: &[R], at: Chunk, dk: usize, p: &mut [R], s: &mut [R]) {
+        let n = at.n;
+        for i in 0..n {
+            let rows = self.log[i * dk..][..dk].iter_mut();
+            rows.zip(at.at(g, dk, i)).for_each(|(log, g)| *log = clamped(*g));
+        }
+        let forward = |y: &mut [R], log: &[R], period: usize| {
+            for i in 0..n {
+                let (before, here) = y.split_at_mut(i * dk);
+                here[..dk].copy_from_slice(&log[i * dk..][..dk]);
+                if i % period > 0 {
+                    add(&mut here[..dk], &before[(i - 1) * dk..]);
+                }
+            }
+        };
+        let backward = |y: &mut [R], log: &[R], period: usize| {
+            for i in (0..n).rev() {
+                let (here, after) = y.split_at_mut((i + 1) * dk);
+                let here = &mut here[i * dk..];
+                here.fill(R::ZERO);
+                if i + 1 < n && (i + 1) % period > 0 {
+                    here.copy_from_slice(&log[(i + 1) * dk..][..dk]);
+                    add(here, &after[..dk]);
+                }
+            }
+        };
+        forward(p, &self.log, n);
+        backward(s, &self.log, n);
+        forward(&mut self.l, &self.log, SUB);
+        backward(&mut self.r, &self.log, SUB);
+        for x in [p, s, &mut self.l] {
+            exps(&mut x[..n * dk]);
+        }
+    }
+
+    /// P, the lower triangle of `sum_x q_ix k_jx Gam_ijx`.
+    pub(super) fn scores(&mut self, x: Inputs<'_, R>, at: Chunk, dk: usize, p: &mut [R], c: usize) {
+        for first in (0..at.n).step_by(SUB) {
+            let m = SUB.min(at.n - first);
+            for i in first..first + m {
+                p[i * c + i + 1..(i + 1) * c].fill(R::ZERO);
+            }
+            self.queries(x.q, at, first, m);
+            self.between.fill(R::ZERO);
+            for other in (0..first).step_by(SUB).rev() {
+                self.keys(x.k, at, other);
+                let (a, b) = (Mat::rows(&self.q_l, dk), Mat::rows(&self.k_reach, dk).t());
+                product((m, SUB, dk), a, b, &mut p[first * c + other..], c, R::ZERO);
+            }
+            for j in first..first + m {
+                self.running.fill(R::ZERO);
+                for i in j..first + m {
+                    self.run(i, j);
+                    let (q, k) = (at.at(x.q, dk, i), at.at(x.k, dk, j));
+                    let terms = q.iter().zip(k).zip(&self.factor);
+                    p[i * c + j] = terms.map(|((q, k), f)| *q * *k * *f).sum();
+                }
+            }
+        }
+    }
+
+    /// Adds the parts of dQ and dK inside the chunk that decay, of the pairs i > j.
+    pub(super) fn pairs_bwd(
+        &mut self,
+        x: Inputs<'_, R>,
+        at: Chunk,
+        dk: usize,
+        d_p: &[R],
+        c: usize,
+        d_q: &mut [R],
+        d_k: &mut [R],
+    ) {
+        for first in (0..at.n).step_by(SUB) {
+            let m = SUB.min(at.n - first);
+            self.queries(x.q, at, first, m);
+            self.between.fill(R::ZERO);
+            for other in (0..first).step_by(SUB).rev() {
+                self.keys(x.k, at, other);
+                let d_p = Mat::rows(&d_p[first * c + other..], c);
+                let keep = if other + SUB < first { R::ONE } else { R::ZERO };
+                let k = Mat::rows(&self.k_reach, dk);
+                product((m, dk, SUB), d_p, k, &mut self.sums, dk, keep);
+                // K * reach has been used; its place takes dP^T (Q * l).
+                let q = Mat::rows(&self.q_l, dk);
+                product((SUB, dk, m), d_p.t(), q, &mut self.k_reach, dk, R::ZERO);
+                add_product(&mut d_k[other * dk..], &self.reach, &self.k_reach);
+            }
+            if first > 0 {
+                let rows = first * dk..(first + m) * dk;
+                add_product(&mut d_q[rows.clone()], &self.l[rows], &self.sums);
+            }
+            for j in first..first + m {
+                self.running.fill(R::ZERO);
+                for i in j + 1..first + m {
+                    self.run(i, j);
+                    let d = d_p[i * c + j];
+                    let (q, k) = (at.at(x.q, dk, i), at.at(x.k, dk, j));
+                    for channel in 0..dk {
+                        let f = d * self.factor[channel];
+                        d_q[i * dk + channel] += f * k[channel];
+                        d_k[j * dk + channel] += f * q[channel];
+                    }
+                }
+            }
+        }
+    }
+
+    /// Q * l of the sub-block at `first`.
+    fn queries(&mut self, q: &[R], at: Chunk, first: usize, m: usize) {
+        let dk = self.dk;
+        for i in 0..m {
+            let row = self.q_l[i * dk..][..dk].iter_mut();
+            let factors = at.at(q, dk, first + i).iter().zip(&self.l[(first + i) * dk..]);
+            row.zip(factors).for_each(|(y, (q, l))| *y = *q * *l);
+        }
+    }
+
+    /// K * reach of the whole sub-block at `other`, after which what lies between grows by it.
+    fn keys(&mut self, k: &[R], at: Chunk, other: usize) {
+        let dk = self.dk;
+        let r = &self.r[other * dk..];
+        for (reach, r) in self.reach.chunks_mut(dk).zip(r.chunks(dk)) {
+            let sums = r.iter().zip(&self.between);
+            reach.iter_mut().zip(sums).for_each(|(y, (r, b))| *y = *r + *b);
+        }
+        exps(&mut self.reach);
+        for i in 0..SUB {
+            let row = self.k_reach[i * dk..][..dk].iter_mut();
+            let factors = at.at(k, dk, other + i).iter().zip(&self.reach[i * dk..]);
+            row.zip(factors).for_each(|(y, (k, f))| *y = *k * *f);
+            add(&mut self.between, &self.log[(other + i) * dk..]);
+        }
+    }
+
+    /// Carries the decay from token j on to token i, one after those before.
+    fn run(&mut self, i: usize, j: usize) {
+        if i > j {
+            add(&mut self.running, &self.log[i * self.dk..]);
+        }
+        self.factor.copy_from_slice(&self.running);
+        exps(&mut self.factor);
+    }
+}
+
+fn add<R: Real>(y: &mut [R], x: &[R]) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y += *x);
+}
+
+fn add_product<R: Real>(y: &mut [R], a: &[R], b: &[R]) {
+    y.iter_mut()
+        .zip(a.iter().zip(b))
+        .for_each(|(y, (a, b))| *y += *a * *b);
+}

@@ -1,0 +1,207 @@
+//! Additive linear attention: a linear recurrence that only adds to its memory, with any of four decays.
+//!
+//! ```text
+//! Maths, per head (S is [d_k, d_v], s = scale; A_t = exp(g_t), a scalar or a factor a key channel):
+//!   S_t = diag(A_t) S_{t-1} + k_t v_t^T     o_t = s S_t^T q_t
+//! Chunkwise, C tokens at a time (rows Q, K, V; S the state at the chunk's start; p_i, s_i the decay from the chunk's
+//! start to token i and from i to its end, a = p_C, Gam_ij the decay from token j to token i, all per channel x for
+//! Channel):
+//!   P_ij = sum_x q_ix k_jx Gam_ijx, i >= j  O = s ((Q * p) S + P V)           S' = diag(a) S + (K * s)^T V
+//! Shapes     q, k [B,T,H,d_k], shared by the heads [B,T,d_k]; v, o [B,T,H,d_v]; g (log decay, <= 0): Scalar [B,T,H],
+//!            Channel [B,T,H,d_k], Constant and None no input; saved: s [B,H,chunks,d_k,d_v] (the state at each chunk's
+//!            start); d_k and d_v from 1 to 256, C 16, 32 or 64, any T; a last chunk may be partly filled
+//! Gradients  with Do = s dO and D = dL/dS' of the chunk, in reverse order (p, s, Gam, P are computed again):
+//!   dV  = P^T Do + (K * s) D                D  <- diag(a) D + (Q * p)^T Do
+//!   dP  = tril(Do V^T)                      X1 = p * (Do S^T)                 X3 = s * (V D^T)
+//!   dQ_ix = X1_ix + sum_j dP_ij k_jx Gam_ijx                dK_jx = X3_jx + sum_i dP_ij q_ix Gam_ijx
+//!   dg_t = sum_{i>=t>j} dP_ij P_ij + sum_{i>=t} X1_i . q_i + sum_{j<t} X3_j . k_j + a <S, D>
+//!            Channel: the same a channel, the first sum as suffix sums of q * dQ' - k * dK', where dQ', dK' are the
+//!            sums over j < i above. Gradients of shared q, k are sums over heads, in order
+//! Numerics   f32 throughout. Every decay factor is the exponential of a sum of non-positive log decays or a product of
+//!            such, never of a difference of prefix sums: strong decay costs no digits. Channel: by sub-blocks, the
+//!            factor of a pair of tokens split at the ends of their sub-blocks (16 tokens on the CPU, 4 on a GPU),
+//!            inside a sub-block explicit. g is clamped at -1e4, a gate of exactly 0. Constant: log1p in the twin, its
+//!            series in the kernel, exact to rounding. What does not decay (the diagonal of P) is left out of dg, so
+//!            that gradients of strong decays are right however small
+//! Cost       per token and head, forward 4 d_k d_v + C (2 d_k + 2 d_v) FLOPs, backward 8 d_k d_v + C (6 d_k + 4 d_v);
+//!            with shared q, k: 2 C d_k (6 C d_k) of that once a token; bytes, f32: 4 (2 d_k + 2 d_v + n_g) +
+//!            4 d_k d_v / C and 4 (4 d_k + 3 d_v + 2 n_g) + 12 d_k d_v / C, n_g = 0, 1 or d_k log decays. On a GPU a
+//!            pass takes C words of scratch a token and head for P and 3 (backward 21) for the row factors or, for
+//!            Channel, 2 d_k (4 d_k) for the channel factors; the backward pass another d_k d_v / C
+//! Errors     d_k or d_v outside 1..=256, another chunk length, a size of 0, B or H above 65,535, above 4,095 chunks,
+//!            shared q, k with Channel, more than 2^31 - 1 words of states, of P or of factors
+//! Source     Yang et al. 2024, "Gated Linear Attention Transformers with Hardware-Efficient Training", section 4;
+//!            Sun et al. 2023, "Retentive Network", section 2 (Constant); Dao, Gu 2024, "Transformers are SSMs",
+//!            section 6 (shared q, k); models.md 4.1, 4.4 to 4.6; golden: gla, simple_gla, retention, mamba2_ssd
+//! ```
+
+pub mod cases;
+mod cpu;
+#[cfg(feature = "gpu")]
+mod gpu;
+#[cfg(test)]
+mod tests;
+
+use super::{Cost, OpDef, Pass, Port, Reads, rows};
+use crate::error::UserError;
+
+/// Chunk length that suits every device.
+pub const CHUNK: usize = 64;
+
+/// Largest key and value width of a head.
+const MAX_WIDTH: usize = 256;
+
+/// Workgroups that WebGPU allows in one dimension of a grid.
+const MAX_GRID: usize = 65_535;
+
+/// Chunks of a sequence: each takes up to 16 workgroups, one for 64 (or 16) columns of a head.
+const MAX_CHUNKS: usize = MAX_GRID / 16;
+
+/// What the state keeps from one token to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decay {
+    /// Everything.
+    None,
+    /// `1 - 2^(-5-h)` in head h (`RetNet`).
+    Constant,
+    /// A factor a head and token: input g.
+    Scalar,
+    /// A factor a head, token and key channel: input gk.
+    Channel,
+}
+
+/// See the module docs. Inputs: q, k, v, and g (Scalar) or gk (Channel).
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinearAttention {
+    /// Sequences.
+    pub b: usize,
+    /// Tokens of a sequence.
+    pub t: usize,
+    /// Heads.
+    pub h: usize,
+    /// Key width of a head.
+    pub dk: usize,
+    /// Value width of a head.
+    pub dv: usize,
+    /// Factor of the read-out, mostly `dk^-1/2`.
+    pub scale: f32,
+    /// What the state keeps.
+    pub decay: Decay,
+    /// Whether all heads have the same q and k (Mamba2's C and B).
+    pub shared_qk: bool,
+    /// Tokens of a chunk: 16, 32 or 64 ([`CHUNK`] if nothing speaks against it).
+    pub chunk: usize,
+}
+
+impl LinearAttention {
+    /// Chunks of a sequence, the last one partly filled.
+    pub fn chunks(&self) -> usize {
+        self.t.div_ceil(self.chunk)
+    }
+
+    /// Heads of q and k.
+    fn key_heads(&self) -> usize {
+        if self.shared_qk { 1 } else { self.h }
+    }
+
+    /// Log decays a token and head.
+    fn gate_width(&self) -> usize {
+        match self.decay {
+            Decay::None | Decay::Constant => 0,
+            Decay::Scalar => 1,
+            Decay::Channel => self.dk,
+        }
+    }
+}
+
+impl OpDef for LinearAttention {
+    const NAME: &'static str = "linear_attention";
+
+    fn validate(&self) -> Result<(), UserError> {
+        let Self { b, t, h, dk, dv, .. } = *self;
+        let reason = if b * t * h == 0 {
+            format!("B {b}, T {t}, H {h}: each must be at least 1")
+        } else if !(1..=MAX_WIDTH).contains(&dk) || !(1..=MAX_WIDTH).contains(&dv) {
+            format!("head widths d_k {dk}, d_v {dv}: each must be from 1 to {MAX_WIDTH}; use more heads")
+        } else if ![16, 32, 64].contains(&self.chunk) {
+            format!("chunk {}: allowed: 16, 32, 64", self.chunk)
+        } else if b > MAX_GRID || h > MAX_GRID || self.chunks() > MAX_CHUNKS {
+            let chunks = self.chunks();
+            format!("B {b}, H {h}, {chunks} chunks: at most {MAX_GRID}, {MAX_GRID} and {MAX_CHUNKS}")
+        } else if self.shared_qk && self.decay == Decay::Channel {
+            "q and k shared by the heads, decay by channel: allowed: one of the two".to_owned()
+        } else {
+            // What the kernels index: states, P and factors or values of tokens.
+            let (chunks, c) = (self.chunks(), self.chunk);
+            let blocks = [("B", b), ("H", h), ("chunks", chunks)];
+            let words = |last: [(&'static str, usize); 2]| {
+                let sizes: Vec<_> = blocks.into_iter().chain(last).collect();
+                rows::check_sizes(Self::NAME, &sizes)
+            };
+            words([("d_k", dk), ("d_v", dv)])?;
+            words([("C", c), ("C", c)])?;
+            return words([("C", c), ("2 max(d_k, d_v)", 2 * dk.max(dv))]);
+        };
+        Err(UserError::Shape {
+            op: Self::NAME,
+            reason,
+        })
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        let Self { b, t, h, dk, dv, .. } = *self;
+        let keys = [b, t, self.key_heads(), dk];
+        let mut ports = vec![
+            Port::new("q", &keys),
+            Port::new("k", &keys),
+            Port::new("v", &[b, t, h, dv]),
+        ];
+        match self.decay {
+            Decay::None | Decay::Constant => {}
+            Decay::Scalar => ports.push(Port::new("g", &[b, t, h])),
+            Decay::Channel => ports.push(Port::new("gk", &[b, t, h, dk])),
+        }
+        ports
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        let Self { b, t, h, dk, dv, .. } = *self;
+        vec![
+            Port::new("o", &[b, t, h, dv]),
+            Port::new("s", &[b, h, self.chunks(), dk, dv]),
+        ]
+    }
+
+    fn backward_reads(&self) -> Reads {
+        let ins: &[usize] = if self.gate_width() > 0 {
+            &[0, 1, 2, 3]
+        } else {
+            &[0, 1, 2]
+        };
+        Reads { ins, outs: &[1] }
+    }
+
+    fn cost(&self, pass: Pass) -> Cost {
+        let [dk, dv, c, gates] = [self.dk, self.dv, self.chunk, self.gate_width()].map(|n| n as f64);
+        let tokens = (self.b * self.t) as f64;
+        let (heads, key_heads) = (self.h as f64, self.key_heads() as f64);
+        let (flops, key_flops, key_bytes, bytes) = match pass {
+            Pass::Forward => (
+                4.0 * dk * dv + 2.0 * c * dv,
+                2.0 * c * dk,
+                8.0 * dk,
+                4.0 * (2.0 * dv + gates) + 4.0 * dk * dv / c,
+            ),
+            Pass::Backward => (
+                8.0 * dk * dv + 4.0 * c * dv,
+                6.0 * c * dk,
+                16.0 * dk,
+                4.0 * (3.0 * dv + 2.0 * gates) + 12.0 * dk * dv / c,
+            ),
+        };
+        Cost {
+            flops: tokens * (heads * flops + key_heads * key_flops),
+            bytes: tokens * (heads * bytes + key_heads * key_bytes),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+use super::cases::cases;
+use super::{Decay, LinearAttention};
+use crate::check::random::Fill;
+use crate::check::{Case, Deviation, FLOOR, Values};
+use crate::cpu::{In, Out};
+use crate::ops::{CpuOp, Op, OpDef, Port};
+use crate::step::StepParams;
+use crate::testing;
+
+/// Small enough for finite differences.
+fn tiny() -> Vec<Case> {
+    let numel = |case: &Case| -> usize {
+        let ports = case.op.inputs();
+        ports.iter().map(|p| p.shape.iter().product::<usize>()).sum()
+    };
+    cases().into_iter().filter(|case| numel(case) < 2_000).collect()
+}
+
+fn reals(inputs: &[Values]) -> Vec<Vec<f64>> {
+    let widen = |x: &Values| match x {
+        Values::Real(x) => x.iter().map(|x| f64::from(*x)).collect(),
+        Values::Int(_) => unreachable!("the op has no integer inputs"),
+    };
+    inputs.iter().map(widen).collect()
+}
+
+/// The recurrence token by token, forward and backward, in f64: o and the gradients of the inputs.
+struct Oracle {
+    o: Vec<f64>,
+    d: Vec<Vec<f64>>,
+}
+
+impl Oracle {
+    fn new(op: &LinearAttention, inputs: &[Vec<f64>], d_o: &[f64]) -> Self {
+        let mut all = Self {
+            o: vec![0.0; d_o.len()],
+            d: inputs.iter().map(|x| vec![0.0; x.len()]).collect(),
+        };
+        for b in 0..op.b {
+            for h in 0..op.h {
+                all.head(op, inputs, d_o, b, h);
+            }
+        }
+        all
+    }
+
+    fn head(&mut self, op: &LinearAttention, x: &[Vec<f64>], d_o: &[f64], b: usize, h: usize) {
+        let (dk, dv, scale) = (op.dk, op.dv, f64::from(op.scale));
+        let row = |t: usize| (b * op.t + t) * op.h + h;
+        let key = |t: usize| if op.shared_qk { b * op.t + t } else { row(t) };
+        let decay = |t: usize, i: usize| match op.decay {
+            Decay::None => 1.0,
+            Decay::Constant => 1.0 - 2f64.powf(-5.0 - h as f64),
+            Decay::Scalar => x[3][row(t)].exp(),
+            Decay::Channel => x[3][row(t) * dk + i].exp(),
+        };
+        let mut states = vec![vec![0.0; dk * dv]];
+        for t in 0..op.t {
+            let mut state = states[t].clone();
+            for i in 0..dk {
+                for j in 0..dv {
+                    let at = i * dv + j;
+                    state[at] = decay(t, i) * state[at] + x[1][key(t) * dk + i] * x[2][row(t) * dv + j];
+                    self.o[row(t) * dv + j] += scale * x[0][key(t) * dk + i] * state[at];
+                }
+            }
+            states.push(state);
+        }
+        let mut d = vec![0.0; dk * dv];
+        for t in (0..op.t).rev() {
+            for i in 0..dk {
+                let (a, q, k) = (decay(t, i), x[0][key(t) * dk + i], x[1][key(t) * dk + i]);
+                let mut d_g = 0.0;
+                for j in 0..dv {
+                    let (at, v, d_o) = (i * dv + j, row(t) * dv + j, d_o[row(t) * dv + j]);
+                    d[at] += scale * q * d_o;
+                    self.d[0][key(t) * dk + i] += scale * states[t + 1][at] * d_o;
+                    self.d[1][key(t) * dk + i] += d[at] * x[2][v];
+                    self.d[2][v] += d[at] * k;
+                    d_g += a * d[at] * states[t][at];
+                    d[at] *= a;
+                }
+                match op.decay {
+                    Decay::None | Decay::Constant => {}
+                    Decay::Scalar => self.d[3][row(t)] += d_g,
+                    Decay::Channel => self.d[3][row(t) * dk + i] += d_g,
+                }
+            }
+        }
+    }
+}
+
+/// o and the gradients of the inputs from the f64 twin.
+fn twin(op: &LinearAttention, inputs: &[Values], d_o: &[f64]) -> Vec<(&'static str, Vec<f64>)> {
+    let ins = reals(inputs);
+    let ins: Vec<In<'_, f64>> = ins.iter().map(|x| In::Real(x)).collect();
+    let sizes = |ports: Vec<Port>| -> Vec<Vec<f64>> {
+        ports
+            .iter()
+            .map(|p| vec![f64::NAN; p.shape.iter().product()])
+            .collect()
+    };
+    fn out(data: &mut [f64]) -> Out<'_, f64> {
+        Out::Real {
+            data,
+            accumulate: false,
+        }
+    }
+    let (mut outs, mut d_ins) = (sizes(op.outputs()), sizes(op.inputs()));
+    let step = StepParams::eval(1);
+    op.cpu_fwd(
+        &step,
+        &ins,
+        &mut outs.iter_mut().map(|x| out(x)).collect::<Vec<_>>(),
+    );
+    let saved: Vec<In<'_, f64>> = outs.iter().map(|x| In::Real(x)).collect();
+    let d_outs = [In::Real(d_o), In::None];
+    op.cpu_bwd(
+        &step,
+        &ins,
+        &saved,
+        &d_outs,
+        &mut d_ins.iter_mut().map(|x| out(x)).collect::<Vec<_>>(),
+    );
+    let names = op.inputs().into_iter().map(|p| p.name);
+    let o = outs.swap_remove(0);
+    [("o", o)].into_iter().chain(names.zip(d_ins)).collect()
+}
+
+/// Rounding in f64: sums over some hundred terms, and over chunks.
+const ROUNDING_F64: f64 = 1e-12;
+
+#[test]
+fn chunkwise_matches_token_by_token() {
+    for case in &cases() {
+        for chunk in [16, 32, 64] {
+            let Op::LinearAttention(op) = &case.op else {
+                unreachable!("the cases are of this op")
+            };
+            let op = LinearAttention { chunk, ..op.clone() };
+            let d_o = Fill::new(77).normal(op.b * op.t * op.h * op.dv);
+            let d_o: Vec<f64> = d_o.into_iter().map(f64::from).collect();
+            let oracle = Oracle::new(&op, &reals(&case.inputs), &d_o);
+            let got = twin(&op, &case.inputs, &d_o);
+            for ((name, got), want) in got.iter().zip([&oracle.o].into_iter().chain(&oracle.d)) {
+                let d = Deviation::new(name, got, want, FLOOR * (want.len() as f64).sqrt(), ROUNDING_F64);
+                assert!(d.passed(), "{} C{chunk}: {d:?}", case.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn grad_matches_finite_difference() {
+    testing::grad_matches_finite_difference(&tiny());
+}
+
+#[test]
+fn f32_twin_matches_f64() {
+    testing::f32_twin_matches_f64(&cases());
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_match_oracle() {
+    testing::gpu::matches_oracle(&cases());
+}
+
+/// There is one variant of each kernel, so this is also what every adapter runs.
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_fit_webgpu_default_limits() {
+    testing::gpu::fits_webgpu_default_limits(&cases());
+}
+
+#[test]
+fn gradients_accumulate() {
+    let small = tiny();
+    let picked = ["Scalar", "shared", "Channel"].map(|kind| {
+        let found = small.iter().find(|case| case.name.contains(kind));
+        found.expect("each kind has a small case").clone()
+    });
+    testing::gradients_accumulate(&picked);
+}
+
+#[test]
+fn refuses_widths_and_kinds_it_cannot_have() {
+    let op = LinearAttention {
+        b: 1,
+        t: 4,
+        h: 2,
+        dk: 8,
+        dv: 8,
+        scale: 1.0,
+        decay: Decay::Channel,
+        shared_qk: false,
+        chunk: 64,
+    };
+    assert!(op.validate().is_ok());
+    let refused = |op: LinearAttention| op.validate().unwrap_err().to_string();
+    assert_eq!(
+        refused(LinearAttention {
+            dv: 257,
+            ..op.clone()
+        }),
+        "linear_attention: head widths d_k 8, d_v 257: each must be from 1 to 256; use more heads"
+    );
+    assert!(refused(LinearAttention { dk: 0, ..op.clone() }).contains("d_k 0"));
+    assert_eq!(
+        refused(LinearAttention {
+            chunk: 48,
+            ..op.clone()
+        }),
+        "linear_attention: chunk 48: allowed: 16, 32, 64"
+    );
+    assert_eq!(
+        refused(LinearAttention {
+            shared_qk: true,
+            ..op.clone()
+        }),
+        "linear_attention: q and k shared by the heads, decay by channel: allowed: one of the two"
+    );
+    assert!(refused(LinearAttention { t: 0, ..op.clone() }).contains("T 0"));
+    assert!(
+        refused(LinearAttention {
+            b: 65_535,
+            h: 65_535,
+            ..op.clone()
+        })
+        .contains("B x H x chunks x d_k x d_v = 274869518400 elements: at most 2147483647")
+    );
+    assert_eq!(
+        refused(LinearAttention {
+            t: 16 * 4_096,
+            chunk: 16,
+            ..op
+        }),
+        "linear_attention: B 1, H 2, 4096 chunks: at most 65535, 65535 and 4095"
+    );
+}

@@ -1,0 +1,40 @@
+use super::LogSigmoid;
+use crate::cpu::{In, Out, Real};
+use crate::ops::CpuOp;
+use crate::step::StepParams;
+use rayon::prelude::*;
+
+/// Elements of a piece of work.
+const PIECE: usize = 1 << 14;
+
+impl CpuOp for LogSigmoid {
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+        let scale = R::of(f64::from(self.scale));
+        let pieces = outs[0].real().par_chunks_mut(PIECE);
+        pieces.zip(ins[0].real().par_chunks(PIECE)).for_each(|(y, x)| {
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = -scale * (-*x).softplus();
+            }
+        });
+    }
+
+    fn cpu_bwd<R: Real>(
+        &self,
+        _step: &StepParams,
+        ins: &[In<'_, R>],
+        _outs: &[In<'_, R>],
+        d_outs: &[In<'_, R>],
+        d_ins: &mut [Out<'_, R>],
+    ) {
+        let scale = R::of(f64::from(self.scale));
+        let (x, dy) = (ins[0].real(), d_outs[0].real());
+        if let Some((dx, _)) = d_ins[0].wanted() {
+            let read = dy.par_chunks(PIECE).zip(x.par_chunks(PIECE));
+            dx.par_chunks_mut(PIECE).zip(read).for_each(|(dx, (dy, x))| {
+                for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
+                    *dx = scale * *dy * (-*x).sigmoid();
+                }
+            });
+        }
+    }
+}

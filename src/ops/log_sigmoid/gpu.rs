@@ -1,0 +1,46 @@
+use super::LogSigmoid;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Mirrors `Params` of both kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    n: u32,
+    scale: f32,
+}
+
+impl LogSigmoid {
+    fn params(&self) -> Params {
+        Params {
+            n: self.numel as u32,
+            scale: self.scale,
+        }
+    }
+}
+
+impl GpuOp for LogSigmoid {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let kernel = Kernel::new("log_sigmoid/log_sigmoid_fwd");
+        let grid = grid_1d(self.numel.div_ceil(256));
+        l.run(kernel, &[ins[0], outs[0].view], self.params(), grid);
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        ins: &[Option<View>],
+        _outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let (Some(x), Some(dy), Some(dx)) = (ins[0], d_outs[0], d_ins[0]) else {
+            return;
+        };
+        let kernel = Kernel::new("log_sigmoid/log_sigmoid_bwd");
+        let grid = grid_1d(self.numel.div_ceil(256));
+        l.run(kernel, &[x, dy, dx.view], self.params(), grid);
+    }
+}

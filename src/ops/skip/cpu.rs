@@ -1,0 +1,61 @@
+use super::Skip;
+use crate::cpu::{In, Out, Real};
+use crate::ops::CpuOp;
+use crate::ops::reduce::{Pieces, add_partials, wanted_or};
+use crate::ops::rows::dot;
+use crate::step::StepParams;
+use rayon::prelude::*;
+
+impl CpuOp for Skip {
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+        let (o, x, d) = (ins[0].real(), ins[1].real(), ins[2].real());
+        let (h, p) = (self.h, self.p);
+        let per = Pieces::new(self.rows).rows * h * p;
+        let pieces = outs[0].real().par_chunks_mut(per);
+        pieces
+            .zip(o.par_chunks(per).zip(x.par_chunks(per)))
+            .for_each(|(y, (o, x))| {
+                for (i, ((y, o), x)) in y.chunks_mut(p).zip(o.chunks(p)).zip(x.chunks(p)).enumerate() {
+                    let d = d[i % h];
+                    for ((y, o), x) in y.iter_mut().zip(o).zip(x) {
+                        *y = *o + d * *x;
+                    }
+                }
+            });
+    }
+
+    fn cpu_bwd<R: Real>(
+        &self,
+        _step: &StepParams,
+        ins: &[In<'_, R>],
+        _outs: &[In<'_, R>],
+        d_outs: &[In<'_, R>],
+        d_ins: &mut [Out<'_, R>],
+    ) {
+        let (x, d, dy) = (ins[1].real(), ins[2].real(), d_outs[0].real());
+        let [_, dx, dd_out] = d_ins else {
+            unreachable!("three inputs")
+        };
+        let (h, p, pieces) = (self.h, self.p, Pieces::new(self.rows));
+        let mut dd = pieces.partials(h);
+        let mut unread = Vec::new();
+        let accumulate = matches!(dx, Out::Real { accumulate: true, .. });
+        let per = pieces.rows * h;
+        let parts = wanted_or(dx, &mut unread, x.len()).par_chunks_mut(per * p);
+        let parts = parts.zip(dd.par_chunks_mut(h));
+        parts.enumerate().for_each(|(piece, (dx, dd))| {
+            for (i, dx) in dx.chunks_mut(p).enumerate() {
+                let (at, head) = ((piece * per + i) * p, i % h);
+                let dy = &dy[at..at + p];
+                for (dx, dy) in dx.iter_mut().zip(dy) {
+                    let before = if accumulate { *dx } else { R::ZERO };
+                    *dx = before + d[head] * *dy;
+                }
+                dd[head] += dot(dy, &x[at..at + p]);
+            }
+        });
+        if let Some(sum) = dd_out.sum() {
+            add_partials(sum, &dd);
+        }
+    }
+}

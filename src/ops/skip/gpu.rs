@@ -1,0 +1,67 @@
+use super::Skip;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::linear::{Linear, gpu::db};
+use crate::ops::reduce::or_scratch;
+use crate::ops::rows::Layout;
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Mirrors `Params` of both kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    h: u32,
+    p: u32,
+    accumulate: u32,
+}
+
+impl Skip {
+    fn params(&self, accumulate: bool) -> Params {
+        Params {
+            rows: (self.rows * self.h) as u32,
+            h: self.h as u32,
+            p: self.p as u32,
+            accumulate: u32::from(accumulate),
+        }
+    }
+}
+
+impl GpuOp for Skip {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let bindings = [ins[0], ins[1], ins[2], outs[0].view];
+        let grid = grid_1d((self.rows * self.h * self.p).div_ceil(256));
+        l.run(Kernel::new("skip/skip_fwd"), &bindings, self.params(false), grid);
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        ins: &[Option<View>],
+        _outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let (Some(x), Some(d), Some(dy)) = (ins[1], ins[2], d_outs[0]) else {
+            return;
+        };
+        let heads = self.rows * self.h;
+        let dx = or_scratch(l, d_ins[1], x.len);
+        let terms = l.scratch(heads);
+        let layout = Layout::new(self.p);
+        let params = self.params(d_ins[1].is_some_and(|out| out.accumulate));
+        let kernel = layout.kernel("skip/skip_bwd");
+        let grid = grid_1d(layout.groups(heads));
+        l.run(kernel, &[x, d, dy, dx, terms], params, grid);
+        if let Some(out) = d_ins[2] {
+            let sums = Linear {
+                rows: self.rows,
+                inp: 1,
+                out: self.h,
+                bias: true,
+            };
+            db(l, &sums, terms, out);
+        }
+    }
+}

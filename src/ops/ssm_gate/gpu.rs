@@ -1,0 +1,78 @@
+use super::SsmGate;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::linear::{Linear, gpu::db};
+use crate::ops::reduce::or_scratch;
+use crate::ops::rows::Layout;
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Mirrors `Params` of the kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    h: u32,
+    p: u32,
+    accumulate: u32,
+}
+
+impl SsmGate {
+    fn params(&self, accumulate: bool) -> Params {
+        Params {
+            rows: (self.rows * self.h) as u32,
+            h: self.h as u32,
+            p: self.p as u32,
+            accumulate: u32::from(accumulate),
+        }
+    }
+}
+
+impl GpuOp for SsmGate {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let bindings = [ins[0], ins[1], ins[2], ins[3], outs[0].view, outs[1].view];
+        let grid = grid_1d((self.rows * self.h * self.p).div_ceil(256));
+        let kernel = Kernel::new("ssm_gate/ssm_gate_fwd");
+        l.run(kernel, &bindings, self.params(false), grid);
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        ins: &[Option<View>],
+        _outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let (Some(x), Some(dt_raw), Some(dt_bias), Some(a_log)) = (ins[0], ins[1], ins[2], ins[3]) else {
+            return;
+        };
+        let (Some(dg), Some(dv)) = (d_outs[0], d_outs[1]) else {
+            return;
+        };
+        let heads = self.rows * self.h;
+        let dx = or_scratch(l, d_ins[0], x.len);
+        let ddt_raw = or_scratch(l, d_ins[1], heads);
+        let layout = Layout::new(self.p);
+        let params = self.params(d_ins[0].is_some_and(|out| out.accumulate));
+        let bindings = [x, dt_raw, dt_bias, a_log, dg, dv, dx, ddt_raw];
+        let kernel = layout.kernel("ssm_gate/ssm_gate_bwd");
+        l.run(kernel, &bindings, params, grid_1d(layout.groups(heads)));
+        let sums = Linear {
+            rows: self.rows,
+            inp: 1,
+            out: self.h,
+            bias: true,
+        };
+        if let Some(out) = d_ins[2] {
+            db(l, &sums, ddt_raw, out);
+        }
+        if let Some(out) = d_ins[3] {
+            let terms = l.scratch(heads);
+            let kernel = Kernel::new("ssm_gate/ssm_rate_bwd");
+            let bindings = [dt_raw, dt_bias, a_log, dg, terms];
+            l.run(kernel, &bindings, params, grid_1d(heads.div_ceil(256)));
+            db(l, &sums, terms, out);
+        }
+    }
+}
