@@ -29,7 +29,7 @@ const WALL_RUNS: u32 = 10;
 pub enum Timed {
     /// The forward call, saved tensors included.
     Forward,
-    /// Forward and backward, with a random gradient of the first output.
+    /// Forward and backward, with random gradients of the outputs.
     Training,
 }
 
@@ -223,9 +223,17 @@ impl Built {
         let outs = graph.call(bench.op.clone(), &ins)?;
         outs.iter().for_each(|id| graph.keep(*id));
         if timed == Timed::Training {
-            let shape = graph.tensor(outs[0]).shape.clone();
-            let seed = graph.input("seed", &shape, Dtype::F32);
-            data.push((seed, Values::Real(fill::gradient(shape.iter().product(), 200))));
+            // Saved tensors get no gradient; all other outputs do.
+            let saved = bench.op.backward_reads().outs;
+            let mut seeds = Vec::new();
+            for (i, port) in bench.op.outputs().iter().enumerate() {
+                if i == 0 || (port.grad != InputGrad::None && !saved.contains(&i)) {
+                    let seed = graph.input("seed", &port.shape, Dtype::F32);
+                    let n = port.shape.iter().product();
+                    data.push((seed, Values::Real(fill::gradient(n, 200 + i as u64))));
+                    seeds.push((outs[i], seed));
+                }
+            }
             let has_kernel = |grad| matches!(grad, InputGrad::Kernel | InputGrad::Accumulates);
             let wrt: Vec<TensorId> = ports
                 .iter()
@@ -233,7 +241,7 @@ impl Built {
                 .filter(|(p, _)| has_kernel(p.grad))
                 .map(|(_, id)| *id)
                 .collect();
-            graph.backward(&[(outs[0], seed)], &wrt)?;
+            graph.backward(&seeds, &wrt)?;
             debug_assert!(graph.calls().iter().any(|call| call.pass == Pass::Backward));
         }
         Ok(Self { graph, data })

@@ -92,7 +92,13 @@ fn a_smaller_scale_divides_the_work() {
         .filter(|(f, _)| f.family == Family::Recurrences)
     {
         let ratio = full.op.cost(Pass::Forward).flops / small.op.cost(Pass::Forward).flops;
-        assert!((ratio - 16.0).abs() < 1e-9, "{}: {ratio}", small.name());
+        // What heads share (Mamba2's q and k) does not become less with them.
+        let expected = if full.kind == "ssd" {
+            15.0..=16.0
+        } else {
+            16.0 - 1e-9..=16.0 + 1e-9
+        };
+        assert!(expected.contains(&ratio), "{}: {ratio}", small.name());
     }
 }
 
