@@ -23,7 +23,7 @@ alias t_d_k = f32;
 var<workgroup> q_rows: array<vec4<f32>, 256>;
 var<workgroup> decays: array<vec4<f32>, 64>;
 
-fn four_of_q(i: u32, j: u32) -> vec4<f32> {
+fn query_at(i: u32, j: u32) -> vec4<f32> {
     var value = vec4(0.0);
     if is_row(i) {
 #for c in 0..4
@@ -57,7 +57,7 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
             let m = first + n / 16u;
             let col = n0 + n % 16u * 4u;
             let from_start = gate_sum(m / 4u * 4u, m + 1u, col);
-            q_rows[n] = four_of_q(m, col) * exp(from_start);
+            q_rows[n] = query_at(m, col) * exp(from_start);
             if m % 4u == 3u {
                 decays[n / 64u * 16u + n % 16u] = exp(from_start);
             }
@@ -80,7 +80,7 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
         }
     }
 #for r in 0..4
-    let q{r} = four_of_q(i + {r}u, j);
+    let q{r} = query_at(i + {r}u, j);
     let g{r} = gates(i + {r}u, j);
 #end
     let to_end2 = g3;

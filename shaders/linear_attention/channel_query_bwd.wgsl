@@ -19,7 +19,7 @@ alias t_d_q = f32;
 var<workgroup> k_rows: array<vec4<f32>, 256>;
 var<workgroup> decays: array<vec4<f32>, 64>;
 
-fn keys(i: u32, j: u32) -> vec4<f32> {
+fn key_at(i: u32, j: u32) -> vec4<f32> {
     var value = vec4(0.0);
     if is_row(i) {
 #for c in 0..4
@@ -52,7 +52,7 @@ fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
             let m = first + n / 16u;
             let col = n0 + n % 16u * 4u;
             let to_end = gate_sum(m + 1u, m / 4u * 4u + 4u, col);
-            k_rows[n] = keys(m, col) * exp(to_end);
+            k_rows[n] = key_at(m, col) * exp(to_end);
             if m % 4u == 0u {
                 decays[n / 64u * 16u + n % 16u] = exp(gates(m, col) + to_end);
             }
@@ -75,7 +75,7 @@ fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
     }
     var from_start = vec4(0.0);
 #for r in 0..4
-    let k{r} = keys(i + {r}u, j);
+    let k{r} = key_at(i + {r}u, j);
     let g{r} = gates(i + {r}u, j);
     from_start += g{r};
     sum{r} *= exp(from_start);

@@ -23,8 +23,8 @@ const OF_D: u32 = 3;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
     var value = 0.0;
-    let token = operand == OF_V || operand == OF_DO;
-    let ok = j < params.dv && select(i < params.dk, is_row(i), token);
+    let by_row = operand == OF_V || operand == OF_DO;
+    let ok = j < params.dv && select(i < params.dk, is_row(i), by_row);
     if operand == OF_V {
         value = f32(v[select(0u, row(i) * params.dv + j, ok)]);
     } else if operand == OF_DO {
