@@ -7,6 +7,7 @@ const VA: bool = false; // rows of A as stored are a multiple of 4 long, so that
 const VB: bool = false; // the same for B
 const VC: bool = false; // n is a multiple of 4
 const BIAS: bool = false;
+const WHOLE: bool = false; // VA, VB, and m, n, k are multiples of the tile: no load leaves its matrix
 
 alias t_a = f32;
 alias t_b = f32;
@@ -51,6 +52,9 @@ fn load_a(row: u32, col: u32) -> vec4<f32> {
     let rows = params.m;
     let cols = params.k;
 #endif
+#if WHOLE
+    return vec4<f32>(a[(row * cols + col) / 4u]);
+#else
 #if VA
     let inside = row < rows && col < cols;
     let x = vec4<f32>(a[select(0u, (row * cols + col) / 4u, inside)]);
@@ -60,6 +64,7 @@ fn load_a(row: u32, col: u32) -> vec4<f32> {
     let x = vec4<f32>(f32(a[at.x]), f32(a[at.y]), f32(a[at.z]), f32(a[at.w]));
 #endif
     return select(vec4<f32>(0.0), x, inside);
+#endif
 }
 
 // The quad of B as stored at (row, col).
@@ -71,6 +76,9 @@ fn load_b(row: u32, col: u32) -> vec4<f32> {
     let rows = params.k;
     let cols = params.n;
 #endif
+#if WHOLE
+    return vec4<f32>(b[(row * cols + col) / 4u]);
+#else
 #if VB
     let inside = row < rows && col < cols;
     let x = vec4<f32>(b[select(0u, (row * cols + col) / 4u, inside)]);
@@ -80,6 +88,7 @@ fn load_b(row: u32, col: u32) -> vec4<f32> {
     let x = vec4<f32>(f32(b[at.x]), f32(b[at.y]), f32(b[at.z]), f32(b[at.w]));
 #endif
     return select(vec4<f32>(0.0), x, inside);
+#endif
 }
 
 // The quad of C at (row, col) of layer z: bias and the old value added as wanted.

@@ -145,8 +145,9 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         workgroupBarrier();
         // The end is read anew in every step, from a place that changes: a driver that knew the number of steps would
         // unroll the loop and spill.
-        k += 32u;
-        let more = k < min(start + params.part[t % 4u], params.k);
+        let more = k + 32u < min(start + params.part[t % 4u], params.k);
+        // The last step fetches its own tiles once more.
+        k += select(0u, 32u, more);
 #for i in 0..4
         ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);
         gb{i} = fetch_b(n0, k, row_b + {i * B_PASS}u, quad_b);

@@ -97,7 +97,8 @@ impl Gemm {
         let mut bindings: Vec<View> = [a, b, target.view].into_iter().chain(bias).collect();
         let kernel = if coop {
             bindings.extend([a, b].map(|x| amax(l, x)));
-            Kernel::new("linear/gemm_coop")
+            let whole = [self.m, self.n].iter().all(|x| x.is_multiple_of(COOP_TILE)) && self.k.is_multiple_of(STEP);
+            Kernel::new("linear/gemm_coop").set("WHOLE", whole)
         } else {
             Kernel::new("linear/gemm").set("TILE", tile)
         };
