@@ -1,5 +1,7 @@
 use super::cases::cases;
-use super::{CHUNK, SelectiveScan};
+#[cfg(feature = "gpu")]
+use super::CHUNK;
+use super::SelectiveScan;
 use crate::check::{Case, Values};
 use crate::cpu::{CpuRuntime, Real};
 use crate::ops::{Op, OpDef};
