@@ -1,14 +1,13 @@
 //! What `gla` and `retnet` share (models.md 3.5, 3.8): additive linear attention over convolved projections, with a swish
 //! gate after the output norm.
 
-use super::{BlockContext, ModelConfig, linear};
+use super::{BlockContext, ModelConfig, conved, linear};
 use crate::error::{Result, UserError};
 use crate::graph::{Graph, Init};
 use crate::ops::linear_attention::{Decay, LinearAttention};
 use crate::ops::log_sigmoid::LogSigmoid;
 use crate::ops::rms_norm::{Kind, RmsNorm};
 use crate::ops::rope::Rope;
-use crate::ops::short_conv::ShortConv;
 use crate::tensor::TensorId;
 
 /// Rank of the projection of GLA's gates.
@@ -89,20 +88,6 @@ pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>, decay: Dec
     };
     let o = g.call(norm, &[o, gate, weight])?[0];
     g.scoped("o_proj", |g| linear(g, o, rows, 2 * d, d, false))
-}
-
-/// A projection to `out` channels, a causal convolution over four tokens and silu.
-fn conved(g: &mut Graph, x: TensorId, c: &BlockContext<'_>, name: char, out: usize) -> Result<TensorId> {
-    let (b, t, d) = (c.b, c.t, c.config.d_model);
-    let y = g.scoped(&format!("{name}_proj"), |g| linear(g, x, b * t, d, out, false))?;
-    let w = g.param(&format!("{name}_conv1d.weight"), &[out, 1, 4], Init::Uniform(0.5));
-    let conv = ShortConv {
-        b,
-        t,
-        channels: out,
-        bias: false,
-    };
-    Ok(g.call(conv, &[y, w])?[0])
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! What the models of the delta family share (models.md 3.4, 3.6, 3.7): one recurrence that corrects its memory, fed
 //! by convolved projections, with or without decay and output gate.
 
-use super::{BlockContext, ModelConfig, linear};
+use super::{BlockContext, ModelConfig, conved, linear};
 use crate::error::{Result, UserError};
 use crate::graph::{Graph, Init};
 use crate::ops::decay_gate::DecayGate;
 use crate::ops::delta_rule::DeltaRule;
 use crate::ops::l2_norm::L2Norm;
 use crate::ops::rms_norm::{Kind, RmsNorm};
-use crate::ops::short_conv::ShortConv;
 use crate::ops::sigmoid::Sigmoid;
 use crate::tensor::TensorId;
 
@@ -101,18 +100,4 @@ pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>, form: &For
     let ins: Vec<TensorId> = [o].into_iter().chain(gate).chain([weight]).collect();
     let o = g.call(norm, &ins)?[0];
     g.scoped("o_proj", |g| linear(g, o, rows, 2 * d, d, false))
-}
-
-/// A projection to `out` channels, a causal convolution over four tokens and silu.
-fn conved(g: &mut Graph, x: TensorId, c: &BlockContext<'_>, name: char, out: usize) -> Result<TensorId> {
-    let (b, t, d) = (c.b, c.t, c.config.d_model);
-    let y = g.scoped(&format!("{name}_proj"), |g| linear(g, x, b * t, d, out, false))?;
-    let w = g.param(&format!("{name}_conv1d.weight"), &[out, 1, 4], Init::Uniform(0.5));
-    let conv = ShortConv {
-        b,
-        t,
-        channels: out,
-        bias: false,
-    };
-    Ok(g.call(conv, &[y, w])?[0])
 }

@@ -26,6 +26,7 @@ use crate::graph::{Graph, Init};
 use crate::ops::dropout::Dropout;
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::linear::Linear;
+use crate::ops::short_conv::ShortConv;
 use crate::tensor::TensorId;
 
 /// n of the paper's Gated `DeltaProduct`.
@@ -267,4 +268,24 @@ pub(crate) fn linear(
         ins.push(g.param("bias", &[out], Init::Uniform(r)));
     }
     Ok(g.call(Linear { rows, inp, out, bias }, &ins)?[0])
+}
+
+/// A projection to `out` channels, a causal convolution over four tokens and silu.
+pub(crate) fn conved(
+    g: &mut Graph,
+    x: TensorId,
+    c: &BlockContext<'_>,
+    name: char,
+    out: usize,
+) -> Result<TensorId> {
+    let (b, t, d) = (c.b, c.t, c.config.d_model);
+    let y = g.scoped(&format!("{name}_proj"), |g| linear(g, x, b * t, d, out, false))?;
+    let w = g.param(&format!("{name}_conv1d.weight"), &[out, 1, 4], Init::Uniform(0.5));
+    let conv = ShortConv {
+        b,
+        t,
+        channels: out,
+        bias: false,
+    };
+    Ok(g.call(conv, &[y, w])?[0])
 }

@@ -1,9 +1,7 @@
 //! The learning rate of each update, and the scalars that Adam takes from it.
 
+use crate::ops::adam::{BETA1, BETA2};
 use crate::step::StepParams;
-
-const BETA1: f64 = 0.9;
-const BETA2: f64 = 0.999;
 
 /// Linear warm-up from 0, then a cosine (models.md section 5).
 #[derive(Debug, Clone, Copy, PartialEq)]
