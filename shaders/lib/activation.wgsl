@@ -36,8 +36,8 @@ fn softplus(x: f32) -> f32 {
     return max(x, 0.0) + 2.0 * fma(s, z * series, s);
 }
 
-// sigmoid(x) from y = softplus(x) >= 0: 1 - e^-y, by its series where the difference would lose digits.
-fn sigmoid_of_softplus(y: f32) -> f32 {
+// 1 - e^-y for y >= 0, by its series where the difference would lose digits. Of y = softplus(x) it is sigmoid(x).
+fn complement(y: f32) -> f32 {
     let series = y * (1.0 - y * (0.5 - y * (0.16666667 - y * (0.041666668 - y * 0.008333334))));
-    return select(1.0 - exp(-y), series, y < 0.1);
+    return select(1.0 - exp_wide(-min(y, 87.0)), series, y < 0.1);
 }

@@ -9,6 +9,7 @@ alias t_k = f32;
 #import lib/tile
 #import lib/delta
 #import lib/decay
+#import lib/retention
 #import lib/additive
 
 @group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H or 1, dk]
@@ -42,9 +43,7 @@ fn log_decay_at(i: u32) -> f32 {
         value = max(g[row(i)], -1e4);
 #else
 #if GATED
-        // The series of ln(1 - a), a = 2^(-5-h), to 5e-9 of it.
-        let a = bitcast<f32>((122u - min(head, 100u)) << 23u);
-        value = -a * (1.0 + a * (0.5 + a * (0.33333334 + a * (0.25 + a * 0.2))));
+        value = retention_log_decay(head);
 #endif
 #endif
     }

@@ -279,8 +279,8 @@ fn scan_bwd(
                     }
                     let lower = point(U, step, sum_pair) * lam_b;
                     let ddelta = (0.6931471805599453 * m_a + lower) * vec2(
-                        sigmoid_of_softplus(point(DT, step, sum_pair).x),
-                        sigmoid_of_softplus(point(DT, step, sum_pair).y),
+                        complement(point(DT, step, sum_pair).x),
+                        complement(point(DT, step, sum_pair).y),
                     );
                     d_bias += ddelta;
 #for p in 0..2

@@ -9,19 +9,21 @@ use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::decay_gate::DecayGate;
 use crate::ops::delta_rule::{CHUNK, DeltaRule};
 use crate::ops::dropout::Dropout;
+use crate::ops::fill::{Content, Fill};
 use crate::ops::grad_norm::GradNorm;
 use crate::ops::head_loss::HeadLoss;
 use crate::ops::l2_norm::L2Norm;
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::linear::Linear;
 use crate::ops::linear_attention::{Decay, LinearAttention};
-use crate::ops::log_sigmoid::LogSigmoid;
 use crate::ops::one_hot::OneHot;
+use crate::ops::pointwise::{Function, Pointwise};
+use crate::ops::repeat::Repeat;
 use crate::ops::rms_norm::{Kind, RmsNorm};
 use crate::ops::rope::Rope;
+use crate::ops::scale::Scale as Factor;
 use crate::ops::selective_scan::SelectiveScan;
 use crate::ops::short_conv::ShortConv;
-use crate::ops::sigmoid::Sigmoid;
 use crate::ops::skip::Skip;
 use crate::ops::slice::Slice;
 use crate::ops::ssm_gate::SsmGate;
@@ -487,11 +489,12 @@ fn elementwise(scale: Scale, Extents { b, t, .. }: Extents, rows: usize) -> Vec<
         conv(D),
         conv(2 * D),
         bench(
-            "sigmoid",
-            format!("{}", rows * h),
+            "pointwise",
+            format!("sigmoid {}", rows * h),
             family,
-            Sigmoid {
+            Pointwise {
                 numel: rows * h,
+                function: Function::Sigmoid,
                 scale: 1.0,
             },
         ),
@@ -514,12 +517,32 @@ fn elementwise(scale: Scale, Extents { b, t, .. }: Extents, rows: usize) -> Vec<
             },
         ),
         bench(
-            "log_sigmoid",
-            format!("{}", rows * D),
+            "pointwise",
+            format!("log_sigmoid {}", rows * D),
             family,
-            LogSigmoid {
+            Pointwise {
                 numel: rows * D,
+                function: Function::LogSigmoid,
                 scale: 0.0625,
+            },
+        ),
+        bench(
+            "scale",
+            format!("{}x{}", rows * h, 2 * D_K),
+            family,
+            Factor {
+                rows: rows * h,
+                p: 2 * D_K,
+            },
+        ),
+        bench("repeat", format!("{rows}x{D}"), family, Repeat { rows, d: D }),
+        bench(
+            "fill",
+            format!("{}", rows * h),
+            family,
+            Fill {
+                numel: rows * h,
+                content: Content::Retention(h),
             },
         ),
         bench(

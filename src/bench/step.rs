@@ -5,9 +5,8 @@ use super::roof::{DeviceClass, Roof};
 use super::runner::{Timing, has_own_clock};
 use crate::check::random::Fill;
 use crate::error::Result;
-use crate::models::{BlockKind, HOUSEHOLDER, ModelConfig, default_heads, update_graph};
+use crate::models::{BlockRef, D_STATE, ModelConfig, update_graph};
 use crate::ops::Cost;
-use crate::ops::delta_rule::CHUNK;
 use crate::tasks::Batch;
 use crate::train::{CallTime, Executor, Recipe, Schedule, Stepper};
 use std::collections::BTreeMap;
@@ -57,17 +56,11 @@ impl StepShape {
         }
     }
 
-    fn model(self, kind: BlockKind) -> ModelConfig {
+    fn model(self, block: BlockRef) -> ModelConfig {
         ModelConfig {
-            blocks: vec![kind; self.layers],
-            d_model: self.d_model,
-            heads: default_heads(self.d_model),
-            vocab: VOCAB,
-            classes: CLASSES,
-            householder: HOUSEHOLDER,
-            chunk: CHUNK,
-            d_state: if kind == BlockKind::Mamba { 64 } else { 128 },
-            dropout: 0.2,
+            // The published Mamba's N.
+            d_state: if block.name() == "mamba" { 64 } else { D_STATE },
+            ..ModelConfig::new(block, self.layers, self.d_model, VOCAB, CLASSES)
         }
     }
 
@@ -101,14 +94,14 @@ impl StepShape {
 /// [`crate::error::UserError`] for sizes that the model cannot have, and the device's.
 pub fn time_step(
     mut executor: Executor,
-    kind: BlockKind,
+    block: BlockRef,
     shape: StepShape,
     roof: &Roof,
     say: &mut dyn FnMut(&str),
 ) -> Result<(Executor, Entry, Vec<CallTime>)> {
     executor.runtime().reset();
     let start = Instant::now();
-    let model = shape.model(kind);
+    let model = shape.model(block);
     model.validate()?;
     let recipe = Recipe {
         schedule: Schedule {
@@ -133,21 +126,21 @@ pub fn time_step(
     steps.run(1)?;
     let first_step = start.elapsed();
     let once = steps.run(2)? / 2;
-    let block = (BLOCK.as_secs_f64() / once.as_secs_f64().max(1e-6)).clamp(1.0, 100.0) as usize;
+    let runs = (BLOCK.as_secs_f64() / once.as_secs_f64().max(1e-6)).clamp(1.0, 100.0) as usize;
     let began = Instant::now();
     let mut times = Vec::new();
     while times.len() < LEAST_BLOCKS || (times.len() < BLOCKS && began.elapsed() < ENOUGH) {
-        times.push(steps.run(block)? / block as u32);
+        times.push(steps.run(runs)? / runs as u32);
     }
     let mut timing = Timing::of(times);
-    timing.runs *= block;
+    timing.runs *= runs;
     let calls = if has_own_clock(&stepper.executor) {
         stepper.profile(0, &data)?
     } else {
         Vec::new()
     };
     let mut entry = Entry::new(
-        name(kind, shape),
+        name(block, shape),
         "step",
         "step",
         "a whole training step",
@@ -169,14 +162,14 @@ pub fn time_step(
     Ok((executor, entry, calls))
 }
 
-fn name(kind: BlockKind, shape: StepShape) -> String {
+fn name(block: BlockRef, shape: StepShape) -> String {
     let StepShape {
         d_model,
         layers,
         batch,
         length,
     } = shape;
-    format!("{} d{d_model} L{layers} B{batch} T{length}", kind.name())
+    format!("{} d{d_model} L{layers} B{batch} T{length}", block.name())
 }
 
 struct Steps<'a> {

@@ -175,7 +175,7 @@ fn a_step_is_timed_and_leaves_nothing() {
         batch: 2,
         length: 9,
     };
-    for kind in crate::models::BlockKind::ALL {
+    for kind in crate::models::BLOCKS {
         let (mut executor, entry, calls) =
             time_step(Executor::cpu(), *kind, shape, &roof(), &mut |_| {}).unwrap();
         let step = entry.step.unwrap();

@@ -4,7 +4,7 @@ use super::source::{Source, Tensors};
 use super::{Deviation, Golden, Outcome};
 use crate::error::{Result, UserError};
 use crate::graph::Graph;
-use crate::models::{BlockKind, HOUSEHOLDER, ModelConfig, linear};
+use crate::models::{self, BlockRef, HOUSEHOLDER, ModelConfig, linear};
 use crate::ops::attention::Attention;
 use crate::ops::cross_entropy::{CrossEntropy, IGNORE};
 use crate::ops::delta_rule::DeltaRule;
@@ -346,7 +346,7 @@ pub fn models(
         let label = format!("model {name} {}", entry["case"].as_str().unwrap_or_default());
         let device = runtime.device();
         let model = entry["config"]["model"].as_str().unwrap_or(name);
-        let Ok(block) = BlockKind::from_name(model) else {
+        let Ok(block) = models::block(model) else {
             report(Outcome::skipped(
                 &label,
                 &device,
@@ -381,7 +381,7 @@ pub fn models(
 }
 
 fn model_entry(
-    block: BlockKind,
+    block: BlockRef,
     entry: &Value,
     mut tensors: Tensors,
     runtime: &mut dyn Runtime,
@@ -390,15 +390,17 @@ fn model_entry(
     let number = |name: &str| config[name].as_u64().unwrap_or_default() as usize;
     let (b, t) = (number("B"), number("T"));
     let model = ModelConfig {
-        blocks: vec![block; number("layers")],
-        d_model: number("d_model"),
         heads: number("n_head"),
-        vocab: number("vocab"),
-        classes: number("outputs"),
         householder: config["num_householder"].as_u64().unwrap_or(HOUSEHOLDER as u64) as usize,
-        chunk: 64,
         d_state: number("d_state"),
         dropout: 0.0,
+        ..ModelConfig::new(
+            block,
+            number("layers"),
+            number("d_model"),
+            number("vocab"),
+            number("outputs"),
+        )
     };
     model.validate()?;
     let step = prepare(&mut tensors)?;

@@ -10,6 +10,7 @@ pub mod random;
 pub mod source;
 #[cfg(test)]
 mod tests;
+mod training;
 
 pub use case::{Case, Values};
 pub use entry::Golden;
@@ -17,6 +18,7 @@ pub use golden::Precision;
 pub use grammars::grammars;
 pub use kernels::kernels;
 pub use source::Source;
+pub use training::training;
 
 /// Relative error (norm) allowed for f32 on any device, forward and gradients (design: sums over at most a few
 /// thousand terms give 1e-7 to 3e-6).

@@ -8,7 +8,7 @@ use crate::bench::{
     suite, time_step,
 };
 use crate::error::{Result, UserError};
-use crate::models::BlockKind;
+use crate::models;
 use crate::train::Executor;
 use clap::Args;
 use std::path::PathBuf;
@@ -106,7 +106,7 @@ fn unknown(what: &'static str, name: &str, allowed: &str) -> crate::error::Error
 pub fn run(args: &BenchArgs) -> Result<()> {
     // Names and files are looked at before the device is opened.
     args.benches(Scale(1))?;
-    let model = args.model.as_deref().map(BlockKind::from_name).transpose()?;
+    let model = args.model.as_deref().map(models::block).transpose()?;
     let before = args.compare.as_deref().map(Report::read).transpose()?;
     let precision = args.device.precision()?;
     let mut say = |text: &str| {

@@ -94,7 +94,7 @@ mod gpu {
     use crate::gpu::adapter::{adapters, is_hardware, no_adapter};
     use crate::gpu::{Gpu, GpuRuntime, Options, trusted};
     use crate::graph::Graph;
-    use crate::ops::sigmoid::Sigmoid;
+    use crate::ops::pointwise::{Function, Pointwise};
     use crate::runtime::{Data, Runtime};
     use crate::step::StepParams;
     use crate::tensor::Dtype;
@@ -154,8 +154,9 @@ mod gpu {
         let mut graph = Graph::new();
         let x = graph.input("x", &[64], Dtype::F32);
         let y = graph.call(
-            Sigmoid {
+            Pointwise {
                 numel: 64,
+                function: Function::Sigmoid,
                 scale: 1.0,
             },
             &[x],

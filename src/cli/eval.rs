@@ -61,7 +61,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let mut say = |text: &str| verbosity.say(text);
     let (config, saved) = read_run(&args.dir, &mut say)?;
     let own = setup::data_set(&config)?;
-    let model = setup::model(&config, &saved.state.model, own.grammar())?;
+    let model = setup::model(&config, Some(&saved.state.model), own.grammar())?;
     let (task, data, seed) = match &args.task {
         None => (saved.state.task.clone(), own, config.train.seed),
         Some(path) => {

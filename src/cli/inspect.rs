@@ -127,7 +127,7 @@ pub(super) fn profile_table(times: &[CallTime]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::sigmoid::Sigmoid;
+    use crate::ops::pointwise::{Function, Pointwise};
     use crate::ops::{Cost, Pass};
     use crate::tensor::Dtype;
 
@@ -150,8 +150,9 @@ mod tests {
         graph
             .scoped("layers.0", |g| {
                 g.call(
-                    Sigmoid {
+                    Pointwise {
                         numel: 64,
+                        function: Function::Sigmoid,
                         scale: 1.0,
                     },
                     &[x],
@@ -160,7 +161,7 @@ mod tests {
             .unwrap();
         let list = call_list(&graph);
         let row = list.lines().nth(1).unwrap();
-        for word in ["sigmoid_fwd", "layers.0", "sigmoid.y [64]", "512 B", "256"] {
+        for word in ["pointwise_fwd", "layers.0", "pointwise.y [64]", "512 B", "384"] {
             assert!(row.contains(word), "{word} in {row}");
         }
     }

@@ -1,7 +1,7 @@
 //! `selectiv models`: every model, its place in the taxonomy and its size.
 
 use crate::error::Result;
-use crate::models::{BlockKind, D_STATE, HOUSEHOLDER, ModelConfig, default_heads};
+use crate::models::{BLOCKS, BlockRef, D_STATE, ModelConfig};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -30,10 +30,7 @@ pub struct ModelsArgs {
 
 /// Prints the table. A model that cannot have the width is listed with the reason.
 pub fn run(args: &ModelsArgs) -> Result<()> {
-    let list: Vec<Value> = BlockKind::ALL
-        .iter()
-        .map(|block| describe(*block, args))
-        .collect();
+    let list: Vec<Value> = BLOCKS.iter().map(|block| describe(*block, args)).collect();
     if args.json {
         println!("{}", Value::from(list));
         return Ok(());
@@ -44,6 +41,7 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
         "model",
         "parameters",
         "gates a layer",
+        "the paper's count",
         "A_t",
         "decay",
         "write gate",
@@ -61,6 +59,7 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             text(&m["params"])
         };
         let mut row = vec![text(&m["name"]), params, text(&m["gate_params"])];
+        row.push(text(&t["paper_gate_params"]));
         let columns = [
             "transition",
             "decay",
@@ -81,27 +80,19 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
     Ok(())
 }
 
-fn describe(block: BlockKind, args: &ModelsArgs) -> Value {
-    let heads = default_heads(args.d_model);
+fn describe(block: BlockRef, args: &ModelsArgs) -> Value {
     let config = ModelConfig {
-        blocks: vec![block; args.layers],
-        d_model: args.d_model,
-        heads,
-        vocab: args.vocab,
-        classes: args.classes,
-        householder: HOUSEHOLDER,
-        chunk: 64,
         d_state: args.d_state,
-        dropout: 0.0,
+        ..ModelConfig::new(block, args.layers, args.d_model, args.vocab, args.classes)
     };
     let mut model = json!({
         "name": block.name(),
         "what": block.describe(),
         "d_model": args.d_model,
         "layers": args.layers,
-        "heads": heads,
+        "heads": config.heads,
         "params": null,
-        "gate_params": block.gate_params(args.d_model, heads),
+        "gate_params": block.gate_params(&config),
         "taxonomy": block.taxonomy(),
     });
     match config.param_count() {

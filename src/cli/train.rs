@@ -30,9 +30,9 @@ pub struct TrainArgs {
     /// Task file, or the name of a built-in one
     #[arg(value_name = "TASK.toml")]
     pub task: PathBuf,
-    /// Model
+    /// Model; left out where model.layers lists blocks
     #[arg(long, value_name = "NAME")]
-    pub model: String,
+    pub model: Option<String>,
     /// Width
     #[arg(long, value_name = "W")]
     pub d_model: Option<String>,
@@ -119,13 +119,14 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let mut say = |text: &str| verbosity.say(text);
     let config = Config::load(&args.task, &args.overrides()?)?;
     let data = Arc::new(setup::data_set(&config)?);
-    let model = setup::model(&config, &args.model, data.grammar())?;
+    let model = setup::model(&config, args.model.as_deref(), data.grammar())?;
     model.validate()?;
+    let name = model.name();
     let precision = args.device.precision()?;
     let task = task_name(&args.task);
     let seed = config.train.seed;
     let out = args.out.clone();
-    let out = out.unwrap_or_else(|| PathBuf::from(format!("runs/{task}-{}-{seed}", args.model)));
+    let out = out.unwrap_or_else(|| PathBuf::from(format!("runs/{task}-{name}-{seed}")));
     let run = Setup {
         recipe: setup::recipe(&config),
         eval_every: config.train.eval_every,
@@ -134,13 +135,13 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         model,
         data: Arc::clone(&data),
         task,
-        model_name: args.model.clone(),
+        model_name: name,
         folder: out,
     };
     let folder = if args.dry_run {
         Folder::Fresh
     } else {
-        folder::look(&run.folder, args.resume, &config, &args.model, &mut say)?
+        folder::look(&run.folder, args.resume, &config, &run.model_name, &mut say)?
     };
     let saved = match folder {
         Folder::Finished(result) => {
@@ -165,7 +166,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         return dry_run(session, &run, args);
     }
     let device = session.stepper().executor.name();
-    folder::create(&run.folder, &config, &args.model, &device)?;
+    folder::create(&run.folder, &config, &run.model_name, &device)?;
     if args.profile {
         say(&profile(&mut session, &run)?);
     }
@@ -359,7 +360,7 @@ fn result(
         model: run.model_name.clone(),
         params: params as u64,
         d_model: config.model.d_model,
-        layers: config.model.layers,
+        layers: run.model.blocks.len(),
         seed: config.train.seed,
         lr: config.train.lr,
         steps,

@@ -40,9 +40,9 @@ struct ImportArgs {
     /// Weights: F64, F32, F16 or BF16
     #[arg(value_name = "FILE.safetensors")]
     file: PathBuf,
-    /// Model
+    /// Model; left out where model.layers lists blocks
     #[arg(long, value_name = "NAME")]
-    model: String,
+    model: Option<String>,
     /// Folder of the run to make
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -108,18 +108,19 @@ fn import(args: &ImportArgs) -> Result<()> {
     ];
     let config = Config::load(&args.task, &overrides(&args.set, &flags)?)?;
     let data = setup::data_set(&config)?;
-    let model = setup::model(&config, &args.model, data.grammar())?;
+    let model = setup::model(&config, args.model.as_deref(), data.grammar())?;
+    let name = model.name();
     let graph = model.eval_net(1, 1, 1)?.graph;
     let weights = weights::import(&args.file, &graph)?;
     folder::refuse_used(&args.out)?;
 
     let state = State {
         task: task_name(&args.task),
-        model: args.model.clone(),
+        model: name.clone(),
         counters: Counters::default(),
     };
     let from = format!("weights of {}", args.file.display());
-    folder::create(&args.out, &config, &args.model, &from)?;
+    folder::create(&args.out, &config, &name, &from)?;
     let checkpoint = Checkpoint {
         step: 0,
         params: weights.params,
@@ -133,7 +134,7 @@ fn import(args: &ImportArgs) -> Result<()> {
         "{}: {} parameters of {}; test them with: selectiv eval {}",
         args.out.display(),
         graph.param_count(),
-        args.model,
+        name,
         args.out.display()
     ))
 }

@@ -2,6 +2,7 @@
 
 use super::{DropoutMode, Schedule, Splits};
 use crate::error::{Error, Result, UserError};
+use crate::models::{DecayKind, InputGate};
 use serde::Deserialize;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -49,11 +50,18 @@ pub(super) struct RawData {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawModel {
     pub(super) d_model: Field<i64>,
-    pub(super) layers: Field<i64>,
+    pub(super) layers: Field<toml::Value>,
     pub(super) heads: Field<i64>,
     pub(super) householder: Field<i64>,
     pub(super) chunk: Field<i64>,
     pub(super) d_state: Field<i64>,
+    pub(super) expand: Field<i64>,
+    pub(super) conv: Field<i64>,
+    pub(super) decay: Field<DecayKind>,
+    pub(super) data_dependent_decay: Field<bool>,
+    pub(super) input_gate: Field<InputGate>,
+    pub(super) readout_gate: Field<bool>,
+    pub(super) channel_mixing: Field<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -224,6 +232,11 @@ impl Layers {
             place: found.as_ref().map(|(_, place, _)| place.clone()),
             value: found.map_or(default, |(value, ..)| value.clone()),
         }
+    }
+
+    /// A field that has no default.
+    pub(super) fn optional<T: Copy>(&self, pick: impl Fn(&RawConfig) -> &Field<T>) -> Option<T> {
+        self.find(pick).map(|(value, ..)| *value)
     }
 
     /// An integer in a range, or its default.

@@ -9,6 +9,7 @@ mod layers;
 mod tests;
 
 use crate::error::{Result, UserError};
+use crate::models::{self, Switches};
 use layers::{Given, Layers};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -30,7 +31,8 @@ const BUILTIN: [(&str, &str); 2] = [
     ("quickstart", include_str!("../../tasks/quickstart.toml")),
 ];
 
-/// Everything that decides what a run computes, apart from the model's name, the precision and the device.
+/// Everything that decides what a run computes, apart from the precision, the device and, where `model.layers` is a
+/// number, the model's name.
 ///
 /// Fields that may be left out of a file (`steps`, `heads`, `test_gap`, ...) are resolved here.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -96,13 +98,13 @@ pub enum Splits {
     Reference,
 }
 
-/// `[model]`: the sizes that all models share.
+/// `[model]`: the sizes that all models share, and the switches of their gates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModelConfig {
     /// Width of the residual stream.
     pub d_model: usize,
     /// Blocks.
-    pub layers: usize,
+    pub layers: LayerList,
     /// Heads; [`head_count`] of the width unless told.
     pub heads: usize,
     /// Delta steps that a Gated `DeltaProduct` makes a time step: 1 to 8.
@@ -111,6 +113,23 @@ pub struct ModelConfig {
     pub chunk: usize,
     /// Rows of the state of the state-space models: 1 to 256.
     pub d_state: usize,
+    /// Values (or inner channels) are this many times as wide as keys (or the model): 1 to 8.
+    pub expand: usize,
+    /// Width of the short convolution: 4, or 0 for none.
+    pub conv: usize,
+    /// What is changed about the gates of linear recurrent blocks; what is missing is as the block has it.
+    #[serde(flatten)]
+    pub switches: Switches,
+}
+
+/// How many blocks, or which.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum LayerList {
+    /// So many of the model that is named beside the task file.
+    Count(usize),
+    /// The block of each layer, by name.
+    Blocks(Vec<String>),
 }
 
 /// `[train]`: the recipe (models.md section 5).
@@ -383,13 +402,11 @@ fn resolve_model(layers: &Layers) -> Result<ModelConfig> {
     };
     let chunk = layers.given("model.chunk", |c| &c.model.chunk, 64);
     let chunk = chunk.check(|c| [16, 32, 64].contains(c), "16, 32 or 64")?;
+    let conv = layers.given("model.conv", |c| &c.model.conv, 4);
+    let conv = conv.check(|c| [0, 4].contains(c), "4 (four taps) or 0 (none)")?;
     Ok(ModelConfig {
         d_model: size(width),
-        layers: size(
-            layers
-                .integer("model.layers", |c| &c.model.layers, 8, 1..=1024)?
-                .value,
-        ),
+        layers: resolve_layers(layers)?,
         heads: size(heads),
         householder: size(
             layers
@@ -402,7 +419,42 @@ fn resolve_model(layers: &Layers) -> Result<ModelConfig> {
                 .integer("model.d_state", |c| &c.model.d_state, 128, 1..=256)?
                 .value,
         ),
+        expand: size(
+            layers
+                .integer("model.expand", |c| &c.model.expand, 2, 1..=8)?
+                .value,
+        ),
+        conv: size(conv.value.unsigned_abs()),
+        switches: Switches {
+            decay: layers.optional(|c| &c.model.decay),
+            data_dependent_decay: layers.optional(|c| &c.model.data_dependent_decay),
+            input_gate: layers.optional(|c| &c.model.input_gate),
+            readout_gate: layers.optional(|c| &c.model.readout_gate),
+            channel_mixing: layers.optional(|c| &c.model.channel_mixing),
+            conv: (conv.value == 0).then_some(false),
+        },
     })
+}
+
+fn resolve_layers(layers: &Layers) -> Result<LayerList> {
+    let given = layers.given("model.layers", |c| &c.model.layers, toml::Value::Integer(8));
+    let names: Vec<&str> = models::BLOCKS.iter().map(|b| b.name()).collect();
+    let allowed = format!(
+        "an integer from 1 to 1024, or a list of at most 1024 of {}",
+        names.join(", ")
+    );
+    let list = match &given.value {
+        toml::Value::Integer(n @ 1..=1024) => Some(LayerList::Count(size(n.unsigned_abs()))),
+        toml::Value::Array(list) if (1..=1024).contains(&list.len()) => {
+            let known = |v: &toml::Value| v.as_str().filter(|name| names.contains(name)).map(str::to_owned);
+            list.iter()
+                .map(known)
+                .collect::<Option<_>>()
+                .map(LayerList::Blocks)
+        }
+        _ => None,
+    };
+    list.ok_or_else(|| given.refuse(&allowed))
 }
 
 fn resolve_train(layers: &Layers, samples: u64) -> Result<TrainConfig> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::models::{DecayKind, InputGate};
 use proptest::prelude::*;
 
 fn set(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -42,8 +43,8 @@ fn an_empty_file_is_the_papers_task_1() {
         (200, 200_000, 1000, 1000)
     );
     assert_eq!(
-        (config.model.d_model, config.model.layers, config.model.heads),
-        (256, 8, 4)
+        (config.model.d_model, &config.model.layers, config.model.heads),
+        (256, &LayerList::Count(8), 4)
     );
     assert_eq!(
         (train.batch, train.steps, train.warmup, train.eval_every),
@@ -153,7 +154,11 @@ fn every_value_out_of_range_is_refused_with_its_line() {
         ),
         ("model.d_model", "0", "an integer from 1 to 65536"),
         ("model.d_model", "516", "a multiple of 4 up to 512"),
-        ("model.layers", "0", "an integer from 1 to 1024"),
+        (
+            "model.layers",
+            "0",
+            "an integer from 1 to 1024, or a list of at most 1024 of transformer, mamba",
+        ),
         ("model.heads", "3", "a divisor of model.d_model = 256"),
         ("model.heads", "257", "an integer from 1 to 256"),
         ("model.householder", "0", "an integer from 1 to 8"),
@@ -207,7 +212,7 @@ fn fields_of_later_tasks_are_unknown() {
         ("data", "noise = 0.2"),
         ("data", "nongrammatical = true"),
         ("data", "targets = \"next\""),
-        ("model", "expand = 2"),
+        ("model", "mixer = 2"),
     ] {
         let text = refusal(&format!("[{section}]\n{field}\n"), &[]);
         assert!(
@@ -398,14 +403,41 @@ fn grammar_files() -> impl Strategy<Value = GrammarConfig> {
     })
 }
 
+fn layer_lists() -> impl Strategy<Value = LayerList> {
+    let name = prop::sample::select(models::BLOCKS).prop_map(|b| b.name().to_owned());
+    prop_oneof![
+        (1_usize..=1024).prop_map(LayerList::Count),
+        prop::collection::vec(name, 1..9).prop_map(LayerList::Blocks),
+    ]
+}
+
+prop_compose! {
+    fn switches()(
+        decay in prop::option::of(prop::sample::select(&[
+            DecayKind::None, DecayKind::Fixed, DecayKind::Head, DecayKind::Channel, DecayKind::State,
+        ][..])),
+        input_gate in prop::option::of(prop::sample::select(&[
+            InputGate::None, InputGate::Free, InputGate::Complementary,
+        ][..])),
+        (data_dependent_decay, readout_gate, channel_mixing) in any::<(Option<bool>, Option<bool>, Option<bool>)>(),
+        no_conv in any::<bool>(),
+    ) -> Switches {
+        Switches {
+            decay, data_dependent_decay, input_gate, readout_gate, channel_mixing,
+            conv: no_conv.then_some(false),
+        }
+    }
+}
+
 prop_compose! {
     fn configs()(
         grammar in prop_oneof![3 => grammars(), 1 => grammar_files()],
         (length, train, validation, test) in (1_usize..=10_000, 1_usize..1 << 32, 1_usize..1 << 32, 1_usize..1 << 32),
         (gap, test_gap) in (0.0..=MAX_GAP_S, 0.0..=MAX_GAP_S),
         splits in prop_oneof![Just(Splits::Disjoint), Just(Splits::Reference)],
-        (heads, head_size, layers) in (1_usize..=16, 1_usize..=256, 1_usize..=64),
-        (householder, d_state) in (1_usize..=8, 1_usize..=256),
+        (heads, head_size, layers) in (1_usize..=16, 1_usize..=256, layer_lists()),
+        (householder, d_state, expand) in (1_usize..=8, 1_usize..=256, 1_usize..=8),
+        switches in switches(),
         chunk in prop_oneof![Just(16), Just(32), Just(64)],
         (seed, share, steps, warmup) in (0..=MAX_WORD, 0.0..1.0, 1..=MAX_WORD, 0..=MAX_WORD),
         (lr, clip, dropout) in (1e-30..1e3, 1e-3..1e9, 0.0..1.0),
@@ -416,7 +448,10 @@ prop_compose! {
         Config {
             grammar,
             data: DataConfig { length, splits, train, validation, test, gap, test_gap },
-            model: ModelConfig { d_model: heads * head_size, layers, heads, householder, chunk, d_state },
+            model: ModelConfig {
+                d_model: heads * head_size, layers, heads, householder, chunk, d_state, expand, switches,
+                conv: if switches.conv.is_some() { 0 } else { 4 },
+            },
             train: TrainConfig {
                 seed, batch: ((train as f64 * share) as usize).max(1), steps, lr, warmup, schedule, clip, dropout,
                 dropout_mode, eval_every, checkpoint_every,

@@ -39,6 +39,8 @@ pub trait Real:
     fn ln(self) -> Self;
     /// ln(1 + x).
     fn ln_1p(self) -> Self;
+    /// e^x - 1.
+    fn exp_m1(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
     /// |x|.
@@ -91,6 +93,9 @@ macro_rules! real {
             }
             fn ln_1p(self) -> Self {
                 self.ln_1p()
+            }
+            fn exp_m1(self) -> Self {
+                self.exp_m1()
             }
             fn sqrt(self) -> Self {
                 self.sqrt()

@@ -1,34 +1,33 @@
-//! Gated DeltaNet (models.md 3.6): the delta rule with one decay and one write strength a head and token.
+//! Gated `DeltaNet` (models.md 3.6): the delta rule with one decay and one write strength a head and token.
 
-use super::{BlockContext, ModelConfig, Taxonomy, delta};
-use crate::error::Result;
-use crate::graph::Graph;
-use crate::tensor::TensorId;
+use super::recurrence::Recurrence;
+use super::{DecayKind, Gates, InputGate, Taxonomy};
 
-pub(super) const TAXONOMY: Taxonomy = Taxonomy {
-    transition: "alpha (I - beta k k^T)",
-    decay: "head, data-dependent",
-    write_gate: "beta in (0,1), a head",
-    complementary: "no (alpha and beta are free)",
-    readout: "q",
-    output_gate: "swish, after the norm",
-    channel_mixing: "yes, rank 1",
+/// See the module docs.
+pub(super) const BLOCK: Recurrence = Recurrence {
+    name: "gated_delta_net",
+    describe: "delta rule with a scalar decay and a write strength a head",
+    taxonomy: Taxonomy {
+        transition: "alpha (I - beta k k^T)",
+        decay: "head, data-dependent",
+        write_gate: "beta in (0,1), a head",
+        complementary: "no (alpha and beta are free)",
+        readout: "q",
+        output_gate: "swish, after the norm",
+        channel_mixing: "yes, rank 1",
+        paper_gate_params: "2 d_gate^2 (uncertain)",
+    },
+    gates: Gates {
+        decay: DecayKind::Head,
+        data_dependent_decay: true,
+        input_gate: InputGate::Free,
+        readout_gate: true,
+        channel_mixing: true,
+        conv: true,
+    },
+    unit_keys: true,
+    rotary: false,
+    several_steps: false,
+    strongest: 1.0,
+    norm: ["o_norm.weight", "o_norm.weight"],
 };
-
-/// `a_proj`, `b_proj`, `A_log` and `dt_bias` (decay and write), `g_proj` (read-out): 2 d^2 + 2 d H + 2 H.
-pub(super) fn gate_params(d: usize, heads: usize) -> usize {
-    2 * d * d + 2 * d * heads + 2 * heads
-}
-
-pub(super) fn validate(config: &ModelConfig) -> Result<()> {
-    delta::validate("gated_delta_net", config)
-}
-
-pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
-    let form = delta::Form {
-        gated: true,
-        steps: 1,
-        strongest: 1.0,
-    };
-    delta::build(g, x, c, &form)
-}

@@ -1,45 +1,33 @@
 //! Gated `DeltaProduct` (models.md 3.7): n delta steps a token, each of which may reflect, after one decay.
 
-use super::{BlockContext, HOUSEHOLDER, ModelConfig, Taxonomy, delta};
-use crate::error::{Result, UserError};
-use crate::graph::Graph;
-use crate::ops::delta_rule::MAX_STEPS;
-use crate::tensor::TensorId;
+use super::recurrence::Recurrence;
+use super::{DecayKind, Gates, InputGate, Taxonomy};
 
-pub(super) const TAXONOMY: Taxonomy = Taxonomy {
-    transition: "alpha prod_j (I - beta_j k_j k_j^T)",
-    decay: "head, data-dependent",
-    write_gate: "beta_j in (0,2), a head",
-    complementary: "no (alpha and beta are free)",
-    readout: "q",
-    output_gate: "swish, after the norm",
-    channel_mixing: "yes, rank n",
+/// See the module docs.
+pub(super) const BLOCK: Recurrence = Recurrence {
+    name: "gated_delta_product",
+    describe: "gated delta rule with several reflecting steps a token",
+    taxonomy: Taxonomy {
+        transition: "alpha prod_j (I - beta_j k_j k_j^T)",
+        decay: "head, data-dependent",
+        write_gate: "beta_j in (0,2), a head",
+        complementary: "no (alpha and beta are free)",
+        readout: "q",
+        output_gate: "swish, after the norm",
+        channel_mixing: "yes, rank n",
+        paper_gate_params: "2 d_gate^2 (uncertain)",
+    },
+    gates: Gates {
+        decay: DecayKind::Head,
+        data_dependent_decay: true,
+        input_gate: InputGate::Free,
+        readout_gate: true,
+        channel_mixing: true,
+        conv: true,
+    },
+    unit_keys: true,
+    rotary: false,
+    several_steps: true,
+    strongest: 2.0,
+    norm: ["o_norm.weight", "o_norm.weight"],
 };
-
-/// `a_proj`, `b_proj`, `A_log` and `dt_bias` (decay and n writes), `g_proj` (read-out): 2 d^2 + (n + 1) d H + 2 H with
-/// the paper's n.
-pub(super) fn gate_params(d: usize, heads: usize) -> usize {
-    2 * d * d + (HOUSEHOLDER + 1) * d * heads + 2 * heads
-}
-
-pub(super) fn validate(config: &ModelConfig) -> Result<()> {
-    const NAME: &str = "gated_delta_product";
-    let n = config.householder;
-    if !(1..=MAX_STEPS).contains(&n) {
-        return Err(UserError::Shape {
-            op: NAME,
-            reason: format!("{n} Householder steps a token: allowed: 1 to {MAX_STEPS}"),
-        }
-        .into());
-    }
-    delta::validate(NAME, config)
-}
-
-pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
-    let form = delta::Form {
-        gated: true,
-        steps: c.config.householder,
-        strongest: 2.0,
-    };
-    delta::build(g, x, c, &form)
-}

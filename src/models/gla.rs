@@ -1,31 +1,33 @@
 //! Gated linear attention (models.md 3.5): an additive memory that forgets by key channel.
 
-use super::additive::{self, GATE_RANK};
-use super::{BlockContext, ModelConfig, Taxonomy};
-use crate::error::Result;
-use crate::graph::Graph;
-use crate::ops::linear_attention::Decay;
-use crate::tensor::TensorId;
+use super::recurrence::Recurrence;
+use super::{DecayKind, Gates, InputGate, Taxonomy};
 
-pub(super) const TAXONOMY: Taxonomy = Taxonomy {
-    transition: "diag(alpha)",
-    decay: "key channel, low-rank gate",
-    write_gate: "none",
-    complementary: "no",
-    readout: "q",
-    output_gate: "swish, after the norm",
-    channel_mixing: "no",
+/// See the module docs.
+pub(super) const BLOCK: Recurrence = Recurrence {
+    name: "gla",
+    describe: "additive memory with a decay a key channel",
+    taxonomy: Taxonomy {
+        transition: "diag(alpha)",
+        decay: "key channel, low-rank gate",
+        write_gate: "none",
+        complementary: "no",
+        readout: "q",
+        output_gate: "swish, after the norm",
+        channel_mixing: "no",
+        paper_gate_params: "about 16 d",
+    },
+    gates: Gates {
+        decay: DecayKind::Channel,
+        data_dependent_decay: true,
+        input_gate: InputGate::None,
+        readout_gate: true,
+        channel_mixing: false,
+        conv: true,
+    },
+    unit_keys: false,
+    rotary: false,
+    several_steps: false,
+    strongest: 1.0,
+    norm: ["g_norm_swish_gate.weight", "g_norm.weight"],
 };
-
-/// `gk_proj` (decay), `g_proj` (read-out): 33 d + 2 d^2.
-pub(super) fn gate_params(d: usize, _heads: usize) -> usize {
-    2 * d * GATE_RANK + d + 2 * d * d
-}
-
-pub(super) fn validate(config: &ModelConfig) -> Result<()> {
-    additive::validate("gla", config)
-}
-
-pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
-    additive::build(g, x, c, Decay::Channel)
-}

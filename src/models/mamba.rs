@@ -1,115 +1,175 @@
 //! Mamba (models.md 3.2): a short convolution, then a selective scan whose step, input and read-out come from the data.
 
-use super::{BlockContext, ModelConfig, Taxonomy, linear};
-use crate::error::{Result, UserError};
+use super::context::one;
+use super::switches::refused;
+use super::{Block, BlockContext, DecayKind, Gates, InputGate, ModelConfig, Taxonomy};
+use crate::error::Result;
 use crate::graph::{Graph, Init};
 use crate::ops::linear::Linear;
 use crate::ops::selective_scan::{MAX_STATES, SelectiveScan};
-use crate::ops::short_conv::ShortConv;
-use crate::ops::slice::Slice;
 use crate::tensor::TensorId;
 
-pub(super) const TAXONOMY: Taxonomy = Taxonomy {
-    transition: "diag(exp(dt A))",
-    decay: "channel and state, data-dependent",
-    write_gate: "dt, a channel",
-    complementary: "yes (dt makes both)",
-    readout: "C",
-    output_gate: "swish",
-    channel_mixing: "no",
+/// The gates without switches.
+const GATES: Gates = Gates {
+    decay: DecayKind::State,
+    data_dependent_decay: true,
+    input_gate: InputGate::Complementary,
+    readout_gate: true,
+    channel_mixing: false,
+    conv: true,
 };
+
+/// See the module docs.
+#[derive(Debug)]
+pub(super) struct Mamba;
 
 /// R, the rank of the projection to the steps.
 fn step_rank(d: usize) -> usize {
     d.div_ceil(16)
 }
 
-/// The columns of `x_proj` that make the step, `dt_proj` with its bias, and the half of `in_proj` that makes the output
-/// gate: 4 d R + 2 d + 2 d^2.
-pub(super) fn gate_params(d: usize, _heads: usize) -> usize {
-    4 * d * step_rank(d) + 2 * d + 2 * d * d
+/// Whether the step size decays the state, and whether it scales what is written.
+fn step_does(gates: Gates) -> (bool, bool) {
+    (
+        gates.decay == DecayKind::State,
+        gates.input_gate != InputGate::None,
+    )
 }
 
-pub(super) fn validate(config: &ModelConfig) -> Result<()> {
-    if (1..=MAX_STATES).contains(&config.d_state) {
-        return Ok(());
+impl Block for Mamba {
+    fn name(&self) -> &'static str {
+        "mamba"
     }
-    let reason = format!("d_state is {}: 1 to {MAX_STATES}", config.d_state);
-    Err(UserError::Shape { op: "mamba", reason }.into())
-}
 
-pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
-    let (b, t, d, n) = (c.b, c.t, c.config.d_model, c.config.d_state);
-    let (rows, inner, rank) = (b * t, 2 * d, step_rank(d));
-    let a_log = g.param("A_log", &[inner, n], Init::LogIndex(n));
-    let skip = g.param("D", &[inner], Init::Constant(1.0));
-    let part = |g: &mut Graph, x: TensorId, width: usize, from: usize, len: usize| {
-        let slice = Slice {
-            rows,
-            width,
-            from,
-            len,
+    fn describe(&self) -> &'static str {
+        "selective scan: step, input and read-out of a diagonal recurrence come from the data"
+    }
+
+    fn taxonomy(&self) -> Taxonomy {
+        Taxonomy {
+            transition: "diag(exp(dt A))",
+            decay: "channel and state, data-dependent",
+            write_gate: "dt, a channel",
+            complementary: "yes, through dt",
+            readout: "C",
+            output_gate: "SiLU(z)",
+            channel_mixing: "no",
+            paper_gate_params: "2 d N + 8 d^2/16",
+        }
+    }
+
+    fn gates(&self) -> Option<Gates> {
+        Some(GATES)
+    }
+
+    /// The columns of `x_proj` that make the step, `dt_proj` with its bias, and the part of `in_proj` that makes the
+    /// output gate: 4 d R + 2 d + 2 d^2.
+    fn gate_params(&self, config: &ModelConfig) -> usize {
+        let gates = GATES.switched(&config.switches);
+        let (d, inner) = (config.d_model, config.expand * config.d_model);
+        let step = match step_does(gates) {
+            (false, false) => 0,
+            (true, _) if !gates.data_dependent_decay => inner,
+            _ => 2 * inner * step_rank(d) + inner,
         };
-        Ok::<_, crate::error::Error>(g.call(slice, &[x])?[0])
-    };
-    let both = g.scoped("in_proj", |g| linear(g, x, rows, d, 2 * inner, false))?;
-    let u = part(g, both, 2 * inner, 0, inner)?;
-    let z = part(g, both, 2 * inner, inner, inner)?;
-    let u = g.scoped("conv1d", |g| {
-        let weight = g.param("weight", &[inner, 1, 4], Init::Uniform(0.5));
-        let bias = g.param("bias", &[inner], Init::Uniform(0.5));
-        let conv = ShortConv {
-            b,
-            t,
+        step + if gates.readout_gate { inner * d } else { 0 }
+    }
+
+    fn validate(&self, config: &ModelConfig) -> Result<()> {
+        let refuse = |reason: &str| Err(refused(self.name(), reason));
+        let gates = GATES.switched(&config.switches);
+        if !(1..=MAX_STATES).contains(&config.d_state) {
+            return refuse(&format!("d_state is {}: 1 to {MAX_STATES}", config.d_state));
+        }
+        if gates.channel_mixing {
+            return refuse("model.channel_mixing = true: its states are apart, one a channel and dimension");
+        }
+        if !matches!(gates.decay, DecayKind::None | DecayKind::State) {
+            return refuse(
+                "model.decay: its states are one a channel and dimension; allowed: \"state\", \"none\"",
+            );
+        }
+        if !gates.readout_gate || gates.decay == DecayKind::None || gates.input_gate == InputGate::None {
+            return refuse("its scan always decays, writes by its step size and gates its output");
+        }
+        if gates.input_gate == InputGate::Free && gates.decay == DecayKind::State {
+            return refuse(
+                "model.input_gate = \"free\": its one step size would both decay and write; allowed: \"complementary\" \
+                 or \"none\", and \"free\" with model.decay = \"none\"",
+            );
+        }
+        Ok(())
+    }
+
+    fn build(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
+        let gates = c.gates();
+        let (decays, writes) = step_does(gates);
+        let (d, n, rows) = (c.config.d_model, c.config.d_state, c.rows());
+        let (inner, rank) = (c.config.expand * d, step_rank(d));
+        let a_log = decays.then(|| g.param("A_log", &[inner, n], Init::LogIndex(n)));
+        let skip = g.param("D", &[inner], Init::Constant(1.0));
+        let width = if gates.readout_gate { 2 * inner } else { inner };
+        let both = c.linear(g, "in_proj", x, [d, width], false)?;
+        let (u, z) = match gates.readout_gate {
+            true => (
+                c.slice(g, both, width, 0, inner)?,
+                Some(c.slice(g, both, width, inner, inner)?),
+            ),
+            false => (both, None),
+        };
+        let u = c.conv(g, "conv1d", u, inner, true)?;
+        // What only writes is an input gate, and depends on the data.
+        let from_data = if decays {
+            gates.data_dependent_decay
+        } else {
+            writes
+        };
+        let low = if from_data { rank } else { 0 };
+        let width = low + 2 * n;
+        let all = c.linear(g, "x_proj", u, [inner, width], false)?;
+        let bm = c.slice(g, all, width, low, n)?;
+        let cm = c.slice(g, all, width, low + n, n)?;
+        let mut step = None;
+        if decays || writes {
+            let delta = if from_data {
+                let low = c.slice(g, all, width, 0, rank)?;
+                let r = (rank as f64).powf(-0.5);
+                let weight = g.param("dt_proj.weight", &[inner, rank], Init::Uniform(r));
+                // The scan adds the bias.
+                let project = Linear {
+                    rows,
+                    inp: rank,
+                    out: inner,
+                    bias: false,
+                };
+                one(g, project, &[low, weight])?
+            } else {
+                c.constant(g, rows * inner, 0.0)?
+            };
+            step = Some((delta, g.param("dt_proj.bias", &[inner], Init::StepBias)));
+        }
+        let scan = SelectiveScan {
+            b: c.b,
+            t: c.t,
             channels: inner,
-            bias: true,
+            states: n,
         };
-        Ok::<_, crate::error::Error>(g.call(conv, &[u, weight, bias])?[0])
-    })?;
-    let width = rank + 2 * n;
-    let all = g.scoped("x_proj", |g| linear(g, u, rows, inner, width, false))?;
-    let low = part(g, all, width, 0, rank)?;
-    let bm = part(g, all, width, rank, n)?;
-    let cm = part(g, all, width, rank + n, n)?;
-    let (delta, delta_bias) = g.scoped("dt_proj", |g| {
-        let weight = g.param("weight", &[inner, rank], Init::Uniform((rank as f64).powf(-0.5)));
-        // The scan adds the bias.
-        let project = Linear {
-            rows,
-            inp: rank,
-            out: inner,
-            bias: false,
-        };
-        let delta = g.call(project, &[low, weight])?[0];
-        let bias = g.param("bias", &[inner], Init::StepBias);
-        Ok::<_, crate::error::Error>((delta, bias))
-    })?;
-    let scan = SelectiveScan {
-        b,
-        t,
-        channels: inner,
-        states: n,
-    };
-    let y = g.call(scan, &[u, delta, z, bm, cm, a_log, delta_bias, skip])?[0];
-    g.scoped("out_proj", |g| linear(g, y, rows, inner, d, false))
+        let (delta, bias) = step.unzip();
+        let ins = [Some(u), delta, z, Some(bm), Some(cm), a_log, bias, Some(skip)];
+        let ins: Vec<TensorId> = ins.into_iter().flatten().collect();
+        let y = one(g, scan, &ins)?;
+        c.linear(g, "out_proj", y, [inner, d], false)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::BlockKind;
 
     fn config(d_model: usize, d_state: usize) -> ModelConfig {
         ModelConfig {
-            blocks: vec![BlockKind::Mamba; 8],
-            d_model,
-            heads: 8,
-            vocab: 41,
-            classes: 1601,
-            householder: 4,
-            chunk: 64,
             d_state,
-            dropout: 0.0,
+            ..ModelConfig::new(&Mamba, 8, d_model, 41, 1601)
         }
     }
 

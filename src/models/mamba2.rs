@@ -1,105 +1,193 @@
 //! Mamba2 (models.md 3.3): an additive memory whose step size both forgets and writes, with one read and one write
 //! vector for all heads.
 
-use super::{BlockContext, ModelConfig, Taxonomy, linear};
-use crate::error::{Result, UserError};
+use super::context::one;
+use super::switches::refused;
+use super::{Block, BlockContext, DecayKind, Gates, InputGate, ModelConfig, Taxonomy};
+use crate::error::Result;
 use crate::graph::{Graph, Init};
+use crate::ops::decay_gate::DecayGate;
 use crate::ops::linear_attention::{Decay, LinearAttention};
+use crate::ops::pointwise::Function;
 use crate::ops::rms_norm::{Kind, RmsNorm};
-use crate::ops::short_conv::ShortConv;
+use crate::ops::scale::Scale;
 use crate::ops::skip::Skip;
-use crate::ops::slice::Slice;
 use crate::ops::ssm_gate::SsmGate;
 use crate::tensor::TensorId;
 
 /// Largest state and head width that the recurrence can have.
 const MAX_WIDTH: usize = 256;
 
-pub(super) const TAXONOMY: Taxonomy = Taxonomy {
-    transition: "exp(dt a)",
-    decay: "head, data-dependent",
-    write_gate: "dt",
-    complementary: "yes, through dt",
-    readout: "C",
-    output_gate: "SiLU(z), before the norm",
-    channel_mixing: "no",
+/// The gates without switches.
+const GATES: Gates = Gates {
+    decay: DecayKind::Head,
+    data_dependent_decay: true,
+    input_gate: InputGate::Complementary,
+    readout_gate: true,
+    channel_mixing: false,
+    conv: true,
 };
 
-/// Rows of `in_proj` for dt and `A_log`, `dt_bias` (decay and write), those for z (read-out): 2 d^2 + 2 d H + 4 H.
-pub(super) fn gate_params(d: usize, heads: usize) -> usize {
-    2 * d * d + 2 * d * heads + 4 * heads
-}
+/// See the module docs.
+#[derive(Debug)]
+pub(super) struct Mamba2;
 
-pub(super) fn validate(config: &ModelConfig) -> Result<()> {
-    let (p, n) = (config.head_dim(), config.d_state);
-    let reason = if !(1..=MAX_WIDTH).contains(&n) {
-        format!("{n} states: 1 to {MAX_WIDTH}")
-    } else if !(1..=MAX_WIDTH).contains(&p) {
-        format!("a head of {p} channels: at most {MAX_WIDTH}")
-    } else {
-        return Ok(());
-    };
-    Err(UserError::Shape { op: "mamba2", reason }.into())
-}
+impl Block for Mamba2 {
+    fn name(&self) -> &'static str {
+        "mamba2"
+    }
 
-pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
-    let (b, t, d, n) = (c.b, c.t, c.config.d_model, c.config.d_state);
-    // Twice the heads, as the inner width is twice the model's.
-    let (h, p) = (2 * c.config.heads, c.config.head_dim());
-    let (rows, inner) = (b * t, 2 * d);
-    let dt_bias = g.param("dt_bias", &[h], Init::StepBias);
-    let a_log = g.param("A_log", &[h], Init::LogUniform(1.0, 16.0));
-    let skip = g.param("D", &[h], Init::Constant(1.0));
-    let part = |g: &mut Graph, x: TensorId, width: usize, from: usize, len: usize| {
-        let slice = Slice {
-            rows,
-            width,
-            from,
-            len,
+    fn describe(&self) -> &'static str {
+        "additive memory with a step size a head that forgets and writes, one read and write vector"
+    }
+
+    fn taxonomy(&self) -> Taxonomy {
+        Taxonomy {
+            transition: "exp(dt a)",
+            decay: "head, data-dependent",
+            write_gate: "dt",
+            complementary: "yes, through dt",
+            readout: "C",
+            output_gate: "SiLU(z), before the norm",
+            channel_mixing: "no",
+            paper_gate_params: "about 2 d H",
+        }
+    }
+
+    fn gates(&self) -> Option<Gates> {
+        Some(GATES)
+    }
+
+    fn gate_params(&self, config: &ModelConfig) -> usize {
+        let gates = GATES.switched(&config.switches);
+        let (d, h, inner) = (config.d_model, heads(config), config.expand * config.d_model);
+        let step = if gates.data_dependent_decay { d * h } else { 0 };
+        let decay = if gates.decay == DecayKind::Head {
+            step + 2 * h
+        } else {
+            0
         };
-        Ok::<_, crate::error::Error>(g.call(slice, &[x])?[0])
-    };
-    let channels = inner + 2 * n;
-    let all = inner + channels + h;
-    let projected = g.scoped("in_proj", |g| linear(g, x, rows, d, all, false))?;
-    let z = part(g, projected, all, 0, inner)?;
-    let xbc = part(g, projected, all, inner, channels)?;
-    let dt_raw = part(g, projected, all, inner + channels, h)?;
+        let input = if gates.input_gate == InputGate::Free {
+            d * h
+        } else {
+            0
+        };
+        let readout = if gates.readout_gate { inner * d } else { 0 };
+        decay + input + readout
+    }
 
-    let w = g.param("conv1d.weight", &[channels, 1, 4], Init::Uniform(0.5));
-    let bias = g.param("conv1d.bias", &[channels], Init::Uniform(0.5));
-    let conv = ShortConv {
-        b,
-        t,
-        channels,
-        bias: true,
-    };
-    let xbc = g.call(conv, &[xbc, w, bias])?[0];
-    let u = part(g, xbc, channels, 0, inner)?;
-    let write = part(g, xbc, channels, inner, n)?;
-    let read = part(g, xbc, channels, inner + n, n)?;
+    fn validate(&self, config: &ModelConfig) -> Result<()> {
+        let refuse = |reason: &str| Err(refused(self.name(), reason));
+        let gates = GATES.switched(&config.switches);
+        let (p, n) = (config.head_dim(), config.d_state);
+        if !(1..=MAX_WIDTH).contains(&n) {
+            return refuse(&format!("{n} states: 1 to {MAX_WIDTH}"));
+        }
+        if !(1..=MAX_WIDTH).contains(&p) {
+            return refuse(&format!("a head of {p} channels: at most {MAX_WIDTH}"));
+        }
+        if matches!(gates.decay, DecayKind::Channel | DecayKind::State) {
+            return refuse(
+                "model.decay \"channel\" or \"state\": its heads share keys and have one decay each",
+            );
+        }
+        if gates.channel_mixing {
+            return refuse("model.channel_mixing = true: its heads share keys, which the delta rule cannot");
+        }
+        if gates.input_gate == InputGate::Complementary && gates.decay != DecayKind::Head {
+            return refuse(
+                "model.input_gate = \"complementary\" is its step size, which only model.decay = \"head\" has: give \
+                 \"free\" or \"none\"",
+            );
+        }
+        Ok(())
+    }
 
-    let gates = g.call(SsmGate { rows, h, p }, &[u, dt_raw, dt_bias, a_log])?;
-    let scan = LinearAttention {
-        b,
-        t,
-        h,
-        dk: n,
-        dv: p,
-        scale: 1.0,
-        decay: Decay::Scalar,
-        shared_qk: true,
-        chunk: c.config.chunk,
-    };
-    let o = g.call(scan, &[read, write, gates[1], gates[0]])?[0];
-    let y = g.call(Skip { rows, h, p }, &[o, u, skip])?[0];
-    let weight = g.param("norm.weight", &[inner], Init::Constant(1.0));
-    let norm = RmsNorm {
-        rows,
-        d: inner,
-        eps: 1e-5,
-        kind: Kind::GateBefore,
-    };
-    let y = g.call(norm, &[y, z, weight])?[0];
-    g.scoped("out_proj", |g| linear(g, y, rows, inner, d, false))
+    fn build(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
+        let gates = c.gates();
+        let (d, n) = (c.config.d_model, c.config.d_state);
+        let (h, p, inner, rows) = (
+            heads(c.config),
+            c.config.head_dim(),
+            c.config.expand * d,
+            c.rows(),
+        );
+        let has_step = gates.decay == DecayKind::Head;
+        let step = has_step.then(|| {
+            let dt_bias = g.param("dt_bias", &[h], Init::StepBias);
+            (dt_bias, g.param("A_log", &[h], Init::LogUniform(1.0, 16.0)))
+        });
+        let skip = g.param("D", &[h], Init::Constant(1.0));
+        // Columns of the projection: z, then x, B and C, then the steps.
+        let channels = inner + 2 * n;
+        let from_x = if gates.readout_gate { inner } else { 0 };
+        let from_step = from_x + channels;
+        let all = from_step + if gates.data_dependent_decay { h } else { 0 };
+        let projected = c.linear(g, "in_proj", x, [d, all], false)?;
+        let xbc = c.slice(g, projected, all, from_x, channels)?;
+        let xbc = c.conv(g, "conv1d", xbc, channels, true)?;
+        let u = c.slice(g, xbc, channels, 0, inner)?;
+        let write = c.slice(g, xbc, channels, inner, n)?;
+        let read = c.slice(g, xbc, channels, inner + n, n)?;
+
+        let mut v = u;
+        let mut decay = None;
+        if let Some((dt_bias, a_log)) = step {
+            let dt_raw = match gates.data_dependent_decay {
+                true => c.slice(g, projected, all, from_step, h)?,
+                false => c.constant(g, rows * h, 0.0)?,
+            };
+            if gates.input_gate == InputGate::Complementary {
+                let both = g.call(SsmGate { rows, h, p }, &[u, dt_raw, dt_bias, a_log])?;
+                (decay, v) = (Some(both[0]), both[1]);
+            } else {
+                decay = Some(one(g, DecayGate { rows, h }, &[dt_raw, a_log, dt_bias])?);
+            }
+        }
+        if gates.input_gate == InputGate::Free {
+            let y = c.linear(g, "b_proj", x, [d, h], false)?;
+            let beta = c.pointwise(g, Function::Sigmoid, 1.0, y)?;
+            v = one(g, Scale { rows: rows * h, p }, &[u, beta])?;
+        }
+        let scan = LinearAttention {
+            b: c.b,
+            t: c.t,
+            h,
+            dk: n,
+            dv: p,
+            scale: 1.0,
+            decay: match gates.decay {
+                DecayKind::Fixed => Decay::Constant,
+                DecayKind::Head => Decay::Scalar,
+                _ => Decay::None,
+            },
+            shared_qk: true,
+            chunk: c.config.chunk,
+        };
+        let ins: Vec<TensorId> = [read, write, v].into_iter().chain(decay).collect();
+        let o = one(g, scan, &ins)?;
+        let y = one(g, Skip { rows, h, p }, &[o, u, skip])?;
+        let weight = g.param("norm.weight", &[inner], Init::Constant(1.0));
+        let gate = match gates.readout_gate {
+            true => Some(c.slice(g, projected, all, 0, inner)?),
+            false => None,
+        };
+        let norm = RmsNorm {
+            rows,
+            d: inner,
+            eps: 1e-5,
+            kind: match gate {
+                Some(_) => Kind::GateBefore,
+                None => Kind::Plain,
+            },
+        };
+        let ins: Vec<TensorId> = [y].into_iter().chain(gate).chain([weight]).collect();
+        let y = one(g, norm, &ins)?;
+        c.linear(g, "out_proj", y, [inner, d], false)
+    }
+}
+
+/// Heads of the recurrence: those of the model, times what its inner width is wider.
+fn heads(config: &ModelConfig) -> usize {
+    config.expand * config.heads
 }

@@ -2,8 +2,7 @@
 //!
 //! Adding a model: `docs/adding-a-model.md`.
 
-mod additive;
-mod delta;
+mod context;
 mod delta_net;
 mod gated_delta_net;
 mod gated_delta_product;
@@ -12,115 +11,101 @@ mod init;
 mod mamba;
 mod mamba2;
 mod net;
+mod recurrence;
 mod retnet;
+mod switches;
 #[cfg(test)]
 mod tests;
 mod transformer;
 
+pub use context::BlockContext;
+pub(crate) use context::linear;
 pub use init::initial_parameters;
 pub(crate) use net::append_update;
 pub use net::{Net, Update, update_graph};
+pub use switches::{DecayKind, Gates, InputGate, Switches};
 
 use crate::error::{Result, UserError};
 use crate::graph::{Graph, Init};
 use crate::ops::dropout::Dropout;
 use crate::ops::layer_norm::LayerNorm;
-use crate::ops::linear::Linear;
-use crate::ops::short_conv::ShortConv;
 use crate::tensor::TensorId;
+use std::fmt;
 
 /// n of the paper's Gated `DeltaProduct`.
 pub const HOUSEHOLDER: usize = 4;
 /// N of the paper's Mamba2.
 pub const D_STATE: usize = 128;
 
-/// Sizes of a model, and which block each of its layers is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ModelConfig {
-    /// One block a layer.
-    pub blocks: Vec<BlockKind>,
-    /// d.
-    pub d_model: usize,
-    /// H.
-    pub heads: usize,
-    /// V, width of the input.
-    pub vocab: usize,
-    /// K, width of the output.
-    pub classes: usize,
-    /// n, steps a token of the Gated `DeltaProduct`.
-    pub householder: usize,
-    /// C, chunk of the chunkwise recurrences.
-    pub chunk: usize,
-    /// N, rows of the state of the state-space models.
-    pub d_state: usize,
-    /// Dropout after every block.
-    pub dropout: f32,
+/// What a layer does before its residual and norm.
+///
+/// Those of this crate are in [`BLOCKS`]; a program may define others and put them into [`ModelConfig::blocks`].
+pub trait Block: fmt::Debug + Send + Sync {
+    /// The name in task files, flags and results.
+    fn name(&self) -> &'static str;
+
+    /// What is special about it, in a line.
+    fn describe(&self) -> &'static str;
+
+    /// Its place in the paper's taxonomy.
+    fn taxonomy(&self) -> Taxonomy;
+
+    /// The gates of a linear recurrent block, before any switch; `None` if `[model]` has nothing to switch here.
+    fn gates(&self) -> Option<Gates> {
+        None
+    }
+
+    /// Parameters of the projections that make decay, write and read-out gates, in one layer.
+    fn gate_params(&self, config: &ModelConfig) -> usize;
+
+    /// Refuses sizes and switches that the block cannot have.
+    ///
+    /// # Errors
+    /// [`UserError::Shape`] with what is allowed.
+    fn validate(&self, config: &ModelConfig) -> Result<()>;
+
+    /// Appends the block's calls: input and output are \[B T, d\]. Parameters are named as in the reference
+    /// (models.md section 3); the stack adds `layers.{i}.`.
+    ///
+    /// # Errors
+    /// Those of the ops for sizes that `validate` let through.
+    fn build(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId>;
 }
 
-/// What a block's builder is told.
-pub(crate) struct BlockContext<'a> {
-    pub(crate) config: &'a ModelConfig,
-    pub(crate) b: usize,
-    pub(crate) t: usize,
-    /// Layer, which also tells its dropout masks from those of others.
-    pub(crate) layer: usize,
+/// A block, of this crate or another.
+pub type BlockRef = &'static dyn Block;
+
+impl PartialEq for dyn Block {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
 }
 
-/// The list of models: one line a model.
-macro_rules! blocks {
-    ($($variant:ident = $module:ident, $doc:literal;)*) => {
-        /// A block: what a layer does before its residual and norm.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum BlockKind {
-            $(#[doc = $doc] $variant,)*
+/// The list of models, in the order of the paper: one line a model.
+pub const BLOCKS: &[BlockRef] = &[
+    &transformer::Transformer,
+    &mamba::Mamba,
+    &mamba2::Mamba2,
+    &delta_net::BLOCK,
+    &gla::BLOCK,
+    &gated_delta_net::BLOCK,
+    &gated_delta_product::BLOCK,
+    &retnet::BLOCK,
+];
+
+/// The block of that name.
+///
+/// # Errors
+/// [`UserError::Unknown`] with the names there are.
+pub fn block(name: &str) -> Result<BlockRef> {
+    BLOCKS.iter().copied().find(|b| b.name() == name).ok_or_else(|| {
+        UserError::Unknown {
+            what: "model",
+            name: name.to_owned(),
+            allowed: BLOCKS.iter().map(|b| b.name()).collect::<Vec<_>>().join(", "),
         }
-
-        impl BlockKind {
-            /// Every block, in the order of the paper.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            /// The name in task files, flags and results.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => stringify!($module),)* }
-            }
-
-            /// What is special about it, in a line.
-            pub fn describe(self) -> &'static str {
-                match self { $(Self::$variant => $doc,)* }
-            }
-
-            /// Its place in the paper's taxonomy.
-            pub fn taxonomy(self) -> Taxonomy {
-                match self { $(Self::$variant => $module::TAXONOMY,)* }
-            }
-
-            /// Parameters of the projections that make decay, write and read-out gates, in one layer of the paper's
-            /// form of the block.
-            pub fn gate_params(self, d_model: usize, heads: usize) -> usize {
-                match self { $(Self::$variant => $module::gate_params(d_model, heads),)* }
-            }
-
-            /// Refuses sizes that the block cannot have.
-            pub fn validate(self, config: &ModelConfig) -> Result<()> {
-                match self { $(Self::$variant => $module::validate(config),)* }
-            }
-
-            fn build(self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
-                match self { $(Self::$variant => $module::build(g, x, c),)* }
-            }
-        }
-    };
-}
-
-blocks! {
-    Transformer = transformer, "causal softmax attention with rotary positions and a gated feed-forward";
-    Mamba = mamba, "selective scan: step, input and read-out of a diagonal recurrence come from the data";
-    Mamba2 = mamba2, "additive memory with a step size a head that forgets and writes, one read and write vector";
-    DeltaNet = delta_net, "delta rule with a write strength a head";
-    Gla = gla, "additive memory with a decay a key channel";
-    GatedDeltaNet = gated_delta_net, "delta rule with a scalar decay and a write strength a head";
-    GatedDeltaProduct = gated_delta_product, "gated delta rule with several reflecting steps a token";
-    RetNet = retnet, "additive memory with a fixed decay a head and rotary positions";
+        .into()
+    })
 }
 
 /// How a block sits in the paper's taxonomy of `S_t` = `A_t` S_{t-1} + `B_t` `x_t`, `y_t` = `C_t` `S_t`.
@@ -140,25 +125,35 @@ pub struct Taxonomy {
     pub output_gate: &'static str,
     /// Whether channels of the state mix.
     pub channel_mixing: &'static str,
+    /// Gate parameters of a layer in the paper's own way of counting.
+    pub paper_gate_params: &'static str,
 }
 
-impl BlockKind {
-    /// The block of that name.
-    pub fn from_name(name: &str) -> Result<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|b| b.name() == name)
-            .ok_or_else(|| {
-                let allowed = Self::ALL.iter().map(|b| b.name()).collect::<Vec<_>>().join(", ");
-                UserError::Unknown {
-                    what: "model",
-                    name: name.to_owned(),
-                    allowed,
-                }
-                .into()
-            })
-    }
+/// Sizes of a model, and which block each of its layers is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    /// One block a layer.
+    pub blocks: Vec<BlockRef>,
+    /// d.
+    pub d_model: usize,
+    /// H.
+    pub heads: usize,
+    /// V, width of the input.
+    pub vocab: usize,
+    /// K, width of the output.
+    pub classes: usize,
+    /// n, steps a token of the Gated `DeltaProduct`.
+    pub householder: usize,
+    /// C, chunk of the chunkwise recurrences.
+    pub chunk: usize,
+    /// N, rows of the state of the state-space models.
+    pub d_state: usize,
+    /// Values (or inner channels) are this many times as wide as keys (or the model).
+    pub expand: usize,
+    /// Changes to the gates of the linear recurrent blocks.
+    pub switches: Switches,
+    /// Dropout after every block.
+    pub dropout: f32,
 }
 
 /// H from the width (models.md section 2): 4 up to width 512, else the smallest of 4, 8, 16, .. that divides the
@@ -175,6 +170,34 @@ pub fn default_heads(d_model: usize) -> usize {
 }
 
 impl ModelConfig {
+    /// A stack of `layers` times one block, everything else as in the paper.
+    pub fn new(block: BlockRef, layers: usize, d_model: usize, vocab: usize, classes: usize) -> Self {
+        Self {
+            blocks: vec![block; layers],
+            d_model,
+            heads: default_heads(d_model),
+            vocab,
+            classes,
+            householder: HOUSEHOLDER,
+            chunk: 64,
+            d_state: D_STATE,
+            expand: 2,
+            switches: Switches::default(),
+            dropout: 0.2,
+        }
+    }
+
+    /// The name of the stack in results: its blocks in the order in which they first appear, joined by `+`.
+    pub fn name(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for block in &self.blocks {
+            if !names.contains(&block.name()) {
+                names.push(block.name());
+            }
+        }
+        names.join("+")
+    }
+
     /// Refuses sizes that the stack or one of its blocks cannot have.
     pub fn validate(&self) -> Result<()> {
         if self.heads == 0 || !self.d_model.is_multiple_of(self.heads) {
@@ -184,6 +207,7 @@ impl ModelConfig {
             );
             return Err(UserError::Shape { op: "model", reason }.into());
         }
+        self.validate_switches()?;
         self.blocks.iter().try_for_each(|b| b.validate(self))
     }
 
@@ -206,6 +230,7 @@ impl ModelConfig {
         for (layer, block) in self.blocks.iter().enumerate() {
             let context = BlockContext {
                 config: self,
+                block: *block,
                 b,
                 t,
                 layer,
@@ -251,41 +276,4 @@ pub(crate) struct Stack {
     /// Output of each layer's block, and of the layer.
     pub(crate) layers: Vec<(TensorId, TensorId)>,
     pub(crate) last: TensorId,
-}
-
-/// y = x W^T (+ b) with parameters `weight` (and `bias`) of the current scope, both U(+-in^-1/2).
-pub(crate) fn linear(
-    g: &mut Graph,
-    x: TensorId,
-    rows: usize,
-    inp: usize,
-    out: usize,
-    bias: bool,
-) -> Result<TensorId> {
-    let r = (inp as f64).powf(-0.5);
-    let mut ins = vec![x, g.param("weight", &[out, inp], Init::Uniform(r))];
-    if bias {
-        ins.push(g.param("bias", &[out], Init::Uniform(r)));
-    }
-    Ok(g.call(Linear { rows, inp, out, bias }, &ins)?[0])
-}
-
-/// A projection to `out` channels, a causal convolution over four tokens and silu.
-pub(crate) fn conved(
-    g: &mut Graph,
-    x: TensorId,
-    c: &BlockContext<'_>,
-    name: char,
-    out: usize,
-) -> Result<TensorId> {
-    let (b, t, d) = (c.b, c.t, c.config.d_model);
-    let y = g.scoped(&format!("{name}_proj"), |g| linear(g, x, b * t, d, out, false))?;
-    let w = g.param(&format!("{name}_conv1d.weight"), &[out, 1, 4], Init::Uniform(0.5));
-    let conv = ShortConv {
-        b,
-        t,
-        channels: out,
-        bias: false,
-    };
-    Ok(g.call(conv, &[y, w])?[0])
 }

@@ -1,68 +1,104 @@
-use super::{BlockKind, HOUSEHOLDER, ModelConfig, default_heads};
+use super::{BLOCKS, D_STATE, HOUSEHOLDER, ModelConfig, block};
 use crate::ops::delta_rule::MAX_STEPS;
 
-fn paper(name: &str, d_model: usize, householder: usize) -> ModelConfig {
-    ModelConfig {
-        blocks: vec![BlockKind::from_name(name).unwrap(); 8],
-        d_model,
-        heads: default_heads(d_model),
-        vocab: 41,
-        classes: 1601,
-        householder,
-        chunk: 64,
-        d_state: 128,
-        dropout: 0.2,
-    }
+fn paper(name: &str, d_model: usize) -> ModelConfig {
+    ModelConfig::new(block(name).unwrap(), 8, d_model, 41, 1601)
 }
 
 /// Parameters of one layer's block (models.md section 2).
-fn formula(name: &str, d: usize, h: usize, n: usize) -> usize {
+fn formula(name: &str, d: usize, h: usize, n: usize, states: usize) -> usize {
     match name {
         "transformer" => 16 * d * d + 14 * d + 2 * d / h + 1,
+        "mamba" => 6 * d * d + 14 * d + 4 * d * d.div_ceil(16) + 6 * d * states,
+        "mamba2" => 6 * d * d + 2 * d * states + 2 * d * h + 12 * d + 10 * states + 6 * h,
         "delta_net" => 6 * d * d + d * h + 16 * d + 2 * d / h,
+        "gla" => 8 * d * d + 49 * d + 2 * d / h,
         "gated_delta_net" => 8 * d * d + 16 * d + 2 * d * h + 2 * h + 2 * d / h,
         "gated_delta_product" => {
             (5 + 3 * n) * d * d + 4 * d * (1 + 3 * n) + (n + 1) * d * h + 2 * h + 2 * d / h
         }
+        "retnet" => 8 * d * d + 16 * d + 2 * d / h,
         _ => unreachable!("no formula for {name}"),
+    }
+}
+
+#[test]
+fn parameters_follow_the_formulas() {
+    for block in BLOCKS {
+        for d in [256, 648, 1024] {
+            for d_state in [16, D_STATE] {
+                let name = block.name();
+                let model = ModelConfig {
+                    d_state,
+                    ..paper(name, d)
+                };
+                // Rotary positions need an even head width.
+                if d == 648 && ["retnet", "transformer"].contains(&name) {
+                    assert!(model.validate().is_err(), "{name}");
+                    continue;
+                }
+                let layer = formula(name, d, model.heads, HOUSEHOLDER, d_state) + 2 * d;
+                let params = model.param_count().unwrap();
+                assert_eq!(params, 8 * layer + 42 * d + 1601 * (d + 1), "{name} {d}");
+            }
+        }
     }
 }
 
 #[test]
 fn parameters_are_those_of_the_paper_s_sizes() {
     let sizes = [
-        ("transformer", 768, 76.861),
-        ("delta_net", 1296, 83.106),
-        ("gated_delta_net", 1152, 87.291),
-        ("gated_delta_product", 768, 82.059),
+        ("transformer", 768, "76.861"),
+        ("mamba2", 1296, "85.895"),
+        ("delta_net", 1296, "83.106"),
+        ("gla", 1152, "87.300"),
+        ("gated_delta_net", 1152, "87.291"),
+        ("gated_delta_product", 768, "82.059"),
     ];
     for (name, d, millions) in sizes {
-        let model = paper(name, d, HOUSEHOLDER);
-        let params = model.param_count().unwrap();
-        let layer = formula(name, d, model.heads, HOUSEHOLDER) + 2 * d;
-        assert_eq!(params, 8 * layer + 42 * d + 1601 * (d + 1), "{name} {d}");
-        assert_eq!(
-            format!("{:.3}", params as f64 / 1e6),
-            format!("{millions:.3}"),
-            "{name} {d}"
-        );
+        let params = paper(name, d).param_count().unwrap();
+        assert_eq!(format!("{:.3}", params as f64 / 1e6), millions, "{name} {d}");
     }
 }
 
 #[test]
 fn parameters_of_a_delta_product_follow_its_steps() {
+    let model = |householder| ModelConfig {
+        householder,
+        ..paper("gated_delta_product", 96)
+    };
     for n in 1..=MAX_STEPS {
-        let model = paper("gated_delta_product", 96, n);
-        let layer = formula("gated_delta_product", 96, 4, n) + 2 * 96;
-        assert_eq!(
-            model.param_count().unwrap(),
-            8 * layer + 42 * 96 + 1601 * 97,
-            "n {n}"
-        );
+        let layer = formula("gated_delta_product", 96, 4, n, 0) + 2 * 96;
+        let params = model(n).param_count().unwrap();
+        assert_eq!(params, 8 * layer + 42 * 96 + 1601 * 97, "n {n}");
     }
     for n in [0, 9] {
-        let refused = paper("gated_delta_product", 96, n).validate().unwrap_err();
+        let refused = model(n).validate().unwrap_err();
         let reason = format!("gated_delta_product: {n} Householder steps a token: allowed: 1 to 8");
         assert_eq!(refused.to_string(), reason);
     }
+}
+
+#[test]
+fn sizes_that_a_block_cannot_have_are_refused() {
+    let refused = |model: ModelConfig| model.validate().unwrap_err().to_string();
+    let one_head = |name| ModelConfig {
+        heads: 1,
+        ..paper(name, 512)
+    };
+    assert!(refused(one_head("gla")).contains("a head of 512 channels"));
+    assert!(refused(one_head("mamba2")).contains("512 channels"));
+    let state = |d_state| ModelConfig {
+        d_state,
+        ..paper("mamba2", 256)
+    };
+    assert!(refused(state(257)).contains("257 states: 1 to 256"));
+    assert!(refused(state(0)).contains("0 states"));
+    // With values as wide as keys a head may have 256 channels.
+    let wide = ModelConfig {
+        expand: 1,
+        heads: 1,
+        ..paper("gated_delta_net", 256)
+    };
+    assert!(wide.validate().is_ok());
 }

@@ -11,6 +11,11 @@ pub(crate) fn clamped<R: Real>(g: R) -> R {
     g.max(R::of(SMALLEST_LOG))
 }
 
+/// ln(1 - 2^(-5-h)), the fixed log decay of a head (Sun et al. 2023, section 2).
+pub(crate) fn retention_log_decay(head: usize) -> f64 {
+    (-(2f64.powf(-5.0 - head as f64))).ln_1p()
+}
+
 /// One chunk of one head: where its rows are.
 #[derive(Clone, Copy)]
 pub(crate) struct Chunk {

@@ -105,13 +105,22 @@ fn is_too_large(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::sigmoid::Sigmoid;
+    use crate::ops::pointwise::{Function, Pointwise};
     use crate::tensor::Dtype;
 
     fn graph(numel: usize) -> Graph {
         let mut graph = Graph::new();
         let x = graph.input("x", &[numel], Dtype::F32);
-        let y = graph.call(Sigmoid { numel, scale: 1.0 }, &[x]).unwrap();
+        let y = graph
+            .call(
+                Pointwise {
+                    numel,
+                    function: Function::Sigmoid,
+                    scale: 1.0,
+                },
+                &[x],
+            )
+            .unwrap();
         graph.keep(y[0]);
         graph
     }

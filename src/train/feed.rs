@@ -75,7 +75,7 @@ impl Inputs {
 }
 
 /// Writes samples `rows` of a batch; the rest of the net's samples are empty.
-pub(super) fn write_inputs(
+pub(crate) fn write_inputs(
     runtime: &mut dyn Runtime,
     program: Program,
     net: &Net,

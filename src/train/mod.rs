@@ -16,6 +16,7 @@ pub mod weights;
 
 pub use evaluate::{Evaluator, Score, ceiling};
 pub use executor::Executor;
+pub(crate) use feed::write_inputs;
 pub use schedule::Schedule;
 pub use session::{Counters, Outcome, Row, Saved, Session, Setup, State, Watch};
 pub use stepper::{CallTime, Recipe, StepReport, Stepper, Weights};

@@ -2,9 +2,9 @@
 
 use super::schedule::Schedule;
 use super::stepper::Recipe;
-use crate::config::{self, Config, DropoutMode, GrammarConfig};
+use crate::config::{self, Config, DropoutMode, GrammarConfig, LayerList};
 use crate::error::{Result, UserError};
-use crate::models::{BlockKind, ModelConfig};
+use crate::models::{self, ModelConfig};
 use crate::tasks::{DataSet, DataSpec, Grammar, GrammarSpec, Splits, plain_gap_steps};
 use std::sync::Arc;
 
@@ -55,23 +55,47 @@ pub fn data_set(config: &Config) -> Result<DataSet> {
     Ok(DataSet::new(Arc::new(grammar), spec, config.train.seed)?)
 }
 
-/// The model of that name at the configured sizes, for a grammar's symbols and classes.
+/// The model at the configured sizes, for a grammar's symbols and classes. `name` says which block all layers are, or
+/// repeats [`ModelConfig::name`] of a stack whose layers the configuration names.
 ///
 /// # Errors
-/// [`UserError::Unknown`] with the names there are.
-pub fn model(config: &Config, name: &str, grammar: &Grammar) -> Result<ModelConfig> {
-    let kind = BlockKind::from_name(name)?;
-    Ok(ModelConfig {
-        blocks: vec![kind; config.model.layers],
-        d_model: config.model.d_model,
-        heads: config.model.heads,
-        vocab: grammar.vocab(),
-        classes: grammar.classes(),
-        householder: config.model.householder,
-        chunk: config.model.chunk,
-        d_state: config.model.d_state,
+/// [`UserError`] for an unknown name, one that is missing, and one that contradicts the configuration.
+pub fn model(config: &Config, name: Option<&str>, grammar: &Grammar) -> Result<ModelConfig> {
+    let refuse = |found: &str, allowed: String| UserError::Value {
+        place: "command line".to_owned(),
+        field: "--model".to_owned(),
+        found: found.to_owned(),
+        allowed,
+    };
+    let blocks = match (&config.model.layers, name) {
+        (LayerList::Count(n), Some(name)) => vec![models::block(name)?; *n],
+        (LayerList::Count(_), None) => {
+            let names: Vec<&str> = models::BLOCKS.iter().map(|b| b.name()).collect();
+            let allowed = format!("one of {}; or model.layers as a list of them", names.join(", "));
+            return Err(refuse("nothing", allowed).into());
+        }
+        (LayerList::Blocks(list), _) => list.iter().map(|b| models::block(b)).collect::<Result<_>>()?,
+    };
+    let first = *blocks.first().expect("a configuration has at least one layer");
+    let size = &config.model;
+    let model = ModelConfig {
+        blocks,
+        heads: size.heads,
+        householder: size.householder,
+        chunk: size.chunk,
+        d_state: size.d_state,
+        expand: size.expand,
+        switches: size.switches,
         dropout: config.train.dropout as f32,
-    })
+        ..ModelConfig::new(first, 1, size.d_model, grammar.vocab(), grammar.classes())
+    };
+    match name {
+        Some(name) if name != model.name() => {
+            let allowed = format!("left out: model.layers names the blocks ({})", model.name());
+            Err(refuse(name, allowed).into())
+        }
+        _ => Ok(model),
+    }
 }
 
 /// How the updates are made.

@@ -7,7 +7,7 @@ use super::{Decay, LinearAttention};
 use crate::cpu::matmul::Mat;
 use crate::cpu::{In, Out, Real};
 use crate::ops::CpuOp;
-use crate::ops::chunks::{Chunk, clamped, decay_factors, head_rows, product};
+use crate::ops::chunks::{Chunk, clamped, decay_factors, head_rows, product, retention_log_decay};
 use crate::ops::reduce::wanted_or;
 use crate::step::StepParams;
 use rayon::prelude::*;
@@ -217,7 +217,7 @@ impl LinearAttention {
     /// Log decay of a head without gates.
     fn constant_log_decay(&self, head: usize) -> f64 {
         match self.decay {
-            Decay::Constant => (-(2f64.powf(-5.0 - head as f64))).ln_1p(),
+            Decay::Constant => retention_log_decay(head),
             _ => 0.0,
         }
     }

@@ -1,7 +1,9 @@
-// y = scale * sigma(x). A thread an element; grid: ops::grid_1d over ceil(n / 256) workgroups.
+// y = scale f(x). A thread an element; grid: ops::grid_1d over ceil(n / 256) workgroups.
 #import lib/grid
 #import lib/activation
 
+// 0 sigma, 1 ln sigma, 2 silu, 3 1 - e^x.
+const FUNCTION: u32 = 0;
 alias t_x = f32;
 alias t_y = f32;
 
@@ -12,13 +14,26 @@ struct Params { n: u32, scale: f32 }
 @group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
-fn sigmoid_fwd(
+fn pointwise_fwd(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = workgroup_index(wg, count) * 256u + lane;
     if i < params.n {
-        y[i] = t_y(params.scale * sigmoid(f32(x[i])));
+        let at = f32(x[i]);
+#if FUNCTION == 0
+        let value = sigmoid(at);
+#endif
+#if FUNCTION == 1
+        let value = -softplus(-at);
+#endif
+#if FUNCTION == 2
+        let value = silu(at);
+#endif
+#if FUNCTION == 3
+        let value = complement(-at);
+#endif
+        y[i] = t_y(params.scale * value);
     }
 }

@@ -1,4 +1,4 @@
-use super::LogSigmoid;
+use super::{Function, Pointwise};
 use crate::cpu::{In, Out, Real};
 use crate::ops::CpuOp;
 use crate::step::StepParams;
@@ -7,13 +7,33 @@ use rayon::prelude::*;
 /// Elements of a piece of work.
 const PIECE: usize = 1 << 14;
 
-impl CpuOp for LogSigmoid {
+/// f(x).
+fn value<R: Real>(function: Function, x: R) -> R {
+    match function {
+        Function::Sigmoid => x.sigmoid(),
+        Function::LogSigmoid => -(-x).softplus(),
+        Function::Silu => x.silu(),
+        Function::Complement => -x.exp_m1(),
+    }
+}
+
+/// f'(x).
+fn slope<R: Real>(function: Function, x: R) -> R {
+    match function {
+        Function::Sigmoid => x.sigmoid() * (-x).sigmoid(),
+        Function::LogSigmoid => (-x).sigmoid(),
+        Function::Silu => x.d_silu(),
+        Function::Complement => -x.exp(),
+    }
+}
+
+impl CpuOp for Pointwise {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
         let scale = R::of(f64::from(self.scale));
         let pieces = outs[0].real().par_chunks_mut(PIECE);
         pieces.zip(ins[0].real().par_chunks(PIECE)).for_each(|(y, x)| {
             for (y, x) in y.iter_mut().zip(x) {
-                *y = -scale * (-*x).softplus();
+                *y = scale * value(self.function, *x);
             }
         });
     }
@@ -32,7 +52,7 @@ impl CpuOp for LogSigmoid {
             let read = dy.par_chunks(PIECE).zip(x.par_chunks(PIECE));
             dx.par_chunks_mut(PIECE).zip(read).for_each(|(dx, (dy, x))| {
                 for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
-                    *dx = scale * *dy * (-*x).sigmoid();
+                    *dx = scale * *dy * slope(self.function, *x);
                 }
             });
         }

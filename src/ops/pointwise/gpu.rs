@@ -1,4 +1,4 @@
-use super::LogSigmoid;
+use super::{Function, Pointwise};
 use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::gpu::shader::Kernel;
 use crate::ops::{GpuOp, grid_1d};
@@ -12,18 +12,28 @@ struct Params {
     scale: f32,
 }
 
-impl LogSigmoid {
+impl Pointwise {
     fn params(&self) -> Params {
         Params {
             n: self.numel as u32,
             scale: self.scale,
         }
     }
+
+    fn kernel(&self, path: &'static str) -> Kernel {
+        let number = match self.function {
+            Function::Sigmoid => 0,
+            Function::LogSigmoid => 1,
+            Function::Silu => 2,
+            Function::Complement => 3,
+        };
+        Kernel::new(path).set("FUNCTION", number)
+    }
 }
 
-impl GpuOp for LogSigmoid {
+impl GpuOp for Pointwise {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let kernel = Kernel::new("log_sigmoid/log_sigmoid_fwd");
+        let kernel = self.kernel("pointwise/pointwise_fwd");
         let grid = grid_1d(self.numel.div_ceil(256));
         l.run(kernel, &[ins[0], outs[0].view], self.params(), grid);
     }
@@ -39,7 +49,7 @@ impl GpuOp for LogSigmoid {
         let (Some(x), Some(dy), Some(dx)) = (ins[0], d_outs[0], d_ins[0]) else {
             return;
         };
-        let kernel = Kernel::new("log_sigmoid/log_sigmoid_bwd");
+        let kernel = self.kernel("pointwise/pointwise_bwd");
         let grid = grid_1d(self.numel.div_ceil(256));
         l.run(kernel, &[x, dy, dx.view], self.params(), grid);
     }

@@ -1,0 +1,41 @@
+// dx = dy scale f'(x). A thread an element; grid: ops::grid_1d over ceil(n / 256) workgroups.
+#import lib/grid
+#import lib/activation
+
+// As in pointwise_fwd.
+const FUNCTION: u32 = 0;
+alias t_x = f32;
+alias t_dy = f32;
+alias t_dx = f32;
+
+struct Params { n: u32, scale: f32 }
+
+@group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [n]
+@group(0) @binding(1) var<storage, read_write> dy: array<t_dy>; // [n]
+@group(0) @binding(2) var<storage, read_write> dx: array<t_dx>; // [n]
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(256)
+fn pointwise_bwd(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = workgroup_index(wg, count) * 256u + lane;
+    if i < params.n {
+        let at = f32(x[i]);
+#if FUNCTION == 0
+        let slope = sigmoid(at) * sigmoid(-at);
+#endif
+#if FUNCTION == 1
+        let slope = sigmoid(-at);
+#endif
+#if FUNCTION == 2
+        let slope = d_silu(at);
+#endif
+#if FUNCTION == 3
+        let slope = -exp_wide(max(at, -87.0));
+#endif
+        dx[i] = t_dx(f32(dy[i]) * params.scale * slope);
+    }
+}

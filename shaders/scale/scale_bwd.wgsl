@@ -1,0 +1,48 @@
+// dx = s dy (added where `accumulate`), ds = dy . x. LANES threads a row; grid: ops::grid_1d over ceil(rows LANES / 256).
+#import lib/grid
+#import lib/row
+
+alias t_x = f32;
+alias t_dy = f32;
+alias t_dx = f32;
+
+struct Params { rows: u32, p: u32, accumulate: u32 }
+
+@group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [rows, p]
+@group(0) @binding(1) var<storage, read_write> s: array<f32>; // [rows]
+@group(0) @binding(2) var<storage, read_write> dy: array<t_dy>; // [rows, p]
+@group(0) @binding(3) var<storage, read_write> dx: array<t_dx>; // [rows, p]
+@group(0) @binding(4) var<storage, read_write> ds: array<f32>; // [rows]
+@group(0) @binding(5) var<uniform> params: Params;
+
+@compute @workgroup_size(256)
+fn scale_bwd(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let row = workgroup_index(wg, count) * ROWS_AT_ONCE + thread / LANES;
+    let lane = thread % LANES;
+    let inside = row < params.rows;
+    var factor = 0.0;
+    if inside {
+        factor = s[row];
+    }
+    var sum = 0.0;
+#for k in 0..PER
+    if inside && lane + {k}u * LANES < params.p {
+        let at = row * params.p + lane + {k}u * LANES;
+        let d = f32(dy[at]);
+        sum = fma(d, f32(x[at]), sum);
+        var value = factor * d;
+        if params.accumulate != 0u {
+            value += f32(dx[at]);
+        }
+        dx[at] = t_dx(value);
+    }
+#end
+    let total = row_sum(vec2(sum, 0.0), thread);
+    if inside && lane == 0u {
+        ds[row] = total.x;
+    }
+}

@@ -1,0 +1,334 @@
+//! Whole training runs: the first updates of every model, and of models with their gates switched, against the f64
+//! executor. A model with a wrong gate still learns; it does not learn along the same curve.
+
+use super::{Deviation, Outcome};
+use crate::cpu::CpuRuntime;
+use crate::error::Result;
+use crate::models::{
+    BLOCKS, DecayKind, InputGate, ModelConfig, Switches, block, initial_parameters, update_graph,
+};
+use crate::runtime::Runtime;
+use crate::step::StepParams;
+use crate::tasks::{DataSet, DataSpec, Grammar, GrammarSpec, Split, Splits};
+use crate::tensor::Bank;
+use crate::train::{Schedule, write_inputs};
+use std::sync::Arc;
+
+/// Updates that are compared.
+const UPDATES: u64 = 20;
+/// Relative difference allowed for each loss and gradient norm.
+const ALLOWED: f64 = 1e-4;
+/// Samples of an update.
+const BATCH: usize = 4;
+
+/// Losses and gradient norms, an element an update.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Curve {
+    /// Mean cross entropy, in nats.
+    pub losses: Vec<f64>,
+    /// Norms before clipping.
+    pub norms: Vec<f64>,
+}
+
+/// Task 1 with 13 symbols of which 12 are ambiguous, eight states each: sequences longer than a chunk.
+fn data() -> Result<DataSet> {
+    let grammar = Grammar::generate(&GrammarSpec {
+        vocab: 13,
+        ambiguities: 12,
+        depth: 8,
+        seed: 1,
+    })?;
+    let spec = DataSpec {
+        length: 36,
+        splits: Splits::Disjoint,
+        train: UPDATES * BATCH as u64,
+        validation: 1,
+        test: 1,
+        gap_steps: 1,
+        test_gap_steps: 1,
+    };
+    Ok(DataSet::new(Arc::new(grammar), spec, 1)?)
+}
+
+/// Two layers of one block, small.
+fn small(name: &str, switches: Switches) -> ModelConfig {
+    ModelConfig {
+        heads: 2,
+        householder: 2,
+        d_state: 6,
+        switches,
+        ..ModelConfig::new(block(name).expect("names of this list are models"), 2, 24, 13, 97)
+    }
+}
+
+/// Models with their gates switched, with what is switched in words.
+pub(super) fn switched() -> Vec<(String, ModelConfig)> {
+    use DecayKind as D;
+    use InputGate as I;
+    let own = Switches::default();
+    let decay = |d| Switches {
+        decay: Some(d),
+        ..own
+    };
+    let input = |i| Switches {
+        input_gate: Some(i),
+        ..own
+    };
+    let constant = Switches {
+        data_dependent_decay: Some(false),
+        ..own
+    };
+    let no_readout = Switches {
+        readout_gate: Some(false),
+        ..own
+    };
+    let no_conv = Switches {
+        conv: Some(false),
+        ..own
+    };
+    let mixing = |on| Switches {
+        channel_mixing: Some(on),
+        ..own
+    };
+    let list = [
+        ("gated_delta_net", "no decay", decay(D::None)),
+        ("gated_delta_net", "fixed decay", decay(D::Fixed)),
+        ("gated_delta_net", "learned constant decay", constant),
+        ("gated_delta_net", "no input gate", input(I::None)),
+        ("gated_delta_net", "complementary", input(I::Complementary)),
+        ("gated_delta_net", "no readout gate", no_readout),
+        ("gated_delta_net", "no mixing", mixing(false)),
+        (
+            "gated_delta_net",
+            "no mixing, decay by channel",
+            Switches {
+                decay: Some(D::Channel),
+                ..mixing(false)
+            },
+        ),
+        ("gated_delta_net", "no convolution", no_conv),
+        (
+            "delta_net",
+            "decay by head, readout gate",
+            Switches {
+                readout_gate: Some(true),
+                ..decay(D::Head)
+            },
+        ),
+        ("gla", "fixed decay", decay(D::Fixed)),
+        ("gla", "learned constant decay", constant),
+        ("gla", "complementary", input(I::Complementary)),
+        ("gla", "input gate", input(I::Free)),
+        (
+            "gla",
+            "mixing, decay by head",
+            Switches {
+                channel_mixing: Some(true),
+                ..decay(D::Head)
+            },
+        ),
+        ("retnet", "decay by head", decay(D::Head)),
+        ("retnet", "complementary", input(I::Complementary)),
+        (
+            "gated_delta_product",
+            "no decay, no input gate",
+            Switches {
+                input_gate: Some(I::None),
+                ..decay(D::None)
+            },
+        ),
+        ("mamba2", "not complementary", input(I::None)),
+        ("mamba2", "input gate of its own", input(I::Free)),
+        (
+            "mamba2",
+            "no decay",
+            Switches {
+                input_gate: Some(I::Free),
+                ..decay(D::None)
+            },
+        ),
+        ("mamba2", "learned constant step", constant),
+        (
+            "mamba2",
+            "no readout gate, no convolution",
+            Switches {
+                conv: Some(false),
+                ..no_readout
+            },
+        ),
+        ("mamba", "learned constant step", constant),
+    ];
+    let mut all: Vec<(String, ModelConfig)> = list
+        .into_iter()
+        .map(|(name, what, switches)| (format!("{name} {what}"), small(name, switches)))
+        .collect();
+    let mut mixed = small("gated_delta_net", decay(D::None));
+    mixed.blocks[1] = block("transformer").expect("there is one");
+    all.push(("mixed stack, no decay".to_owned(), mixed));
+    all
+}
+
+/// The first `updates` updates of a model, from the same weights on the same samples whatever the runtime, dropout on.
+///
+/// # Errors
+/// The runtime's.
+pub(super) fn first_updates(model: &ModelConfig, updates: u64, runtime: &mut dyn Runtime) -> Result<Curve> {
+    let data = data()?;
+    let schedule = Schedule {
+        lr: 2e-3,
+        warmup: 5.0,
+        steps: UPDATES,
+        floor: 0.0,
+    };
+    let net = model.train_net(BATCH, data.max_steps(Split::Train), data.spec().length)?;
+    let update = update_graph(net.graph.bank_len())?;
+    let (train, optimiser) = (runtime.load(&net.graph)?, runtime.load(&update.graph)?);
+    runtime.write_bank(Bank::Param, &initial_parameters(&net.graph, 1))?;
+    let mut curve = Curve {
+        losses: Vec::new(),
+        norms: Vec::new(),
+    };
+    for s in 0..updates {
+        let batch = data.batch(Split::Train, s * BATCH as u64, BATCH);
+        let mut step = StepParams {
+            seed: 1,
+            step: s as u32,
+            dropout_on: 1,
+            clip: 1.0,
+            ..StepParams::eval(batch.tokens)
+        };
+        schedule.adam(s, &mut step);
+        runtime.clear_bank(Bank::Grad)?;
+        write_inputs(runtime, train, &net, &batch, 0..BATCH)?;
+        runtime.run(train, &step)?;
+        runtime.run(optimiser, &step)?;
+        curve.losses.push(runtime.read(train, net.stats)?[0]);
+        curve.norms.push(runtime.read(optimiser, update.stats)?[0]);
+    }
+    runtime.reset();
+    Ok(curve)
+}
+
+/// The largest relative difference of an element, as a deviation.
+fn furthest(what: &str, got: &[f64], want: &[f64]) -> Deviation {
+    let error = |i: &usize| (got[*i] - want[*i]).abs() / want[*i].abs();
+    let not_a_number = (0..got.len()).find(|i| error(i).is_nan());
+    let at = not_a_number
+        .or_else(|| (0..got.len()).max_by(|a, b| error(a).total_cmp(&error(b))))
+        .unwrap_or_default();
+    Deviation {
+        tensor: what.to_owned(),
+        error: error(&at),
+        allowed: ALLOWED,
+        worst: (at, got[at], want[at]),
+    }
+}
+
+/// Compares the first updates of all models on a device with those of the f64 executor.
+///
+/// # Errors
+/// The runtime's.
+pub fn training(runtime: &mut dyn Runtime, report: &mut dyn FnMut(Outcome)) -> Result<()> {
+    let device = runtime.device();
+    let own = BLOCKS
+        .iter()
+        .map(|b| (b.name().to_owned(), small(b.name(), Switches::default())));
+    for (name, model) in own.chain(switched()) {
+        let want = first_updates(&model, UPDATES, &mut CpuRuntime::<f64>::new())?;
+        let got = first_updates(&model, UPDATES, runtime)?;
+        let deviations = vec![
+            furthest("loss", &got.losses, &want.losses),
+            furthest("gradient norm", &got.norms, &want.norms),
+        ];
+        report(Outcome::new(&name, &device, deviations));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every parameter's gradient against the central difference of the loss along a random direction.
+    #[test]
+    fn gradients_of_switched_models_match_finite_differences() {
+        let data = data().unwrap();
+        let own = BLOCKS
+            .iter()
+            .map(|b| (b.name().to_owned(), small(b.name(), Switches::default())));
+        for (name, model) in own.chain(switched()) {
+            let mut runtime = CpuRuntime::<f64>::new();
+            let batch = data.batch(Split::Train, 0, 1);
+            let net = model.train_net(1, batch.t, data.spec().length).unwrap();
+            let program = runtime.load(&net.graph).unwrap();
+            let start = initial_parameters(&net.graph, 1);
+            runtime.write_bank(Bank::Param, &start).unwrap();
+            write_inputs(&mut runtime, program, &net, &batch, 0..1).unwrap();
+            let step = StepParams::eval(batch.tokens);
+            runtime.run(program, &step).unwrap();
+            let grads: Vec<Vec<f64>> = net
+                .graph
+                .params()
+                .iter()
+                .map(|p| {
+                    let name = format!("d {}", net.graph.tensor(p.tensor).name);
+                    let grad = net.graph.find(&name).expect("every parameter has a gradient");
+                    runtime.read(program, grad).unwrap()
+                })
+                .collect();
+            for (p, grad) in net.graph.params().iter().zip(&grads) {
+                let info = net.graph.tensor(p.tensor);
+                let here = &start[p.offset..p.offset + info.numel()];
+                let v = crate::check::random::Fill::new(p.offset as u64 + 7).normal(here.len());
+                let h = 1e-5;
+                let mut loss = |sign: f64| {
+                    let moved = here.iter().zip(&v);
+                    let moved = moved.map(|(x, v)| f64::from(*x) + sign * h * f64::from(*v));
+                    let moved: Vec<f64> = moved.collect();
+                    runtime
+                        .write(program, p.tensor, crate::runtime::Data::F64(&moved))
+                        .unwrap();
+                    runtime.run(program, &step).unwrap();
+                    runtime.read(program, net.stats).unwrap()[0]
+                };
+                let numeric = (loss(1.0) - loss(-1.0)) / (2.0 * h);
+                loss(0.0);
+                let terms = grad.iter().zip(&v).map(|(g, v)| g * f64::from(*v));
+                let exact: f64 = terms.clone().sum();
+                let size = terms.map(|t| t * t).sum::<f64>().sqrt();
+                assert!(size > 0.0, "{name}: {} has no gradient", info.name);
+                assert!(
+                    (numeric - exact).abs() < 1e-5 * size + 1e-9,
+                    "{name}: {} is {exact:e}, difference quotient {numeric:e}",
+                    info.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_cpu_trains_along_the_same_curve_in_f32() {
+        let mut runtime = CpuRuntime::<f32>::new();
+        let mut failed = Vec::new();
+        let mut count = 0;
+        training(&mut runtime, &mut |outcome| {
+            count += 1;
+            if !outcome.passed() {
+                failed.push(format!("{outcome:?}"));
+            }
+        })
+        .unwrap();
+        assert_eq!(count, BLOCKS.len() + switched().len());
+        assert!(failed.is_empty(), "{}", failed.join("\n"));
+    }
+
+    #[test]
+    fn switched_models_train() {
+        for (name, model) in switched() {
+            let curve = first_updates(&model, UPDATES, &mut CpuRuntime::<f32>::new()).unwrap();
+            let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+            let (first, last) = (mean(&curve.losses[..3]), mean(&curve.losses[17..]));
+            assert!(last < 0.97 * first, "{name}: {first} to {last}");
+        }
+    }
+}

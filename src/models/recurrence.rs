@@ -1,0 +1,296 @@
+//! The family of `delta_net`, `gla`, `retnet`, `gated_delta_net` and `gated_delta_product` (models.md 3.4 to 3.8): one
+//! block, a matrix as state, in which decay, write, read-out gate and convolution are switches.
+//!
+//! S_t = decay S_{t-1} + write(k_t, v_t), o_t = `d_k^-1/2` `S_t^T` q_t, then a norm, the read-out gate and a projection.
+
+use super::context::one;
+use super::switches::refused;
+use super::{Block, BlockContext, DecayKind, Gates, InputGate, ModelConfig, Taxonomy};
+use crate::error::Result;
+use crate::graph::{Graph, Init};
+use crate::ops::decay_gate::DecayGate;
+use crate::ops::delta_rule::{DeltaRule, MAX_STEPS};
+use crate::ops::fill::{Content, Fill};
+use crate::ops::l2_norm::L2Norm;
+use crate::ops::linear_attention::{Decay, LinearAttention};
+use crate::ops::pointwise::Function;
+use crate::ops::repeat::Repeat;
+use crate::ops::rms_norm::{Kind, RmsNorm};
+use crate::ops::rope::Rope;
+use crate::ops::scale::Scale;
+use crate::tensor::TensorId;
+
+/// Rank of the projection of a decay by channel.
+const GATE_RANK: usize = 16;
+/// What log decays by channel are divided by.
+const GATE_NORMALISER: f32 = 16.0;
+/// Base of the rotary positions.
+const ROPE_BASE: f32 = 10_000.0;
+/// Widest key or value head.
+const MAX_WIDTH: usize = 256;
+
+/// A model of the family: its gates, which the configuration may switch, and what is its own besides them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Recurrence {
+    pub(super) name: &'static str,
+    pub(super) describe: &'static str,
+    pub(super) taxonomy: Taxonomy,
+    pub(super) gates: Gates,
+    /// Queries and keys of length 1.
+    pub(super) unit_keys: bool,
+    /// Rotary positions on queries and keys.
+    pub(super) rotary: bool,
+    /// Several steps a token: `ModelConfig::householder` of them.
+    pub(super) several_steps: bool,
+    /// The write strength is between 0 and this.
+    pub(super) strongest: f32,
+    /// Name of the weight of the output norm, with and without read-out gate.
+    pub(super) norm: [&'static str; 2],
+}
+
+impl Block for Recurrence {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn describe(&self) -> &'static str {
+        self.describe
+    }
+
+    fn taxonomy(&self) -> Taxonomy {
+        self.taxonomy
+    }
+
+    fn gates(&self) -> Option<Gates> {
+        Some(self.gates)
+    }
+
+    fn gate_params(&self, config: &ModelConfig) -> usize {
+        let (d, h) = (config.d_model, config.heads);
+        let gates = self.gates.switched(&config.switches);
+        let decay = match (gates.decay, gates.data_dependent_decay) {
+            (DecayKind::Head, true) => d * h + 2 * h,
+            (DecayKind::Head, false) => 2 * h,
+            (DecayKind::Channel, true) => 2 * GATE_RANK * d + d,
+            (DecayKind::Channel, false) => d,
+            _ => 0,
+        };
+        let input = match gates.input_gate {
+            InputGate::Free => self.steps(config) * d * h,
+            _ => 0,
+        };
+        let readout = if gates.readout_gate {
+            config.expand * d * d
+        } else {
+            0
+        };
+        decay + input + readout
+    }
+
+    fn validate(&self, config: &ModelConfig) -> Result<()> {
+        let refuse = |reason: String| Err(refused(self.name, &reason));
+        let gates = self.gates.switched(&config.switches);
+        let (dk, n) = (config.head_dim(), self.steps(config));
+        let dv = config.expand * dk;
+        if !(1..=MAX_WIDTH).contains(&dk) || dv > MAX_WIDTH {
+            return refuse(format!(
+                "a head of {dk} channels (and values of {dv}): at most {MAX_WIDTH} are supported"
+            ));
+        }
+        if !(1..=MAX_STEPS).contains(&n) {
+            return refuse(format!(
+                "{n} Householder steps a token: allowed: 1 to {MAX_STEPS}"
+            ));
+        }
+        if self.rotary && !dk.is_multiple_of(2) {
+            return refuse(format!(
+                "a head of {dk} channels: rotary positions need an even number (d_model {} with {} heads)",
+                config.d_model, config.heads
+            ));
+        }
+        let complementary = gates.input_gate == InputGate::Complementary;
+        match gates.decay {
+            DecayKind::State => {
+                refuse("model.decay = \"state\" is Mamba's: this state is a matrix a head".to_owned())
+            }
+            DecayKind::Channel if gates.channel_mixing => refuse(
+                "model.decay = \"channel\" with model.channel_mixing = true: the delta rule has one decay a head; \
+                 switch one of them"
+                    .to_owned(),
+            ),
+            _ if n > 1 && !gates.channel_mixing => refuse(format!(
+                "model.channel_mixing = false with {n} steps a token: only the delta rule takes several; give \
+                 model.householder = 1"
+            )),
+            _ if n > 1 && complementary => refuse(format!(
+                "model.input_gate = \"complementary\" with {n} steps a token and one decay: give model.householder = 1"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn build(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
+        let (gates, steps) = (c.gates(), self.steps(c.config));
+        let (h, d) = (c.config.heads, c.config.d_model);
+        let (rows, inner, dk) = (c.rows(), c.config.expand * d, d / h);
+        let dv = inner / h;
+        let mut q = c.conved(g, "q", x, d)?;
+        let mut k = c.conved(g, "k", x, steps * d)?;
+        let mut v = c.conved(g, "v", x, steps * inner)?;
+        if self.unit_keys {
+            q = unit(g, q, rows * h, dk)?;
+            k = unit(g, k, rows * steps * h, dk)?;
+        }
+        if self.rotary {
+            q = rotated(g, q, c, dk)?;
+            k = rotated(g, k, c, dk)?;
+        }
+        let decay = self.decay(g, x, c)?;
+        let beta = match gates.input_gate {
+            InputGate::Free => {
+                let y = c.linear(g, "b_proj", x, [d, steps * h], false)?;
+                Some(c.pointwise(g, Function::Sigmoid, self.strongest, y)?)
+            }
+            InputGate::Complementary => {
+                let log = decay.expect("a complementary gate has a decay");
+                Some(c.pointwise(g, Function::Complement, 1.0, log)?)
+            }
+            InputGate::None => None,
+        };
+        let gate = match gates.readout_gate {
+            true => Some(c.linear(g, "g_proj", x, [d, inner], false)?),
+            false => None,
+        };
+        let scale = (dk as f64).powf(-0.5) as f32;
+        let o = if gates.channel_mixing {
+            let beta = match beta {
+                Some(beta) => beta,
+                None => c.constant(g, rows * steps * h, 1.0)?,
+            };
+            let rule = DeltaRule {
+                b: c.b,
+                t: c.t,
+                h,
+                dk,
+                dv,
+                scale,
+                gated: decay.is_some(),
+                steps,
+                chunk: c.config.chunk,
+            };
+            let ins: Vec<TensorId> = [q, k, v, beta].into_iter().chain(decay).collect();
+            one(g, rule, &ins)?
+        } else {
+            if let Some(beta) = beta {
+                if gates.input_gate == InputGate::Complementary && gates.decay == DecayKind::Channel {
+                    k = one(g, Scale { rows: rows * d, p: 1 }, &[k, beta])?;
+                } else {
+                    let scale = Scale {
+                        rows: rows * h,
+                        p: dv,
+                    };
+                    v = one(g, scale, &[v, beta])?;
+                }
+            }
+            let attention = LinearAttention {
+                b: c.b,
+                t: c.t,
+                h,
+                dk,
+                dv,
+                scale,
+                decay: match gates.decay {
+                    DecayKind::None | DecayKind::State => Decay::None,
+                    DecayKind::Fixed if decay.is_none() => Decay::Constant,
+                    DecayKind::Fixed | DecayKind::Head => Decay::Scalar,
+                    DecayKind::Channel => Decay::Channel,
+                },
+                shared_qk: false,
+                chunk: c.config.chunk,
+            };
+            let ins: Vec<TensorId> = [q, k, v].into_iter().chain(decay).collect();
+            one(g, attention, &ins)?
+        };
+        let name = self.norm[usize::from(gate.is_none())];
+        let weight = g.param(name, &[dv], Init::Constant(1.0));
+        let norm = RmsNorm {
+            rows: rows * h,
+            d: dv,
+            eps: 1e-5,
+            kind: match gate {
+                Some(_) => Kind::GateAfter,
+                None => Kind::Plain,
+            },
+        };
+        let ins: Vec<TensorId> = [o].into_iter().chain(gate).chain([weight]).collect();
+        let o = one(g, norm, &ins)?;
+        c.linear(g, "o_proj", o, [inner, d], false)
+    }
+}
+
+impl Recurrence {
+    fn steps(&self, config: &ModelConfig) -> usize {
+        if self.several_steps { config.householder } else { 1 }
+    }
+
+    /// The log decay of every token, where an op takes one: \[rows, H\] or, by channel, \[rows, d\].
+    fn decay(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<Option<TensorId>> {
+        let (gates, rows) = (c.gates(), c.rows());
+        let (h, d) = (c.config.heads, c.config.d_model);
+        let from_data = gates.data_dependent_decay;
+        Ok(Some(match gates.decay {
+            DecayKind::None | DecayKind::State => return Ok(None),
+            DecayKind::Fixed => {
+                // The additive recurrence knows these decays by itself.
+                if !gates.channel_mixing && gates.input_gate != InputGate::Complementary {
+                    return Ok(None);
+                }
+                let content = Content::Retention(h);
+                one(
+                    g,
+                    Fill {
+                        numel: rows * h,
+                        content,
+                    },
+                    &[],
+                )?
+            }
+            DecayKind::Head => {
+                let a_log = g.param("A_log", &[h], Init::LogUniform(1e-4, 16.0));
+                let dt_bias = g.param("dt_bias", &[h], Init::StepBias);
+                let y = match from_data {
+                    true => c.linear(g, "a_proj", x, [d, h], false)?,
+                    false => c.constant(g, rows * h, 0.0)?,
+                };
+                one(g, DecayGate { rows, h }, &[y, a_log, dt_bias])?
+            }
+            DecayKind::Channel => {
+                let y = if from_data {
+                    let low = c.linear(g, "gk_proj.0", x, [d, GATE_RANK], false)?;
+                    c.linear(g, "gk_proj.1", low, [GATE_RANK, d], true)?
+                } else {
+                    let r = (GATE_RANK as f64).powf(-0.5);
+                    let bias = g.param("gk_proj.1.bias", &[d], Init::Uniform(r));
+                    one(g, Repeat { rows, d }, &[bias])?
+                };
+                c.pointwise(g, Function::LogSigmoid, 1.0 / GATE_NORMALISER, y)?
+            }
+        }))
+    }
+}
+
+fn unit(g: &mut Graph, y: TensorId, rows: usize, d: usize) -> Result<TensorId> {
+    one(g, L2Norm { rows, d, eps: 1e-6 }, &[y])
+}
+
+fn rotated(g: &mut Graph, y: TensorId, c: &BlockContext<'_>, d: usize) -> Result<TensorId> {
+    let turn = Rope {
+        b: c.b,
+        t: c.t,
+        h: c.config.heads,
+        d,
+        base: ROPE_BASE,
+        direction: 1,
+    };
+    one(g, turn, &[y])
+}

@@ -1,0 +1,40 @@
+use super::{Content, Fill};
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Mirrors `Params` of the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    n: u32,
+    heads: u32,
+    value: f32,
+}
+
+impl GpuOp for Fill {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, _ins: &[View], outs: &[GpuOut]) {
+        let (heads, value) = match self.content {
+            Content::Constant(value) => (0, value),
+            Content::Retention(heads) => (heads as u32, 0.0),
+        };
+        let params = Params {
+            n: self.numel as u32,
+            heads,
+            value,
+        };
+        let grid = grid_1d(self.numel.div_ceil(256));
+        l.run(Kernel::new("fill/fill_fwd"), &[outs[0].view], params, grid);
+    }
+
+    fn gpu_bwd(
+        &self,
+        _l: &mut Lower<'_>,
+        _ins: &[Option<View>],
+        _outs: &[Option<View>],
+        _d_outs: &[Option<View>],
+        _d_ins: &[Option<GpuOut>],
+    ) {
+    }
+}

@@ -1,0 +1,83 @@
+//! Functions of single elements: write strengths, log decays, complements of decays, and silu by itself.
+//!
+//! ```text
+//! Maths      y = scale f(x), f one of
+//!   Sigmoid      1 / (1 + e^-x)        beta of the delta rule; scale 2 for Gated DeltaProduct
+//!   LogSigmoid   -softplus(-x)         log decay of GLA, scale 1/16
+//!   Silu         x sigma(x)            where a model goes without its short convolution
+//!   Complement   1 - e^x, x <= 0       what a log decay x leaves for the input
+//! Shapes     x, y [n]
+//! Gradients  dx = dy scale f'(x): sigma (1 - sigma); sigma(-x); sigma (1 + x (1 - sigma)); -e^x
+//! Numerics   always f32; no overflow for any x that the function takes, and the digits of small results: ln sigma(x) for
+//!            large x, 1 - e^x for small ones
+//! Cost       forward 6 n FLOPs, 8 n bytes; backward 6 n FLOPs, 12 n bytes
+//! Errors     n 0 or above 2^31 - 1
+//! Source     models.md 3.4 to 3.7, 4.10; Yang et al. 2024, "Gated Linear Attention", section 4.4; golden: the model
+//!            fixtures
+//! ```
+
+pub mod cases;
+mod cpu;
+#[cfg(feature = "gpu")]
+mod gpu;
+#[cfg(test)]
+mod tests;
+
+use super::{Cost, OpDef, Pass, Port, Reads, rows};
+use crate::error::UserError;
+
+/// f of the module docs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Function {
+    /// The logistic.
+    Sigmoid,
+    /// Its logarithm.
+    LogSigmoid,
+    /// x times the logistic.
+    Silu,
+    /// 1 - e^x, for x at most 0.
+    Complement,
+}
+
+/// `y = scale * f(x)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pointwise {
+    /// Elements.
+    pub numel: usize,
+    /// f.
+    pub function: Function,
+    /// Not 0.
+    pub scale: f32,
+}
+
+impl OpDef for Pointwise {
+    const NAME: &'static str = "pointwise";
+
+    fn validate(&self) -> Result<(), UserError> {
+        rows::check_sizes(Self::NAME, &[("n", self.numel)])
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        vec![Port::new("x", &[self.numel])]
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::new("y", &[self.numel])]
+    }
+
+    fn backward_reads(&self) -> Reads {
+        Reads { ins: &[0], outs: &[] }
+    }
+
+    fn cost(&self, pass: Pass) -> Cost {
+        let n = self.numel as f64;
+        let bytes = match pass {
+            Pass::Forward => 8.0,
+            Pass::Backward => 12.0,
+        };
+        Cost {
+            flops: 6.0 * n,
+            bytes: bytes * n,
+        }
+    }
+}
