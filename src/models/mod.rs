@@ -11,6 +11,7 @@ mod gla;
 mod init;
 mod mamba;
 mod mamba2;
+mod mesa_net;
 mod net;
 mod retnet;
 #[cfg(test)]
@@ -121,6 +122,7 @@ blocks! {
     GatedDeltaNet = gated_delta_net, "delta rule with a scalar decay and a write strength a head";
     GatedDeltaProduct = gated_delta_product, "gated delta rule with several reflecting steps a token";
     RetNet = retnet, "additive memory with a fixed decay a head and rotary positions";
+    MesaNet = mesa_net, "additive memory that is read through a least-squares fit of all it has seen";
 }
 
 /// How a block sits in the paper's taxonomy of `S_t` = `A_t` S_{t-1} + `B_t` `x_t`, `y_t` = `C_t` `S_t`.
