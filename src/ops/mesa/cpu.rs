@@ -80,8 +80,8 @@ impl<R: Real> Work<R> {
         }
     }
 
-    /// Solves (M_t + diag(lambda)) x_t = rhs_t for the tokens of a chunk, which was prepared: x is left in `solution`.
-    /// `m` is M at the chunk's start. Each row has its own step lengths; one that has converged stands still.
+    /// Solves (M + diag(lambda)) x = rhs for the tokens of a chunk, which was prepared, each with its own M: x is left in
+    /// `solution`. `m` is M at the chunk's start. Each row has its own step lengths; one that has converged stands still.
     fn solve<'a>(
         &mut self,
         op: &Mesa,
@@ -158,7 +158,7 @@ impl<R: Real> Work<R> {
         self.error[row] = error;
     }
 
-    /// `image` = rows M_t direction_t.
+    /// `image` = the product of each row of `direction` and its own M.
     fn multiply(&mut self, op: &Mesa, k: &[R], at: Chunk, m: &[R]) {
         let (c, d, n) = (op.chunk, op.d, at.n);
         let (k, direction) = (at.mat(k, d), Mat::rows(&self.direction, d));
