@@ -23,8 +23,8 @@ pub(super) const TAXONOMY: Taxonomy = Taxonomy {
     write_gate: "beta in (0,1), a head",
     complementary: "no (alpha and beta are free)",
     readout: "(sum beta k k^T + lambda)^-1 q",
-    output_gate: "none",
-    channel_mixing: "at the read-out, through the keys' covariance",
+    output_gate: "no",
+    channel_mixing: "at the read-out",
 };
 
 /// `a_proj` (decay) and `b_proj` (write), with biases: 2 d H + 2 H.
