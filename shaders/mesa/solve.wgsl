@@ -3,7 +3,7 @@
 //   p_t (direction_t M) + sum_{j<=t} (direction_t . k_j) Gam_tj beta_j k_j + lambda * direction_t,
 // M the state at the chunk's start. A row stops when its residual is that of rounding, the workgroup when all rows have.
 // Right sides are scaled to a sum of magnitudes of 1, so that no square underflows. A workgroup a (chunk, h, b); grid
-// (chunks, H, B). Source: von Oswald et al. 2025, section 3; models.md 4.14.
+// (chunks, H, B). Source: von Oswald et al. 2025; models.md 4.14.
 const GATED: bool = true;
 alias t_rhs = f32;
 alias t_k = f32;

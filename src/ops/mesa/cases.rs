@@ -120,13 +120,14 @@ pub fn cases() -> Vec<Case> {
             .beta(Draw::All(1.0))
             .equal_keys()
             .condition(1.0 + 130.0 / 0.25),
-        Recipe::new("no decay", (1, 70, 2, 8, 64), NONE).beta(Draw::All(1.0)),
+        Recipe::new("no decay", (1, 70, 1, 8, 64), NONE).beta(Draw::All(1.0)),
         Recipe::new("decay e^-1000", (1, 40, 2, 9, 32), Draw::All(-1e3)),
-        Recipe::new("mixed decay", (1, 130, 2, 16, 64), MIXTURE),
-        Recipe::new("strong decay", (2, 65, 1, 60, 64), Draw::Uniform(-16.0, 0.0)),
-        Recipe::new("", (1, 63, 1, 81, 64), MILD),
+        Recipe::new("mixed decay", (1, 130, 1, 16, 64), MIXTURE),
+        Recipe::new("strong decay", (1, 65, 1, 60, 64), Draw::Uniform(-16.0, 0.0)),
+        Recipe::new("", (1, 33, 1, 81, 32), MILD),
         Recipe::new("", (1, 64, 1, 64, 64), MILD),
-        Recipe::new("no decay", (1, 65, 1, 128, 64), NONE),
+        Recipe::new("", (1, 20, 1, 70, 64), MILD),
+        Recipe::new("no decay", (1, 40, 1, 128, 32), NONE),
         Recipe::new("", (1, 17, 1, 256, 16), MILD),
     ];
     all.into_iter().map(Recipe::case).collect()

@@ -30,8 +30,8 @@
 //!            backward pass 6 D + 2 C, and twice D^2 / C
 //! Errors     D outside 1..=256, another chunk length, a size of 0, B or H above 65,535, above 4,095 chunks, more than
 //!            2^31 - 1 words of states or scratch. That lambda is above 0 is not checked
-//! Source     von Oswald et al. 2025, "MesaNet: Sequence Modeling by Locally Optimal Test-Time Training", sections 2, 3;
-//!            models.md 4.14; golden: mesa
+//! Source     von Oswald et al. 2025, "MesaNet: Sequence Modeling by Locally Optimal Test-Time Training"; models.md 4.14;
+//!            golden: mesa
 //! ```
 
 pub mod cases;
