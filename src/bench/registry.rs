@@ -16,6 +16,7 @@ use crate::ops::l2_norm::L2Norm;
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::linear::Linear;
 use crate::ops::linear_attention::{Decay, LinearAttention};
+use crate::ops::mesa::Mesa;
 use crate::ops::one_hot::OneHot;
 use crate::ops::pointwise::{Function, Pointwise};
 use crate::ops::repeat::Repeat;
@@ -26,6 +27,7 @@ use crate::ops::selective_scan::SelectiveScan;
 use crate::ops::short_conv::ShortConv;
 use crate::ops::skip::Skip;
 use crate::ops::slice::Slice;
+use crate::ops::softplus::Softplus;
 use crate::ops::ssm_gate::SsmGate;
 use crate::ops::swiglu::SwiGlu;
 use crate::ops::window_accuracy::WindowAccuracy;
@@ -180,6 +182,16 @@ const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
                 chunk,
             }
             .into()
+        },
+    ),
+    (
+        "mesa",
+        Family::Recurrences,
+        8,
+        "128x128",
+        |Extents { b, t, h }| {
+            let (d, chunk) = (D_K, CHUNK);
+            Mesa { b, t, h, d, chunk }.into()
         },
     ),
     (
@@ -574,6 +586,15 @@ fn elementwise(scale: Scale, Extents { b, t, .. }: Extents, rows: usize) -> Vec<
                 width: 4 * D,
                 from: 2 * D,
                 len: 2 * D,
+            },
+        ),
+        bench(
+            "softplus",
+            format!("{D}"),
+            family,
+            Softplus {
+                numel: D,
+                offset: 0.25,
             },
         ),
         bench("add", format!("{}", rows * D), family, Add { numel: rows * D }),

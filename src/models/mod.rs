@@ -10,6 +10,7 @@ mod gla;
 mod init;
 mod mamba;
 mod mamba2;
+mod mesa_net;
 mod net;
 mod recurrence;
 mod retnet;
@@ -91,6 +92,7 @@ pub const BLOCKS: &[BlockRef] = &[
     &gated_delta_net::BLOCK,
     &gated_delta_product::BLOCK,
     &retnet::BLOCK,
+    &mesa_net::MesaNet,
 ];
 
 /// The block of that name.

@@ -17,6 +17,10 @@ fn formula(name: &str, d: usize, h: usize, n: usize, states: usize) -> usize {
         "gated_delta_product" => {
             (5 + 3 * n) * d * d + 4 * d * (1 + 3 * n) + (n + 1) * d * h + 2 * h + 2 * d / h
         }
+        "mesa_net" => 4 * d * d + 2 * d * h + 2 * h + 9 * d + d / h,
+        "s4" => 2 * d * d + 4 * d + 2 * d * states,
+        "gru" => 6 * d * d + 6 * d,
+        "fox" => 4 * d * d + d * h + h,
         "retnet" => 8 * d * d + 16 * d + 2 * d / h,
         _ => unreachable!("no formula for {name}"),
     }

@@ -1,0 +1,35 @@
+// The keys that a chunk writes, kb = beta k, and the decay factors of its rows. A workgroup a (chunk, h, b); grid
+// (chunks, H, B).
+const C: u32 = 64;
+alias t_k = f32;
+#import lib/delta
+#import lib/factors
+#import lib/additive
+
+@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T, H, D]
+@group(0) @binding(1) var<storage, read_write> g: array<f32>; // [B, T, H]
+@group(0) @binding(2) var<storage, read_write> beta: array<f32>; // [B, T, H]
+@group(0) @binding(3) var<storage, read_write> kb: array<f32>; // [B, T, H, D]
+@group(0) @binding(4) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+@group(0) @binding(5) var<uniform> params: Params;
+
+@compute @workgroup_size(256)
+fn keys_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    chunk = wg.x;
+    head = wg.y;
+    batch = wg.z;
+    var here = 0.0;
+    if is_row(lane) {
+        here = max(g[row(lane)], -1e4);
+    }
+    set_log_decay(lane, here);
+    write_factors(lane);
+    if lane < C {
+        table[entry(LOG, lane)] = here;
+    }
+    for (var i = lane; i < rows() * params.dk; i += 256u) {
+        let key = row(i / params.dk);
+        let at = key * params.dk + i % params.dk;
+        kb[at] = beta[key] * f32(k[at]);
+    }
+}

@@ -1,0 +1,203 @@
+//! `MesaNet` (models.md 3.8): an additive memory whose read-out solves a least-squares problem over what it has seen.
+
+use super::context::one;
+use super::switches::refused;
+use super::{Block, BlockContext, DecayKind, Gates, InputGate, ModelConfig, Taxonomy};
+use crate::error::Result;
+use crate::graph::{Graph, Init};
+use crate::ops::fill::{Content, Fill};
+use crate::ops::l2_norm::L2Norm;
+use crate::ops::mesa::Mesa;
+use crate::ops::pointwise::Function;
+use crate::ops::repeat::Repeat;
+use crate::ops::rms_norm::{Kind, RmsNorm};
+use crate::ops::softplus::Softplus;
+use crate::tensor::TensorId;
+
+/// Widest head.
+const MAX_WIDTH: usize = 256;
+
+/// Smallest regulariser; it starts at 1.
+const LEAST_LAMBDA: f32 = 0.25;
+
+/// The gates without switches.
+const GATES: Gates = Gates {
+    decay: DecayKind::Head,
+    data_dependent_decay: true,
+    input_gate: InputGate::Free,
+    readout_gate: false,
+    channel_mixing: false,
+    conv: true,
+};
+
+/// See the module docs.
+#[derive(Debug)]
+pub(super) struct MesaNet;
+
+impl Block for MesaNet {
+    fn name(&self) -> &'static str {
+        "mesa_net"
+    }
+
+    fn describe(&self) -> &'static str {
+        "additive memory that is read through a least-squares fit of all it has seen"
+    }
+
+    fn taxonomy(&self) -> Taxonomy {
+        Taxonomy {
+            transition: "alpha",
+            decay: "head, data-dependent",
+            write_gate: "beta in (0,1), a head",
+            complementary: "no (alpha and beta are free)",
+            readout: "(sum beta k k^T + lambda)^-1 q",
+            output_gate: "no",
+            channel_mixing: "at the read-out",
+            paper_gate_params: "-",
+        }
+    }
+
+    fn gates(&self) -> Option<Gates> {
+        Some(GATES)
+    }
+
+    /// `a_proj` (decay) and `b_proj` (write), with biases: 2 d H + 2 H.
+    fn gate_params(&self, config: &ModelConfig) -> usize {
+        let gates = GATES.switched(&config.switches);
+        let (d, h) = (config.d_model, config.heads);
+        let decay = match (gates.decay, gates.data_dependent_decay) {
+            (DecayKind::Head, true) => d * h + h,
+            (DecayKind::Head, false) => h,
+            _ => 0,
+        };
+        let input = if gates.input_gate == InputGate::Free {
+            d * h + h
+        } else {
+            0
+        };
+        decay + input + if gates.readout_gate { d * d } else { 0 }
+    }
+
+    fn validate(&self, config: &ModelConfig) -> Result<()> {
+        let refuse = |reason: &str| Err(refused(self.name(), reason));
+        let gates = GATES.switched(&config.switches);
+        let width = config.head_dim();
+        if !(1..=MAX_WIDTH).contains(&width) {
+            return refuse(&format!("a head of {width} channels: at most {MAX_WIDTH}"));
+        }
+        if gates.channel_mixing {
+            return refuse("model.channel_mixing = true: its channels mix where it is read, not in the state");
+        }
+        if matches!(gates.decay, DecayKind::Channel | DecayKind::State) {
+            return refuse("model.decay: it has one a head; allowed: \"none\", \"fixed\", \"head\"");
+        }
+        Ok(())
+    }
+
+    fn build(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
+        let gates = c.gates();
+        let (h, d, rows) = (c.config.heads, c.config.d_model, c.rows());
+        let width = d / h;
+        let start = ((1.0 - f64::from(LEAST_LAMBDA)).exp_m1()).ln();
+        let lambda = g.param("lambda_params", &[d], Init::Constant(start));
+        let above = Softplus {
+            numel: d,
+            offset: LEAST_LAMBDA,
+        };
+        let lambda = one(g, above, &[lambda])?;
+        let unit = |g: &mut Graph, y: TensorId| {
+            let norm = L2Norm {
+                rows: rows * h,
+                d: width,
+                eps: 1e-6,
+            };
+            one(g, norm, &[y])
+        };
+        let (q, k) = (c.conved(g, "q", x, d)?, c.conved(g, "k", x, d)?);
+        let (q, k) = (unit(g, q)?, unit(g, k)?);
+        let v = c.linear(g, "v_proj", x, [d, d], false)?;
+        let decay = match gates.decay {
+            DecayKind::Head => {
+                let y = if gates.data_dependent_decay {
+                    c.linear(g, "a_proj", x, [d, h], true)?
+                } else {
+                    let bias = g.param("a_proj.bias", &[h], Init::Uniform((d as f64).powf(-0.5)));
+                    one(g, Repeat { rows, d: h }, &[bias])?
+                };
+                c.pointwise(g, Function::LogSigmoid, 1.0, y)?
+            }
+            DecayKind::Fixed => {
+                let fixed = Fill {
+                    numel: rows * h,
+                    content: Content::Retention(h),
+                };
+                one(g, fixed, &[])?
+            }
+            _ => c.constant(g, rows * h, 0.0)?,
+        };
+        let beta = match gates.input_gate {
+            InputGate::Free => {
+                let y = c.linear(g, "b_proj", x, [d, h], true)?;
+                c.pointwise(g, Function::Sigmoid, 1.0, y)?
+            }
+            InputGate::Complementary => c.pointwise(g, Function::Complement, 1.0, decay)?,
+            InputGate::None => c.constant(g, rows * h, 1.0)?,
+        };
+        let memory = Mesa {
+            b: c.b,
+            t: c.t,
+            h,
+            d: width,
+            chunk: c.config.chunk,
+        };
+        let o = one(g, memory, &[q, k, v, decay, beta, lambda])?;
+        let gate = match gates.readout_gate {
+            true => Some(c.linear(g, "g_proj", x, [d, d], false)?),
+            false => None,
+        };
+        let weight = g.param("o_norm.weight", &[width], Init::Constant(1.0));
+        let norm = RmsNorm {
+            rows: rows * h,
+            d: width,
+            eps: 1e-5,
+            kind: match gate {
+                Some(_) => Kind::GateAfter,
+                None => Kind::Plain,
+            },
+        };
+        let ins: Vec<TensorId> = [o].into_iter().chain(gate).chain([weight]).collect();
+        let o = one(g, norm, &ins)?;
+        c.linear(g, "o_proj", o, [d, d], false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paper(d_model: usize, heads: usize) -> ModelConfig {
+        ModelConfig {
+            heads,
+            ..ModelConfig::new(&MesaNet, 8, d_model, 41, 1601)
+        }
+    }
+
+    #[test]
+    fn lambda_starts_at_one() {
+        let net = paper(32, 4).net(1, 1, 1, false).unwrap();
+        let bank = crate::models::initial_parameters(&net.graph, 1);
+        let lambda = net
+            .graph
+            .params()
+            .iter()
+            .find(|p| net.graph.tensor(p.tensor).name == "layers.0.lambda_params")
+            .unwrap();
+        let start = f64::from(bank[lambda.offset]);
+        assert!((start.exp().ln_1p() + 0.25 - 1.0).abs() < 1e-6, "{start}");
+    }
+
+    #[test]
+    fn wide_heads_are_refused() {
+        let refused = paper(1024, 2).validate().unwrap_err().to_string();
+        assert_eq!(refused, "mesa_net: a head of 512 channels: at most 256");
+    }
+}

@@ -1,0 +1,153 @@
+//! Hostile shapes and values of the op, for its tests and for `check`.
+
+use super::Mesa;
+use crate::check::random::Fill;
+use crate::check::{Case, Golden};
+use crate::error::Result;
+use crate::ops::delta_rule::CHUNK;
+use crate::tensor::TensorId;
+
+/// How log decays or write strengths are drawn.
+#[derive(Clone, Copy)]
+enum Draw {
+    /// All the same.
+    All(f32),
+    /// Uniform.
+    Uniform(f32, f32),
+    /// One of these.
+    OneOf(&'static [f32]),
+}
+
+impl Draw {
+    fn fill(self, fill: &mut Fill, n: usize) -> Vec<f32> {
+        match self {
+            Self::All(x) => vec![x; n],
+            Self::Uniform(lo, hi) => fill.uniform(n, lo, hi),
+            Self::OneOf(list) => {
+                let picks = fill.below(n, list.len() as u32);
+                picks.into_iter().map(|i| list[i as usize]).collect()
+            }
+        }
+    }
+}
+
+/// Sizes: `B, T, H, D, C`.
+type Sizes = (usize, usize, usize, usize, usize);
+
+/// What a case is made of.
+struct Recipe {
+    name: &'static str,
+    sizes: Sizes,
+    g: Draw,
+    beta: Draw,
+    /// All keys of a head are the same.
+    equal_keys: bool,
+    /// 1 + |M| / min lambda, where it is large.
+    condition: Option<f64>,
+}
+
+impl Recipe {
+    fn new(name: &'static str, sizes: Sizes, g: Draw) -> Self {
+        Self {
+            name,
+            sizes,
+            g,
+            beta: Draw::Uniform(0.05, 0.95),
+            equal_keys: false,
+            condition: None,
+        }
+    }
+
+    fn beta(mut self, beta: Draw) -> Self {
+        self.beta = beta;
+        self
+    }
+
+    fn equal_keys(mut self) -> Self {
+        self.equal_keys = true;
+        self
+    }
+
+    fn condition(mut self, condition: f64) -> Self {
+        self.condition = Some(condition);
+        self
+    }
+
+    fn case(self) -> Case {
+        let (b, t, h, d, chunk) = self.sizes;
+        let op = Mesa { b, t, h, d, chunk };
+        let rows = b * t * h;
+        let mut fill = Fill::new((t * 7 + d * 31) as u64);
+        let q = fill.unit_rows(rows, d);
+        let mut k = fill.unit_rows(rows, d);
+        if self.equal_keys {
+            let (first, rest) = k.split_at_mut(h * d);
+            rest.chunks_mut(h * d).for_each(|keys| keys.copy_from_slice(first));
+        }
+        let v = fill.normal(rows * d);
+        let g = self.g.fill(&mut fill, rows);
+        let beta = self.beta.fill(&mut fill, rows);
+        let lambda = fill.uniform(h * d, 0.25, 2.0);
+        let name = format!("B{b} T{t} H{h} D{d} C{chunk} {}", self.name);
+        let inputs = [q, k, v, g, beta, lambda].map(Into::into);
+        let mut case = Case::new(name.trim_end(), op, inputs.into());
+        if let Some(condition) = self.condition {
+            // M is rounded to f32 once, and what is read through its inverse by that times the condition number.
+            let allowed = condition * f64::from(f32::EPSILON) / 2.0;
+            let tensors = ["o", "d q", "d k", "d v", "d g", "d beta", "d lambda"];
+            case.allowed = tensors.map(|name| (name, allowed)).into();
+        }
+        case
+    }
+}
+
+/// Sizes around the chunk and the tiles of the kernels; gates and write strengths at their limits; decay that breaks
+/// differences of prefix sums; keys that make M one large eigenvalue.
+pub fn cases() -> Vec<Case> {
+    const MILD: Draw = Draw::Uniform(-0.3, 0.0);
+    const NONE: Draw = Draw::All(0.0);
+    const MIXTURE: Draw = Draw::OneOf(&[0.0, -0.01, -1.0, -50.0, -4200.0, -1e4]);
+    const BOTH: Draw = Draw::OneOf(&[0.0, 1.0]);
+    let all = [
+        Recipe::new("", (1, 1, 1, 4, 16), MILD),
+        Recipe::new("", (2, 3, 1, 1, 64), MILD),
+        Recipe::new("", (2, 15, 2, 4, 16), MILD),
+        Recipe::new("", (1, 16, 1, 4, 16), MILD),
+        Recipe::new("gate and strength limits", (1, 17, 2, 3, 16), Draw::OneOf(&[0.0, -1e4])).beta(BOTH),
+        Recipe::new("no writes", (1, 20, 1, 4, 16), MILD).beta(Draw::All(0.0)),
+        Recipe::new("equal keys, no decay", (1, 33, 1, 4, 32), NONE).equal_keys(),
+        Recipe::new("equal keys, no decay", (1, 130, 1, 16, 64), NONE)
+            .beta(Draw::All(1.0))
+            .equal_keys()
+            .condition(1.0 + 130.0 / 0.25),
+        Recipe::new("no decay", (1, 70, 1, 8, 64), NONE).beta(Draw::All(1.0)),
+        Recipe::new("decay e^-1000", (1, 40, 2, 9, 32), Draw::All(-1e3)),
+        Recipe::new("mixed decay", (1, 130, 1, 16, 64), MIXTURE),
+        Recipe::new("strong decay", (1, 65, 1, 60, 64), Draw::Uniform(-16.0, 0.0)),
+        Recipe::new("", (1, 33, 1, 81, 32), MILD),
+        Recipe::new("", (1, 64, 1, 64, 64), MILD),
+        Recipe::new("", (1, 20, 1, 70, 64), MILD),
+        Recipe::new("no decay", (1, 40, 1, 128, 32), NONE),
+        Recipe::new("", (1, 17, 1, 256, 16), MILD),
+    ];
+    all.into_iter().map(Recipe::case).collect()
+}
+
+/// `mesa`.
+pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
+    if g.name != "mesa" {
+        return None;
+    }
+    let [b, t, h, d] = *g.shape("q") else {
+        return None;
+    };
+    let op = Mesa {
+        b,
+        t,
+        h,
+        d,
+        chunk: CHUNK,
+    };
+    let ins = ["q", "k", "v", "g", "beta", "lamb"].map(|name| g.input(name));
+    Some(g.graph.call(op, &ins).map(|outs| vec![("o", outs[0])]))
+}

@@ -1,0 +1,198 @@
+use super::{Mesa, TILE};
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::add::Add;
+use crate::ops::reduce::{column_sum, or_scratch};
+use crate::ops::rows::Layout;
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Fields of the table of decay factors: p, s, log decay.
+const FIELDS: usize = 3;
+
+/// Most partial sums of the gradient of lambda.
+const MAX_PARTS: usize = 256;
+
+/// Mirrors `Params` of `shaders/lib/delta.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    t: u32,
+    h: u32,
+    chunks: u32,
+    dk: u32,
+    dv: u32,
+    scale: f32,
+    fields: u32,
+}
+
+/// Mirrors `Params` of `keys_bwd.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct RowParams {
+    rows: u32,
+    d: u32,
+}
+
+/// Mirrors `Params` of `lambda_bwd.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct SumParams {
+    rows: u32,
+    n: u32,
+    parts: u32,
+}
+
+/// What the solver reads besides the right sides.
+#[derive(Clone, Copy)]
+struct System {
+    k: View,
+    beta: View,
+    lambda: View,
+    /// Decay factors, `[B,H,chunks,fields,C]`.
+    table: View,
+    /// States M, `[B,H,chunks,D,D]`.
+    m: View,
+}
+
+impl Mesa {
+    fn params(&self) -> Params {
+        Params {
+            t: self.t as u32,
+            h: self.h as u32,
+            chunks: self.chunks() as u32,
+            dk: self.d as u32,
+            dv: self.d as u32,
+            scale: 1.0,
+            fields: FIELDS as u32,
+        }
+    }
+
+    /// `per_head` workgroups for each head of each sequence.
+    fn grid(&self, per_head: usize) -> [u32; 3] {
+        [per_head as u32, self.h as u32, self.b as u32]
+    }
+
+    fn kernel(&self, path: &'static str) -> Kernel {
+        Kernel::new(path).set("C", self.chunk)
+    }
+
+    /// Written keys beta k and the table of decay factors.
+    fn keys(&self, l: &mut Lower<'_>, k: View, g: View, beta: View) -> (View, View) {
+        let kb = l.scratch(k.len);
+        let table = l.scratch(self.b * self.h * self.chunks() * FIELDS * self.chunk);
+        let kernel = self.kernel("mesa/keys_fwd");
+        let grid = self.grid(self.chunks());
+        l.run(kernel, &[k, g, beta, kb, table], self.params(), grid);
+        (kb, table)
+    }
+
+    /// `solution` = (M + diag(lambda))^-1 `rhs`, token by token.
+    fn solve(&self, l: &mut Lower<'_>, system: System, rhs: View, solution: View) {
+        let work = l.scratch(self.b * self.h * self.chunks() * self.solver_words());
+        let System {
+            k,
+            beta,
+            lambda,
+            table,
+            m,
+        } = system;
+        let bindings = [rhs, k, beta, table, m, lambda, solution, work];
+        let kernel = self.kernel("mesa/solve");
+        l.run(kernel, &bindings, self.params(), self.grid(self.chunks()));
+    }
+
+    /// dlambda = -sum y * x over tokens.
+    fn lambda_bwd(&self, l: &mut Lower<'_>, x: View, y: View, out: GpuOut) {
+        let (rows, n) = (self.b * self.t, self.h * self.d);
+        let parts = rows.min(MAX_PARTS);
+        let sums = l.scratch(parts * n);
+        let params = SumParams {
+            rows: rows as u32,
+            n: n as u32,
+            parts: parts as u32,
+        };
+        let grid = [n.div_ceil(256) as u32, parts as u32, 1];
+        l.run(Kernel::new("mesa/lambda_bwd"), &[x, y, sums], params, grid);
+        column_sum(l, sums, parts, n, out);
+    }
+}
+
+/// An output of a call within this one.
+fn into(view: View) -> GpuOut {
+    GpuOut {
+        view,
+        accumulate: false,
+    }
+}
+
+impl GpuOp for Mesa {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let [q, k, v, g, beta, lambda] = [0, 1, 2, 3, 4, 5].map(|i| ins[i]);
+        let [x, m] = [outs[1].view, outs[2].view];
+        let (kb, table) = self.keys(l, k, g, beta);
+        let kernel = self.kernel("linear_attention/state_fwd");
+        let tiles = self.d.div_ceil(self.chunk) * self.d.div_ceil(TILE);
+        l.run(kernel, &[kb, k, table, m], self.params(), self.grid(tiles));
+        let system = System {
+            k,
+            beta,
+            lambda,
+            table,
+            m,
+        };
+        self.solve(l, system, q, x);
+        self.memory(1.0).gpu_fwd(l, &[x, kb, v, g], &[outs[0], outs[3]]);
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        ins: &[Option<View>],
+        outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let (Some(x), Some(m), Some(d_o)) = (outs[1], outs[2], d_outs[0]) else {
+            return;
+        };
+        let [k, v, g, beta, lambda] =
+            [1, 2, 3, 4, 5].map(|i| ins[i].expect("the backward call reads these inputs"));
+        // Gradients that nobody wants still need a place.
+        let [y, d_k, d_v] = [0, 1, 2].map(|i| or_scratch(l, d_ins[i], k.len));
+        let [d_g, d_beta] = [3, 4].map(|i| or_scratch(l, d_ins[i], g.len));
+        let [u, d_kb_n, d_kb_m, d_value] = [(); 4].map(|()| l.scratch(k.len));
+        let d_g_m = l.scratch(g.len);
+        let (kb, table) = self.keys(l, k, g, beta);
+
+        let reads = [x, kb, v, g].map(Some);
+        let writes = [u, d_kb_n, d_v, d_g].map(|view| Some(into(view)));
+        self.memory(1.0)
+            .gpu_bwd(l, &reads, &[None, outs[3]], &[Some(d_o), None], &writes);
+        let system = System {
+            k,
+            beta,
+            lambda,
+            table,
+            m,
+        };
+        self.solve(l, system, u, y);
+        let reads = [x, kb, k, g].map(Some);
+        let writes = [None, Some(d_kb_m), Some(d_value), Some(d_g_m)].map(|view| view.map(into));
+        self.memory(-1.0)
+            .gpu_bwd(l, &reads, &[None, Some(m)], &[Some(y), None], &writes);
+
+        Add { numel: g.len }.gpu_fwd(l, &[d_g_m], &[into(d_g)]);
+        let layout = Layout::new(self.d);
+        let params = RowParams {
+            rows: (self.b * self.t * self.h) as u32,
+            d: self.d as u32,
+        };
+        let bindings = [k, beta, d_kb_n, d_kb_m, d_value, d_k, d_beta];
+        let grid = grid_1d(layout.groups(self.b * self.t * self.h));
+        l.run(layout.kernel("mesa/keys_bwd"), &bindings, params, grid);
+        if let Some(out) = d_ins[5] {
+            self.lambda_bwd(l, x, y, out);
+        }
+    }
+}

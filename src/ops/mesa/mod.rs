@@ -1,0 +1,164 @@
+//! Mesa layer: a memory that is read through the solution of a regularised least-squares problem at every token.
+//!
+//! ```text
+//! Maths, per head (M and N are [D, D]; a_t = exp(g_t)):
+//!   M_t = a_t M_{t-1} + beta_t k_t k_t^T    N_t = a_t N_{t-1} + beta_t k_t v_t^T
+//!   x_t = (M_t + diag(lambda))^-1 q_t       o_t = N_t^T x_t
+//! Chunkwise, C tokens at a time: M and N are two additive linear attentions (`linear_attention`) with the written keys
+//! kb = beta k and the values k and v. No M_t is formed: all x_t of a chunk are found at once by conjugate gradients,
+//! preconditioned with diag(lambda), whose products are those of a chunk of linear attention (rows X, K; M the state at
+//! the chunk's start; p, Gam as there):
+//!   (M_t x_t)_t = diag(p) X M + tril(X K^T * Gam) diag(beta) K
+//! Shapes     q, k, v, o, x [B,T,H,D]; g (log decay, <= 0), beta [B,T,H]; lambda [H,D], above 0; saved: x, and m, n
+//!            [B,H,chunks,D,D] (M and N at each chunk's start); D from 1 to 256, C 16, 32 or 64, any T; a last chunk may
+//!            be partly filled
+//! Gradients  u_t = N_t do_t is dL/dx_t, and y_t = (M_t + diag(lambda))^-1 u_t by the same solver:
+//!   dq = y      dlambda = -sum_{b,t} y * x      dL/dM_t = -x_t y_t^T, as a read-out of M with the query x and do = -y
+//!            so the backward passes of the two linear attentions give d_kb, dv, dg and the gradient of k as a value:
+//!   dk = beta d_kb + d_value                    dbeta = k . d_kb
+//! Numerics   f32 throughout; decays as in `linear_attention`, cancellation-free. M_t has few large eigenvalues (it forgets,
+//!            or keys are correlated) on top of diag(lambda), so that preconditioning with diag(lambda) alone keeps the
+//!            others in a cluster at 1: 6 to 20 steps for decays from 1/2 to none; with the diagonal of M as well it takes
+//!            as many, and three times as many for correlated keys. A row stops when its residual is 2^-26 (the twin in
+//!            f64: 2^-55) of its right side, or after 4 D + 32 steps. Rounding grows with the condition number, 1 + |M| /
+//!            min lambda: |M| is at most max beta / (1 - a) for unit keys. dg and dbeta of long undecayed memories are
+//!            differences of what goes through M and through N
+//! Cost       per token and head, I steps of the solver, 12 assumed (more where decay is weak): forward 6 D^2 + 4 C D +
+//!            I (2 D^2 + 4 C D + 14 D) FLOPs, backward 16 D^2 + 20 C D + the same for the solver; bytes, f32:
+//!            4 (5 D + 2) + 8 D^2 / C and 4 (7 D + 4) + 24 D^2 / C. On a GPU a pass takes 4 D' + C words of scratch a
+//!            token and head for the solver, D' = D rounded up to 64; the forward pass D + C for kb and scores, the
+//!            backward pass 6 D + 2 C, and twice D^2 / C
+//! Errors     D outside 1..=256, another chunk length, a size of 0, B or H above 65,535, above 4,095 chunks, more than
+//!            2^31 - 1 words of states or scratch. That lambda is above 0 is not checked
+//! Source     von Oswald et al. 2025, "MesaNet: Sequence Modeling by Locally Optimal Test-Time Training"; models.md 4.14;
+//!            golden: mesa
+//! ```
+
+pub mod cases;
+mod cpu;
+#[cfg(feature = "gpu")]
+mod gpu;
+#[cfg(test)]
+mod tests;
+
+use super::linear_attention::{Decay, LinearAttention};
+use super::{Cost, OpDef, Pass, Port, Reads, rows};
+use crate::error::UserError;
+
+/// Steps of the solver that the cost assumes: decays of about 0.97.
+const ASSUMED_STEPS: f64 = 12.0;
+
+/// Columns of the kernels' tiles.
+const TILE: usize = 64;
+
+/// See the module docs. Inputs: q, k, v, g, beta, lambda.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mesa {
+    /// Sequences.
+    pub b: usize,
+    /// Tokens of a sequence.
+    pub t: usize,
+    /// Heads.
+    pub h: usize,
+    /// Width of a head, of keys and of values.
+    pub d: usize,
+    /// Tokens of a chunk: 16, 32 or 64.
+    pub chunk: usize,
+}
+
+impl Mesa {
+    /// Chunks of a sequence, the last one partly filled.
+    pub fn chunks(&self) -> usize {
+        self.t.div_ceil(self.chunk)
+    }
+
+    /// M or N read by queries, times `scale`: written keys, values and log decays are inputs.
+    fn memory(&self, scale: f32) -> LinearAttention {
+        LinearAttention {
+            b: self.b,
+            t: self.t,
+            h: self.h,
+            dk: self.d,
+            dv: self.d,
+            scale,
+            decay: Decay::Scalar,
+            shared_qk: false,
+            chunk: self.chunk,
+        }
+    }
+
+    /// Words of the solver's matrices a chunk and head, on a GPU.
+    fn solver_words(&self) -> usize {
+        self.chunk * (4 * self.d.next_multiple_of(TILE) + self.chunk)
+    }
+}
+
+impl OpDef for Mesa {
+    const NAME: &'static str = "mesa";
+
+    fn validate(&self) -> Result<(), UserError> {
+        self.memory(1.0).validate().map_err(|error| match error {
+            UserError::Shape { reason, .. } => UserError::Shape {
+                op: Self::NAME,
+                reason,
+            },
+            other => other,
+        })?;
+        let (b, h, chunks) = (self.b, self.h, self.chunks());
+        let sizes = [
+            ("B", b),
+            ("H", h),
+            ("chunks", chunks),
+            ("C (4 D + C)", self.solver_words()),
+        ];
+        rows::check_sizes(Self::NAME, &sizes)
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        let Self { b, t, h, d, .. } = *self;
+        let [rows, head_rows] = [vec![b, t, h, d], vec![b, t, h]];
+        vec![
+            Port::new("q", &rows),
+            Port::new("k", &rows),
+            Port::new("v", &rows),
+            Port::new("g", &head_rows),
+            Port::new("beta", &head_rows),
+            Port::new("lambda", &[h, d]),
+        ]
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        let Self { b, t, h, d, .. } = *self;
+        let states = [b, h, self.chunks(), d, d];
+        vec![
+            Port::new("o", &[b, t, h, d]),
+            Port::new("x", &[b, t, h, d]),
+            Port::new("m", &states),
+            Port::new("n", &states),
+        ]
+    }
+
+    fn backward_reads(&self) -> Reads {
+        Reads {
+            ins: &[1, 2, 3, 4, 5],
+            outs: &[1, 2, 3],
+        }
+    }
+
+    fn cost(&self, pass: Pass) -> Cost {
+        let [d, c] = [self.d, self.chunk].map(|n| n as f64);
+        let solver = ASSUMED_STEPS * (2.0 * d * d + 4.0 * c * d + 14.0 * d);
+        let (flops, bytes) = match pass {
+            Pass::Forward => (6.0 * d * d + 4.0 * c * d, 4.0 * (5.0 * d + 2.0) + 8.0 * d * d / c),
+            Pass::Backward => (
+                16.0 * d * d + 20.0 * c * d,
+                4.0 * (7.0 * d + 4.0) + 24.0 * d * d / c,
+            ),
+        };
+        let rows = (self.b * self.t * self.h) as f64;
+        Cost {
+            flops: rows * (flops + solver),
+            bytes: rows * bytes,
+        }
+    }
+}

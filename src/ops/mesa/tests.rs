@@ -1,0 +1,264 @@
+use super::Mesa;
+use super::cases::cases;
+use crate::check::random::Fill;
+use crate::check::{Case, Deviation, FLOOR, TOLERANCE_F32, Values};
+use crate::cpu::{CpuRuntime, In, Out};
+use crate::ops::{CpuOp, Op, OpDef, Port};
+use crate::runtime::Runtime;
+use crate::step::StepParams;
+use crate::testing;
+
+/// Small enough for finite differences.
+fn tiny() -> Vec<Case> {
+    let numel = |case: &Case| -> usize {
+        let ports = case.op.inputs();
+        ports.iter().map(|p| p.shape.iter().product::<usize>()).sum()
+    };
+    cases().into_iter().filter(|case| numel(case) < 1_000).collect()
+}
+
+fn reals(inputs: &[Values]) -> Vec<Vec<f64>> {
+    let widen = |x: &Values| match x {
+        Values::Real(x) => x.iter().map(|x| f64::from(*x)).collect(),
+        Values::Int(_) => unreachable!("the op has no integer inputs"),
+    };
+    inputs.iter().map(widen).collect()
+}
+
+/// Solves a x = b for a symmetric positive definite a, by Cholesky.
+fn cholesky(a: &[f64], b: &[f64]) -> Vec<f64> {
+    let n = b.len();
+    let mut l = vec![0.0; n * n];
+    for i in 0..n {
+        for j in 0..=i {
+            let done: f64 = (0..j).map(|k| l[i * n + k] * l[j * n + k]).sum();
+            let rest = a[i * n + j] - done;
+            l[i * n + j] = if i == j { rest.sqrt() } else { rest / l[j * n + j] };
+        }
+    }
+    let mut x = b.to_vec();
+    for i in 0..n {
+        for k in 0..i {
+            x[i] -= l[i * n + k] * x[k];
+        }
+        x[i] /= l[i * n + i];
+    }
+    for i in (0..n).rev() {
+        for k in i + 1..n {
+            x[i] -= l[k * n + i] * x[k];
+        }
+        x[i] /= l[i * n + i];
+    }
+    x
+}
+
+/// The recurrence token by token, forward and backward, in f64: o and the gradients of the inputs.
+struct Oracle {
+    o: Vec<f64>,
+    d: Vec<Vec<f64>>,
+}
+
+impl Oracle {
+    fn new(op: &Mesa, inputs: &[Vec<f64>], d_o: &[f64]) -> Self {
+        let mut all = Self {
+            o: vec![0.0; d_o.len()],
+            d: inputs.iter().map(|x| vec![0.0; x.len()]).collect(),
+        };
+        for b in 0..op.b {
+            for h in 0..op.h {
+                all.head(op, inputs, d_o, b, h);
+            }
+        }
+        all
+    }
+
+    fn head(&mut self, op: &Mesa, inputs: &[Vec<f64>], d_o: &[f64], b: usize, h: usize) {
+        let d = op.d;
+        let [q, k, v, g, beta, lambda] = inputs else {
+            unreachable!("six inputs")
+        };
+        let lambda = &lambda[h * d..(h + 1) * d];
+        let row = |t: usize| (b * op.t + t) * op.h + h;
+        let at = |x: &[f64], t: usize| x[row(t) * d..(row(t) + 1) * d].to_vec();
+        let regularised = |m: &[f64]| -> Vec<f64> {
+            let mut a = m.to_vec();
+            (0..d).for_each(|i| a[i * d + i] += lambda[i]);
+            a
+        };
+        let (mut ms, mut ns) = (vec![vec![0.0; d * d]], vec![vec![0.0; d * d]]);
+        let mut xs = Vec::new();
+        for t in 0..op.t {
+            let (mut m, mut n) = (ms[t].clone(), ns[t].clone());
+            let (key, value, decay) = (at(k, t), at(v, t), g[row(t)].exp());
+            for i in 0..d * d {
+                let kb = beta[row(t)] * key[i / d];
+                m[i] = decay * m[i] + kb * key[i % d];
+                n[i] = decay * n[i] + kb * value[i % d];
+            }
+            let x = cholesky(&regularised(&m), &at(q, t));
+            for i in 0..d * d {
+                self.o[row(t) * d + i % d] += n[i] * x[i / d];
+            }
+            ms.push(m);
+            ns.push(n);
+            xs.push(x);
+        }
+        let (mut d_m, mut d_n) = (vec![0.0; d * d], vec![0.0; d * d]);
+        for t in (0..op.t).rev() {
+            let (d_o, x, r) = (at(d_o, t), &xs[t], row(t));
+            let (key, value, decay) = (at(k, t), at(v, t), g[r].exp());
+            let mut u = vec![0.0; d];
+            for i in 0..d * d {
+                u[i / d] += ns[t + 1][i] * d_o[i % d];
+            }
+            let y = cholesky(&regularised(&ms[t + 1]), &u);
+            for i in 0..d {
+                self.d[0][r * d + i] = y[i];
+                self.d[5][h * d + i] -= y[i] * x[i];
+            }
+            let mut d_kb = vec![0.0; d];
+            for i in 0..d * d {
+                d_m[i] -= y[i / d] * x[i % d];
+                d_n[i] += x[i / d] * d_o[i % d];
+                let kb = beta[r] * key[i / d];
+                d_kb[i / d] += d_m[i] * key[i % d] + d_n[i] * value[i % d];
+                self.d[1][r * d + i % d] += d_m[i] * kb;
+                self.d[2][r * d + i % d] += d_n[i] * kb;
+                self.d[3][r] += decay * (d_m[i] * ms[t][i] + d_n[i] * ns[t][i]);
+                d_m[i] *= decay;
+                d_n[i] *= decay;
+            }
+            for i in 0..d {
+                self.d[1][r * d + i] += beta[r] * d_kb[i];
+                self.d[4][r] += key[i] * d_kb[i];
+            }
+        }
+    }
+}
+
+/// o and the gradients of the inputs from the f64 twin.
+fn twin(op: &Mesa, inputs: &[Vec<f64>], d_o: &[f64]) -> Vec<(&'static str, Vec<f64>)> {
+    let ins: Vec<In<'_, f64>> = inputs.iter().map(|x| In::Real(x)).collect();
+    let sizes = |ports: Vec<Port>| -> Vec<Vec<f64>> {
+        ports
+            .iter()
+            .map(|p| vec![f64::NAN; p.shape.iter().product()])
+            .collect()
+    };
+    fn outs(all: &mut [Vec<f64>]) -> Vec<Out<'_, f64>> {
+        let out = |data| Out::Real {
+            data,
+            accumulate: false,
+        };
+        all.iter_mut().map(|x| out(&mut x[..])).collect()
+    }
+    let (mut made, mut d_ins) = (sizes(op.outputs()), sizes(op.inputs()));
+    let step = StepParams::eval(1);
+    op.cpu_fwd(&step, &ins, &mut outs(&mut made));
+    let saved: Vec<In<'_, f64>> = made.iter().map(|x| In::Real(x)).collect();
+    let d_outs = [In::Real(d_o), In::None, In::None, In::None];
+    op.cpu_bwd(&step, &ins, &saved, &d_outs, &mut outs(&mut d_ins));
+    let names = op.inputs().into_iter().map(|p| p.name);
+    let o = made.swap_remove(0);
+    [("o", o)].into_iter().chain(names.zip(d_ins)).collect()
+}
+
+/// Rounding in f64, times a condition number of up to some hundred.
+const ROUNDING_F64: f64 = 1e-11;
+
+#[test]
+fn chunkwise_conjugate_gradients_match_token_by_token_cholesky() {
+    for case in &cases() {
+        for chunk in [16, 32, 64] {
+            let Op::Mesa(op) = &case.op else {
+                unreachable!("the cases are of this op")
+            };
+            let op = Mesa { chunk, ..op.clone() };
+            let d_o = Fill::new(77).normal(op.b * op.t * op.h * op.d);
+            let d_o: Vec<f64> = d_o.into_iter().map(f64::from).collect();
+            let inputs = reals(&case.inputs);
+            let oracle = Oracle::new(&op, &inputs, &d_o);
+            let got = twin(&op, &inputs, &d_o);
+            for ((name, got), want) in got.iter().zip([&oracle.o].into_iter().chain(&oracle.d)) {
+                let d = Deviation::new(name, got, want, FLOOR * (want.len() as f64).sqrt(), ROUNDING_F64);
+                assert!(d.passed(), "{} C{chunk}: {d:?}", case.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn grad_matches_finite_difference() {
+    testing::grad_matches_finite_difference(&tiny());
+}
+
+#[test]
+fn f32_twin_matches_f64() {
+    testing::f32_twin_matches_f64(&cases());
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_match_oracle() {
+    testing::gpu::matches_oracle(&cases());
+}
+
+/// There is one variant of each kernel, so this is also what every adapter runs.
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_fit_webgpu_default_limits() {
+    testing::gpu::fits_webgpu_default_limits(&cases());
+}
+
+/// Gradients late in training are small, and their squares no numbers in f32.
+#[test]
+fn tiny_right_sides_are_solved_like_others() {
+    const TINY: f32 = 8.3e-25; // about 2^-80
+    let case = &tiny()[2];
+    let mut small = case.clone();
+    let Values::Real(q) = &mut small.inputs[0] else {
+        unreachable!("queries are numbers")
+    };
+    q.iter_mut().for_each(|x| *x *= TINY);
+    let oracle = case.run(&mut CpuRuntime::<f64>::new()).unwrap();
+    let check = |device: &str, runtime: &mut dyn Runtime| {
+        let (name, mut o) = small.run(runtime).unwrap().swap_remove(0);
+        o.iter_mut().for_each(|x| *x /= f64::from(TINY));
+        let d = Deviation::new(&name, &o, &oracle[0].1, 0.0, TOLERANCE_F32);
+        assert!(d.passed(), "{device}: {d:?}");
+    };
+    check("CPU f32", &mut CpuRuntime::<f32>::new());
+    #[cfg(feature = "gpu")]
+    testing::gpu::each_device(check);
+}
+
+#[test]
+fn gradients_accumulate() {
+    testing::gradients_accumulate(&tiny()[2..3]);
+}
+
+#[test]
+fn refuses_sizes_it_cannot_have() {
+    let op = Mesa {
+        b: 1,
+        t: 4,
+        h: 2,
+        d: 8,
+        chunk: 64,
+    };
+    assert!(op.validate().is_ok());
+    let refused = |op: Mesa| op.validate().unwrap_err().to_string();
+    assert_eq!(
+        refused(Mesa { d: 257, ..op.clone() }),
+        "mesa: head widths d_k 257, d_v 257: each must be from 1 to 256; use more heads"
+    );
+    assert_eq!(
+        refused(Mesa {
+            chunk: 48,
+            ..op.clone()
+        }),
+        "mesa: chunk 48: allowed: 16, 32, 64"
+    );
+    assert!(refused(Mesa { t: 0, ..op.clone() }).contains("T 0"));
+    assert!(refused(Mesa { b: 50_000, h: 4, ..op }).contains("C (4 D + C)"));
+}

@@ -1,0 +1,23 @@
+use super::cases::cases;
+use crate::testing;
+
+#[test]
+fn grad_matches_finite_difference() {
+    testing::grad_matches_finite_difference(&cases());
+}
+
+#[test]
+fn f32_twin_matches_f64() {
+    testing::f32_twin_matches_f64(&cases());
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_match_oracle() {
+    testing::gpu::matches_oracle(&cases());
+}
+
+#[test]
+fn gradients_accumulate() {
+    testing::gradients_accumulate(&cases()[..3]);
+}
