@@ -9,6 +9,8 @@ use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::decay_gate::DecayGate;
 use crate::ops::delta_rule::{CHUNK, DeltaRule};
 use crate::ops::dropout::Dropout;
+use crate::ops::gelu_dropout::GeluDropout;
+use crate::ops::glu::Glu;
 use crate::ops::grad_norm::GradNorm;
 use crate::ops::head_loss::HeadLoss;
 use crate::ops::l2_norm::L2Norm;
@@ -19,6 +21,7 @@ use crate::ops::log_sigmoid::LogSigmoid;
 use crate::ops::one_hot::OneHot;
 use crate::ops::rms_norm::{Kind, RmsNorm};
 use crate::ops::rope::Rope;
+use crate::ops::s4d_scan::S4dScan;
 use crate::ops::selective_scan::SelectiveScan;
 use crate::ops::short_conv::ShortConv;
 use crate::ops::sigmoid::Sigmoid;
@@ -187,6 +190,21 @@ const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
         "64",
         |Extents { b, t, h }| {
             SelectiveScan {
+                b,
+                t,
+                channels: h,
+                states: 64,
+            }
+            .into()
+        },
+    ),
+    (
+        "s4d_scan",
+        Family::Recurrences,
+        D,
+        "64 complex",
+        |Extents { b, t, h }| {
+            S4dScan {
                 b,
                 t,
                 channels: h,
@@ -513,6 +531,19 @@ fn elementwise(scale: Scale, Extents { b, t, .. }: Extents, rows: usize) -> Vec<
                 tag: 0,
             },
         ),
+        bench(
+            "gelu_dropout",
+            format!("B{b} T{t} {D}"),
+            family,
+            GeluDropout {
+                b,
+                t,
+                d: D,
+                p: 0.2,
+                tag: 0,
+            },
+        ),
+        bench("glu", format!("{rows}x{D}"), family, Glu { rows, d: D }),
         bench(
             "log_sigmoid",
             format!("{}", rows * D),

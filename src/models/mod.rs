@@ -13,6 +13,7 @@ mod mamba;
 mod mamba2;
 mod net;
 mod retnet;
+mod s4;
 #[cfg(test)]
 mod tests;
 mod transformer;
@@ -121,6 +122,7 @@ blocks! {
     GatedDeltaNet = gated_delta_net, "delta rule with a scalar decay and a write strength a head";
     GatedDeltaProduct = gated_delta_product, "gated delta rule with several reflecting steps a token";
     RetNet = retnet, "additive memory with a fixed decay a head and rotary positions";
+    S4 = s4, "a fixed diagonal recurrence with complex states, and a gated projection";
 }
 
 /// How a block sits in the paper's taxonomy of `S_t` = `A_t` S_{t-1} + `B_t` `x_t`, `y_t` = `C_t` `S_t`.
