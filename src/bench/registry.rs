@@ -12,6 +12,7 @@ use crate::ops::dropout::Dropout;
 use crate::ops::gelu_dropout::GeluDropout;
 use crate::ops::glu::Glu;
 use crate::ops::grad_norm::GradNorm;
+use crate::ops::gru::Gru;
 use crate::ops::head_loss::HeadLoss;
 use crate::ops::l2_norm::L2Norm;
 use crate::ops::layer_norm::LayerNorm;
@@ -213,6 +214,9 @@ const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
             .into()
         },
     ),
+    ("gru", Family::Recurrences, 1, "1024", |Extents { b, t, .. }| {
+        Gru { b, t, d: D }.into()
+    }),
     ("attention", Family::Attention, 8, "128", attention),
 ];
 

@@ -8,6 +8,7 @@ mod delta_net;
 mod gated_delta_net;
 mod gated_delta_product;
 mod gla;
+mod gru;
 mod init;
 mod mamba;
 mod mamba2;
@@ -123,6 +124,7 @@ blocks! {
     GatedDeltaProduct = gated_delta_product, "gated delta rule with several reflecting steps a token";
     RetNet = retnet, "additive memory with a fixed decay a head and rotary positions";
     S4 = s4, "a fixed diagonal recurrence with complex states, and a gated projection";
+    Gru = gru, "gated recurrent unit: gates that read the state, one step at a time";
 }
 
 /// How a block sits in the paper's taxonomy of `S_t` = `A_t` S_{t-1} + `B_t` `x_t`, `y_t` = `C_t` `S_t`.

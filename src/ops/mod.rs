@@ -266,6 +266,7 @@ ops! {
     gelu_dropout::GeluDropout,
     glu::Glu,
     grad_norm::GradNorm,
+    gru::Gru,
     head_loss::HeadLoss,
     l2_norm::L2Norm,
     layer_norm::LayerNorm,
