@@ -214,9 +214,13 @@ const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
             .into()
         },
     ),
-    ("gru", Family::Recurrences, 1, "1024", |Extents { b, t, .. }| {
-        Gru { b, t, d: D }.into()
-    }),
+    (
+        "gru",
+        Family::Recurrences,
+        1,
+        "1024",
+        |Extents { b, t, .. }| Gru { b, t, d: D }.into(),
+    ),
     ("attention", Family::Attention, 8, "128", attention),
 ];
 

@@ -11,7 +11,9 @@
 //!            `dA_imag` = -Im g, `dlog_dt` = sum over states of Re(2 W0 C dt e^z + 2 Ct W1 z), dD = sum dy u
 //! Numerics   f32 throughout; the factors of each (channel, state) once a pass, to 1e-7: the angle is reduced in more
 //!            digits than an f32 has, up to 6000 radians; e^z near 1 is 1 plus e^z - 1, so that slow decays keep their
-//!            digits; phi and phi' by series near 0. `log_dt` and `log_A_real` are taken into \[-87, 87\]
+//!            digits; phi and phi' by series near 0. `log_dt` and `log_A_real` are taken into \[-87, 87\].
+//!            Slow states remember rounding: with N 128 at its initial values gradients of the rates are off by up to 6e-6
+//!            after 400 steps, 1.1e-5 after 4096
 //! Cost       a token, channel and complex state: 14 FLOPs forward, 14 + 28 backward; a token moves 8 d bytes forward,
 //!            16 d backward
 //! Errors     a size of 0, N / 2 above 128, more than 2^31 - 1 elements
