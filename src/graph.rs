@@ -18,10 +18,16 @@ pub enum Init {
     Constant(f64),
     /// Uniform on [-r, r].
     Uniform(f64),
+    /// Uniform on [lo, hi]: `log_dt` of S4.
+    Between(f64, f64),
+    /// Normal with this standard deviation.
+    Normal(f64),
     /// ln U(lo, hi): `A_log` of the scalar-decay models.
     LogUniform(f64, f64),
     /// ln(j + 1) of the element's index j in rows of this width: `A_log` of Mamba.
     LogIndex(usize),
+    /// pi j of the element's index j in rows of this width: `A_imag` of S4.
+    PiIndex(usize),
     /// softplus^-1 of max(exp(U(ln 1e-3, ln 1e-1)), 1e-4): `dt_bias`.
     StepBias,
 }

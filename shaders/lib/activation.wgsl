@@ -41,3 +41,22 @@ fn complement(y: f32) -> f32 {
     let series = y * (1.0 - y * (0.5 - y * (0.16666667 - y * (0.041666668 - y * 0.008333334))));
     return select(1.0 - exp_wide(-min(y, 87.0)), series, y < 0.1);
 }
+
+// (sigma(x), sigma(-x)): the second is 1 minus the first, with digits of its own.
+fn sigmoids(x: f32) -> vec2<f32> {
+    let e = exp_wide(-min(abs(x), 87.0));
+    let large = 1.0 / (1.0 + e);
+    return select(vec2(e * large, large), vec2(large, e * large), x >= 0.0);
+}
+
+// (tanh x, 1 - tanh^2 x): by exponentials, or the series of tanh where their difference loses digits.
+fn tanh_slope(x: f32) -> vec2<f32> {
+    let e = exp_wide(-min(2.0 * abs(x), 87.0));
+    let inv = 1.0 / (1.0 + e);
+    let large = select(-1.0, 1.0, x >= 0.0) * (1.0 - e) * inv;
+    let z = x * x;
+    var series = fma(z, 0.021869488, -0.053968254);
+    series = fma(z, series, 0.13333333);
+    series = fma(z, series, -0.33333334);
+    return vec2(select(large, fma(x * z, series, x), z < 0.0625), 4.0 * e * inv * inv);
+}

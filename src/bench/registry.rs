@@ -10,7 +10,10 @@ use crate::ops::decay_gate::DecayGate;
 use crate::ops::delta_rule::{CHUNK, DeltaRule};
 use crate::ops::dropout::Dropout;
 use crate::ops::fill::{Content, Fill};
+use crate::ops::gelu_dropout::GeluDropout;
+use crate::ops::glu::Glu;
 use crate::ops::grad_norm::GradNorm;
+use crate::ops::gru::Gru;
 use crate::ops::head_loss::HeadLoss;
 use crate::ops::l2_norm::L2Norm;
 use crate::ops::layer_norm::LayerNorm;
@@ -22,6 +25,7 @@ use crate::ops::pointwise::{Function, Pointwise};
 use crate::ops::repeat::Repeat;
 use crate::ops::rms_norm::{Kind, RmsNorm};
 use crate::ops::rope::Rope;
+use crate::ops::s4d_scan::S4dScan;
 use crate::ops::scale::Scale as Factor;
 use crate::ops::selective_scan::SelectiveScan;
 use crate::ops::short_conv::ShortConv;
@@ -208,6 +212,28 @@ const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
             }
             .into()
         },
+    ),
+    (
+        "s4d_scan",
+        Family::Recurrences,
+        D,
+        "64 complex",
+        |Extents { b, t, h }| {
+            S4dScan {
+                b,
+                t,
+                channels: h,
+                states: 64,
+            }
+            .into()
+        },
+    ),
+    (
+        "gru",
+        Family::Recurrences,
+        1,
+        "1024",
+        |Extents { b, t, .. }| Gru { b, t, d: D }.into(),
     ),
     ("attention", Family::Attention, 8, "128", attention),
 ];
@@ -528,6 +554,19 @@ fn elementwise(scale: Scale, Extents { b, t, .. }: Extents, rows: usize) -> Vec<
                 tag: 0,
             },
         ),
+        bench(
+            "gelu_dropout",
+            format!("B{b} T{t} {D}"),
+            family,
+            GeluDropout {
+                b,
+                t,
+                d: D,
+                p: 0.2,
+                tag: 0,
+            },
+        ),
+        bench("glu", format!("{rows}x{D}"), family, Glu { rows, d: D }),
         bench(
             "pointwise",
             format!("log_sigmoid {}", rows * D),

@@ -157,6 +157,24 @@ pub(super) fn switched() -> Vec<(String, ModelConfig)> {
             },
         ),
         ("mamba", "learned constant step", constant),
+        (
+            "mesa_net",
+            "no decay, no input gate",
+            Switches {
+                input_gate: Some(I::None),
+                ..decay(D::None)
+            },
+        ),
+        (
+            "mesa_net",
+            "complementary, readout gate",
+            Switches {
+                readout_gate: Some(true),
+                ..input(I::Complementary)
+            },
+        ),
+        ("mesa_net", "learned constant decay", constant),
+        ("s4", "no readout gate", no_readout),
     ];
     let mut all: Vec<(String, ModelConfig)> = list
         .into_iter()

@@ -26,8 +26,15 @@ fn draw(init: Init, i: usize, rng: &mut ChaCha8Rng) -> f64 {
     match init {
         Init::Constant(c) => c,
         Init::Uniform(r) => uniform(-r, r),
+        Init::Between(lo, hi) => uniform(lo, hi),
+        Init::Normal(deviation) => {
+            // Box and Muller: of two normal numbers, one is used.
+            let (u, v) = (uniform(0.0, 1.0), uniform(0.0, 1.0));
+            deviation * (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+        }
         Init::LogUniform(lo, hi) => uniform(lo, hi).ln(),
         Init::LogIndex(width) => ((i % width + 1) as f64).ln(),
+        Init::PiIndex(width) => std::f64::consts::PI * (i % width) as f64,
         Init::StepBias => {
             let tau = uniform(1e-3f64.ln(), 1e-1f64.ln()).exp().max(1e-4);
             tau + (-(-tau).exp_m1()).ln()
@@ -55,6 +62,34 @@ mod tests {
         let bank = initial_parameters(&g, 7);
         let row = [0.0, 2.0f32.ln(), 3.0f32.ln()];
         assert_eq!(bank[..6], [row, row].concat());
+        g = Graph::new();
+        g.param("A_imag", &[2, 2], Init::PiIndex(2));
+        let pi = std::f32::consts::PI;
+        assert_eq!(initial_parameters(&g, 7)[..4], [0.0, pi, 0.0, pi]);
+    }
+
+    #[test]
+    fn normal_values_have_their_deviation_and_ends() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let n = 40_000;
+        let x: Vec<f64> = (0..n).map(|_| draw(Init::Normal(0.5), 0, &mut rng)).collect();
+        // Five standard deviations of the mean, the variance and the share beyond one deviation.
+        let mean = x.iter().sum::<f64>() / f64::from(n);
+        let variance = x.iter().map(|x| x * x).sum::<f64>() / f64::from(n);
+        let beyond = x.iter().filter(|x| x.abs() > 0.5).count() as f64 / f64::from(n);
+        assert!(mean.abs() < 0.0125, "{mean}");
+        assert!((variance - 0.25).abs() < 0.009, "{variance}");
+        assert!((beyond - 0.3173).abs() < 0.012, "{beyond}");
+    }
+
+    #[test]
+    fn uniform_values_stay_between_their_ends() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let x: Vec<f64> = (0..1000)
+            .map(|_| draw(Init::Between(-7.0, -2.0), 0, &mut rng))
+            .collect();
+        assert!(x.iter().all(|x| (-7.0..=-2.0).contains(x)));
+        assert!(x.iter().any(|x| *x < -6.9) && x.iter().any(|x| *x > -2.1));
     }
 
     #[test]

@@ -85,7 +85,9 @@ impl Block for MesaNet {
             return refuse(&format!("a head of {width} channels: at most {MAX_WIDTH}"));
         }
         if gates.channel_mixing {
-            return refuse("model.channel_mixing = true: its channels mix where it is read, not in the state");
+            return refuse(
+                "model.channel_mixing = true: its channels mix where it is read, not in the state",
+            );
         }
         if matches!(gates.decay, DecayKind::Channel | DecayKind::State) {
             return refuse("model.decay: it has one a head; allowed: \"none\", \"fixed\", \"head\"");

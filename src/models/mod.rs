@@ -7,6 +7,7 @@ mod delta_net;
 mod gated_delta_net;
 mod gated_delta_product;
 mod gla;
+mod gru;
 mod init;
 mod mamba;
 mod mamba2;
@@ -14,6 +15,7 @@ mod mesa_net;
 mod net;
 mod recurrence;
 mod retnet;
+mod s4;
 mod switches;
 #[cfg(test)]
 mod tests;
@@ -93,6 +95,8 @@ pub const BLOCKS: &[BlockRef] = &[
     &gated_delta_product::BLOCK,
     &retnet::BLOCK,
     &mesa_net::MesaNet,
+    &s4::S4,
+    &gru::Gru,
 ];
 
 /// The block of that name.

@@ -40,18 +40,18 @@ pub struct Dropout {
 
 impl Dropout {
     /// Words below it drop their element.
-    fn threshold(&self) -> u32 {
+    pub(crate) fn threshold(&self) -> u32 {
         // p < 1 leaves at least 2^8 words above: an f32 below 1 is at most 1 - 2^-24.
         (f64::from(self.p) * 4_294_967_296.0).round() as u32
     }
 
     /// Factor of what is kept.
-    fn scale(&self) -> f64 {
+    pub(crate) fn scale(&self) -> f64 {
         1.0 / (1.0 - f64::from(self.p))
     }
 
     /// Which of the columns 4 `group` .. of a row are kept while dropout is on.
-    fn keeps(&self, step: &StepParams, row: usize, group: usize) -> [bool; 4] {
+    pub(crate) fn keeps(&self, step: &StepParams, row: usize, group: usize) -> [bool; 4] {
         let row = step.first_row.wrapping_add(row as u32);
         let counter = [group as u32, row, step.step, self.tag];
         philox4x32(counter, [step.seed, DROPOUT_KEY]).map(|word| word >= self.threshold())

@@ -1,0 +1,99 @@
+// Gradients of one time step, from the last to the first: dh = dy + z dh of the step after it + U^T ds of the step after
+// it, then those of the gates' arguments, dx = (dx_r, dx_z, dx_m), and ds = (dx_r, dx_z, r dx_m).
+// `g` holds s = U h_t + bias in the row of step t (b T + t), where the step after it reads it and leaves its ds instead;
+// the last step's row becomes 0, and ds of step 0 goes behind all of these (B T + b). So g is what U's gradient
+// multiplies with h, row by row, and all of g sums up to that of the bias.
+// A workgroup does 4 QUADS sequences by 3 LANES channels.
+// Grid: [ceil(d / (3 LANES)), ceil(B / (4 QUADS)), 1]. Source: models.md 3.8.
+#import lib/activation
+#import lib/step_product
+
+alias t_dy = f32;
+alias t_xg = f32;
+alias t_h = f32;
+alias t_dxg = f32;
+
+struct Params { b: u32, t: u32, d: u32, step: u32 }
+
+@group(0) @binding(0) var<storage, read_write> dy: array<t_dy>; // [B, T, d]
+@group(0) @binding(1) var<storage, read_write> xg: array<t_xg>; // [B, T, 3 d]
+@group(0) @binding(2) var<storage, read_write> h: array<t_h>; // [B, T, d]
+@group(0) @binding(3) var<storage, read_write> w: array<f32>; // U [3 d, d]
+@group(0) @binding(4) var<storage, read_write> bias: array<f32>; // [3 d]
+@group(0) @binding(5) var<storage, read_write> g: array<f32>; // [B T + B, 3 d]
+@group(0) @binding(6) var<storage, read_write> carry: array<f32>; // z dh of the step after this one [B, d]
+@group(0) @binding(7) var<storage, read_write> dxg: array<t_dxg>; // [B, T, 3 d]
+@group(0) @binding(8) var<uniform> params: Params;
+
+var<private> top: u32;
+var<private> first: u32;
+
+fn left(row: u32, k: u32) -> f32 {
+    let ok = top + row < params.b && k < 3u * params.d;
+    let at = ((top + row) * params.t + params.step) * 3u * params.d + k;
+    return select(0.0, g[select(0u, at, ok)], ok);
+}
+
+fn right(column: u32, k: u32) -> f32 {
+    let ok = first + column < params.d && k < 3u * params.d;
+    return select(0.0, w[select(0u, k * params.d + first + column, ok)], ok);
+}
+
+// One sequence and channel.
+fn gates(row: u32, channel: u32, sum: f32) {
+    if row >= params.b || channel >= params.d {
+        return;
+    }
+    let d = params.d;
+    let token = row * params.t + params.step;
+    let is_last = params.step + 1u == params.t;
+    let own = row * d + channel;
+    var dh = f32(dy[token * d + channel]);
+    if !is_last {
+        dh += carry[own] + sum;
+    }
+    var s = vec3(bias[channel], bias[d + channel], bias[2u * d + channel]);
+    var before = 0.0;
+    var to = (params.b * params.t + row) * 3u * d + channel;
+    if params.step > 0u {
+        to = (token - 1u) * 3u * d + channel;
+        s = vec3(g[to], g[to + d], g[to + 2u * d]);
+        before = f32(h[(token - 1u) * d + channel]);
+    }
+    let at = token * 3u * d + channel;
+    let r = sigmoids(f32(xg[at]) + s.x);
+    let z = sigmoids(f32(xg[at + d]) + s.y);
+    let m = tanh_slope(f32(xg[at + 2u * d]) + r.x * s.z);
+    let dm = dh * z.y * m.y;
+    let dz = dh * (before - m.x) * z.x * z.y;
+    let dr = dm * s.z * r.x * r.y;
+    dxg[at] = t_dxg(dr);
+    dxg[at + d] = t_dxg(dz);
+    dxg[at + 2u * d] = t_dxg(dm);
+    g[to] = dr;
+    g[to + d] = dz;
+    g[to + 2u * d] = dm * r.x;
+    carry[own] = z.x * dh;
+    if is_last {
+        g[at] = 0.0;
+        g[at + d] = 0.0;
+        g[at + 2u * d] = 0.0;
+    }
+}
+
+@compute @workgroup_size(256)
+fn gru_step_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    top = 4u * QUADS * wg.y;
+    first = COLUMNS * wg.x;
+    let sums = step_product(thread, select(0u, 3u * params.d, params.step + 1u < params.t));
+    if thread >= TILE {
+        return;
+    }
+    let channel = first + thread % LANES;
+#for i in 0..4
+    let row{i} = top + thread / LANES * 4u + {i}u;
+    gates(row{i}, channel, sums.c0[{i}]);
+    gates(row{i}, channel + LANES, sums.c1[{i}]);
+    gates(row{i}, channel + 2u * LANES, sums.c2[{i}]);
+#end
+}

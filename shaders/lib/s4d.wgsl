@@ -1,0 +1,122 @@
+// Discretisation of the diagonal states of S4D, with care for angles of many turns: the functions of WGSL may be wrong
+// by 2^-11 there. Numbers of more digits than an f32 has are kept as a head of 12 bits, so that products of heads are
+// exact, and the rest. Heads are cut off with a mask: a compiler may cancel sums, but not that.
+
+fn head(x: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u);
+}
+
+// e^x as head and rest, to 1e-8; x is taken into [-87, 87].
+fn exp_parts(exponent: f32) -> vec2<f32> {
+    let x = clamp(exponent, -87.0, 87.0);
+    let n = round(x * 1.442695041);
+    // ln 2 = 0.693359375 - 2.12194440e-4, the first part exact in 10 bits.
+    let above = x - n * 0.693359375;
+    let below = n * 2.12194440e-4;
+    let r_head = head(above + below);
+    let r_rest = (above - r_head) + below;
+    let r = above + below;
+    var series = fma(r, 1.9841270e-4, 1.3888889e-3);
+    series = fma(r, series, 8.3333333e-3);
+    series = fma(r, series, 4.1666667e-2);
+    series = fma(r, series, 0.16666667);
+    series = r * r * fma(r, series, 0.5);
+    let sum = head((1.0 + r_head) + series);
+    let rest = ((1.0 - sum) + r_head) + (r_rest + series);
+    let power = bitcast<f32>(u32(i32(n) + 127) << 23u);
+    return power * vec2(sum, rest);
+}
+
+// (e^x - 1, e^x) for x <= 0.
+fn shrinking(x: f32) -> vec2<f32> {
+    var series = fma(x, 0.125, 1.0);
+    series = fma(x * 0.14285714, series, 1.0);
+    series = fma(x * 0.16666667, series, 1.0);
+    series = fma(x * 0.2, series, 1.0);
+    series = fma(x * 0.25, series, 1.0);
+    series = fma(x * 0.33333333, series, 1.0);
+    series = fma(x * 0.5, series, 1.0);
+    let parts = exp_parts(x);
+    let power = select(parts.x + parts.y, 0.0, x < -87.0);
+    return vec2(select(power - 1.0, x * series, x > -0.35), power);
+}
+
+// (cos - 1, sin) of `high` + `low`, |low| much smaller than |high| <= 6000: less the multiple k of pi/2 that is nearest,
+// pi/2 in three parts whose products with k are exact but for the last.
+fn turn(high: f32, low: f32) -> vec2<f32> {
+    let k = round((high + low) * 0.63661977);
+    let y = (((high - k * 1.5703125) - k * 4.837512969970703e-4) - k * 7.549789954891882e-8) + low;
+    let z = y * y;
+    var c = fma(z, -2.7557319e-7, 2.4801587e-5);
+    c = fma(z, c, -1.3888889e-3);
+    c = fma(z, c, 4.1666667e-2);
+    c = z * fma(z, c, -0.5);
+    var s = fma(z, 2.7557319e-6, -1.9841270e-4);
+    s = fma(z, s, 8.3333333e-3);
+    s = fma(z, s, -0.16666667);
+    s = fma(y * z, s, y);
+    let quadrant = i32(k) & 3;
+    if quadrant == 0 {
+        return vec2(c, s);
+    }
+    if quadrant == 1 {
+        return vec2(-s - 1.0, 1.0 + c);
+    }
+    if quadrant == 2 {
+        return vec2(-2.0 - c, -s);
+    }
+    return vec2(s - 1.0, -1.0 - c);
+}
+
+fn times(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
+    return vec2(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x);
+}
+
+fn over(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
+    return vec2(a.x * b.x + a.y * b.y, a.y * b.x - a.x * b.y) / dot(b, b);
+}
+
+struct Rate {
+    dt: f32,
+    a: vec2<f32>, // A
+    z: vec2<f32>, // dt A
+    e: vec2<f32>, // e^z - 1: near z = 0 it has the digits that e^z has not
+    power: vec2<f32>, // e^z
+    phi: vec2<f32>, // (e^z - 1) / z, 1 at z = 0
+}
+
+fn discretised(log_dt: f32, log_a_real: f32, a_imag: f32) -> Rate {
+    let dt_parts = exp_parts(log_dt);
+    let dt = dt_parts.x + dt_parts.y;
+    let a_parts = exp_parts(log_a_real);
+    let a_real = -(a_parts.x + a_parts.y);
+    let real = dt * a_real;
+    let imag_head = head(a_imag);
+    let angle = imag_head * dt_parts.x;
+    let angle_rest = (a_imag - imag_head) * dt_parts.x + a_imag * dt_parts.y;
+    let circle = turn(angle, angle_rest);
+    let shrink = shrinking(real);
+    let e = vec2(shrink.x * (1.0 + circle.x) + circle.x, shrink.y * circle.y);
+    let power = shrink.y * vec2(1.0 + circle.x, circle.y);
+    let z = vec2(real, angle + angle_rest);
+    let is_small = dot(z, z) < 1e-12;
+    let phi = select(over(e, select(z, vec2(1.0, 0.0), is_small)), vec2(1.0, 0.0) + 0.5 * z, is_small);
+    return Rate(dt, vec2(a_real, a_imag), z, e, power, phi);
+}
+
+// Derivative of phi: (e^z - phi) / z, or its series sum over k of z^k (k + 1) / (k + 2)! where that difference cancels.
+fn d_phi(rate: Rate) -> vec2<f32> {
+    let z = rate.z;
+    if dot(z, z) > 0.25 {
+        return over(rate.power - rate.phi, z);
+    }
+    let one = vec2(1.0, 0.0);
+    var series = times(z, vec2(2.4801587e-6, 0.0)) + 2.2045855e-5 * one;
+    series = times(z, series) + 1.7361111e-4 * one;
+    series = times(z, series) + 1.1904762e-3 * one;
+    series = times(z, series) + 6.9444444e-3 * one;
+    series = times(z, series) + 3.3333333e-2 * one;
+    series = times(z, series) + 0.125 * one;
+    series = times(z, series) + 0.33333333 * one;
+    return times(z, series) + 0.5 * one;
+}

@@ -1,0 +1,59 @@
+use super::GeluDropout;
+use crate::cpu::{In, Out, Real};
+use crate::ops::CpuOp;
+use crate::step::StepParams;
+use rayon::prelude::*;
+
+impl GeluDropout {
+    /// Each row of `out`, of which `value` makes the numbers before dropout.
+    fn rows<R: Real>(&self, step: &StepParams, out: &mut [R], value: impl Fn(usize, &mut [R]) + Sync) {
+        let dropout = self.dropout();
+        let is_on = step.dropout_on != 0 && self.p > 0.0;
+        let scale = R::of(dropout.scale());
+        let sequence = self.t * self.d;
+        out.par_chunks_mut(sequence).enumerate().for_each(|(b, out)| {
+            let mut mask = vec![R::ONE; self.d];
+            if is_on {
+                for (group, mask) in mask.chunks_mut(4).enumerate() {
+                    for (mask, keep) in mask.iter_mut().zip(dropout.keeps(step, b * self.t, group)) {
+                        *mask = if keep { scale } else { R::ZERO };
+                    }
+                }
+            }
+            out.par_chunks_mut(self.d).enumerate().for_each(|(t, row)| {
+                value(b * sequence + t * self.d, row);
+                for (x, mask) in row.iter_mut().zip(&mask) {
+                    *x *= *mask;
+                }
+            });
+        });
+    }
+}
+
+impl CpuOp for GeluDropout {
+    fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+        let x = ins[0].real();
+        self.rows(step, outs[0].real(), |at, y| {
+            for (y, x) in y.iter_mut().zip(&x[at..]) {
+                *y = x.gelu();
+            }
+        });
+    }
+
+    fn cpu_bwd<R: Real>(
+        &self,
+        step: &StepParams,
+        ins: &[In<'_, R>],
+        _outs: &[In<'_, R>],
+        d_outs: &[In<'_, R>],
+        d_ins: &mut [Out<'_, R>],
+    ) {
+        let (x, dy) = (ins[0].real(), d_outs[0].real());
+        let Some((dx, _)) = d_ins[0].wanted() else { return };
+        self.rows(step, dx, |at, dx| {
+            for ((dx, x), dy) in dx.iter_mut().zip(&x[at..]).zip(&dy[at..]) {
+                *dx = x.d_gelu() * *dy;
+            }
+        });
+    }
+}

@@ -1,0 +1,43 @@
+use super::Glu;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Mirrors `Params` of both kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    n: u32,
+    d: u32,
+}
+
+impl Glu {
+    fn launch(&self, l: &mut Lower<'_>, path: &'static str, bindings: &[View]) {
+        let n = self.rows * self.d;
+        let params = Params {
+            n: n as u32,
+            d: self.d as u32,
+        };
+        l.run(Kernel::new(path), bindings, params, grid_1d(n.div_ceil(256)));
+    }
+}
+
+impl GpuOp for Glu {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        self.launch(l, "glu/glu_fwd", &[ins[0], outs[0].view]);
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        ins: &[Option<View>],
+        _outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        if let (Some(x), Some(dy), Some(dx)) = (ins[0], d_outs[0], d_ins[0]) {
+            self.launch(l, "glu/glu_bwd", &[x, dy, dx.view]);
+        }
+    }
+}

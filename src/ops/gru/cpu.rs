@@ -1,0 +1,153 @@
+use super::Gru;
+use crate::cpu::matmul::{Mat, Threads, matmul};
+use crate::cpu::{In, Out, Real};
+use crate::ops::CpuOp;
+use crate::ops::linear::cpu as linear;
+use crate::step::StepParams;
+use rayon::prelude::*;
+
+/// (sigma(x), 1 - sigma(x)).
+#[inline(always)]
+fn sigmoids<R: Real>(x: R) -> (R, R) {
+    let e = (-x.abs()).exp();
+    let (large, small) = (R::ONE / (R::ONE + e), e / (R::ONE + e));
+    if x >= R::ZERO { (large, small) } else { (small, large) }
+}
+
+/// (tanh x, 1 - tanh^2 x).
+#[inline(always)]
+fn tanh_slope<R: Real>(x: R) -> (R, R) {
+    let e = (R::of(-2.0) * x.abs()).exp();
+    let inv = R::ONE / (R::ONE + e);
+    (x.tanh(), R::of(4.0) * e * inv * inv)
+}
+
+/// Thirds of a row.
+fn thirds<R>(row: &[R]) -> [&[R]; 3] {
+    let (r, rest) = row.split_at(row.len() / 3);
+    let (z, m) = rest.split_at(rest.len() / 2);
+    [r, z, m]
+}
+
+/// h of a step of one sequence: `x` and `s` are its rows, `before` is h of the step before.
+fn step_fwd<R: Real>(x: &[R], s: &[R], before: &[R], h: &mut [R]) {
+    let ([xr, xz, xm], [sr, sz, sm]) = (thirds(x), thirds(s));
+    for c in 0..h.len() {
+        let (r, _) = sigmoids(xr[c] + sr[c]);
+        let (z, other) = sigmoids(xz[c] + sz[c]);
+        let m = (xm[c] + r * sm[c]).tanh();
+        h[c] = other * m + z * before[c];
+    }
+}
+
+/// Gradients of a step of one sequence: `s` becomes ds and `dh` z dh.
+fn step_bwd<R: Real>(x: &[R], s: &mut [R], before: &[R], dh: &mut [R], dx: &mut [R]) {
+    let d = dh.len();
+    let [xr, xz, xm] = thirds(x);
+    for c in 0..d {
+        let (r, r_other) = sigmoids(xr[c] + s[c]);
+        let (z, z_other) = sigmoids(xz[c] + s[d + c]);
+        let sm = s[2 * d + c];
+        let (m, slope) = tanh_slope(xm[c] + r * sm);
+        let dm = dh[c] * z_other * slope;
+        let dz = dh[c] * (before[c] - m) * z * z_other;
+        let dr = dm * sm * r * r_other;
+        (dx[c], dx[d + c], dx[2 * d + c]) = (dr, dz, dm);
+        (s[c], s[d + c], s[2 * d + c]) = (dr, dz, dm * r);
+        dh[c] *= z;
+    }
+}
+
+impl CpuOp for Gru {
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+        let (xg, w, bias, h) = (ins[0].real(), ins[1].real(), ins[2].real(), outs[0].real());
+        let (t, d) = (self.t, self.d);
+        let mut s = vec![R::ZERO; self.b * 3 * d];
+        for step in 0..t {
+            s.par_chunks_mut(3 * d).for_each(|s| s.copy_from_slice(bias));
+            if step > 0 {
+                let before = Mat {
+                    data: &h[(step - 1) * d..],
+                    rs: t * d,
+                    cs: 1,
+                };
+                let shape = (self.b, 3 * d, d);
+                matmul(shape, before, Mat::rows(w, d).t(), &mut s, 3 * d, R::ONE, R::ONE, Threads::All);
+            }
+            let zeros = vec![R::ZERO; d];
+            h.par_chunks_mut(t * d)
+                .zip(xg.par_chunks(t * 3 * d).zip(s.par_chunks(3 * d)))
+                .for_each(|(h, (x, s))| {
+                    let (past, now) = h.split_at_mut(step * d);
+                    let before = past.rchunks(d).next().unwrap_or(&zeros);
+                    step_fwd(&x[step * 3 * d..][..3 * d], s, before, &mut now[..d]);
+                });
+        }
+    }
+
+    fn cpu_bwd<R: Real>(
+        &self,
+        _step: &StepParams,
+        ins: &[In<'_, R>],
+        outs: &[In<'_, R>],
+        d_outs: &[In<'_, R>],
+        d_ins: &mut [Out<'_, R>],
+    ) {
+        let (xg, w, bias) = (ins[0].real(), ins[1].real(), ins[2].real());
+        let (h, dy) = (outs[0].real(), d_outs[0].real());
+        let (b, t, d) = (self.b, self.t, self.d);
+        let [dxg_out, dw_out, db_out] = d_ins else {
+            unreachable!("three inputs")
+        };
+        let mut unread = Vec::new();
+        let dxg = crate::ops::reduce::wanted_or(dxg_out, &mut unread, xg.len());
+        // Row b T + t holds s of step t + 1, and then its ds; ds of step 0 is in `start`.
+        let mut g = vec![R::ZERO; b * t * 3 * d];
+        linear::fwd(&self.product(b * t), h, w, Some(bias), &mut g);
+        let mut start: Vec<R> = bias.repeat(b);
+        let mut dh = vec![R::ZERO; b * d];
+        for step in (0..t).rev() {
+            if step + 1 < t {
+                let after = Mat {
+                    data: &g[step * 3 * d..],
+                    rs: t * 3 * d,
+                    cs: 1,
+                };
+                let shape = (b, d, 3 * d);
+                matmul(shape, after, Mat::rows(w, d), &mut dh, d, R::ONE, R::ONE, Threads::All);
+            }
+            let given = xg
+                .par_chunks(t * 3 * d)
+                .zip(h.par_chunks(t * d).zip(dy.par_chunks(t * d)));
+            let written = g.par_chunks_mut(t * 3 * d).zip(start.par_chunks_mut(3 * d));
+            dxg.par_chunks_mut(t * 3 * d)
+                .zip(dh.par_chunks_mut(d))
+                .zip(written)
+                .zip(given)
+                .for_each(|(((dx, dh), (g, start)), (x, (h, dy)))| {
+                    for (dh, dy) in dh.iter_mut().zip(&dy[step * d..]) {
+                        *dh += *dy;
+                    }
+                    let row = step * 3 * d..(step + 1) * 3 * d;
+                    let (x, dx) = (&x[row.clone()], &mut dx[row]);
+                    if step == 0 {
+                        step_bwd(x, start, &vec![R::ZERO; d], dh, dx);
+                    } else {
+                        let s = &mut g[(step - 1) * 3 * d..][..3 * d];
+                        step_bwd(x, s, &h[(step - 1) * d..][..d], dh, dx);
+                    }
+                });
+        }
+        // The last row is s of a step that does not exist.
+        for g in g.chunks_mut(t * 3 * d) {
+            g[(t - 1) * 3 * d..].fill(R::ZERO);
+        }
+        if let Some((dw, accumulate)) = dw_out.wanted() {
+            linear::dw(&self.product(b * t), &g, h, dw, accumulate);
+        }
+        if let Some((db, accumulate)) = db_out.wanted() {
+            linear::db(&self.product(b * t), &g, db, accumulate);
+            linear::db(&self.product(b), &start, db, true);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+use super::Gru;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::GpuOp;
+use crate::ops::linear::gpu as linear;
+use crate::ops::reduce::or_scratch;
+use bytemuck::{Pod, Zeroable};
+
+/// Threads along the columns of a workgroup, three columns each. Forward those are the gates of one channel; backward,
+/// where the sums are three times as long, fewer columns make more workgroups.
+const FORWARD: usize = 8;
+const BACKWARD: usize = 4;
+/// Terms of the sums that are staged at a time.
+const DEPTH: usize = 64;
+
+/// Mirrors `Params` of both kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    b: u32,
+    t: u32,
+    d: u32,
+    step: u32,
+}
+
+impl Gru {
+    fn params(&self, step: usize) -> Params {
+        Params {
+            b: self.b as u32,
+            t: self.t as u32,
+            d: self.d as u32,
+            step: step as u32,
+        }
+    }
+
+    /// Quads of sequences of a workgroup: no more than there are.
+    fn quads(&self) -> usize {
+        self.b.div_ceil(4).next_power_of_two().min(8)
+    }
+
+    fn kernel(&self, path: &'static str, lanes: usize) -> Kernel {
+        let quads = self.quads();
+        Kernel::new(path)
+            .set("QUADS", quads)
+            .set("LANES", lanes)
+            .set("DEPTH", DEPTH)
+            .set("POOL", (DEPTH * (quads + 1)).max(384))
+    }
+
+    fn grid(&self, channels: usize) -> [u32; 3] {
+        let rows = self.b.div_ceil(4 * self.quads());
+        [self.d.div_ceil(channels) as u32, rows as u32, 1]
+    }
+}
+
+impl GpuOp for Gru {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let bindings = [ins[0], ins[1], ins[2], outs[0].view];
+        let kernel = self.kernel("gru/gru_step_fwd", FORWARD);
+        for step in 0..self.t {
+            l.run(kernel.clone(), &bindings, self.params(step), self.grid(FORWARD));
+        }
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        ins: &[Option<View>],
+        outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let (Some(xg), Some(w), Some(bias)) = (ins[0], ins[1], ins[2]) else {
+            return;
+        };
+        let (Some(h), Some(dy)) = (outs[0], d_outs[0]) else {
+            return;
+        };
+        let (b, t, d) = (self.b, self.t, self.d);
+        let all = l.scratch(b * (t + 1) * 3 * d);
+        let g = all.part(0, b * t * 3 * d);
+        let carry = l.scratch(b * d);
+        let dxg = or_scratch(l, d_ins[0], xg.len);
+        let s = GpuOut {
+            view: g,
+            accumulate: false,
+        };
+        linear::fwd(l, &self.product(b * t), h, w, Some(bias), s);
+        let bindings = [dy, xg, h, w, bias, all, carry, dxg];
+        let kernel = self.kernel("gru/gru_step_bwd", BACKWARD).set("BY_COLUMN", true);
+        for step in (0..t).rev() {
+            l.run(kernel.clone(), &bindings, self.params(step), self.grid(3 * BACKWARD));
+        }
+        if let Some(dw) = d_ins[1] {
+            linear::dw(l, &self.product(b * t), g, h, dw);
+        }
+        if let Some(db) = d_ins[2] {
+            linear::db(l, &self.product(b * (t + 1)), all, db);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+use super::Gru;
+use super::cases::cases;
+use crate::ops::{Op, OpDef};
+use crate::testing;
+
+#[test]
+fn grad_matches_finite_difference() {
+    let small = |op: &Op| matches!(op, Op::Gru(g) if g.b * g.t * g.d <= 2000);
+    let few: Vec<_> = cases().into_iter().filter(|c| small(&c.op)).collect();
+    assert!(few.len() > 12);
+    testing::grad_matches_finite_difference(&few);
+}
+
+#[test]
+fn f32_twin_matches_f64() {
+    testing::f32_twin_matches_f64(&cases());
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_match_oracle() {
+    testing::gpu::matches_oracle(&cases());
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_fit_webgpu_default_limits() {
+    testing::gpu::fits_webgpu_default_limits(&cases());
+}
+
+#[test]
+fn gradients_accumulate() {
+    testing::gradients_accumulate(&cases()[1..5]);
+}
+
+#[test]
+fn refuses_what_overflows() {
+    let op = |b, t, d| Gru { b, t, d }.validate();
+    assert!(op(64, 4097, 1296).is_ok());
+    assert!(op(1, 0, 4).unwrap_err().to_string().contains("t is 0"));
+    assert!(op(1, 1, 30_000).unwrap_err().to_string().contains("elements"));
+}

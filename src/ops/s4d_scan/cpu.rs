@@ -1,0 +1,374 @@
+use super::S4dScan;
+use crate::cpu::{In, Out, Real};
+use crate::ops::CpuOp;
+use crate::step::StepParams;
+use rayon::prelude::*;
+
+/// Channels that lie side by side in the loops, so that these vectorise.
+const WIDTH: usize = 16;
+/// Pieces that the sequences are split into for sums over them, whatever the number of threads.
+const PIECES: usize = 4;
+
+/// A number of each channel of a block.
+type Lane<R> = [R; WIDTH];
+/// Real and imaginary parts of those.
+type Complex<R> = [Lane<R>; 2];
+
+fn zero<R: Real>() -> Complex<R> {
+    [[R::ZERO; WIDTH]; 2]
+}
+
+fn times(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
+    [a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]]
+}
+
+fn over(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
+    let scale = 1.0 / (b[0] * b[0] + b[1] * b[1]);
+    times(a, [b[0] * scale, -b[1] * scale])
+}
+
+/// A discretised state. It is computed in f64 for both number types: there are few of them, and their errors add up
+/// over time.
+struct Rate {
+    dt: f64,
+    a: [f64; 2],
+    z: [f64; 2],
+    /// e^z - 1.
+    e: [f64; 2],
+    /// e^z.
+    power: [f64; 2],
+    /// (e^z - 1) / z.
+    phi: [f64; 2],
+}
+
+impl Rate {
+    fn new(log_dt: f64, log_a_real: f64, a_imag: f64) -> Self {
+        let dt = log_dt.clamp(-87.0, 87.0).exp();
+        let a = [-log_a_real.clamp(-87.0, 87.0).exp(), a_imag];
+        let z = [dt * a[0], dt * a[1]];
+        let shrink = z[0].exp_m1();
+        // cos - 1 without cancellation.
+        let versine = -2.0 * (0.5 * z[1]).sin().powi(2);
+        let e = [
+            shrink * (1.0 + versine) + versine,
+            (1.0 + shrink) * z[1].sin(),
+        ];
+        let power = [z[1].cos(), z[1].sin()].map(|x| z[0].exp() * x);
+        let small = z[0] * z[0] + z[1] * z[1] < 1e-24;
+        let phi = if small {
+            [1.0 + 0.5 * z[0], 0.5 * z[1]]
+        } else {
+            over(e, z)
+        };
+        Self {
+            dt,
+            a,
+            z,
+            e,
+            power,
+            phi,
+        }
+    }
+
+    /// phi'(z) = (e^z - phi) / z, or its series sum of z^k (k + 1) / (k + 2)! where that difference cancels.
+    fn d_phi(&self) -> [f64; 2] {
+        let z = self.z;
+        if z[0] * z[0] + z[1] * z[1] > 0.25 {
+            return over([self.power[0] - self.phi[0], self.power[1] - self.phi[1]], z);
+        }
+        let mut coefficient = 0.5;
+        let (mut power, mut sum) = ([1.0, 0.0], [0.0, 0.0]);
+        for k in 0..16 {
+            sum = [sum[0] + coefficient * power[0], sum[1] + coefficient * power[1]];
+            power = times(power, z);
+            let k = f64::from(k);
+            coefficient *= (k + 2.0) / ((k + 1.0) * (k + 3.0));
+        }
+        sum
+    }
+}
+
+/// The inputs.
+struct Inputs<'a, R> {
+    u: &'a [R],
+    log_dt: &'a [R],
+    c: &'a [R],
+    log_a_real: &'a [R],
+    a_imag: &'a [R],
+    skip: &'a [R],
+}
+
+/// What the scan multiplies by, of one state: e^z = keep + f. Where that is close to 1, keep is 1 and f = e^z - 1, which
+/// has the digits that e^z has not; elsewhere keep is 0.
+struct Factors<R> {
+    f: Complex<R>,
+    keep: Lane<R>,
+    /// 2 Ct.
+    ct: Complex<R>,
+}
+
+/// Channels next to each other.
+struct Block {
+    first: usize,
+    count: usize,
+}
+
+impl Block {
+    /// The block's share of a row.
+    fn load<R: Real>(&self, row: &[R]) -> Lane<R> {
+        let mut lane = [R::ZERO; WIDTH];
+        lane[..self.count].copy_from_slice(&row[self.first..][..self.count]);
+        lane
+    }
+}
+
+/// Sums over sequences: W0 and W1 of each state, and dD.
+struct Sums<R> {
+    w: Vec<[Complex<R>; 2]>,
+    d_skip: Lane<R>,
+}
+
+impl<'a, R: Real> Inputs<'a, R> {
+    fn new(ins: &[In<'a, R>]) -> Self {
+        Self {
+            u: ins[0].real(),
+            log_dt: ins[1].real(),
+            c: ins[2].real(),
+            log_a_real: ins[3].real(),
+            a_imag: ins[4].real(),
+            skip: ins[5].real(),
+        }
+    }
+
+    fn rate(&self, channel: usize, at: usize) -> Rate {
+        Rate::new(
+            self.log_dt[channel].f64(),
+            self.log_a_real[at].f64(),
+            self.a_imag[at].f64(),
+        )
+    }
+
+    fn c(&self, at: usize) -> [f64; 2] {
+        [self.c[2 * at].f64(), self.c[2 * at + 1].f64()]
+    }
+
+    fn factors(&self, states: usize, block: &Block) -> Vec<Factors<R>> {
+        let of_state = |n: usize| {
+            let (mut f, mut keep, mut ct) = (zero(), [R::ZERO; WIDTH], zero());
+            for i in 0..block.count {
+                let channel = block.first + i;
+                let at = channel * states + n;
+                let rate = self.rate(channel, at);
+                let read = times(self.c(at), rate.phi);
+                let close = rate.e[0] * rate.e[0] + rate.e[1] * rate.e[1] < 0.25;
+                let from = if close { rate.e } else { rate.power };
+                keep[i] = if close { R::ONE } else { R::ZERO };
+                for part in 0..2 {
+                    f[part][i] = R::of(from[part]);
+                    ct[part][i] = R::of(2.0 * rate.dt * read[part]);
+                }
+            }
+            Factors { f, keep, ct }
+        };
+        (0..states).map(of_state).collect()
+    }
+}
+
+impl S4dScan {
+    fn blocks(&self) -> Vec<Block> {
+        let of = |first: usize| Block {
+            first,
+            count: WIDTH.min(self.channels - first),
+        };
+        (0..self.channels).step_by(WIDTH).map(of).collect()
+    }
+
+    /// The scan of a block of one sequence x \[T, d\], forwards or backwards in time: \[T, count\].
+    fn scan_block<R: Real>(
+        &self,
+        factors: &[Factors<R>],
+        skip: &Lane<R>,
+        x: &[R],
+        block: &Block,
+        back: bool,
+    ) -> Vec<R> {
+        let mut y = vec![R::ZERO; self.t * block.count];
+        let mut h = vec![zero::<R>(); self.states];
+        for step in 0..self.t {
+            let t = if back { self.t - 1 - step } else { step };
+            let u = block.load(&x[t * self.channels..]);
+            let mut sum = [R::ZERO; WIDTH];
+            for i in 0..WIDTH {
+                sum[i] = skip[i] * u[i];
+            }
+            for ([hr, hi], Factors { f, keep, ct }) in h.iter_mut().zip(factors) {
+                for i in 0..WIDTH {
+                    let dr = f[0][i] * hr[i] - f[1][i] * hi[i] + u[i];
+                    let di = f[0][i] * hi[i] + f[1][i] * hr[i];
+                    hr[i] = keep[i] * hr[i] + dr;
+                    hi[i] = keep[i] * hi[i] + di;
+                    sum[i] += ct[0][i] * hr[i] - ct[1][i] * hi[i];
+                }
+            }
+            y[t * block.count..][..block.count].copy_from_slice(&sum[..block.count]);
+        }
+        y
+    }
+
+    /// All scans of x \[B, T, d\], into `out`.
+    fn scans<R: Real>(&self, inputs: &Inputs<'_, R>, x: &[R], back: bool, out: &mut [R]) {
+        let blocks = self.blocks();
+        let factors: Vec<_> = blocks
+            .par_iter()
+            .map(|block| inputs.factors(self.states, block))
+            .collect();
+        let sequence = self.t * self.channels;
+        out.par_chunks_mut(sequence)
+            .zip(x.par_chunks(sequence))
+            .for_each(|(out, x)| {
+                let of_block = |(block, factors): (&Block, &Vec<Factors<R>>)| {
+                    self.scan_block(factors, &block.load(inputs.skip), x, block, back)
+                };
+                let parts: Vec<Vec<R>> = blocks.par_iter().zip(&factors).map(of_block).collect();
+                for (block, part) in blocks.iter().zip(&parts) {
+                    for (row, part) in out.chunks_mut(self.channels).zip(part.chunks(block.count)) {
+                        row[block.first..][..block.count].copy_from_slice(part);
+                    }
+                }
+            });
+    }
+
+    /// The sums over one sequence, u and dy \[T, d\].
+    fn sums<R: Real>(&self, factors: &[Factors<R>], u: &[R], dy: &[R], block: &Block) -> Sums<R> {
+        let mut w = vec![[zero::<R>(); 2]; self.states];
+        let mut d_skip = [R::ZERO; WIDTH];
+        let mut states = vec![[zero::<R>(); 2]; self.states];
+        for t in 0..self.t {
+            let u = block.load(&u[t * self.channels..]);
+            let dy = block.load(&dy[t * self.channels..]);
+            for i in 0..WIDTH {
+                d_skip[i] += dy[i] * u[i];
+            }
+            for (([h, q], [w0, w1]), Factors { f, keep, .. }) in states.iter_mut().zip(&mut w).zip(factors) {
+                for i in 0..WIDTH {
+                    let (sr, si) = (q[0][i] + h[0][i], q[1][i] + h[1][i]);
+                    q[0][i] = keep[i] * sr + (f[0][i] * sr - f[1][i] * si);
+                    q[1][i] = keep[i] * si + (f[0][i] * si + f[1][i] * sr);
+                    let dr = f[0][i] * h[0][i] - f[1][i] * h[1][i] + u[i];
+                    let di = f[0][i] * h[1][i] + f[1][i] * h[0][i];
+                    h[0][i] = keep[i] * h[0][i] + dr;
+                    h[1][i] = keep[i] * h[1][i] + di;
+                    for part in 0..2 {
+                        w0[part][i] += dy[i] * h[part][i];
+                        w1[part][i] += dy[i] * q[part][i];
+                    }
+                }
+            }
+        }
+        Sums { w, d_skip }
+    }
+
+    /// The sums over all sequences: those of a piece in order, then the pieces in order.
+    fn all_sums<R: Real>(&self, inputs: &Inputs<'_, R>, dy: &[R], block: &Block) -> Sums<R> {
+        let factors = inputs.factors(self.states, block);
+        let sequence = self.t * self.channels;
+        let add = |mut sum: Sums<R>, part: Sums<R>| {
+            for (sum, part) in sum.w.as_flattened_mut().iter_mut().zip(part.w.as_flattened()) {
+                for (sum, part) in sum.as_flattened_mut().iter_mut().zip(part.as_flattened()) {
+                    *sum += *part;
+                }
+            }
+            for (sum, part) in sum.d_skip.iter_mut().zip(part.d_skip) {
+                *sum += part;
+            }
+            sum
+        };
+        let zeros = || Sums {
+            w: vec![[zero::<R>(); 2]; self.states],
+            d_skip: [R::ZERO; WIDTH],
+        };
+        let piece = self.b.div_ceil(PIECES) * sequence;
+        let pieces: Vec<Sums<R>> = inputs
+            .u
+            .par_chunks(piece)
+            .zip(dy.par_chunks(piece))
+            .map(|(u, dy)| {
+                let sequences = u.chunks(sequence).zip(dy.chunks(sequence));
+                let of_sequence = |(u, dy): (&[R], &[R])| self.sums(&factors, u, dy, block);
+                sequences.map(of_sequence).fold(zeros(), add)
+            })
+            .collect();
+        pieces.into_iter().fold(zeros(), add)
+    }
+}
+
+/// Gradients of the parameters of all channels, in port order: `log_dt`, C, `log_A_real`, `A_imag`, D.
+fn parameters<R: Real>(
+    op: &S4dScan,
+    inputs: &Inputs<'_, R>,
+    blocks: &[Block],
+    sums: &[Sums<R>],
+) -> [Vec<R>; 5] {
+    let (d, matrix) = (op.channels, op.channels * op.states);
+    let [mut dt, mut dc, mut log_a, mut imag, mut skip] =
+        [d, 2 * matrix, matrix, matrix, d].map(|len| vec![R::ZERO; len]);
+    for (block, sums) in blocks.iter().zip(sums) {
+        for i in 0..block.count {
+            let channel = block.first + i;
+            let mut d_log_dt = 0.0;
+            for (n, w) in sums.w.iter().enumerate() {
+                let at = channel * op.states + n;
+                let rate = inputs.rate(channel, at);
+                let [w0, w1] = [0, 1].map(|which| [w[which][0][i].f64(), w[which][1][i].f64()]);
+                let double = |x: [f64; 2]| [2.0 * rate.dt * x[0], 2.0 * rate.dt * x[1]];
+                let weight = double(inputs.c(at));
+                let read = times(weight, w0);
+                let kept = times(times(weight, rate.phi), w1);
+                let gc = double(times(w0, rate.phi));
+                let through = times(read, rate.d_phi());
+                let g = [0, 1].map(|part| rate.dt * (through[part] + kept[part]));
+                dc[2 * at] = R::of(gc[0]);
+                dc[2 * at + 1] = R::of(-gc[1]);
+                log_a[at] = R::of(rate.a[0] * g[0]);
+                imag[at] = R::of(-g[1]);
+                d_log_dt += times(read, rate.power)[0] + times(kept, rate.z)[0];
+            }
+            dt[channel] = R::of(d_log_dt);
+            skip[channel] = sums.d_skip[i];
+        }
+    }
+    [dt, dc, log_a, imag, skip]
+}
+
+impl CpuOp for S4dScan {
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+        let inputs = Inputs::new(ins);
+        self.scans(&inputs, inputs.u, false, outs[0].real());
+    }
+
+    fn cpu_bwd<R: Real>(
+        &self,
+        _step: &StepParams,
+        ins: &[In<'_, R>],
+        _outs: &[In<'_, R>],
+        d_outs: &[In<'_, R>],
+        d_ins: &mut [Out<'_, R>],
+    ) {
+        let (inputs, dy) = (Inputs::new(ins), d_outs[0].real());
+        if let Some((du, _)) = d_ins[0].wanted() {
+            self.scans(&inputs, dy, true, du);
+        }
+        let blocks = self.blocks();
+        let sums: Vec<_> = blocks
+            .par_iter()
+            .map(|block| self.all_sums(&inputs, dy, block))
+            .collect();
+        let gradients = parameters(self, &inputs, &blocks, &sums);
+        for (out, gradient) in d_ins[1..].iter_mut().zip(gradients) {
+            let Some(sum) = out.sum() else { continue };
+            for (sum, g) in sum.iter_mut().zip(gradient) {
+                *sum += g;
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+use super::S4dScan;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::reduce::column_sum;
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Workgroups of `s4d_sums_bwd` that fill a large card, eight on each of 132 multiprocessors. Estimated, not measured.
+const FULL: usize = 1056;
+/// Elements that keep a part of a view aligned for binding.
+const ALIGN: usize = 64;
+
+/// Threads on channels and states: at most two quads of states a thread.
+struct Lanes {
+    lanes: usize,
+    per: usize,
+}
+
+impl Lanes {
+    const THREADS: usize = 128;
+
+    fn new(states: usize) -> Self {
+        let quads = states.div_ceil(4);
+        let lanes = quads.div_ceil(2).next_power_of_two();
+        Self {
+            lanes,
+            per: quads.div_ceil(lanes),
+        }
+    }
+
+    /// States of a channel, padding included.
+    fn padded(&self) -> usize {
+        4 * self.lanes * self.per
+    }
+
+    fn channels(&self) -> usize {
+        Self::THREADS / self.lanes
+    }
+
+    fn kernel(&self, path: &'static str) -> Kernel {
+        Kernel::new(path)
+            .set("THREADS", Self::THREADS)
+            .set("LANES", self.lanes)
+            .set("PER", self.per)
+    }
+}
+
+/// Mirrors `Params` of `s4d_discretise`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct DiscretiseParams {
+    n: u32,
+    states: u32,
+    padded: u32,
+}
+
+/// Mirrors `Params` of `s4d_scan_fwd`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct ScanParams {
+    t: u32,
+    channels: u32,
+    tiles: u32,
+    groups: u32,
+}
+
+/// Mirrors `Params` of `s4d_sums_bwd`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct SumsParams {
+    b: u32,
+    t: u32,
+    channels: u32,
+    states: u32,
+    tiles: u32,
+    slots: u32,
+    skip_at: u32,
+}
+
+/// Mirrors `Params` of `s4d_params_bwd`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct GradientParams {
+    channels: u32,
+    states: u32,
+    slots: u32,
+    log_a_at: u32,
+    imag_at: u32,
+    dt_at: u32,
+}
+
+impl S4dScan {
+    fn lanes(&self) -> Lanes {
+        Lanes::new(self.states)
+    }
+
+    fn tiles(&self) -> usize {
+        self.channels.div_ceil(self.lanes().channels())
+    }
+
+    /// What the scan multiplies by, of every state.
+    fn planes(&self, l: &mut Lower<'_>, parameters: [View; 4]) -> View {
+        let padded = self.lanes().padded();
+        let n = self.channels * padded;
+        let planes = l.scratch(5 * n);
+        let params = DiscretiseParams {
+            n: n as u32,
+            states: self.states as u32,
+            padded: padded as u32,
+        };
+        let [log_dt, c, log_a_real, a_imag] = parameters;
+        let kernel = Kernel::new("s4d_scan/s4d_discretise");
+        let bindings = [log_dt, c, log_a_real, a_imag, planes];
+        l.run(kernel, &bindings, params, grid_1d(n.div_ceil(256)));
+        planes
+    }
+
+    fn scan(&self, l: &mut Lower<'_>, [u, planes, skip, y]: [View; 4], reverse: bool) {
+        let (lanes, groups) = (self.lanes(), self.b * self.tiles());
+        let params = ScanParams {
+            t: self.t as u32,
+            channels: self.channels as u32,
+            tiles: self.tiles() as u32,
+            groups: groups as u32,
+        };
+        let pitch = if lanes.lanes == 1 { 1 } else { lanes.lanes + 1 };
+        let kernel = lanes
+            .kernel("s4d_scan/s4d_scan_fwd")
+            .set("PITCH", pitch)
+            .set("REVERSE", reverse);
+        l.run(kernel, &[u, planes, skip, y], params, grid_1d(groups));
+    }
+
+    /// Gradients of the parameters, into the outputs of the ports from `log_dt` on.
+    fn gradients(
+        &self,
+        l: &mut Lower<'_>,
+        parameters: [View; 4],
+        [u, dy, planes]: [View; 3],
+        outs: &[Option<GpuOut>],
+    ) {
+        let (d, matrix, tiles) = (self.channels, self.channels * self.states, self.tiles());
+        let slots = self.slots();
+        let skip_at = (slots * 4 * matrix).next_multiple_of(ALIGN);
+        let sums = l.scratch(skip_at + slots * d);
+        let params = SumsParams {
+            b: self.b as u32,
+            t: self.t as u32,
+            channels: d as u32,
+            states: self.states as u32,
+            tiles: tiles as u32,
+            slots: slots as u32,
+            skip_at: skip_at as u32,
+        };
+        let kernel = self.lanes().kernel("s4d_scan/s4d_sums_bwd");
+        l.run(kernel, &[u, dy, planes, sums], params, grid_1d(slots * tiles));
+        let log_a_at = (2 * matrix).next_multiple_of(ALIGN);
+        let imag_at = log_a_at + matrix.next_multiple_of(ALIGN);
+        let dt_at = imag_at + matrix.next_multiple_of(ALIGN);
+        let grads = l.scratch(dt_at + d);
+        let params = GradientParams {
+            channels: d as u32,
+            states: self.states as u32,
+            slots: slots as u32,
+            log_a_at: log_a_at as u32,
+            imag_at: imag_at as u32,
+            dt_at: dt_at as u32,
+        };
+        let [log_dt, c, log_a_real, a_imag] = parameters;
+        let bindings = [log_dt, c, log_a_real, a_imag, sums, grads];
+        l.run(Kernel::new("s4d_scan/s4d_params_bwd"), &bindings, params, grid_1d(d));
+        let parts = [
+            (grads.part(dt_at, d), 1),
+            (grads.part(0, 2 * matrix), 1),
+            (grads.part(log_a_at, matrix), 1),
+            (grads.part(imag_at, matrix), 1),
+            (sums.part(skip_at, slots * d), slots),
+        ];
+        for ((part, rows), out) in parts.into_iter().zip(outs) {
+            if let Some(out) = *out {
+                column_sum(l, part, rows, part.len / rows, out);
+            }
+        }
+    }
+
+    /// Partial sums over sequences: enough to fill the card.
+    pub(super) fn slots(&self) -> usize {
+        FULL.div_ceil(self.tiles()).min(self.b)
+    }
+}
+
+impl GpuOp for S4dScan {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let &[u, log_dt, c, log_a_real, a_imag, skip] = ins else {
+            unreachable!("the graph gives all inputs")
+        };
+        let planes = self.planes(l, [log_dt, c, log_a_real, a_imag]);
+        self.scan(l, [u, planes, skip, outs[0].view], false);
+    }
+
+    fn gpu_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        ins: &[Option<View>],
+        _outs: &[Option<View>],
+        d_outs: &[Option<View>],
+        d_ins: &[Option<GpuOut>],
+    ) {
+        let ins: Vec<View> = ins.iter().copied().flatten().collect();
+        let (&[u, log_dt, c, log_a_real, a_imag, skip], Some(dy)) = (&ins[..], d_outs[0]) else {
+            return;
+        };
+        let parameters = [log_dt, c, log_a_real, a_imag];
+        let planes = self.planes(l, parameters);
+        if let Some(du) = d_ins[0] {
+            self.scan(l, [dy, planes, skip, du.view], true);
+        }
+        if d_ins[1..].iter().any(Option::is_some) {
+            self.gradients(l, parameters, [u, dy, planes], &d_ins[1..]);
+        }
+    }
+}
