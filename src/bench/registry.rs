@@ -283,6 +283,7 @@ pub fn registry(scale: Scale) -> Vec<Bench> {
         d: D_K,
         base: 1e4,
         direction: 1,
+        position: false,
     };
     all.push(bench(
         "rope",

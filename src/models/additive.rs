@@ -62,6 +62,7 @@ pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>, decay: Dec
                 d: dk,
                 base: ROPE_BASE,
                 direction: 1,
+                position: false,
             };
             *y = g.call(turn, &[*y])?[0];
         }

@@ -70,6 +70,7 @@ pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<
                     d: dk,
                     base: 1000.0,
                     direction: -1,
+                    position: false,
                 },
                 &[y],
             )?[0],
