@@ -1,6 +1,7 @@
 //! What is timed: every op at the shapes that it has in a training step of the paper's stack, and the fixed suite of
 //! recurrences.
 
+use super::decode;
 use super::runner::Timed;
 use crate::ops::adam::Adam;
 use crate::ops::add::Add;
@@ -276,6 +277,7 @@ pub fn registry(scale: Scale) -> Vec<Bench> {
     all.extend(recurrences(scale));
     all.extend(elementwise(scale, e, rows));
     let Extents { b, t, h } = e;
+    all.extend(decode::steps(b, t, h));
     let rope = Rope {
         b,
         t,
