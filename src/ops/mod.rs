@@ -289,6 +289,7 @@ ops! {
     linear_attention::LinearAttention,
     log_sigmoid::LogSigmoid,
     one_hot::OneHot,
+    recurrence_step::RecurrenceStep,
     rms_norm::RmsNorm,
     rope::Rope,
     selective_scan::SelectiveScan,
