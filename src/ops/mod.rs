@@ -292,6 +292,7 @@ ops! {
     recurrence_step::RecurrenceStep,
     rms_norm::RmsNorm,
     rope::Rope,
+    scan_step::ScanStep,
     selective_scan::SelectiveScan,
     short_conv::ShortConv,
     sigmoid::Sigmoid,
