@@ -276,6 +276,7 @@ ops! {
     adam::Adam,
     add::Add,
     attention::Attention,
+    attention_step::AttentionStep,
     conv_step::ConvStep,
     cross_entropy::CrossEntropy,
     decay_gate::DecayGate,
