@@ -5,6 +5,7 @@ use crate::ops::Op;
 use crate::ops::attention_step::AttentionStep;
 use crate::ops::conv_step::ConvStep;
 use crate::ops::linear_attention::Decay;
+use crate::ops::mesa_step::MesaStep;
 use crate::ops::recurrence_step::RecurrenceStep;
 use crate::ops::scan_step::ScanStep;
 
@@ -63,12 +64,19 @@ pub(super) fn steps(b: usize, t: usize, h: usize) -> Vec<Bench> {
         scale,
         forgets: false,
     };
+    let mesa = MesaStep { b, h, d: dk };
     let channels = format!("B{b} {}", 2 * d);
     let cache = format!("B{b} T{t} H{h} {dk}");
     vec![
         recurrence("gated_delta_rule_step", Decay::Scalar, true, 1),
         recurrence("gated_delta_product_step", Decay::Scalar, true, 4),
         recurrence("gla_step", Decay::Channel, false, 1),
+        bench(
+            "mesa_step",
+            format!("B{b} H{h} {dk}"),
+            Family::Recurrences,
+            mesa.into(),
+        ),
         bench(
             "scan_step",
             format!("{channels} 64"),

@@ -34,6 +34,8 @@ pub(super) fn input(bench: &Bench, port: &Port, seed: u64) -> Values {
             .map(|x| -x.exp().ln_1p() / 16.0)
             .collect(),
         (_, "beta") => fill.uniform(drawn, 0.0, 1.0),
+        // Mesa's regulariser, positive.
+        (_, "lambda") => fill.uniform(drawn, 0.25, 2.0),
         // Norm, factor, not halted.
         (_, "stats") => vec![1.0, 1.0, 0.0, 0.0],
         _ => fill.normal(drawn),

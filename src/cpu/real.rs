@@ -29,6 +29,8 @@ pub trait Real:
     const ZERO: Self;
     /// 1.
     const ONE: Self;
+    /// The difference between 1 and the next larger number.
+    const EPSILON: Self;
     /// From a constant or a host parameter.
     fn of(x: f64) -> Self;
     /// Widened.
@@ -76,6 +78,7 @@ macro_rules! real {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
+            const EPSILON: Self = Self::EPSILON;
             fn of(x: f64) -> Self {
                 x as Self
             }

@@ -289,6 +289,7 @@ ops! {
     linear::Linear,
     linear_attention::LinearAttention,
     log_sigmoid::LogSigmoid,
+    mesa_step::MesaStep,
     one_hot::OneHot,
     recurrence_step::RecurrenceStep,
     rms_norm::RmsNorm,
