@@ -4,9 +4,6 @@ use crate::gpu::shader::Kernel;
 use crate::ops::{GpuOp, grid_1d};
 use bytemuck::{Pod, Zeroable};
 
-/// Keys of a workgroup, as the kernel has them.
-const KEYS: usize = 128;
-
 /// Mirrors `Params` of the kernels.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -24,7 +21,7 @@ impl GpuOp for AttentionStep {
         let (q, k, v, position) = (ins[0], ins[1], ins[2], ins[3]);
         let (o, keys, values) = (outs[0].view, outs[1].view, outs[2].view);
         let heads = self.b * self.h;
-        let parts = self.rows.div_ceil(KEYS);
+        let parts = self.parts();
         let params = Params {
             heads: heads as u32,
             h: self.h as u32,

@@ -15,7 +15,7 @@
 //!            `log_f` is clamped at -1e4
 //! Cost       with all rows in use, per head 4 rows D FLOPs and 8 rows D bytes (forgetting: 8 rows more). On a GPU, D + 2
 //!            words of scratch a head and 128 rows
-//! Errors     D outside 1 to 256, a size of 0, more than 2^31 - 1 elements of K; a scale that is not finite. A position
+//! Errors     D outside 1 to 256, a size of 0, more than 2^31 - 1 elements of K or words of scratch; a scale that is not finite. A position
 //!            past the last row is not refused: it counts as the last row
 //! Source     models.md 4.8, 7; Dao et al., "Flash-Decoding" (2023); token by token the same as `attention`
 
@@ -29,6 +29,9 @@ mod tests;
 use super::attention::MAX_D;
 use super::{Cost, OpDef, Pass, Port, rows};
 use crate::error::UserError;
+
+/// Keys of a part: what a workgroup takes of a head, as the kernels have it.
+const PART: usize = 128;
 
 /// See the module docs. Inputs: q, k, v, position, `log_f` if `forgets`. Outputs: o and the states.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +48,13 @@ pub struct AttentionStep {
     pub scale: f32,
     /// Whether keys are forgotten (the Forgetting Transformer).
     pub forgets: bool,
+}
+
+impl AttentionStep {
+    /// Parts of a head's keys.
+    fn parts(&self) -> usize {
+        self.rows.div_ceil(PART)
+    }
 }
 
 impl OpDef for AttentionStep {
@@ -64,7 +74,9 @@ impl OpDef for AttentionStep {
             return refuse(format!("scale = {}: allowed: finite", self.scale));
         }
         let sizes = [("B", self.b), ("rows", self.rows), ("H", self.h), ("D", self.d)];
-        rows::check_sizes(Self::NAME, &sizes)
+        rows::check_sizes(Self::NAME, &sizes)?;
+        let parts = [("B", self.b), ("H", self.h), ("parts", self.parts()), ("D + 2", self.d + 2)];
+        rows::check_sizes(Self::NAME, &parts)
     }
 
     fn inputs(&self) -> Vec<Port> {

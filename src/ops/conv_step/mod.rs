@@ -1,6 +1,6 @@
 //! `short_conv` on one token a sequence: the last three inputs of every channel are its state.
 //!
-//! Maths      `pre = w_0 s_0 + w_1 s_1 + w_2 s_2 + w_3 x (+ b)`, y = silu(pre), then s = (s_1, s_2, x)
+//! Maths      `pre = w_0 s_0 + w_1 s_1 + w_2 s_2 + w_3 x (+ b)`, y = silu(pre), then `s = (s_1, s_2, x)`
 //! Shapes     x, y \[B, channels\], w \[channels, 1, 4\], b \[channels\] if there is one; state s \[B, channels, 3\], the
 //!            oldest input first
 //! Gradients  none: decoding only
