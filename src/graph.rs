@@ -156,6 +156,21 @@ impl Graph {
         self.add(name, shape, dtype, Role::Input)
     }
 
+    /// A tensor that keeps its values from one run to the next, in f32: zero when the graph is loaded and after
+    /// [`Runtime::clear_states`](crate::runtime::Runtime::clear_states), never sharing memory with another tensor.
+    /// Calls update it in place; the host may read and write it between runs.
+    pub fn state(&mut self, name: &str, shape: &[usize]) -> TensorId {
+        let name = self.scoped_name(name);
+        self.add(name, shape, Dtype::F32, Role::State)
+    }
+
+    /// All states in the order of their declaration; [`TensorInfo`] has name and bytes of each.
+    pub fn states(&self) -> impl Iterator<Item = (TensorId, &TensorInfo)> {
+        let all = self.tensors.iter().enumerate();
+        all.filter(|(_, t)| t.role == Role::State)
+            .map(|(i, t)| (id_of(i), t))
+    }
+
     /// A trainable tensor under the current scope.
     pub fn param(&mut self, name: &str, shape: &[usize], init: Init) -> TensorId {
         let name = self.scoped_name(name);
@@ -190,7 +205,8 @@ impl Graph {
         }
     }
 
-    /// Appends a forward call and returns its outputs, in the op's port order.
+    /// Appends a forward call and returns its outputs, in the op's port order. Each state of the op gets a tensor of its
+    /// own (see [`Graph::state`]).
     pub fn call(&mut self, op: impl Into<Op>, ins: &[TensorId]) -> Result<Vec<TensorId>> {
         let op = op.into();
         op.validate()?;
@@ -211,12 +227,19 @@ impl Graph {
                 ));
             }
         }
-        let outs: Vec<TensorId> = op
+        let outs: Vec<Output> = op
             .outputs()
             .iter()
             .map(|p| {
-                let name = self.scoped_name(&format!("{}.{}", op.name(), p.name));
-                self.add(name, &p.shape, p.dtype, Role::Activation)
+                let name = format!("{}.{}", op.name(), p.name);
+                let tensor = match p.state {
+                    true => self.state(&name, &p.shape),
+                    false => self.activation(&name, &p.shape, p.dtype),
+                };
+                Output {
+                    tensor,
+                    accumulate: p.state,
+                }
             })
             .collect();
         self.calls.push(Call {
@@ -224,17 +247,9 @@ impl Graph {
             pass: Pass::Forward,
             scope: self.scope.join("."),
             ins: ins.iter().copied().map(Some).collect(),
-            outs: outs
-                .iter()
-                .map(|&tensor| {
-                    Some(Output {
-                        tensor,
-                        accumulate: false,
-                    })
-                })
-                .collect(),
+            outs: outs.iter().copied().map(Some).collect(),
         });
-        Ok(outs)
+        Ok(outs.into_iter().map(|o| o.tensor).collect())
     }
 
     /// Appends a call that writes (or adds to) tensors that exist already: optimiser ops, and losses that compute
@@ -459,3 +474,6 @@ fn shape_error(op: &Op, reason: String) -> crate::error::Error {
     }
     .into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,7 +123,7 @@ impl Plan {
 }
 
 /// Lifetime of every tensor outside the banks, and the tensor each belongs to. Inputs live from before the first
-/// call, inputs and results until after the last. Tensors that no call touches are left out.
+/// call, inputs and results until after the last, states always. Activations that no call touches are left out.
 pub fn lifetimes(graph: &Graph) -> (Vec<TensorId>, Vec<Item>) {
     let end = graph.calls().len();
     let mut span: Vec<Option<(usize, usize)>> = vec![None; graph.tensors().len()];
@@ -141,7 +141,7 @@ pub fn lifetimes(graph: &Graph) -> (Vec<TensorId>, Vec<Item>) {
         let (first, last) = match (info.role, span[index]) {
             (Role::Bank(..), _) | (Role::Activation, None) => continue,
             (Role::Activation, Some(s)) => s,
-            (Role::Input, _) => (0, end),
+            (Role::Input | Role::State, _) => (0, end),
             (Role::Result, s) => (s.map_or(0, |s| s.0), end),
         };
         let class = u8::from(info.dtype == crate::tensor::Dtype::U32);

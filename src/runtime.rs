@@ -32,7 +32,8 @@ pub trait Runtime {
     /// The device in words, as results name it.
     fn device(&self) -> String;
 
-    /// Plans a graph and makes all that it needs. The first graph with parameters sizes the banks (all zero).
+    /// Plans a graph and makes all that it needs; its states are zero. The first graph with parameters sizes the banks
+    /// (all zero).
     fn load(&mut self, graph: &Graph) -> Result<Program>;
 
     /// Drops all programs and banks. Compiled kernels stay.
@@ -52,6 +53,9 @@ pub trait Runtime {
 
     /// Queues one run.
     fn run(&mut self, program: Program, step: &StepParams) -> Result<()>;
+
+    /// Zeroes all states of a program: the next run sees the first token of new sequences.
+    fn clear_states(&mut self, program: Program) -> Result<()>;
 
     /// Zeroes a bank.
     fn clear_bank(&mut self, bank: Bank) -> Result<()>;
@@ -87,6 +91,6 @@ pub trait Runtime {
         step: &StepParams,
     ) -> Result<Option<(usize, TensorId, usize)>>;
 
-    /// Fills every tensor of a program with NaN bits: a test then sees what a call left unwritten.
+    /// Fills every tensor of a program, its states too, with NaN bits: a test then sees what a call left unwritten.
     fn poison(&mut self, program: Program) -> Result<()>;
 }

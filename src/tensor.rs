@@ -50,6 +50,8 @@ pub enum Role {
     Activation,
     /// Kept until the host has read it.
     Result,
+    /// Keeps its values from one run to the next; zero when the graph is loaded.
+    State,
 }
 
 /// A tensor of a graph.

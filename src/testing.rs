@@ -1,12 +1,20 @@
 //! What the ops' tests share: each claim once, over all cases of an op.
 
-use crate::check::{Case, Deviation, Named, compare};
+use crate::check::{Case, Deviation, FLOOR, Named, TOLERANCE_F32, Values, compare};
 use crate::cpu::CpuRuntime;
-use crate::runtime::Runtime;
+use crate::graph::Graph;
+use crate::ops::Op;
+use crate::runtime::{Data, Runtime};
+use crate::step::StepParams;
+use crate::tensor::Dtype;
 
 /// Central differences in f64 with h = 1e-5: truncation h^2 and rounding 1e-16 / h both leave about 1e-10, times the
 /// curvature of the op; sharply curved ops (strong decay, rows near zero) lose up to 1e-6.
 const FINITE_DIFFERENCE: f64 = 2e-6;
+
+/// A recurrence token by token against its chunkwise form, both in f64: sums over some hundred terms in another order,
+/// through states whose size the decays and the write strengths bound.
+const STEPWISE_F64: f64 = 1e-10;
 
 /// The f64 twin's gradients agree with finite differences.
 pub(crate) fn grad_matches_finite_difference(cases: &[Case]) {
@@ -71,6 +79,73 @@ fn report(case: &Case, device: &str, deviations: &[Deviation]) {
     }
 }
 
+/// A step op, run once a token on the tokens of a case of the op over whole sequences, gives that op's first output: in
+/// f64, in f32 and on each GPU. Inputs are matched by name; an input of integers is the token's position.
+pub(crate) fn steps_match_sequence(case: &Case, step: impl Into<Op>) {
+    let (_, want) = case.run(&mut CpuRuntime::<f64>::new()).unwrap().swap_remove(0);
+    let ports = case.op.inputs();
+    let inputs: Vec<(&str, &[f32])> = ports
+        .iter()
+        .zip(&case.inputs)
+        .filter_map(|(port, values)| match values {
+            Values::Real(x) => Some((port.name, x.as_slice())),
+            Values::Int(_) => None,
+        })
+        .collect();
+    steps_give(&case.name, &step.into(), &inputs, &want);
+}
+
+/// As [`steps_match_sequence`], with the inputs of whole sequences by name, and what to expect.
+pub(crate) fn steps_give(name: &str, step: &Op, inputs: &[(&str, &[f32])], want: &[f64]) {
+    let check = |device: &str, runtime: &mut dyn Runtime, allowed: f64| {
+        let got = stepwise(step, inputs, want.len(), runtime);
+        let d = Deviation::new("o", &got, want, FLOOR * (want.len() as f64).sqrt(), allowed);
+        assert!(d.passed(), "{} {name} on {device}: {d:?}", step.name());
+    };
+    check("CPU f64", &mut CpuRuntime::<f64>::new(), STEPWISE_F64);
+    check("CPU f32", &mut CpuRuntime::<f32>::new(), TOLERANCE_F32);
+    #[cfg(feature = "gpu")]
+    gpu::each_device(|device, runtime| check(device, runtime, TOLERANCE_F32));
+}
+
+/// The first outputs of a step op, one run a token, as the `len` elements of a sequence.
+fn stepwise(step: &Op, inputs: &[(&str, &[f32])], len: usize, runtime: &mut dyn Runtime) -> Vec<f64> {
+    let ports = step.inputs();
+    let mut graph = Graph::new();
+    let ids: Vec<_> = ports
+        .iter()
+        .map(|p| graph.input(p.name, &p.shape, p.dtype))
+        .collect();
+    let y = graph.call(step.clone(), &ids).unwrap()[0];
+    graph.keep(y);
+    let program = runtime.load(&graph).unwrap();
+    let (b, row) = (ports[0].shape[0], graph.tensor(y).numel());
+    let (t, width) = (len / row, row / b);
+    let mut all = vec![f64::NAN; len];
+    for token in 0..t {
+        for (port, id) in ports.iter().zip(&ids) {
+            if port.dtype == Dtype::U32 {
+                runtime.write(program, *id, Data::U32(&[token as u32])).unwrap();
+                continue;
+            }
+            let named = inputs.iter().find(|(name, _)| *name == port.name);
+            let (_, x) = named.expect("the ops name their inputs alike");
+            let numel = port.shape.iter().product::<usize>();
+            // Parameters are the same for all tokens.
+            let n = if x.len() == numel { numel } else { numel / b };
+            let rows = x.chunks(n).skip(token % (x.len() / n)).step_by(t);
+            let x: Vec<f32> = rows.flatten().copied().collect();
+            runtime.write(program, *id, Data::F32(&x)).unwrap();
+        }
+        runtime.run(program, &StepParams::eval(1)).unwrap();
+        let y = runtime.read(program, y).unwrap();
+        for (all, y) in all.chunks_mut(width).skip(token).step_by(t).zip(y.chunks(width)) {
+            all.copy_from_slice(y);
+        }
+    }
+    all
+}
+
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu {
     use super::{Case, compare, report};
@@ -79,6 +154,7 @@ pub(crate) mod gpu {
     use crate::gpu::shader::reflect;
     use crate::gpu::{Gpu, GpuRuntime, Options, adapter};
     use crate::graph::Graph;
+    use crate::ops::InputGrad;
     use crate::runtime::Runtime;
     use crate::tensor::Dtype;
 
@@ -108,7 +184,12 @@ pub(crate) mod gpu {
                 .collect();
             let outs = graph.call(case.op.clone(), &ins).unwrap();
             let seed = graph.input("seed", &case.op.outputs()[0].shape, Dtype::F32);
-            graph.backward(&[(outs[0], seed)], &ins).unwrap();
+            let ports = case.op.inputs().into_iter().zip(&ins);
+            let wrt: Vec<_> = ports
+                .filter(|(p, _)| p.grad != InputGrad::None)
+                .map(|(_, id)| *id)
+                .collect();
+            graph.backward(&[(outs[0], seed)], &wrt).unwrap();
             let lowered = Lower::graph(&graph, &caps);
             assert!(!lowered.dispatches.is_empty(), "{}: no kernels", case.name);
             for dispatch in &lowered.dispatches {

@@ -7,6 +7,7 @@
 alias t_x = f32;
 alias t_y = f32;
 const WIDE: bool = true;
+const POSITION: bool = false; // time steps count from position[0]
 
 // n = B T H quads threads; quads: threads a row.
 struct Params {
@@ -17,12 +18,15 @@ struct Params {
 
 #if WIDE
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<t_x>>; // [B, T, H, D]
-@group(0) @binding(1) var<storage, read_write> y: array<vec4<t_y>>; // [B, T, H, D]
+@group(0) @binding({1 + POSITION}) var<storage, read_write> y: array<vec4<t_y>>; // [B, T, H, D]
 #else
 @group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [B, T, H, D]
-@group(0) @binding(1) var<storage, read_write> y: array<t_y>; // [B, T, H, D]
+@group(0) @binding({1 + POSITION}) var<storage, read_write> y: array<t_y>; // [B, T, H, D]
 #endif
-@group(0) @binding(2) var<uniform> params: Params;
+#if POSITION
+@group(0) @binding(1) var<storage, read_write> position: array<u32>; // [1]
+#endif
+@group(0) @binding({2 + POSITION}) var<uniform> params: Params;
 
 // Upper 32 bits of a product.
 fn mul_high(a: u32, b: u32) -> u32 {
@@ -59,7 +63,11 @@ fn rope_fwd(
     }
     let quad = index % params.quads;
     let row = index / params.quads;
+#if POSITION
+    let t = (row / params.h) % params.t + position[0];
+#else
     let t = (row / params.h) % params.t;
+#endif
     let lo = row * 2u * params.quads + quad;
     let hi = lo + params.quads;
 #if WIDE

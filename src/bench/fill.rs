@@ -70,6 +70,8 @@ fn integers(op: &Op, port: &Port, n: usize, seed: u64) -> Vec<u32> {
         (Op::WindowAccuracy(o), _) => o.classes,
         (Op::CrossEntropy(o), _) => o.classes,
         (Op::OneHot(o), _) => o.vocab,
+        // All of the past is read.
+        (Op::AttentionStep(o), _) => return vec![o.rows as u32 - 1; n],
         // Zero is a valid index everywhere.
         _ => 1,
     };

@@ -3,6 +3,7 @@
 //! `selectiv bench`, the criterion benches and `benches/side_by_side.py` all time what [`registry`] lists. How to
 //! measure, and what the numbers mean: `docs/performance.md`.
 
+mod decode;
 mod fill;
 mod registry;
 mod report;

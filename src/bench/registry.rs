@@ -1,6 +1,7 @@
 //! What is timed: every op at the shapes that it has in a training step of the paper's stack, and the fixed suite of
 //! recurrences.
 
+use super::decode;
 use super::runner::Timed;
 use crate::ops::adam::Adam;
 use crate::ops::add::Add;
@@ -316,6 +317,7 @@ pub fn registry(scale: Scale) -> Vec<Bench> {
     all.extend(recurrences(scale));
     all.extend(elementwise(scale, e, rows));
     let Extents { b, t, h } = e;
+    all.extend(decode::steps(b, t, h));
     let rope = Rope {
         b,
         t,
@@ -323,6 +325,7 @@ pub fn registry(scale: Scale) -> Vec<Bench> {
         d: D_K,
         base: 1e4,
         direction: 1,
+        position: false,
     };
     all.push(bench(
         "rope",

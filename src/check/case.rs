@@ -37,7 +37,7 @@ pub struct Case {
     pub name: String,
     /// The op.
     pub op: Op,
-    /// One for each input port.
+    /// One for each input port, then what each state begins with.
     pub inputs: Vec<Values>,
     /// How many of the outputs, from the first, get a gradient and are compared; the others are saved tensors.
     pub outputs: usize,
@@ -48,14 +48,16 @@ pub struct Case {
 }
 
 impl Case {
-    /// A case with one output and the usual tolerance.
+    /// A case with one output, and the states, and the usual tolerance.
     pub fn new(name: impl Into<String>, op: impl Into<Op>, inputs: Vec<Values>) -> Self {
         let step = StepParams::eval(1);
+        let op = op.into();
+        let states = op.outputs().iter().filter(|p| p.state).count();
         Self {
             name: name.into(),
-            op: op.into(),
+            op,
             inputs,
-            outputs: 1,
+            outputs: 1 + states,
             allowed: Vec::new(),
             step,
         }
@@ -132,6 +134,7 @@ impl Case {
 /// A case as a graph that is loaded once per runtime.
 struct Built {
     graph: Graph,
+    /// And states.
     inputs: Vec<TensorId>,
     seeds: Vec<(TensorId, Vec<f32>)>,
     outputs: Vec<(String, TensorId)>,
@@ -142,7 +145,7 @@ impl Built {
     fn new(case: &Case, calls: usize) -> Result<Self> {
         let mut graph = Graph::new();
         let ports = case.op.inputs();
-        let inputs: Vec<TensorId> = ports
+        let mut inputs: Vec<TensorId> = ports
             .iter()
             .map(|p| graph.input(p.name, &p.shape, p.dtype))
             .collect();
@@ -174,6 +177,7 @@ impl Built {
             let grads = graph.backward(&pairs, &wrt)?;
             outputs.extend(with_grad.into_iter().zip(grads).map(|((name, _), id)| (name, id)));
         }
+        inputs.extend(graph.states().map(|(id, _)| id));
         Ok(Self {
             graph,
             inputs,

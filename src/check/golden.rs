@@ -77,6 +77,7 @@ fn transformer_attention(g: &mut Golden<'_>) -> Result<Vec<(&'static str, Tensor
                 d,
                 base,
                 direction: -1,
+                position: false,
             },
             &[y],
         )?[0])

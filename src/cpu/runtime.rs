@@ -259,6 +259,17 @@ impl<R: Real> Runtime for CpuRuntime<R> {
         Ok(())
     }
 
+    fn clear_states(&mut self, program: Program) -> Result<()> {
+        let loaded = &self.programs[program.0];
+        for (id, _) in loaded.graph.states() {
+            let (store, range) = place_of(loaded, id);
+            if let Store::Real(x) = &mut self.stores[store] {
+                x[range].fill(R::ZERO);
+            }
+        }
+        Ok(())
+    }
+
     fn clear_bank(&mut self, bank: Bank) -> Result<()> {
         if let Store::Real(x) = &mut self.stores[bank as usize] {
             x.fill(R::ZERO);

@@ -529,6 +529,22 @@ impl Runtime for GpuRuntime {
         Ok(())
     }
 
+    fn clear_states(&mut self, program: Program) -> Result<()> {
+        let states: Vec<TensorId> = self.programs[program.0]
+            .graph
+            .states()
+            .map(|(id, _)| id)
+            .collect();
+        let mut encoder = self.encoder();
+        for id in states {
+            if let Some((buffer, range)) = self.location(program, id) {
+                encoder.clear_buffer(&buffer, range.start as u64, Some(range.len() as u64));
+            }
+        }
+        self.encoder = Some(encoder);
+        Ok(())
+    }
+
     fn clear_bank(&mut self, bank: Bank) -> Result<()> {
         let mut encoder = self.encoder();
         encoder.clear_buffer(&self.banks[bank as usize], 0, None);

@@ -291,6 +291,7 @@ fn rotated(g: &mut Graph, y: TensorId, c: &BlockContext<'_>, d: usize) -> Result
         d,
         base: ROPE_BASE,
         direction: 1,
+        position: false,
     };
     one(g, turn, &[y])
 }

@@ -76,6 +76,7 @@ impl Block for Transformer {
                 d: dk,
                 base: ROPE_BASE,
                 direction: -1,
+                position: false,
             };
             one(g, turn, &[y])
         };

@@ -57,6 +57,8 @@ pub struct Port {
     pub dtype: Dtype,
     /// For inputs: where the gradient comes from.
     pub grad: InputGrad,
+    /// For outputs: a tensor that lives on from run to run and that the call updates in place.
+    pub state: bool,
 }
 
 impl Port {
@@ -67,6 +69,20 @@ impl Port {
             shape: shape.to_vec(),
             dtype: Dtype::F32,
             grad: InputGrad::Kernel,
+            state: false,
+        }
+    }
+
+    /// An f32 input of an op that is never trained through.
+    pub fn fixed(name: &'static str, shape: &[usize]) -> Self {
+        Self::new(name, shape).grad(InputGrad::None)
+    }
+
+    /// A state: an f32 output that the call finds as the last run left it, zero in the first.
+    pub fn state(name: &'static str, shape: &[usize]) -> Self {
+        Self {
+            state: true,
+            ..Self::fixed(name, shape)
         }
     }
 
@@ -77,6 +93,7 @@ impl Port {
             shape: shape.to_vec(),
             dtype: Dtype::U32,
             grad: InputGrad::None,
+            state: false,
         }
     }
 
@@ -116,7 +133,7 @@ pub trait OpDef {
     }
     /// Input ports.
     fn inputs(&self) -> Vec<Port>;
-    /// Output ports, saved tensors last.
+    /// Output ports, saved tensors or states last.
     fn outputs(&self) -> Vec<Port>;
     /// What the backward call reads besides the outputs' gradients.
     fn backward_reads(&self) -> Reads {
@@ -259,6 +276,8 @@ ops! {
     adam::Adam,
     add::Add,
     attention::Attention,
+    attention_step::AttentionStep,
+    conv_step::ConvStep,
     cross_entropy::CrossEntropy,
     decay_gate::DecayGate,
     delta_rule::DeltaRule,
@@ -274,13 +293,16 @@ ops! {
     linear::Linear,
     linear_attention::LinearAttention,
     mesa::Mesa,
+    mesa_step::MesaStep,
     one_hot::OneHot,
     pointwise::Pointwise,
+    recurrence_step::RecurrenceStep,
     repeat::Repeat,
     rms_norm::RmsNorm,
     rope::Rope,
-    scale::Scale,
     s4d_scan::S4dScan,
+    scale::Scale,
+    scan_step::ScanStep,
     selective_scan::SelectiveScan,
     short_conv::ShortConv,
     skip::Skip,

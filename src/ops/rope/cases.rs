@@ -20,7 +20,7 @@ pub fn cases() -> Vec<Case> {
         (1, 20_200, 1, 8, 1000.0, -1),
         (1, 2_200, 1, 36, 10_000.0, 1),
     ];
-    shapes
+    let mut cases: Vec<Case> = shapes
         .into_iter()
         .map(|(b, t, h, d, base, direction)| {
             let op = Rope {
@@ -30,11 +30,27 @@ pub fn cases() -> Vec<Case> {
                 d,
                 base,
                 direction,
+                position: false,
             };
             let x = Fill::new((t * d) as u64).normal(op.numel());
             Case::new(format!("B{b} T{t} H{h} d{d} base {base} direction {direction}"), op, vec![x.into()])
         })
-        .collect()
+        .collect();
+    for (t, d, position) in [(1, 6, 0), (1, 16, 399), (3, 8, 70_000)] {
+        let op = Rope {
+            b: 2,
+            t,
+            h: 3,
+            d,
+            base: 1e4,
+            direction: -1,
+            position: true,
+        };
+        let x = Fill::new(d as u64).normal(op.numel());
+        let inputs = vec![x.into(), vec![position].into()];
+        cases.push(Case::new(format!("T{t} d{d} at {position}"), op, inputs));
+    }
+    cases
 }
 
 /// `rope` and `rope_fla`: the two directions.
@@ -52,6 +68,7 @@ pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>
         d,
         base,
         direction,
+        position: false,
     };
     Some(g.graph.call(op, &[x]).map(|outs| vec![("y", outs[0])]))
 }

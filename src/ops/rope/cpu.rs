@@ -6,28 +6,33 @@ use rayon::prelude::*;
 
 impl CpuOp for Rope {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        self.rotate(self.direction, ins[0].real(), outs[0].real());
+        self.rotate(self.direction, self.first(ins), ins[0].real(), outs[0].real());
     }
 
     fn cpu_bwd<R: Real>(
         &self,
         _step: &StepParams,
-        _ins: &[In<'_, R>],
+        ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
         d_outs: &[In<'_, R>],
         d_ins: &mut [Out<'_, R>],
     ) {
         if let Some((dx, _)) = d_ins[0].wanted() {
-            self.rotate(-self.direction, d_outs[0].real(), dx);
+            self.rotate(-self.direction, self.first(ins), d_outs[0].real(), dx);
         }
     }
 }
 
 impl Rope {
+    /// Position of the first time step.
+    fn first<R: Real>(&self, ins: &[In<'_, R>]) -> u32 {
+        if self.position { ins[1].int()[0] } else { 0 }
+    }
+
     /// Rotates every row of `x` into `y`; one time step's sines serve all samples and heads.
-    fn rotate<R: Real>(&self, direction: i32, x: &[R], y: &mut [R]) {
+    fn rotate<R: Real>(&self, direction: i32, first: u32, x: &[R], y: &mut [R]) {
         let (half, step) = (self.d / 2, self.h * self.d);
-        let table = self.table::<R>(direction);
+        let table = self.table::<R>(direction, first);
         y.par_chunks_mut(step).zip(x.par_chunks(step)).enumerate().for_each(|(bt, (y, x))| {
             let t = bt % self.t;
             let (cos, sin) = table[t * self.d..][..self.d].split_at(half);
@@ -43,14 +48,14 @@ impl Rope {
     }
 
     /// For each time step D/2 cosines and D/2 sines, these with the sign of the direction; angles in f64.
-    fn table<R: Real>(&self, direction: i32) -> Vec<R> {
+    fn table<R: Real>(&self, direction: i32, first: u32) -> Vec<R> {
         let half = self.d / 2;
         let frequencies: Vec<f64> = (0..half).map(|i| self.frequency(i)).collect();
         let mut table = vec![R::ZERO; self.t * self.d];
         table.par_chunks_mut(self.d).enumerate().for_each(|(t, row)| {
             let (cos, sin) = row.split_at_mut(half);
             for i in 0..half {
-                let (s, c) = (t as f64 * frequencies[i]).sin_cos();
+                let (s, c) = ((f64::from(first) + t as f64) * frequencies[i]).sin_cos();
                 cos[i] = R::of(c);
                 sin[i] = R::of(s * f64::from(direction));
             }

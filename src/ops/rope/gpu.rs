@@ -20,25 +20,27 @@ struct Params {
 
 impl GpuOp for Rope {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        self.launch(l, self.direction, ins[0], outs[0].view);
+        let position = ins.get(1).copied();
+        self.launch(l, self.direction, ins[0], position, outs[0].view);
     }
 
     fn gpu_bwd(
         &self,
         l: &mut Lower<'_>,
-        _ins: &[Option<View>],
+        ins: &[Option<View>],
         _outs: &[Option<View>],
         d_outs: &[Option<View>],
         d_ins: &[Option<GpuOut>],
     ) {
         if let (Some(dy), Some(dx)) = (d_outs[0], d_ins[0]) {
-            self.launch(l, -self.direction, dy, dx.view);
+            let position = ins.get(1).copied().flatten();
+            self.launch(l, -self.direction, dy, position, dx.view);
         }
     }
 }
 
 impl Rope {
-    fn launch(&self, l: &mut Lower<'_>, direction: i32, x: View, y: View) {
+    fn launch(&self, l: &mut Lower<'_>, direction: i32, x: View, position: Option<View>, y: View) {
         // Four pairs a thread where both halves of a row start at a multiple of 16 bytes.
         let wide = self.d.is_multiple_of(8);
         let quads = self.d / if wide { 8 } else { 2 };
@@ -57,8 +59,11 @@ impl Rope {
             pad: [0; 3],
             turns,
         };
-        let kernel = Kernel::new("rope/rope_fwd").set("WIDE", wide);
-        l.run(kernel, &[x, y], params, grid_1d(n.div_ceil(256)));
+        let kernel = Kernel::new("rope/rope_fwd")
+            .set("WIDE", wide)
+            .set("POSITION", position.is_some());
+        let bindings: Vec<View> = [x].into_iter().chain(position).chain([y]).collect();
+        l.run(kernel, &bindings, params, grid_1d(n.div_ceil(256)));
     }
 
     /// Turns a step of pair `i`, below 1 / 2 pi, times 2^64: f64 has 53 bits of it, enough for 2^-32 turns at t 2^18.

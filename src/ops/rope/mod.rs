@@ -6,14 +6,17 @@
 //!   th = t base^(-2i/D)     y_i = x_i cos th - dir x_{i+D/2} sin th     y_{i+D/2} = x_{i+D/2} cos th + dir x_i sin th
 //! ```
 //!
-//! Shapes     x, y \[B, T, H, D\]
-//! Gradients  dx: the same rotation with -dir of dy; nothing is saved
+//! With a position t counts from it: token by token, a run has T = 1 and the position of its token.
+//!
+//! Shapes     x, y \[B, T, H, D\]; position \[1\] u32 if there is one
+//! Gradients  dx: the same rotation with -dir of dy; nothing is saved, a position is read again
 //! Numerics   angles never pass through f32: the twin forms them in f64, the kernel as 32 bits of a turn, in integers,
-//!            which drop whole turns exactly; measured at t up to 65,535, the kernel is off by at most 1.1e-7
+//!            which drop whole turns exactly; measured at t up to 65,535, the kernel is off by at most 1.1e-7. The
+//!            position is not refused: after 2^32 - T angles wrap on a GPU
 //! Cost       3 B T H D FLOPs (sines not counted), 8 B T H D bytes, forward and backward
 //! Errors     odd D: "D = 7: allowed: even, as channels turn in pairs, 2 to 256"; direction other than -1 and 1; base not
 //!            above 1
-//! Source     models.md 4.8; golden: `rope`, `rope_fla`
+//! Source     models.md 4.8, 7; golden: `rope`, `rope_fla`
 
 pub mod cases;
 mod cpu;
@@ -22,13 +25,13 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, OpDef, Pass, Port};
+use super::{Cost, OpDef, Pass, Port, Reads};
 use crate::error::UserError;
 
 /// Largest head width: the kernel's uniform holds this many halves of frequencies.
 pub const MAX_D: usize = 256;
 
-/// Rotation of `[b, t, h, d]`.
+/// Rotation of `[b, t, h, d]`. Inputs: x, and position if `position`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
     /// Samples.
@@ -43,6 +46,8 @@ pub struct Rope {
     pub base: f32,
     /// Sense of the rotation: -1 or +1.
     pub direction: i32,
+    /// Whether the first time step has the position that an input says, not 0.
+    pub position: bool,
 }
 
 impl Rope {
@@ -77,11 +82,20 @@ impl OpDef for Rope {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        vec![Port::new("x", &[self.b, self.t, self.h, self.d])]
+        let mut ports = vec![Port::new("x", &[self.b, self.t, self.h, self.d])];
+        if self.position {
+            ports.push(Port::index("position", &[1]));
+        }
+        ports
     }
 
     fn outputs(&self) -> Vec<Port> {
         vec![Port::new("y", &[self.b, self.t, self.h, self.d])]
+    }
+
+    fn backward_reads(&self) -> Reads {
+        let ins: &[usize] = if self.position { &[1] } else { &[] };
+        Reads { ins, outs: &[] }
     }
 
     fn cost(&self, _pass: Pass) -> Cost {

@@ -1,5 +1,7 @@
 use super::Rope;
 use super::cases::cases;
+use crate::check::Case;
+use crate::check::random::Fill;
 use crate::ops::OpDef;
 use crate::testing;
 
@@ -32,6 +34,7 @@ fn op(d: usize, base: f32, direction: i32) -> Rope {
         d,
         base,
         direction,
+        position: false,
     }
 }
 
@@ -47,4 +50,22 @@ fn refuses_other_directions_and_bases() {
     assert!(op(8, 1000.0, 0).validate().is_err());
     assert!(op(8, 1.0, 1).validate().is_err() && op(8, f32::NAN, 1).validate().is_err());
     assert!(op(8, 1000.0, -1).validate().is_ok());
+}
+
+#[test]
+fn token_by_token_is_the_same() {
+    for (h, d, direction) in [(3, 8, -1), (1, 6, 1)] {
+        let op = Rope {
+            h,
+            t: 70,
+            ..op(d, 1000.0, direction)
+        };
+        let x = Fill::new(d as u64).normal(op.t * h * d);
+        let step = Rope {
+            t: 1,
+            position: true,
+            ..op.clone()
+        };
+        testing::steps_match_sequence(&Case::new(format!("d{d}"), op, vec![x.into()]), step);
+    }
 }

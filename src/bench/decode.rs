@@ -1,0 +1,89 @@
+//! One token of the paper's stack: what decoding runs once a token and layer.
+
+use super::registry::{Bench, Family};
+use crate::ops::Op;
+use crate::ops::attention_step::AttentionStep;
+use crate::ops::conv_step::ConvStep;
+use crate::ops::linear_attention::Decay;
+use crate::ops::mesa_step::MesaStep;
+use crate::ops::recurrence_step::RecurrenceStep;
+use crate::ops::scan_step::ScanStep;
+
+const SOURCE: &str = "a token of the paper's stack: batch 64, width 1024, after 400 steps";
+
+/// Steps of `b` sequences with `h` heads and `t` tokens so far; heads 128 wide, values 256.
+pub(super) fn steps(b: usize, t: usize, h: usize) -> Vec<Bench> {
+    let (dk, dv) = (128, 256);
+    let (d, scale) = (8 * dk, (dk as f32).powf(-0.5));
+    let bench = |kind, shape: String, family, op: Op| Bench {
+        kind,
+        shape,
+        source: SOURCE,
+        family,
+        op,
+    };
+    let recurrence = |kind, decay, delta, steps| {
+        let op = RecurrenceStep {
+            b,
+            h,
+            dk,
+            dv,
+            scale,
+            decay,
+            shared_qk: false,
+            delta,
+            beta: delta,
+            steps,
+        };
+        let steps = if steps > 1 {
+            format!(" n{steps}")
+        } else {
+            String::new()
+        };
+        let shape = format!("B{b} H{h} {dk}x{dv}{steps}");
+        bench(kind, shape, Family::Recurrences, op.into())
+    };
+    let conv = ConvStep {
+        b,
+        channels: 2 * d,
+        bias: false,
+    };
+    let scan = ScanStep {
+        b,
+        channels: 2 * d,
+        states: 64,
+        gated: true,
+        tied: true,
+        decays: true,
+    };
+    let attention = AttentionStep {
+        b,
+        h,
+        d: dk,
+        rows: t,
+        scale,
+        forgets: false,
+    };
+    let mesa = MesaStep { b, h, d: dk };
+    let channels = format!("B{b} {}", 2 * d);
+    let cache = format!("B{b} T{t} H{h} {dk}");
+    vec![
+        recurrence("gated_delta_rule_step", Decay::Scalar, true, 1),
+        recurrence("gated_delta_product_step", Decay::Scalar, true, 4),
+        recurrence("gla_step", Decay::Channel, false, 1),
+        bench(
+            "mesa_step",
+            format!("B{b} H{h} {dk}"),
+            Family::Recurrences,
+            mesa.into(),
+        ),
+        bench(
+            "scan_step",
+            format!("{channels} 64"),
+            Family::Recurrences,
+            scan.into(),
+        ),
+        bench("attention_step", cache, Family::Attention, attention.into()),
+        bench("conv_step", channels, Family::Elementwise, conv.into()),
+    ]
+}

@@ -1,0 +1,115 @@
+use super::RecurrenceStep;
+use crate::cpu::{In, Out, Real};
+use crate::ops::CpuOp;
+use crate::ops::chunks::exps;
+use crate::ops::linear_attention::Decay;
+use crate::step::StepParams;
+use rayon::prelude::*;
+
+/// Forward inputs; the gates are empty where there are none.
+struct Inputs<'a, R> {
+    q: &'a [R],
+    k: &'a [R],
+    v: &'a [R],
+    beta: &'a [R],
+    g: &'a [R],
+}
+
+/// out = S^T key.
+fn read<R: Real>(out: &mut [R], state: &[R], key: &[R]) {
+    out.fill(R::ZERO);
+    for (row, k) in state.chunks(out.len()).zip(key) {
+        for (out, s) in out.iter_mut().zip(row) {
+            *out += *k * *s;
+        }
+    }
+}
+
+impl RecurrenceStep {
+    fn head<R: Real>(&self, x: &Inputs<'_, R>, head: usize, state: &mut [R], o: &mut [R], work: &mut Vec<R>) {
+        let (dk, dv) = (self.dk, self.dv);
+        let (b, h) = (head / self.h, head % self.h);
+        let keys = self.key_heads();
+        let key_head = h.min(keys - 1);
+        self.forget(x.g, head, state, work);
+        let mut write = vec![R::ZERO; dv];
+        for j in b * self.steps..(b + 1) * self.steps {
+            let k = &x.k[(j * keys + key_head) * dk..][..dk];
+            let row = j * self.h + h;
+            let v = &x.v[row * dv..][..dv];
+            write.copy_from_slice(v);
+            if self.delta {
+                // o is free until the end.
+                read(o, state, k);
+                for (w, had) in write.iter_mut().zip(&*o) {
+                    *w -= *had;
+                }
+            }
+            if self.beta {
+                write.iter_mut().for_each(|w| *w *= x.beta[row]);
+            }
+            for (row, k) in state.chunks_mut(dv).zip(k) {
+                for (s, w) in row.iter_mut().zip(&write) {
+                    *s += *k * *w;
+                }
+            }
+        }
+        read(o, state, &x.q[(b * keys + key_head) * dk..][..dk]);
+        let scale = R::of(f64::from(self.scale));
+        o.iter_mut().for_each(|o| *o *= scale);
+    }
+
+    /// `S <- diag(A) S`.
+    fn forget<R: Real>(&self, g: &[R], head: usize, state: &mut [R], factors: &mut Vec<R>) {
+        factors.clear();
+        match self.decay {
+            Decay::None => return,
+            Decay::Constant => {
+                let gamma = 1.0 - 2f64.powf(-5.0 - (head % self.h) as f64);
+                factors.resize(self.dk, R::of(gamma));
+            }
+            Decay::Scalar => factors.resize(self.dk, g[head].exp()),
+            Decay::Channel => {
+                factors.extend_from_slice(&g[head * self.dk..][..self.dk]);
+                exps(factors);
+            }
+        }
+        for (row, a) in state.chunks_mut(self.dv).zip(factors.iter()) {
+            row.iter_mut().for_each(|s| *s *= *a);
+        }
+    }
+}
+
+impl CpuOp for RecurrenceStep {
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+        let gate = |at: usize| ins.get(at).map_or(&[][..], In::real);
+        let x = Inputs {
+            q: ins[0].real(),
+            k: ins[1].real(),
+            v: ins[2].real(),
+            beta: gate(3),
+            g: gate(3 + usize::from(self.beta)),
+        };
+        let [o, state] = outs else {
+            unreachable!("the ports say two outputs")
+        };
+        let heads = o.real().par_chunks_mut(self.dv);
+        heads
+            .zip(state.real().par_chunks_mut(self.dk * self.dv))
+            .enumerate()
+            .for_each_init(Vec::new, |work, (head, (o, state))| {
+                self.head(&x, head, state, o, work);
+            });
+    }
+
+    fn cpu_bwd<R: Real>(
+        &self,
+        _step: &StepParams,
+        _ins: &[In<'_, R>],
+        _outs: &[In<'_, R>],
+        _d_outs: &[In<'_, R>],
+        _d_ins: &mut [Out<'_, R>],
+    ) {
+        unreachable!("no input has a gradient");
+    }
+}

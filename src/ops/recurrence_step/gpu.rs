@@ -1,0 +1,66 @@
+use super::RecurrenceStep;
+use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::gpu::shader::Kernel;
+use crate::ops::linear_attention::Decay;
+use crate::ops::{GpuOp, grid_1d};
+use bytemuck::{Pod, Zeroable};
+
+/// Columns of a workgroup, and threads of a column, as the kernel has them.
+const COLUMNS: usize = 32;
+const LANES: usize = 8;
+
+/// Mirrors `Params` of the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    groups: u32,
+    tiles: u32,
+    h: u32,
+    key_heads: u32,
+    dk: u32,
+    dv: u32,
+    steps: u32,
+    scale: f32,
+}
+
+impl GpuOp for RecurrenceStep {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+        let tiles = self.dv.div_ceil(COLUMNS);
+        let groups = self.b * self.h * tiles;
+        let mut bindings = ins.to_vec();
+        bindings.extend(outs.iter().map(|o| o.view));
+        let decay = match self.decay {
+            Decay::None => 0usize,
+            Decay::Constant => 1,
+            Decay::Scalar => 2,
+            Decay::Channel => 3,
+        };
+        let kernel = Kernel::new("recurrence_step/recurrence_step_fwd")
+            .set("PER", self.dk.div_ceil(LANES))
+            .set("DECAY", decay)
+            .set("DELTA", self.delta)
+            .set("BETA", self.beta);
+        let params = Params {
+            groups: groups as u32,
+            tiles: tiles as u32,
+            h: self.h as u32,
+            key_heads: self.key_heads() as u32,
+            dk: self.dk as u32,
+            dv: self.dv as u32,
+            steps: self.steps as u32,
+            scale: self.scale,
+        };
+        l.run(kernel, &bindings, params, grid_1d(groups));
+    }
+
+    fn gpu_bwd(
+        &self,
+        _l: &mut Lower<'_>,
+        _ins: &[Option<View>],
+        _outs: &[Option<View>],
+        _d_outs: &[Option<View>],
+        _d_ins: &[Option<GpuOut>],
+    ) {
+        unreachable!("no input has a gradient");
+    }
+}

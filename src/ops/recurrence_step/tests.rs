@@ -1,0 +1,99 @@
+use super::RecurrenceStep;
+use super::cases::cases;
+use crate::ops::linear_attention::Decay;
+use crate::ops::{Op, OpDef, delta_rule, linear_attention};
+use crate::testing;
+
+#[test]
+fn f32_twin_matches_f64() {
+    testing::f32_twin_matches_f64(&cases());
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_match_oracle() {
+    testing::gpu::matches_oracle(&cases());
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_fit_webgpu_default_limits() {
+    testing::gpu::fits_webgpu_default_limits(&cases());
+}
+
+#[test]
+fn token_by_token_is_the_delta_rule() {
+    for case in delta_rule::cases::cases() {
+        let Op::DeltaRule(op) = &case.op else {
+            unreachable!("the cases are of this op")
+        };
+        let step = RecurrenceStep {
+            b: op.b,
+            h: op.h,
+            dk: op.dk,
+            dv: op.dv,
+            scale: op.scale,
+            decay: if op.gated { Decay::Scalar } else { Decay::None },
+            shared_qk: false,
+            delta: true,
+            beta: true,
+            steps: op.steps,
+        };
+        testing::steps_match_sequence(&case, step);
+    }
+}
+
+#[test]
+fn token_by_token_is_linear_attention() {
+    for case in linear_attention::cases::cases() {
+        let Op::LinearAttention(op) = &case.op else {
+            unreachable!("the cases are of this op")
+        };
+        let step = RecurrenceStep {
+            b: op.b,
+            h: op.h,
+            dk: op.dk,
+            dv: op.dv,
+            scale: op.scale,
+            decay: op.decay,
+            shared_qk: op.shared_qk,
+            delta: false,
+            beta: false,
+            steps: 1,
+        };
+        testing::steps_match_sequence(&case, step);
+    }
+}
+
+#[test]
+fn refuses_widths_and_steps_it_cannot_have() {
+    let op = RecurrenceStep {
+        b: 1,
+        h: 2,
+        dk: 8,
+        dv: 8,
+        scale: 1.0,
+        decay: Decay::Channel,
+        shared_qk: false,
+        delta: true,
+        beta: true,
+        steps: 1,
+    };
+    assert!(op.validate().is_ok());
+    let refused = |op: RecurrenceStep| op.validate().unwrap_err().to_string();
+    assert_eq!(
+        refused(RecurrenceStep {
+            dv: 257,
+            ..op.clone()
+        }),
+        "recurrence_step: head widths d_k 8, d_v 257: each must be from 1 to 256; use more heads"
+    );
+    assert_eq!(
+        refused(RecurrenceStep {
+            steps: 9,
+            ..op.clone()
+        }),
+        "recurrence_step: 9 steps a token: allowed: 1 to 8"
+    );
+    assert!(refused(RecurrenceStep { h: 0, ..op }).contains("H is 0"));
+}

@@ -1,0 +1,104 @@
+use super::ScanStep;
+use crate::cpu::{In, Out, Real};
+use crate::ops::CpuOp;
+use crate::ops::chunks::exps;
+use crate::ops::rows::dot;
+use crate::step::StepParams;
+use rayon::prelude::*;
+
+/// Channels that a thread takes at least.
+const PART: usize = 16;
+
+/// The inputs; those that are not there are empty.
+struct Inputs<'a, R> {
+    u: &'a [R],
+    delta_raw: &'a [R],
+    z: &'a [R],
+    bm: &'a [R],
+    cm: &'a [R],
+    delta_bias: &'a [R],
+    skip: &'a [R],
+    /// A = -exp(`A_log`).
+    a: Vec<R>,
+}
+
+impl<'a, R: Real> Inputs<'a, R> {
+    fn new(op: &ScanStep, ins: &[In<'a, R>]) -> Self {
+        let mut ins = ins.iter();
+        let mut next = |there: bool| -> &'a [R] {
+            match there {
+                true => ins.next().expect("the ports say that it is there").real(),
+                false => &[],
+            }
+        };
+        let timed = op.timed();
+        let (u, delta_raw, z) = (next(true), next(timed), next(op.gated));
+        let (bm, cm) = (next(true), next(true));
+        let mut a = next(op.decays).to_vec();
+        exps(&mut a);
+        a.iter_mut().for_each(|a| *a = -*a);
+        Self {
+            u,
+            delta_raw,
+            z,
+            bm,
+            cm,
+            delta_bias: next(timed),
+            skip: next(true),
+            a,
+        }
+    }
+}
+
+impl ScanStep {
+    /// y of channel `at` = b E + e; `decay` \[N\] is work space.
+    fn channel<R: Real>(&self, x: &Inputs<'_, R>, at: usize, h: &mut [R], decay: &mut [R]) -> R {
+        let n = self.states;
+        let (b, c) = (at / self.channels, at % self.channels);
+        let (u, mut write) = (x.u[at], x.u[at]);
+        if self.timed() {
+            let dt = (x.delta_raw[at] + x.delta_bias[c]).softplus();
+            if self.tied {
+                write *= dt;
+            }
+            if self.decays {
+                for (d, a) in decay.iter_mut().zip(&x.a[c * n..][..n]) {
+                    *d = dt * *a;
+                }
+                exps(decay);
+                h.iter_mut().zip(&*decay).for_each(|(h, d)| *h *= *d);
+            }
+        }
+        for (h, b) in h.iter_mut().zip(&x.bm[b * n..][..n]) {
+            *h += write * *b;
+        }
+        let y = dot(&x.cm[b * n..][..n], h) + x.skip[c] * u;
+        if self.gated { y * x.z[at].silu() } else { y }
+    }
+}
+
+impl CpuOp for ScanStep {
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+        let x = Inputs::new(self, ins);
+        let [y, state] = outs else {
+            unreachable!("the ports say two outputs")
+        };
+        let n = self.states;
+        let channels = y.real().par_iter_mut().zip(state.real().par_chunks_mut(n));
+        channels.enumerate().with_min_len(PART).for_each_init(
+            || vec![R::ZERO; n],
+            |decay, (at, (y, h))| *y = self.channel(&x, at, h, decay),
+        );
+    }
+
+    fn cpu_bwd<R: Real>(
+        &self,
+        _step: &StepParams,
+        _ins: &[In<'_, R>],
+        _outs: &[In<'_, R>],
+        _d_outs: &[In<'_, R>],
+        _d_ins: &mut [Out<'_, R>],
+    ) {
+        unreachable!("no input has a gradient");
+    }
+}
