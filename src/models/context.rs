@@ -1,9 +1,9 @@
 //! What a block's builder is told, and the parts that blocks are made of.
 
+use super::time::Decoding;
 use super::{BlockRef, Gates, ModelConfig};
 use crate::error::Result;
 use crate::graph::{Graph, Init};
-use crate::ops::Op;
 use crate::ops::fill::{Content, Fill};
 use crate::ops::linear::Linear;
 use crate::ops::pointwise::{Function, Pointwise};
@@ -19,6 +19,8 @@ pub struct BlockContext<'a> {
     pub(super) b: usize,
     pub(super) t: usize,
     pub(super) layer: usize,
+    /// In a graph that runs once a token.
+    pub(super) decoding: Option<Decoding>,
 }
 
 impl BlockContext<'_> {
@@ -140,7 +142,7 @@ impl BlockContext<'_> {
                 channels,
                 bias,
             };
-            one(g, conv, &ins)
+            self.short_conv(g, conv, &ins)
         })
     }
 

@@ -165,7 +165,7 @@ impl Block for Mamba2 {
             chunk: c.config.chunk,
         };
         let ins: Vec<TensorId> = [read, write, v].into_iter().chain(decay).collect();
-        let o = one(g, scan, &ins)?;
+        let o = c.linear_attention(g, scan, &ins)?;
         let y = one(g, Skip { rows, h, p }, &[o, u, skip])?;
         let weight = g.param("norm.weight", &[inner], Init::Constant(1.0));
         let gate = match gates.readout_gate {

@@ -17,6 +17,7 @@ mod recurrence;
 mod retnet;
 mod s4;
 mod switches;
+mod time;
 #[cfg(test)]
 mod tests;
 mod transformer;
@@ -25,7 +26,7 @@ pub use context::BlockContext;
 pub(crate) use context::linear;
 pub use init::initial_parameters;
 pub(crate) use net::append_update;
-pub use net::{Net, Update, update_graph};
+pub use net::{LogitsNet, Net, Update, update_graph};
 pub use switches::{DecayKind, Gates, InputGate, Switches};
 
 use crate::error::{Result, UserError};
@@ -229,6 +230,17 @@ impl ModelConfig {
 
     /// Layers on top of input rows u \[B T, V\]: the output of the last one, and what each block and layer gave.
     pub(crate) fn stack(&self, g: &mut Graph, u: TensorId, b: usize, t: usize) -> Result<Stack> {
+        self.stack_at(g, u, b, t, None)
+    }
+
+    fn stack_at(
+        &self,
+        g: &mut Graph,
+        u: TensorId,
+        b: usize,
+        t: usize,
+        decoding: Option<time::Decoding>,
+    ) -> Result<Stack> {
         let (rows, d) = (b * t, self.d_model);
         let mut x = g.scoped("encoder", |g| linear(g, u, rows, self.vocab, d, true))?;
         let encoder = x;
@@ -240,6 +252,7 @@ impl ModelConfig {
                 b,
                 t,
                 layer,
+                decoding,
             };
             let z = g.scoped(&format!("layers.{layer}"), |g| block.build(g, x, &context))?;
             let mixed = g.scoped(&format!("norms.{layer}"), |g| {

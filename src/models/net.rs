@@ -1,11 +1,13 @@
 //! Whole graphs: a training step, an evaluation, and the update of the parameters.
 
 use super::ModelConfig;
+use super::time::Decoding;
 use crate::error::Result;
 use crate::graph::{Graph, Output};
 use crate::ops::adam::Adam;
 use crate::ops::grad_norm::GradNorm;
 use crate::ops::head_loss::HeadLoss;
+use crate::ops::linear::Linear;
 use crate::ops::one_hot::OneHot;
 use crate::tensor::{Bank, Dtype, TensorId};
 
@@ -96,6 +98,64 @@ impl ModelConfig {
             window_labels,
             stats,
             predictions,
+        })
+    }
+}
+
+/// A model's logits: over whole sequences, or one token at a time.
+#[derive(Debug, Clone)]
+pub struct LogitsNet {
+    /// The calls.
+    pub graph: Graph,
+    /// \[B,T\] u32: symbol of each step, `NO_SYMBOL` (`u32::MAX`) for a zero row; T = 1 where one token is a run.
+    pub symbols: TensorId,
+    /// \[1\] u32: tokens that came before, where one token is a run.
+    pub position: Option<TensorId>,
+    /// \[B,T,K\].
+    pub logits: TensorId,
+}
+
+impl ModelConfig {
+    /// Logits of B sequences of T steps.
+    pub fn logits_net(&self, b: usize, t: usize) -> Result<LogitsNet> {
+        self.logits(b, t, None)
+    }
+
+    /// Logits of one token of B sequences of at most `most` steps: the graph's states hold what came before. Write the
+    /// symbols and their position, from 0 on, and run once a token.
+    ///
+    /// # Errors
+    /// [`crate::error::UserError::Shape`] for sizes that a block cannot have.
+    pub fn decode_net(&self, b: usize, most: usize) -> Result<LogitsNet> {
+        self.logits(b, 1, Some(most))
+    }
+
+    fn logits(&self, b: usize, t: usize, most: Option<usize>) -> Result<LogitsNet> {
+        self.validate()?;
+        let mut g = Graph::new();
+        let symbols = g.input("symbols", &[b, t], Dtype::U32);
+        let position = most.map(|_| g.input("position", &[1], Dtype::U32));
+        let decoding = position.zip(most).map(|(position, most)| Decoding { position, most });
+        let one_hot = OneHot {
+            rows: b * t,
+            vocab: self.vocab,
+        };
+        let u = g.call(one_hot, &[symbols])?[0];
+        let x = self.stack_at(&mut g, u, b, t, decoding)?.last;
+        let (w, bias) = self.decoder(&mut g);
+        let decode = Linear {
+            rows: b * t,
+            inp: self.d_model,
+            out: self.classes,
+            bias: true,
+        };
+        let logits = g.call(decode, &[x, w, bias])?[0];
+        g.keep(logits);
+        Ok(LogitsNet {
+            graph: g,
+            symbols,
+            position,
+            logits,
         })
     }
 }

@@ -179,7 +179,7 @@ impl Block for Recurrence {
                 chunk: c.config.chunk,
             };
             let ins: Vec<TensorId> = [q, k, v, beta].into_iter().chain(decay).collect();
-            one(g, rule, &ins)?
+            c.delta_rule(g, rule, &ins)?
         } else {
             if let Some(beta) = beta {
                 if gates.input_gate == InputGate::Complementary && gates.decay == DecayKind::Channel {
@@ -209,7 +209,7 @@ impl Block for Recurrence {
                 chunk: c.config.chunk,
             };
             let ins: Vec<TensorId> = [q, k, v].into_iter().chain(decay).collect();
-            one(g, attention, &ins)?
+            c.linear_attention(g, attention, &ins)?
         };
         let name = self.norm[usize::from(gate.is_none())];
         let weight = g.param(name, &[dv], Init::Constant(1.0));
@@ -293,5 +293,5 @@ fn rotated(g: &mut Graph, y: TensorId, c: &BlockContext<'_>, d: usize) -> Result
         direction: 1,
         position: false,
     };
-    one(g, turn, &[y])
+    c.rope(g, turn, y)
 }

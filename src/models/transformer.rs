@@ -78,7 +78,7 @@ impl Block for Transformer {
                 direction: -1,
                 position: false,
             };
-            one(g, turn, &[y])
+            c.rope(g, turn, y)
         };
         let (q, k) = (turned(g, "q_norm.weight", q)?, turned(g, "k_norm.weight", k)?);
         let attention = Attention {
@@ -88,7 +88,7 @@ impl Block for Transformer {
             d: dk,
             scale: (dk as f64).powf(-0.5) as f32,
         };
-        let a = one(g, attention, &[q, k, v])?;
+        let a = c.attention(g, attention, &[q, k, v])?;
         let a = c.linear(g, "out_proj", a, [d, d], true)?;
         let a = rms(g, "out_norm.weight", a, rows, d)?;
         let sum = |p: f32, tag: u32| Dropout { rows, d, p, tag };

@@ -1,0 +1,143 @@
+//! The ops that look at more than one time step, each in the form that the graph at hand needs: over whole sequences, or
+//! one token at a time with a state that stays between runs (models.md section 7).
+
+use super::BlockContext;
+use super::context::one;
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::ops::attention::Attention;
+use crate::ops::attention_step::AttentionStep;
+use crate::ops::conv_step::ConvStep;
+use crate::ops::delta_rule::DeltaRule;
+use crate::ops::linear_attention::{Decay, LinearAttention};
+use crate::ops::mesa::Mesa;
+use crate::ops::mesa_step::MesaStep;
+use crate::ops::recurrence_step::RecurrenceStep;
+use crate::ops::rope::Rope;
+use crate::ops::scan_step::ScanStep;
+use crate::ops::selective_scan::SelectiveScan;
+use crate::ops::short_conv::ShortConv;
+use crate::tensor::TensorId;
+
+/// Where a graph that runs once a token is in its sequences.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Decoding {
+    /// \[1\] u32: how many tokens came before.
+    pub(super) position: TensorId,
+    /// Most tokens of a sequence.
+    pub(super) most: usize,
+}
+
+/// Each takes the op as it is over whole sequences, its inputs in port order, and returns its output.
+///
+/// # Errors
+/// [`crate::error::UserError::Shape`] for sizes that the op does not have.
+impl BlockContext<'_> {
+    /// A causal short convolution.
+    pub fn short_conv(&self, g: &mut Graph, op: ShortConv, ins: &[TensorId]) -> Result<TensorId> {
+        if self.decoding.is_none() {
+            return one(g, op, ins);
+        }
+        let step = ConvStep {
+            b: op.b,
+            channels: op.channels,
+            bias: op.bias,
+        };
+        one(g, step, ins)
+    }
+
+    /// Rotary positions.
+    pub fn rope(&self, g: &mut Graph, op: Rope, x: TensorId) -> Result<TensorId> {
+        match self.decoding {
+            None => one(g, op, &[x]),
+            Some(here) => one(g, Rope { position: true, ..op }, &[x, here.position]),
+        }
+    }
+
+    /// The delta rule.
+    pub fn delta_rule(&self, g: &mut Graph, op: DeltaRule, ins: &[TensorId]) -> Result<TensorId> {
+        if self.decoding.is_none() {
+            return one(g, op, ins);
+        }
+        let step = RecurrenceStep {
+            b: op.b,
+            h: op.h,
+            dk: op.dk,
+            dv: op.dv,
+            scale: op.scale,
+            decay: if op.gated { Decay::Scalar } else { Decay::None },
+            shared_qk: false,
+            delta: true,
+            beta: true,
+            steps: op.steps,
+        };
+        one(g, step, ins)
+    }
+
+    /// Additive linear attention.
+    pub fn linear_attention(&self, g: &mut Graph, op: LinearAttention, ins: &[TensorId]) -> Result<TensorId> {
+        if self.decoding.is_none() {
+            return one(g, op, ins);
+        }
+        let step = RecurrenceStep {
+            b: op.b,
+            h: op.h,
+            dk: op.dk,
+            dv: op.dv,
+            scale: op.scale,
+            decay: op.decay,
+            shared_qk: op.shared_qk,
+            delta: false,
+            beta: false,
+            steps: 1,
+        };
+        one(g, step, ins)
+    }
+
+    /// Mamba's scan.
+    pub fn selective_scan(&self, g: &mut Graph, op: SelectiveScan, ins: &[TensorId]) -> Result<TensorId> {
+        if self.decoding.is_none() {
+            return one(g, op, ins);
+        }
+        let step = ScanStep {
+            b: op.b,
+            channels: op.channels,
+            states: op.states,
+            gated: op.gated,
+            tied: op.tied,
+            decays: op.decays,
+        };
+        one(g, step, ins)
+    }
+
+    /// Softmax attention: the keys and values so far are the state.
+    pub fn attention(&self, g: &mut Graph, op: Attention, ins: &[TensorId]) -> Result<TensorId> {
+        let Some(here) = self.decoding else {
+            return one(g, op, ins);
+        };
+        let step = AttentionStep {
+            b: op.b,
+            h: op.h,
+            d: op.d,
+            rows: here.most,
+            scale: op.scale,
+            forgets: op.forget,
+        };
+        let mut all = ins.to_vec();
+        all.insert(3, here.position);
+        one(g, step, &all)
+    }
+
+    /// The Mesa layer.
+    pub fn mesa(&self, g: &mut Graph, op: Mesa, ins: &[TensorId]) -> Result<TensorId> {
+        if self.decoding.is_none() {
+            return one(g, op, ins);
+        }
+        let step = MesaStep {
+            b: op.b,
+            h: op.h,
+            d: op.d,
+        };
+        one(g, step, ins)
+    }
+}
