@@ -5,6 +5,7 @@
 mod additive;
 mod delta;
 mod delta_net;
+mod fox;
 mod gated_delta_net;
 mod gated_delta_product;
 mod gla;
@@ -120,6 +121,7 @@ blocks! {
     Gla = gla, "additive memory with a decay a key channel";
     GatedDeltaNet = gated_delta_net, "delta rule with a scalar decay and a write strength a head";
     GatedDeltaProduct = gated_delta_product, "gated delta rule with several reflecting steps a token";
+    Fox = fox, "causal softmax attention whose scores fall by a log decay a head and token";
     RetNet = retnet, "additive memory with a fixed decay a head and rotary positions";
 }
 

@@ -84,6 +84,7 @@ pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<
             h,
             d: dk,
             scale,
+            forget: false,
         },
         &[q, k, v],
     )?[0];
