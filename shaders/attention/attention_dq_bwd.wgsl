@@ -11,100 +11,51 @@ alias t_dq = f32;
 const RM: u32 = 4u; // rows a thread
 const SLICES: u32 = 4u;
 const VEC: bool = true; // 16-byte loads
+const FORGET: bool = false; // log decays between key and query are added to the score
 #import lib/attention_tile
 
-struct Params { t: u32, h: u32, d: u32, heads: u32, tiles: u32, scale: f32 }
-
 #if VEC
-@group(0) @binding(0) var<storage, read_write> q: array<vec4<t_q>>; // [B, T, H, D]
-@group(0) @binding(1) var<storage, read_write> k: array<vec4<t_k>>; // [B, T, H, D]
-@group(0) @binding(2) var<storage, read_write> v: array<vec4<t_v>>; // [B, T, H, D]
-@group(0) @binding(3) var<storage, read_write> d_o: array<vec4<t_d_o>>; // [B, T, H, D]
-@group(0) @binding(6) var<storage, read_write> dq: array<vec4<t_dq>>; // [B, T, H, D]
+alias a_q = vec4<t_q>;
+alias a_k = vec4<t_k>;
+alias a_v = vec4<t_v>;
+alias a_d_o = vec4<t_d_o>;
+alias a_dq = vec4<t_dq>;
 #else
-@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, D]
-@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, D]
-@group(0) @binding(2) var<storage, read_write> v: array<t_v>; // [B, T, H, D]
-@group(0) @binding(3) var<storage, read_write> d_o: array<t_d_o>; // [B, T, H, D]
-@group(0) @binding(6) var<storage, read_write> dq: array<t_dq>; // [B, T, H, D]
+alias a_q = t_q;
+alias a_k = t_k;
+alias a_v = t_v;
+alias a_d_o = t_d_o;
+alias a_dq = t_dq;
 #endif
-@group(0) @binding(4) var<storage, read_write> lse: array<f32>; // [B, T, H]
-@group(0) @binding(5) var<storage, read_write> del: array<f32>; // [B, T, H]
-@group(0) @binding(7) var<uniform> params: Params;
 
-// Four components of row t of a head whose row 0 is `first`; zeros past the ends of the row and of the sequence.
-fn load_q(first: u32, t: u32, c: u32) -> vec4<f32> {
-    if t >= params.t || 4u * c >= params.d {
-        return vec4<f32>();
+@group(0) @binding(0) var<storage, read_write> q: array<a_q>; // [B, T, H, D]
+@group(0) @binding(1) var<storage, read_write> k: array<a_k>; // [B, T, H, D]
+@group(0) @binding(2) var<storage, read_write> v: array<a_v>; // [B, T, H, D]
+@group(0) @binding(3) var<storage, read_write> d_o: array<a_d_o>; // [B, T, H, D]
+#if FORGET
+@group(0) @binding(4) var<storage, read_write> stats: array<vec4<i32>>; // [B, T, H], of attention_stats_bwd
+@group(0) @binding(6) var<storage, read_write> row_sums: array<f32>; // [B, T, H]: of dz before the diagonal
+#else
+@group(0) @binding(4) var<storage, read_write> stats: array<vec2<i32>>; // [B, T, H], of attention_stats_bwd
+#endif
+@group(0) @binding(5) var<storage, read_write> dq: array<a_dq>; // [B, T, H, D]
+@group(0) @binding({6 + FORGET}) var<uniform> params: Params;
+
+fn value(operand: u32, i: u32) -> Value {
+    if operand == Q {
+        return Value(q[i]);
     }
-#if VEC
-    return vec4<f32>(q[(first + t * params.h) * (params.d / 4u) + c]);
-#else
-    let i = (first + t * params.h) * params.d + 4u * c + offsets(c, params.d);
-    let row = vec4<f32>(f32(q[i.x]), f32(q[i.y]), f32(q[i.z]), f32(q[i.w]));
-    return select(vec4<f32>(), row, inside(c, params.d));
-#endif
+    if operand == K {
+        return Value(k[i]);
+    }
+    if operand == V {
+        return Value(v[i]);
+    }
+    return Value(d_o[i]);
 }
 
-fn load_k(first: u32, t: u32, c: u32) -> vec4<f32> {
-    if t >= params.t || 4u * c >= params.d {
-        return vec4<f32>();
-    }
-#if VEC
-    return vec4<f32>(k[(first + t * params.h) * (params.d / 4u) + c]);
-#else
-    let i = (first + t * params.h) * params.d + 4u * c + offsets(c, params.d);
-    let row = vec4<f32>(f32(k[i.x]), f32(k[i.y]), f32(k[i.z]), f32(k[i.w]));
-    return select(vec4<f32>(), row, inside(c, params.d));
-#endif
-}
-
-fn load_v(first: u32, t: u32, c: u32) -> vec4<f32> {
-    if t >= params.t || 4u * c >= params.d {
-        return vec4<f32>();
-    }
-#if VEC
-    return vec4<f32>(v[(first + t * params.h) * (params.d / 4u) + c]);
-#else
-    let i = (first + t * params.h) * params.d + 4u * c + offsets(c, params.d);
-    let row = vec4<f32>(f32(v[i.x]), f32(v[i.y]), f32(v[i.z]), f32(v[i.w]));
-    return select(vec4<f32>(), row, inside(c, params.d));
-#endif
-}
-
-fn load_d_o(first: u32, t: u32, c: u32) -> vec4<f32> {
-    if t >= params.t || 4u * c >= params.d {
-        return vec4<f32>();
-    }
-#if VEC
-    return vec4<f32>(d_o[(first + t * params.h) * (params.d / 4u) + c]);
-#else
-    let i = (first + t * params.h) * params.d + 4u * c + offsets(c, params.d);
-    let row = vec4<f32>(f32(d_o[i.x]), f32(d_o[i.y]), f32(d_o[i.z]), f32(d_o[i.w]));
-    return select(vec4<f32>(), row, inside(c, params.d));
-#endif
-}
-
-fn store_dq(first: u32, t: u32, c: u32, row: vec4<f32>) {
-    if t >= params.t || 4u * c >= params.d {
-        return;
-    }
-#if VEC
-    dq[(first + t * params.h) * (params.d / 4u) + c] = vec4<t_dq>(row);
-#else
-    let i = (first + t * params.h) * params.d + 4u * c;
-    let n = params.d - 4u * c;
-    dq[i] = t_dq(row.x);
-    if n > 1u {
-        dq[i + 1u] = t_dq(row.y);
-    }
-    if n > 2u {
-        dq[i + 2u] = t_dq(row.z);
-    }
-    if n > 3u {
-        dq[i + 3u] = t_dq(row.w);
-    }
-#endif
+fn put(operand: u32, i: u32, x: Value) {
+    dq[i] = a_dq(x);
 }
 
 @compute @workgroup_size(128)
@@ -117,65 +68,67 @@ fn attention_dq_bwd(
     if index >= params.heads * params.tiles {
         return;
     }
-    let head = index / params.tiles;
-    let first = head / params.h * params.t * params.h + head % params.h;
+    place(index / params.tiles, lane);
     // The longest rows first: short ones fill the end of the launch.
     let q0 = (params.tiles - 1u - index % params.tiles) * ROWS;
-    let ty = lane / 8u;
-    let tx = lane % 8u;
 #for s in 0..SLICES
     var dq{s}: Acc;
 #end
 #for i in 0..RM
     // Rows past the end read the last row's statistics and are not stored.
-    let row{i} = first + min(q0 + ty + {16 * i}u, params.t - 1u) * params.h;
-    let lse{i} = lse[row{i}];
-    let del{i} = del[row{i}];
+    let query{i} = vec4<u32>(q0 + ty + {16 * i}u);
+    let stat{i} = stats[rows_of(query{i}).x];
+    let lse{i} = bitcast<f32>(stat{i}.x);
+    let del{i} = bitcast<f32>(stat{i}.y);
+#if FORGET
+    let late{i} = sums_at(stat{i}.zw, stat{i}.zw, stat{i}.zw, stat{i}.zw);
+#endif
 #end
+#if FORGET
+    var before: array<f32, RM>;
+#endif
     for (var k0 = 0u; k0 < min(q0 + ROWS, params.t); k0 += 32u) {
         var z: Acc;
         var dp: Acc;
-        for (var s = 0u; s < SLICES; s++) {
-            workgroupBarrier();
-#for i in 0..RM
-            left[(ty + {16 * i}u) * PITCH + tx] = load_q(first, q0 + ty + {16 * i}u, 8u * s + tx);
-#end
-            right[spread(ty) * PITCH + tx] = load_k(first, k0 + ty, 8u * s + tx);
-            right[spread(ty + 16u) * PITCH + tx] = load_k(first, k0 + ty + 16u, 8u * s + tx);
-            workgroupBarrier();
-            multiply_rows(&z, ty, tx);
-        }
-        for (var s = 0u; s < SLICES; s++) {
-            workgroupBarrier();
-#for i in 0..RM
-            left[(ty + {16 * i}u) * PITCH + tx] = load_d_o(first, q0 + ty + {16 * i}u, 8u * s + tx);
-#end
-            right[spread(ty) * PITCH + tx] = load_v(first, k0 + ty, 8u * s + tx);
-            right[spread(ty + 16u) * PITCH + tx] = load_v(first, k0 + ty + 16u, 8u * s + tx);
-            workgroupBarrier();
-            multiply_rows(&dp, ty, tx);
-        }
+        multiply_rows(&z, Q, q0, K, k0);
+        multiply_rows(&dp, D_O, q0, V, k0);
         workgroupBarrier();
         let keys = vec4<u32>(k0 + 4u * tx) + vec4<u32>(0u, 1u, 2u, 3u);
+#if FORGET
+        let rows = rows_of(keys);
+        let early = sums_at(stats[rows.x].zw, stats[rows.y].zw, stats[rows.z].zw, stats[rows.w].zw);
+#endif
 #for i in 0..RM
-        let seen{i} = keys <= vec4<u32>(q0 + ty + {16 * i}u);
-        let log_p{i} = clamp(params.scale * z[{i}] - lse{i}, vec4<f32>(-100.0), vec4<f32>(1.0));
-        let p{i} = select(vec4<f32>(), exp(log_p{i}), seen{i});
-        left[(ty + {16 * i}u) * PITCH + tx] = p{i} * (dp[{i}] - del{i});
+        var score{i} = params.scale * z[{i}];
+#if FORGET
+        score{i} += log_decay(late{i}, early);
+#endif
+        let log_p{i} = clamp(score{i} - lse{i}, vec4<f32>(-100.0), vec4<f32>(1.0));
+        let p{i} = select(vec4<f32>(), exp(log_p{i}), keys <= query{i});
+        let dz{i} = p{i} * (dp[{i}] - del{i});
+#if FORGET
+        before[{i}] += dot(select(vec4<f32>(), dz{i}, keys < query{i}), vec4<f32>(1.0));
+#endif
+        left[(ty + {16 * i}u) * PITCH + tx] = dz{i};
 #end
 #for s in 0..SLICES
 #if s > 0
         workgroupBarrier();
 #endif
-        right[ty * PITCH + tx] = load_k(first, k0 + ty, {8 * s}u + tx);
-        right[(ty + 16u) * PITCH + tx] = load_k(first, k0 + ty + 16u, {8 * s}u + tx);
-        workgroupBarrier();
-        multiply_columns(&dq{s}, ty, tx);
+        multiply_columns(&dq{s}, K, k0, {s}u);
 #end
     }
+#if FORGET
+    let sum = row_totals(before);
+#endif
 #for i in 0..RM
+#if FORGET
+    if tx == 0u && query{i}.x < params.t {
+        row_sums[rows_of(query{i}).x] = sum[{i}];
+    }
+#endif
 #for s in 0..SLICES
-    store_dq(first, q0 + ty + {16 * i}u, {8 * s}u + tx, params.scale * dq{s}[{i}]);
+    store(0u, query{i}.x, {8 * s}u + tx, params.scale * dq{s}[{i}]);
 #end
 #end
 }

@@ -148,7 +148,7 @@ impl Bench {
 type Make = fn(Extents) -> Op;
 
 /// The suite `recurrence`: one line a recurrence, with its heads (or channels) and what each of them looks like.
-/// Attention is there as the yardstick.
+/// Attention, plain and forgetting, is there as the yardstick.
 const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
     ("delta_rule", Family::Recurrences, 8, "128x256", |e| {
         delta_rule(e, false, 1)
@@ -236,7 +236,10 @@ const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
         "1024",
         |Extents { b, t, .. }| Gru { b, t, d: D }.into(),
     ),
-    ("attention", Family::Attention, 8, "128", attention),
+    ("attention", Family::Attention, 8, "128", |e| attention(e, false)),
+    ("forgetting_attention", Family::Attention, 8, "128", |e| {
+        attention(e, true)
+    }),
 ];
 
 fn delta_rule(Extents { b, t, h }: Extents, gated: bool, steps: usize) -> Op {
@@ -272,7 +275,7 @@ fn linear_attention(Extents { b, t, h }: Extents, decay: Decay) -> Op {
     .into()
 }
 
-fn attention(Extents { b, t, h }: Extents) -> Op {
+fn attention(Extents { b, t, h }: Extents, forget: bool) -> Op {
     let scale = (D_K as f32).powf(-0.5);
     Attention {
         b,
@@ -280,6 +283,7 @@ fn attention(Extents { b, t, h }: Extents) -> Op {
         h,
         d: D_K,
         scale,
+        forget,
     }
     .into()
 }

@@ -87,7 +87,17 @@ fn transformer_attention(g: &mut Golden<'_>) -> Result<Vec<(&'static str, Tensor
     let v = g.input("v");
     Ok(vec![(
         "o",
-        g.graph.call(Attention { b, t, h, d, scale }, &[q, k, v])?[0],
+        g.graph.call(
+            Attention {
+                b,
+                t,
+                h,
+                d,
+                scale,
+                forget: false,
+            },
+            &[q, k, v],
+        )?[0],
     )])
 }
 

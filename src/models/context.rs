@@ -5,6 +5,7 @@ use super::{BlockRef, Gates, ModelConfig};
 use crate::error::Result;
 use crate::graph::{Graph, Init};
 use crate::ops::fill::{Content, Fill};
+use crate::ops::Op;
 use crate::ops::linear::Linear;
 use crate::ops::pointwise::{Function, Pointwise};
 use crate::ops::short_conv::ShortConv;

@@ -4,6 +4,7 @@
 
 mod context;
 mod delta_net;
+mod fox;
 mod gated_delta_net;
 mod gated_delta_product;
 mod gla;
@@ -17,9 +18,9 @@ mod recurrence;
 mod retnet;
 mod s4;
 mod switches;
-mod time;
 #[cfg(test)]
 mod tests;
+mod time;
 mod transformer;
 
 pub use context::BlockContext;
@@ -98,6 +99,7 @@ pub const BLOCKS: &[BlockRef] = &[
     &mesa_net::MesaNet,
     &s4::S4,
     &gru::Gru,
+    &fox::Fox,
 ];
 
 /// The block of that name.

@@ -135,7 +135,9 @@ impl ModelConfig {
         let mut g = Graph::new();
         let symbols = g.input("symbols", &[b, t], Dtype::U32);
         let position = most.map(|_| g.input("position", &[1], Dtype::U32));
-        let decoding = position.zip(most).map(|(position, most)| Decoding { position, most });
+        let decoding = position
+            .zip(most)
+            .map(|(position, most)| Decoding { position, most });
         let one_hot = OneHot {
             rows: b * t,
             vocab: self.vocab,

@@ -87,6 +87,7 @@ impl Block for Transformer {
             h,
             d: dk,
             scale: (dk as f64).powf(-0.5) as f32,
+            forget: false,
         };
         let a = c.attention(g, attention, &[q, k, v])?;
         let a = c.linear(g, "out_proj", a, [d, d], true)?;

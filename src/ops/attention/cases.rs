@@ -4,10 +4,15 @@ use super::Attention;
 use crate::check::random::Fill;
 use crate::check::{Case, Golden};
 use crate::error::Result;
+use crate::ops::Op;
 use crate::tensor::TensorId;
 
-/// Lengths around the tiles with narrow, odd and widest heads, then score patterns.
+/// Lengths around the tiles with narrow, odd and widest heads, then score patterns; the same with decays.
 pub fn cases() -> Vec<Case> {
+    [plain(), forgetting()].concat()
+}
+
+fn plain() -> Vec<Case> {
     let shapes = [
         (1, 1, 1, 4),
         (2, 2, 3, 7),
@@ -49,6 +54,59 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
+fn forgetting() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (b, t, h, d) in [
+        (1, 1, 1, 4),
+        (2, 2, 3, 7),
+        (1, 63, 2, 16),
+        (2, 65, 1, 60),
+        (1, 131, 3, 20),
+        (1, 257, 1, 8),
+        (1, 65, 1, 256),
+        (1, 33, 1, 253),
+    ] {
+        cases.push(decayed("", b, t, h, d, |_, log_f| log_f));
+    }
+    // As without decays.
+    cases[0].allowed = vec![("d q", 1.0), ("d k", 1.0)];
+    cases.push(decayed("nothing forgotten", 1, 70, 2, 16, |_, _| 0.0));
+    // Sums of 3e4 and more, between them decays that f32 would lose beside such sums.
+    cases.push(decayed("resets", 1, 200, 2, 16, |t, log_f| {
+        if t % 7 == 3 { -1e3 } else { 0.05 * log_f }
+    }));
+    cases.push(decayed("strong decays", 1, 600, 1, 16, |_, log_f| -5.0 + log_f));
+    cases.push(decayed("all forgotten", 1, 150, 2, 16, |_, _| -1e3));
+    cases.push(decayed("beyond all sums", 1, 40, 1, 16, |t, log_f| {
+        if t % 9 == 4 { -3e38 } else { log_f }
+    }));
+    for case in &mut cases {
+        // Nearly all of a row's weight is its own key's: d o . v - del is what rounding leaves of a difference, about
+        // 1e-7, where the gradients of q and k are below 1e-3 or nothing.
+        if case.name.ends_with("strong decays") {
+            case.allowed = vec![("d q", 1e-4), ("d k", 1e-4)];
+        } else if case.name.ends_with("all forgotten") {
+            case.allowed = vec![("d q", 1.0), ("d k", 1.0)];
+        }
+    }
+    cases
+}
+
+/// A case of normal values and log decays of a sigmoid that `change` then edits, by step.
+fn decayed(what: &str, b: usize, t: usize, h: usize, d: usize, change: impl Fn(usize, f32) -> f32) -> Case {
+    let mut case = case(what, b, t, h, d, |_, _, _| {});
+    let mut log_f = Fill::new((t + d) as u64).normal(b * t * h);
+    for (i, x) in log_f.iter_mut().enumerate() {
+        *x = change(i / h % t, -(1.0 + (-*x).exp()).ln());
+    }
+    case.inputs.push(log_f.into());
+    if let Op::Attention(op) = &mut case.op {
+        op.forget = true;
+    }
+    case.name = format!("forget {}", case.name);
+    case
+}
+
 /// A case of normal values that `change` then edits (q and k).
 fn case(
     what: &str,
@@ -64,6 +122,7 @@ fn case(
         h,
         d,
         scale: (d as f32).powf(-0.5),
+        forget: false,
     };
     let mut fill = Fill::new((t * d) as u64);
     let [mut q, mut k, v] = [(); 3].map(|()| fill.normal(op.numel()));
@@ -72,14 +131,26 @@ fn case(
     Case::new(name.trim_end(), op, vec![q.into(), k.into(), v.into()])
 }
 
-/// `attention`; the layer's golden file with norms and rotation is put together elsewhere.
+/// `attention` and `forgetting_attention`; the layer's golden file with norms and rotation is put together elsewhere.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
-    if g.name != "attention" {
-        return None;
+    let forget = match g.name {
+        "attention" => false,
+        "forgetting_attention" => true,
+        _ => return None,
+    };
+    let mut inputs = ["q", "k", "v"].map(|name| g.input(name)).to_vec();
+    if forget {
+        inputs.push(g.input("log_f"));
     }
-    let inputs = ["q", "k", "v"].map(|name| g.input(name));
     let scale = g.attr("scale")? as f32;
     let &[b, t, h, d] = g.shape("q") else { return None };
-    let op = Attention { b, t, h, d, scale };
+    let op = Attention {
+        b,
+        t,
+        h,
+        d,
+        scale,
+        forget,
+    };
     Some(g.graph.call(op, &inputs).map(|outs| vec![("o", outs[0])]))
 }

@@ -1,7 +1,7 @@
-use super::Attention;
+use super::{Attention, MIN_LOG_F};
 use crate::cpu::matmul::{Mat, Threads, matmul};
 use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
+use crate::ops::{CpuOp, rows};
 use crate::step::StepParams;
 use rayon::prelude::*;
 
@@ -11,6 +11,7 @@ const TILE: usize = 64;
 impl CpuOp for Attention {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
         let (q, k, v) = (ins[0].real(), ins[1].real(), ins[2].real());
+        let sums = self.forgotten(ins);
         let (o, lse) = outs.split_at_mut(1);
         let (row, t) = (self.h * self.d, self.t);
         let o = o[0].real().par_chunks_mut(t * row);
@@ -25,8 +26,11 @@ impl CpuOp for Attention {
                     let head = b * t * row + h * self.d;
                     self.scores(q, k, head, t0, n, &mut p);
                     let keys = t0 + n;
+                    let sums = self.of_head(&sums, b, h);
                     for i in 0..n {
-                        lse[i * self.h + h] = softmax(&mut p[i * keys..][..keys], t0 + i + 1);
+                        let p = &mut p[i * keys..][..keys];
+                        add_decays(p, sums, t0 + i);
+                        lse[i * self.h + h] = softmax(p, t0 + i + 1);
                     }
                     let (p, v) = (Mat::rows(&p, keys), Mat::rows(&v[head..], row));
                     let o = &mut o[h * self.d..];
@@ -51,27 +55,28 @@ impl CpuOp for Attention {
             o: outs[0].real(),
             lse: outs[1].real(),
             d_o: d_outs[0].real(),
+            sums: self.forgotten(ins),
         };
-        let (row, t) = (self.h * self.d, self.t);
-        let mut samples: Vec<[Option<&mut [R]>; 3]> = (0..self.b).map(|_| [None, None, None]).collect();
+        let widths = [self.d, self.d, self.d, 1];
+        let mut samples: Vec<[Option<&mut [R]>; 4]> = (0..self.b).map(|_| [const { None }; 4]).collect();
         for (port, d) in d_ins.iter_mut().enumerate() {
             if let Some((data, _)) = d.wanted() {
-                for (sample, part) in samples.iter_mut().zip(data.chunks_mut(t * row)) {
+                for (sample, part) in samples.iter_mut().zip(data.chunks_mut(self.t * self.h * widths[port])) {
                     sample[port] = Some(part);
                 }
             }
         }
         samples.par_iter_mut().enumerate().for_each(|(b, sample)| {
             // A head's rows are not contiguous in the outputs: heads work apart and are put together after.
-            let heads: Vec<[Vec<R>; 3]> = (0..self.h)
+            let heads: Vec<[Vec<R>; 4]> = (0..self.h)
                 .into_par_iter()
                 .map(|h| self.head_bwd(&saved, b, h))
                 .collect();
             for (port, target) in sample.iter_mut().enumerate() {
-                let Some(target) = target else { continue };
-                for (i, to) in target.chunks_mut(row).enumerate() {
-                    for (to, head) in to.chunks_mut(self.d).zip(&heads) {
-                        to.copy_from_slice(&head[port][i * self.d..][..self.d]);
+                let (Some(target), width) = (target, widths[port]) else { continue };
+                for (i, to) in target.chunks_mut(self.h * width).enumerate() {
+                    for (to, head) in to.chunks_mut(width).zip(&heads) {
+                        to.copy_from_slice(&head[port][i * width..][..width]);
                     }
                 }
             }
@@ -87,9 +92,33 @@ struct Saved<'a, R> {
     o: &'a [R],
     lse: &'a [R],
     d_o: &'a [R],
+    sums: Vec<f64>,
 }
 
 impl Attention {
+    /// Sums of the log decays from the start, \[B, H, T\]; none if nothing is forgotten.
+    fn forgotten<R: Real>(&self, ins: &[In<'_, R>]) -> Vec<f64> {
+        if !self.forget {
+            return Vec::new();
+        }
+        let log_f = ins[3].real();
+        let mut sums = vec![0.0; self.b * self.h * self.t];
+        for (head, sums) in sums.chunks_mut(self.t).enumerate() {
+            let (b, h) = (head / self.h, head % self.h);
+            let mut total = 0.0;
+            for (t, sum) in sums.iter_mut().enumerate() {
+                total += log_f[(b * self.t + t) * self.h + h].f64().max(MIN_LOG_F);
+                *sum = total;
+            }
+        }
+        sums
+    }
+
+    /// The part of [`Attention::forgotten`] of one head.
+    fn of_head<'a>(&self, sums: &'a [f64], b: usize, h: usize) -> Option<&'a [f64]> {
+        self.forget.then(|| &sums[(b * self.h + h) * self.t..][..self.t])
+    }
+
     /// Scores of query rows t0 .. t0 + n with keys 0 .. t0 + n, scaled, not masked.
     fn scores<R: Real>(&self, q: &[R], k: &[R], head: usize, t0: usize, n: usize, z: &mut [R]) {
         let (row, keys) = (self.h * self.d, t0 + n);
@@ -98,14 +127,18 @@ impl Attention {
         matmul((n, keys, self.d), q, k.t(), z, keys, R::ZERO, scale, Threads::One);
     }
 
-    /// dq, dk, dv of one head, each \[T, D\]: query tiles in order, so that the sums over queries have one.
-    fn head_bwd<R: Real>(&self, x: &Saved<'_, R>, b: usize, h: usize) -> [Vec<R>; 3] {
+    /// dq, dk, dv of one head, each \[T, D\], and its `dlog_f` \[T\]: query tiles in order, so that the sums over queries
+    /// have one.
+    fn head_bwd<R: Real>(&self, x: &Saved<'_, R>, b: usize, h: usize) -> [Vec<R>; 4] {
         let (d, row) = (self.d, self.h * self.d);
         let head = b * self.t * row + h * d;
         let scale = R::of(f64::from(self.scale));
         let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![R::ZERO; self.t * d]);
         let mut p = vec![R::ZERO; TILE.min(self.t) * self.t];
         let mut dz = p.clone();
+        let sums = self.of_head(&x.sums, b, h);
+        // Columns less rows of dz without the diagonal.
+        let mut turns = vec![R::ZERO; if self.forget { self.t } else { 0 }];
         for t0 in (0..self.t).step_by(TILE) {
             let n = TILE.min(self.t - t0);
             let keys = t0 + n;
@@ -119,6 +152,7 @@ impl Attention {
                 let at = at + i * row;
                 let del: R = x.o[at..][..d].iter().zip(&x.d_o[at..][..d]).map(|(o, d_o)| *o * *d_o).sum();
                 let (p, dz) = (&mut p[i * keys..][..keys], &mut dz[i * keys..][..keys]);
+                add_decays(p, sums, t0 + i);
                 let (seen, masked) = p.split_at_mut(t0 + i + 1);
                 for p in seen {
                     *p = (*p - lse).exp();
@@ -127,6 +161,13 @@ impl Attention {
                 for (dz, p) in dz.iter_mut().zip(&*p) {
                     *dz = *p * (*dz - del);
                 }
+                if self.forget {
+                    let before = &dz[..t0 + i];
+                    turns[t0 + i] -= rows::sum(before);
+                    for (turn, dz) in turns.iter_mut().zip(before) {
+                        *turn += *dz;
+                    }
+                }
             }
             let (p, dz) = (Mat::rows(&p, keys), Mat::rows(&dz, keys));
             let (q, k) = (Mat::rows(&x.q[at..], row), Mat::rows(&x.k[head..], row));
@@ -134,7 +175,23 @@ impl Attention {
             matmul((keys, d, n), dz.t(), q, &mut dk, d, R::ONE, scale, Threads::One);
             matmul((keys, d, n), p.t(), d_o, &mut dv, d, R::ONE, R::ONE, Threads::One);
         }
-        [dq, dk, dv]
+        let mut total = 0.0;
+        let dlog_f = turns.iter().map(|turn| {
+            let before = total;
+            total += turn.f64();
+            R::of(before)
+        });
+        let dlog_f = dlog_f.collect();
+        [dq, dk, dv, dlog_f]
+    }
+}
+
+/// Adds to the scores of the query at `t` the log decays between each key and it.
+fn add_decays<R: Real>(z: &mut [R], sums: Option<&[f64]>, t: usize) {
+    if let Some(sums) = sums {
+        for (z, sum) in z.iter_mut().zip(&sums[..=t]) {
+            *z += R::of(sums[t] - sum);
+        }
     }
 }
 

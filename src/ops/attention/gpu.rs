@@ -1,6 +1,7 @@
 use super::Attention;
 use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::gpu::shader::Kernel;
+use crate::ops::reduce::or_scratch;
 use crate::ops::{GpuOp, grid_1d};
 use bytemuck::{Pod, Zeroable};
 
@@ -16,9 +17,22 @@ struct Params {
     scale: f32,
 }
 
+/// Mirrors `Params` of the kernels that go along a head.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct HeadParams {
+    t: u32,
+    h: u32,
+    heads: u32,
+    per: u32,
+}
+
 impl GpuOp for Attention {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let bindings = [ins[0], ins[1], ins[2], outs[0].view, outs[1].view];
+        let mut bindings = vec![ins[0], ins[1], ins[2], outs[0].view, outs[1].view];
+        if self.forget {
+            bindings.push(self.decay_sums(l, ins[3]));
+        }
         self.run_tiles(l, "attention/attention_fwd", 4, &bindings);
     }
 
@@ -30,34 +44,68 @@ impl GpuOp for Attention {
         d_outs: &[Option<View>],
         d_ins: &[Option<GpuOut>],
     ) {
-        let ([Some(q), Some(k), Some(v)], [Some(o), Some(lse)], Some(d_o)) = (ins, outs, d_outs[0]) else {
+        let (&[Some(q), Some(k), Some(v), ..], &[Some(o), Some(lse)], Some(d_o)) = (ins, outs, d_outs[0]) else {
             return;
         };
         let rows = self.b * self.t * self.h;
-        let del = l.scratch(rows);
+        let log_f = ins.get(3).copied().flatten();
+        let stats = l.scratch(if self.forget { 4 * rows } else { 2 * rows });
+        let mut bindings = vec![o, d_o, lse, stats];
+        bindings.extend(log_f.map(|log_f| self.decay_sums(l, log_f)));
         let params = [rows as u32, self.d as u32];
-        let kernel = Kernel::new("attention/attention_del_bwd");
-        l.run(kernel, &[*o, d_o, del], params, grid_1d(rows.div_ceil(32)));
+        let kernel = Kernel::new("attention/attention_stats_bwd").set("FORGET", self.forget);
+        l.run(kernel, &bindings, params, grid_1d(rows.div_ceil(32)));
 
-        let read = [*q, *k, *v, d_o, *lse, del];
-        if let Some(dq) = d_ins[0] {
-            let bindings = [&read[..], &[dq.view]].concat();
+        // Row and column sums of dz come with dq and dk, whether or not somebody wants these.
+        let d_log_f = d_ins.get(3).copied().flatten();
+        let read = [q, k, v, d_o, stats];
+        let mut sums = Vec::new();
+        if d_ins[0].is_some() || d_log_f.is_some() {
+            let mut bindings = [&read[..], &[or_scratch(l, d_ins[0], q.len)]].concat();
+            if self.forget {
+                sums.push(l.scratch(rows));
+                bindings.extend(sums.last());
+            }
             self.run_tiles(l, "attention/attention_dq_bwd", 4, &bindings);
         }
-        if d_ins[1].is_some() || d_ins[2].is_some() {
-            let mut target = |d: Option<GpuOut>| match d {
-                Some(d) => d.view,
-                None => l.scratch(self.numel()),
-            };
-            let bindings = [&read[..], &[target(d_ins[1]), target(d_ins[2])]].concat();
+        if d_ins[1].is_some() || d_ins[2].is_some() || d_log_f.is_some() {
+            let targets = [or_scratch(l, d_ins[1], k.len), or_scratch(l, d_ins[2], v.len)];
+            let mut bindings = [&read[..], &targets].concat();
+            if self.forget {
+                sums.push(l.scratch(rows));
+                bindings.extend(sums.last());
+            }
             // Two sets of output rows: with four rows a thread, heads above 128 would not fit the registers.
             let rows_a_thread = if self.d > 128 { 2 } else { 4 };
             self.run_tiles(l, "attention/attention_dkv_bwd", rows_a_thread, &bindings);
+        }
+        if let (Some(d_log_f), &[row_sums, col_sums]) = (d_log_f, &sums[..]) {
+            let bindings = [row_sums, col_sums, d_log_f.view];
+            self.run_heads(l, "attention/attention_log_f_bwd", &bindings);
         }
     }
 }
 
 impl Attention {
+    /// Sums of the log decays from the start of each head, two words a row.
+    fn decay_sums(&self, l: &mut Lower<'_>, log_f: View) -> View {
+        let sums = l.scratch(2 * self.b * self.t * self.h);
+        self.run_heads(l, "attention/attention_decay_sums", &[log_f, sums]);
+        sums
+    }
+
+    /// A kernel with a workgroup a head.
+    fn run_heads(&self, l: &mut Lower<'_>, path: &'static str, bindings: &[View]) {
+        let heads = self.b * self.h;
+        let params = HeadParams {
+            t: self.t as u32,
+            h: self.h as u32,
+            heads: heads as u32,
+            per: self.t.div_ceil(256) as u32,
+        };
+        l.run(Kernel::new(path), bindings, params, grid_1d(heads));
+    }
+
     /// A kernel whose workgroups take `16 * rows_a_thread` rows of a head.
     fn run_tiles(&self, l: &mut Lower<'_>, path: &'static str, rows_a_thread: usize, bindings: &[View]) {
         let tiles = self.t.div_ceil(16 * rows_a_thread);
@@ -65,7 +113,8 @@ impl Attention {
         let kernel = Kernel::new(path)
             .set("RM", rows_a_thread)
             .set("SLICES", self.d.div_ceil(32))
-            .set("VEC", self.d.is_multiple_of(4));
+            .set("VEC", self.d.is_multiple_of(4))
+            .set("FORGET", self.forget);
         let params = Params {
             t: self.t as u32,
             h: self.h as u32,

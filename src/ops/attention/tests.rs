@@ -1,6 +1,8 @@
 use super::Attention;
 use super::cases::cases;
-use crate::ops::OpDef;
+use crate::check::Case;
+use crate::cpu::CpuRuntime;
+use crate::ops::{Op, OpDef};
 use crate::testing;
 
 #[test]
@@ -21,7 +23,25 @@ fn kernels_match_oracle() {
 
 #[test]
 fn gradients_accumulate() {
-    testing::gradients_accumulate(&cases()[2..3]);
+    let forgets = |case: &Case| matches!(&case.op, Op::Attention(op) if op.forget);
+    let few = cases().into_iter().filter(|c| forgets(c) || c.name == "B1 T63 H2 d16");
+    testing::gradients_accumulate(&few.take(4).collect::<Vec<_>>());
+}
+
+#[test]
+fn forgetting_nothing_is_attention() {
+    let find = |name| cases().into_iter().find(|c: &Case| c.name.ends_with(name)).unwrap();
+    let forgetful = find("nothing forgotten");
+    let Op::Attention(op) = &forgetful.op else {
+        unreachable!("the op's own cases")
+    };
+    let op = Attention {
+        forget: false,
+        ..op.clone()
+    };
+    let plain = Case::new("", op, forgetful.inputs[..3].to_vec());
+    let run = |case: &Case| case.run(&mut CpuRuntime::<f64>::new()).unwrap();
+    assert!(run(&forgetful)[..4] == run(&plain)[..]);
 }
 
 #[test]
@@ -32,10 +52,18 @@ fn refuses_sizes_without_a_kernel() {
         h: 1,
         d,
         scale,
+        forget: false,
     };
     let refusal = op(3, 300, 1.0).validate().unwrap_err().to_string();
     assert_eq!(refusal, "attention: D = 300: allowed: 1 to 256");
     assert!(op(0, 16, 1.0).validate().is_err() && op(3, 0, 1.0).validate().is_err());
     assert!(op(3, 16, f32::NAN).validate().is_err());
     assert!(op(3, 253, 0.1).validate().is_ok());
+    let long = |t| Attention {
+        forget: true,
+        ..op(t, 16, 1.0)
+    };
+    assert!(long(131_072).validate().is_ok());
+    let refusal = long(131_073).validate().unwrap_err().to_string();
+    assert_eq!(refusal, "attention: T = 131073 with decays: allowed: up to 131072");
 }
