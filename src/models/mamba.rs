@@ -89,6 +89,9 @@ pub(super) fn build(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<
         t,
         channels: inner,
         states: n,
+        gated: true,
+        tied: true,
+        decays: true,
     };
     let y = g.call(scan, &[u, delta, z, bm, cm, a_log, delta_bias, skip])?[0];
     g.scoped("out_proj", |g| linear(g, y, rows, inner, d, false))
