@@ -5,7 +5,9 @@
 // A workgroup does CHANNELS channels over one segment of one sequence, chunk by chunk from the last: LANES threads
 // share a pair of channels, four states each (those past N are 0). The states before every fourth step of a chunk are
 // recomputed from the saved one; then four steps at a time forward (decays and decayed states stay in registers) and
-// backward. Steps past the end have dt = dp = 0 and change nothing; four of them are skipped.
+// backward. Steps past the end have dt = u = dp = 0 and change nothing; four of them are skipped.
+// Without TIED lam dt u and dt lam.B lose dt, and ddelta loses u lam.B; without DECAYS a = 1, and m and dA_log are not
+// there; without both there is no dt, without GATED no yp.
 // Grid: ops::grid_1d over (sequences of this launch) (tiles of this launch) segments. Source: models.md 4.7.
 #import lib/grid
 #import lib/activation
@@ -15,6 +17,10 @@ const LANES: u32 = 16;
 const CHUNK: u32 = 32;
 const PITCH: u32 = 17; // LANES, and one more so that sums over lanes hit different banks
 const SEGMENTED: bool = false; // `sums` holds what comes from later segments where dA_log goes
+const GATED: bool = true; // silu(z) multiplies the output
+const TIED: bool = true; // dt scales the write
+const DECAYS: bool = true; // the states decay
+const STEPPED: bool = TIED || DECAYS; // there is a step dt
 const BLOCKS: u32 = CHUNK / 4;
 const PAIRS: u32 = THREADS / LANES;
 const CHANNELS: u32 = PAIRS * 2;
@@ -65,10 +71,12 @@ fn matrix_value(is_c: bool, row: u32, n: u32, inside: bool) -> f32 {
     return select(0.0, f32(bm[at]), ok);
 }
 
+#if DECAYS
 fn rate(channel: u32, n: u32) -> f32 {
     let ok = n < params.states;
     return select(0.0, rates[channel * params.states + select(0u, n, ok)], ok);
 }
+#endif
 
 // Four steps from `t0` on: B, dt, u; C and dp too if `all`.
 fn stage(thread: u32, first: u32, local: u32, t0: u32, end: u32, all: bool) {
@@ -91,7 +99,9 @@ fn stage(thread: u32, first: u32, local: u32, t0: u32, end: u32, all: bool) {
         let ok = t < end && c < params.channels;
         let at = select(0u, (local * params.t + t) * params.channels + c, ok);
         let from_u = select(0u, ((params.sequence0 + local) * params.t + t) * params.channels + c, ok);
+#if STEPPED
         s_point[i] = select(0.0, x[at], ok);
+#endif
         s_point[4u * CHANNELS + i] = select(0.0, f32(u[from_u]), ok);
         if all {
             s_point[8u * CHANNELS + i] = select(0.0, x[params.n + at], ok);
@@ -104,6 +114,15 @@ fn stage(thread: u32, first: u32, local: u32, t0: u32, end: u32, all: bool) {
 fn point(quantity: u32, step: u32, pair: u32) -> vec2<f32> {
     let i = (quantity * 4u + step) * CHANNELS + 2u * pair;
     return vec2(s_point[i], s_point[i + 1u]);
+}
+
+// What a staged step writes to the states of a pair of channels, beside B.
+fn written(step: u32, pair: u32) -> vec2<f32> {
+#if TIED
+    return point(DT, step, pair) * point(U, step, pair);
+#else
+    return point(U, step, pair);
+#endif
 }
 
 // The sum over channels of what the threads left in s_quad, to a row of dB or dC.
@@ -142,9 +161,11 @@ fn scan_bwd(
 #for p in 0..2
     let is_channel{p} = first + 2u * pair + {p}u < params.channels;
     let channel{p} = min(first + 2u * pair + {p}u, params.channels - 1u);
-    let a{p} = vec4(rate(channel{p}, n), rate(channel{p}, n + 1u), rate(channel{p}, n + 2u), rate(channel{p}, n + 3u));
     var q{p} = vec4(0.0); // a_{t+1} lam_{t+1}
+#if DECAYS
+    let a{p} = vec4(rate(channel{p}, n), rate(channel{p}, n + 1u), rate(channel{p}, n + 2u), rate(channel{p}, n + 3u));
     var g{p} = vec4(0.0); // sum of m dt
+#endif
 #if SEGMENTED
 #for i in 0..4
     if n + {i}u < params.states {
@@ -162,7 +183,9 @@ fn scan_bwd(
         rates[skip_at + min(c0 + 1u, params.channels - 1u)],
     );
     var d_skip = vec2(0.0);
+#if STEPPED
     var d_bias = vec2(0.0);
+#endif
 
     for (var chunk = (end + CHUNK - 1u) / CHUNK; chunk > begin / CHUNK; chunk--) {
         let t0 = (chunk - 1u) * CHUNK;
@@ -183,10 +206,13 @@ fn scan_bwd(
                 stage(thread, first, local, t1, end, false);
                 for (var t = 0u; t < 4u; t++) {
                     let dt = point(DT, t, pair);
-                    let dtu = dt * point(U, t, pair);
+                    let write = written(t, pair);
                     let b = s_b[t * LANES + lane];
 #for p in 0..2
-                    h{p} = exp2(dt[{p}] * a{p}) * h{p} + dtu[{p}] * b;
+#if DECAYS
+                    h{p} *= exp2(dt[{p}] * a{p});
+#endif
+                    h{p} += write[{p}] * b;
 #end
                 }
             }
@@ -211,12 +237,16 @@ fn scan_bwd(
             stage(thread, first, local, t1, end, true);
 #for t in 0..4
             let dt{t} = point(DT, {t}u, pair);
-            let dtu{t} = dt{t} * point(U, {t}u, pair);
+            let write{t} = written({t}u, pair);
             let b{t} = s_b[{t}u * LANES + lane];
 #for p in 0..2
+#if DECAYS
             var d{p}_{t} = exp2(dt{t}[{p}] * a{p});
             var w{p}_{t} = d{p}_{t} * h{p};
-            h{p} = w{p}_{t} + dtu{t}[{p}] * b{t};
+#else
+            var w{p}_{t} = h{p};
+#endif
+            h{p} = w{p}_{t} + write{t}[{p}] * b{t};
 #end
 #end
             // Backward: each turn's step is the last of those that are left, and the others move up.
@@ -224,24 +254,32 @@ fn scan_bwd(
                 let step = left - 1u;
                 let t = t1 + step;
                 let dt = point(DT, step, pair);
-                let dtu = dt * point(U, step, pair);
+                let write = written(step, pair);
                 let dp = point(DP, step, pair);
                 let b = s_b[step * LANES + lane];
                 let c = s_c[step * LANES + lane];
 #for p in 0..2
-                h{p} = w{p}_3 + dtu[{p}] * b;
+                h{p} = w{p}_3 + write[{p}] * b;
                 let lam{p} = dp[{p}] * c + q{p};
+#if DECAYS
                 let m{p} = lam{p} * w{p}_3;
                 g{p} += m{p} * dt[{p}];
                 q{p} = d{p}_3 * lam{p};
+#else
+                q{p} = lam{p};
+#endif
 #for k in 1..4
                 w{p}_{4 - k} = w{p}_{3 - k};
+#if DECAYS
                 d{p}_{4 - k} = d{p}_{3 - k};
+#endif
 #end
 #end
-                s_quad[thread] = dtu.x * lam0 + dtu.y * lam1;
+                s_quad[thread] = write.x * lam0 + write.y * lam1;
                 s_one[pair * PITCH + lane] = vec2(dot(lam0, b), dot(lam1, b));
+#if GATED
                 s_two[pair * PITCH + lane] = vec2(dot(c, h0), dot(c, h1));
+#endif
                 workgroupBarrier();
                 let row = (tile * params.rows + local * params.t + t) * params.states;
                 sum_channels(thread, row, t < end);
@@ -250,35 +288,55 @@ fn scan_bwd(
                 let out_at = ((params.sequence0 + local) * params.t + t) * params.channels + c0;
                 var lam_b = vec2(0.0);
                 if inside {
+#if GATED
                     var yp = vec2(0.0);
+#endif
                     for (var l = 0u; l < LANES; l++) {
                         lam_b += s_one[sum_pair * PITCH + l];
+#if GATED
                         yp += s_two[sum_pair * PITCH + l];
+#endif
                     }
                     let step_u = point(U, step, sum_pair);
                     let step_dp = point(DP, step, sum_pair);
+#if TIED
                     let grad = skip * step_dp + point(DT, step, sum_pair) * lam_b;
-                    yp += skip * step_u;
+#else
+                    let grad = skip * step_dp + lam_b;
+#endif
                     d_skip += step_dp * step_u;
+#if GATED
+                    yp += skip * step_u;
+#endif
 #for p in 0..2
                     if c0 + {p}u < params.channels {
                         du[out_at + {p}u] = t_du(grad[{p}]);
+#if GATED
                         x[params.n + at + {p}u] = yp[{p}];
+#endif
                     }
 #end
                 }
                 workgroupBarrier();
                 s_quad[thread] = dp.x * h0 + dp.y * h1;
+#if DECAYS
                 s_one[pair * PITCH + lane] = vec2(dot(m0, a0), dot(m1, a1));
+#endif
                 workgroupBarrier();
                 sum_channels(thread, params.dc_at + row, t < end);
+#if STEPPED
                 if inside {
-                    var m_a = vec2(0.0);
+                    var d_step = vec2(0.0);
+#if DECAYS
                     for (var l = 0u; l < LANES; l++) {
-                        m_a += s_one[sum_pair * PITCH + l];
+                        d_step += s_one[sum_pair * PITCH + l];
                     }
-                    let lower = point(U, step, sum_pair) * lam_b;
-                    let ddelta = (0.6931471805599453 * m_a + lower) * vec2(
+                    d_step *= 0.6931471805599453;
+#endif
+#if TIED
+                    d_step += point(U, step, sum_pair) * lam_b;
+#endif
+                    let ddelta = d_step * vec2(
                         complement(point(DT, step, sum_pair).x),
                         complement(point(DT, step, sum_pair).y),
                     );
@@ -289,20 +347,25 @@ fn scan_bwd(
                     }
 #end
                 }
+#endif
                 workgroupBarrier();
             }
         }
     }
 #for p in 0..2
+#if DECAYS
     let da{p} = 0.6931471805599453 * a{p} * g{p};
 #for i in 0..4
     if is_channel{p} && n + {i}u < params.states {
         sums[params.da_at + (slot + channel{p}) * params.states + n + {i}u] = da{p}[{i}];
     }
 #end
+#endif
     if sum_pair < PAIRS && c0 + {p}u < params.channels {
         sums[params.dd_at + slot + c0 + {p}u] = d_skip[{p}];
+#if STEPPED
         sums[params.dbias_at + slot + c0 + {p}u] = d_bias[{p}];
+#endif
     }
 #end
 }

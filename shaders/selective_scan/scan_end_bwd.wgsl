@@ -7,6 +7,7 @@ const THREADS: u32 = 128;
 const LANES: u32 = 4;
 const PER: u32 = 4;
 const STEPS: u32 = 8;
+const DECAYS: bool = true; // the states decay
 const CHANNELS: u32 = THREADS / LANES;
 const QUADS: u32 = LANES * PER;
 
@@ -20,13 +21,17 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>; // [2, n]: dt, dp; n = (sequences) T E
 @group(0) @binding(1) var<storage, read_write> cm: array<t_cm>; // [B, T, N], this launch's from row `row0` on
-@group(0) @binding(2) var<storage, read_write> rates: array<f32>; // [E, N], ..
-@group(0) @binding(3) var<storage, read_write> sums: array<f32>; // from slots_at on: q [(sequences), segments, E, N]
+@group(0) @binding(2) var<storage, read_write> sums: array<f32>; // from slots_at on: q [(sequences), segments, E, N]
+#if DECAYS
+@group(0) @binding(3) var<storage, read_write> rates: array<f32>; // [E, N], ..
 @group(0) @binding(4) var<storage, read_write> sum_dt: array<f32>; // [(sequences), segments, E]
-@group(0) @binding(5) var<uniform> params: Params;
+#endif
+@group(0) @binding({3 + 2 * DECAYS}) var<uniform> params: Params;
 
 var<workgroup> s_c: array<vec4<f32>, STEPS * QUADS>;
+#if DECAYS
 var<workgroup> s_dt: array<f32, STEPS * CHANNELS>;
+#endif
 var<workgroup> s_dp: array<f32, STEPS * CHANNELS>;
 
 fn c_value(row: u32, n: u32) -> f32 {
@@ -34,10 +39,12 @@ fn c_value(row: u32, n: u32) -> f32 {
     return select(0.0, f32(cm[row * params.states + select(0u, n, ok)]), ok);
 }
 
+#if DECAYS
 fn rate(channel: u32, n: u32) -> f32 {
     let ok = n < params.states;
     return select(0.0, rates[channel * params.states + select(0u, n, ok)], ok);
 }
+#endif
 
 @compute @workgroup_size({THREADS})
 fn scan_end_bwd(
@@ -59,10 +66,14 @@ fn scan_end_bwd(
     let channel = min(first + own, params.channels - 1u);
 #for k in 0..PER
     let n{k} = 4u * ({k}u * LANES + lane);
+#if DECAYS
     let a{k} = vec4(rate(channel, n{k}), rate(channel, n{k} + 1u), rate(channel, n{k} + 2u), rate(channel, n{k} + 3u));
+#endif
     var q{k} = vec4(0.0);
 #end
+#if DECAYS
     var total = 0.0;
+#endif
     var left = end - begin;
     while left > 0u {
         let steps = min(STEPS, left);
@@ -77,16 +88,23 @@ fn scan_end_bwd(
         for (var i = thread; i < steps * CHANNELS; i += THREADS) {
             let c = min(first + i % CHANNELS, params.channels - 1u);
             let at = (row0 + i / CHANNELS) * params.channels + c;
+#if DECAYS
             s_dt[i] = x[at];
+#endif
             s_dp[i] = x[params.n + at];
         }
         workgroupBarrier();
         for (var t = steps; t > 0u; t--) {
-            let dt = s_dt[(t - 1u) * CHANNELS + own];
             let dp = s_dp[(t - 1u) * CHANNELS + own];
+#if DECAYS
+            let dt = s_dt[(t - 1u) * CHANNELS + own];
             total += dt;
+#endif
 #for k in 0..PER
-            q{k} = exp2(dt * a{k}) * (dp * s_c[(t - 1u) * QUADS + {k}u * LANES + lane] + q{k});
+            q{k} += dp * s_c[(t - 1u) * QUADS + {k}u * LANES + lane];
+#if DECAYS
+            q{k} *= exp2(dt * a{k});
+#endif
 #end
         }
     }
@@ -100,8 +118,10 @@ fn scan_end_bwd(
         }
 #end
 #end
+#if DECAYS
         if lane == 0u {
             sum_dt[slot * params.channels + channel] = total;
         }
+#endif
     }
 }

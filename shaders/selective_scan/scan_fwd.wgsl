@@ -1,7 +1,8 @@
 // y_t = (C_t . h_t + D u_t) silu(z_t) with h_t = exp(dt_t A) h_{t-1} + dt_t u_t B_t, and the state before each chunk.
 // A workgroup does CHANNELS channels over one segment of one sequence, states and rates in registers: LANES threads
 // share a channel, PER quads of states each (lane, lane + LANES, ..; states past N are 0). STEPS steps are staged at a
-// time. A segment other than the first starts from what `saved` holds there (scan_end_fwd, scan_carry).
+// time. A segment other than the first starts from what `saved` holds there (scan_end_fwd, scan_carry). GATED, TIED and
+// DECAYS leave out silu(z), the dt before u, and the exponential.
 // Grid: ops::grid_1d over B tiles segments. Source: Gu and Dao 2023, algorithm 2; models.md 4.7.
 #import lib/grid
 #import lib/activation
@@ -12,6 +13,10 @@ const PER: u32 = 4;
 const STEPS: u32 = 8; // divides CHUNK
 const CHUNK: u32 = 32;
 const PITCH: u32 = 5; // LANES, and one more so that sums over lanes hit different banks
+const GATED: bool = true; // silu(z) multiplies the output
+const TIED: bool = true; // dt scales the write
+const DECAYS: bool = true; // the states decay
+const STEPPED: bool = TIED || DECAYS; // there is a step dt
 const CHANNELS: u32 = THREADS / LANES;
 const QUADS: u32 = LANES * PER;
 
@@ -25,19 +30,25 @@ alias t_y = f32;
 struct Params { t: u32, channels: u32, states: u32, chunks: u32, tiles: u32, segments: u32, segment: u32, groups: u32 }
 
 @group(0) @binding(0) var<storage, read_write> u: array<t_u>; // [B, T, E]
-@group(0) @binding(1) var<storage, read_write> delta_raw: array<t_delta_raw>; // [B, T, E]
-@group(0) @binding(2) var<storage, read_write> z: array<t_z>; // [B, T, E]
-@group(0) @binding(3) var<storage, read_write> bm: array<t_bm>; // [B, T, N]
-@group(0) @binding(4) var<storage, read_write> cm: array<t_cm>; // [B, T, N]
-@group(0) @binding(5) var<storage, read_write> rates: array<f32>; // [E, N], delta_bias [E], D [E]
-@group(0) @binding(6) var<storage, read_write> y: array<t_y>; // [B, T, E]
-@group(0) @binding(7) var<storage, read_write> saved: array<f32>; // [B, chunks, E, N]
-@group(0) @binding(8) var<uniform> params: Params; // segment: steps of one, a multiple of CHUNK
+@group(0) @binding(1) var<storage, read_write> bm: array<t_bm>; // [B, T, N]
+@group(0) @binding(2) var<storage, read_write> cm: array<t_cm>; // [B, T, N]
+@group(0) @binding(3) var<storage, read_write> rates: array<f32>; // [E, N], delta_bias [E], D [E]
+@group(0) @binding(4) var<storage, read_write> y: array<t_y>; // [B, T, E]
+@group(0) @binding(5) var<storage, read_write> saved: array<f32>; // [B, chunks, E, N]
+#if STEPPED
+@group(0) @binding(6) var<storage, read_write> delta_raw: array<t_delta_raw>; // [B, T, E]
+#endif
+#if GATED
+@group(0) @binding({6 + STEPPED}) var<storage, read_write> z: array<t_z>; // [B, T, E]
+#endif
+@group(0) @binding({6 + STEPPED + GATED}) var<uniform> params: Params; // segment: steps of one, a multiple of CHUNK
 
 var<workgroup> s_b: array<vec4<f32>, STEPS * QUADS>;
 var<workgroup> s_c: array<vec4<f32>, STEPS * QUADS>;
+#if DECAYS
 var<workgroup> s_dt: array<f32, STEPS * CHANNELS>;
-var<workgroup> s_du: array<f32, STEPS * CHANNELS>; // dt u
+#endif
+var<workgroup> s_du: array<f32, STEPS * CHANNELS>; // u, times dt if TIED
 var<workgroup> s_sum: array<f32, STEPS * CHANNELS * PITCH>;
 
 fn b_value(row: u32, n: u32) -> f32 {
@@ -50,10 +61,12 @@ fn c_value(row: u32, n: u32) -> f32 {
     return select(0.0, f32(cm[row * params.states + select(0u, n, ok)]), ok);
 }
 
+#if DECAYS
 fn rate(channel: u32, n: u32) -> f32 {
     let ok = n < params.states;
     return select(0.0, rates[channel * params.states + select(0u, n, ok)], ok);
 }
+#endif
 
 @compute @workgroup_size({THREADS})
 fn scan_fwd(
@@ -76,7 +89,9 @@ fn scan_fwd(
     let channel = min(first + own, params.channels - 1u);
 #for k in 0..PER
     let n{k} = 4u * ({k}u * LANES + lane);
+#if DECAYS
     let a{k} = vec4(rate(channel, n{k}), rate(channel, n{k} + 1u), rate(channel, n{k} + 2u), rate(channel, n{k} + 3u));
+#endif
     var h{k} = vec4(0.0);
 #end
     if begin > 0u {
@@ -102,9 +117,17 @@ fn scan_fwd(
         for (var i = thread; i < steps * CHANNELS; i += THREADS) {
             let c = min(first + i % CHANNELS, params.channels - 1u);
             let at = (row0 + i / CHANNELS) * params.channels + c;
+#if STEPPED
             let dt = softplus(f32(delta_raw[at]) + rates[bias_at + c]);
+#endif
+#if DECAYS
             s_dt[i] = dt;
+#endif
+#if TIED
             s_du[i] = dt * f32(u[at]);
+#else
+            s_du[i] = f32(u[at]);
+#endif
         }
         if t0 % CHUNK == 0u && is_channel {
             let at = ((batch * params.chunks + t0 / CHUNK) * params.channels + channel) * params.states;
@@ -118,11 +141,16 @@ fn scan_fwd(
         }
         workgroupBarrier();
         for (var t = 0u; t < steps; t++) {
-            let dt = s_dt[t * CHANNELS + own];
             let du = s_du[t * CHANNELS + own];
+#if DECAYS
+            let dt = s_dt[t * CHANNELS + own];
+#endif
             var sum = 0.0;
 #for k in 0..PER
-            h{k} = exp2(dt * a{k}) * h{k} + du * s_b[t * QUADS + {k}u * LANES + lane];
+#if DECAYS
+            h{k} *= exp2(dt * a{k});
+#endif
+            h{k} += du * s_b[t * QUADS + {k}u * LANES + lane];
             sum += dot(s_c[t * QUADS + {k}u * LANES + lane], h{k});
 #end
             s_sum[(t * CHANNELS + own) * PITCH + lane] = sum;
@@ -136,7 +164,10 @@ fn scan_fwd(
                 for (var l = 0u; l < LANES; l++) {
                     sum += s_sum[i * PITCH + l];
                 }
-                y[at] = t_y(sum * silu(f32(z[at])));
+#if GATED
+                sum *= silu(f32(z[at]));
+#endif
+                y[at] = t_y(sum);
             }
         }
     }

@@ -1,14 +1,22 @@
-// The parameters of both passes in one tensor: rates -exp(A_log) log2(e) [E, N], then delta_bias [E], then D [E].
+// The parameters of both passes in one tensor: rates -exp(A_log) log2(e) [E, N], then delta_bias [E], then D [E]; those
+// that a variant lacks keep their place, and nobody reads it.
 // A thread an element; grid: ops::grid_1d over ceil(E (N + 2) / 256).
 #import lib/grid
 
+const STEPPED: bool = true; // there is a step dt
+const DECAYS: bool = true; // the states decay
+
 struct Params { channels: u32, states: u32 }
 
-@group(0) @binding(0) var<storage, read_write> a_log: array<f32>; // [E, N]
-@group(0) @binding(1) var<storage, read_write> delta_bias: array<f32>; // [E]
-@group(0) @binding(2) var<storage, read_write> skip: array<f32>; // D [E]
-@group(0) @binding(3) var<storage, read_write> rates: array<f32>; // [E N + 2 E]
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(0) var<storage, read_write> skip: array<f32>; // D [E]
+@group(0) @binding(1) var<storage, read_write> rates: array<f32>; // [E N + 2 E]
+#if STEPPED
+@group(0) @binding(2) var<storage, read_write> delta_bias: array<f32>; // [E]
+#endif
+#if DECAYS
+@group(0) @binding(3) var<storage, read_write> a_log: array<f32>; // [E, N]
+#endif
+@group(0) @binding({2 + STEPPED + DECAYS}) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn scan_rates(
@@ -18,11 +26,17 @@ fn scan_rates(
 ) {
     let i = workgroup_index(wg, count) * 256u + thread;
     let matrix = params.channels * params.states;
+#if DECAYS
     if i < matrix {
         rates[i] = -1.4426950408889634 * exp(a_log[i]);
-    } else if i < matrix + params.channels {
+    }
+#endif
+#if STEPPED
+    if i >= matrix && i < matrix + params.channels {
         rates[i] = delta_bias[i - matrix];
-    } else if i < matrix + 2u * params.channels {
+    }
+#endif
+    if i >= matrix + params.channels && i < matrix + 2u * params.channels {
         rates[i] = skip[i - matrix - params.channels];
     }
 }

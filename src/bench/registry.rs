@@ -210,6 +210,9 @@ const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
                 t,
                 channels: h,
                 states: 64,
+                gated: true,
+                tied: true,
+                decays: true,
             }
             .into()
         },

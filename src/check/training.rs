@@ -156,7 +156,24 @@ pub(super) fn switched() -> Vec<(String, ModelConfig)> {
                 ..no_readout
             },
         ),
+        ("mamba", "not complementary", input(I::None)),
+        (
+            "mamba",
+            "no decay",
+            Switches {
+                input_gate: Some(I::Free),
+                ..decay(D::None)
+            },
+        ),
         ("mamba", "learned constant step", constant),
+        (
+            "mamba",
+            "no readout gate, no convolution",
+            Switches {
+                conv: Some(false),
+                ..no_readout
+            },
+        ),
         (
             "mesa_net",
             "no decay, no input gate",

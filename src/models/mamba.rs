@@ -89,9 +89,6 @@ impl Block for Mamba {
                 "model.decay: its states are one a channel and dimension; allowed: \"state\", \"none\"",
             );
         }
-        if !gates.readout_gate || gates.decay == DecayKind::None || gates.input_gate == InputGate::None {
-            return refuse("its scan always decays, writes by its step size and gates its output");
-        }
         if gates.input_gate == InputGate::Free && gates.decay == DecayKind::State {
             return refuse(
                 "model.input_gate = \"free\": its one step size would both decay and write; allowed: \"complementary\" \
@@ -153,6 +150,9 @@ impl Block for Mamba {
             t: c.t,
             channels: inner,
             states: n,
+            gated: z.is_some(),
+            tied: writes,
+            decays,
         };
         let (delta, bias) = step.unzip();
         let ins = [Some(u), delta, z, Some(bm), Some(cm), a_log, bias, Some(skip)];

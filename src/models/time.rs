@@ -103,9 +103,9 @@ impl BlockContext<'_> {
             b: op.b,
             channels: op.channels,
             states: op.states,
-            gated: true,
-            tied: true,
-            decays: true,
+            gated: op.gated,
+            tied: op.tied,
+            decays: op.decays,
         };
         one(g, step, ins)
     }

@@ -34,9 +34,9 @@ fn token_by_token_is_the_same() {
             b: op.b,
             channels: op.channels,
             states: op.states,
-            gated: true,
-            tied: true,
-            decays: true,
+            gated: op.gated,
+            tied: op.tied,
+            decays: op.decays,
         };
         testing::steps_match_sequence(case, step);
     }

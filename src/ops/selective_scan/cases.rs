@@ -1,6 +1,6 @@
 //! Hostile shapes and values of the op, for its tests and for `check`.
 
-use super::SelectiveScan;
+use super::{INPUTS, SelectiveScan};
 use crate::check::random::Fill;
 use crate::check::{Case, Golden};
 use crate::error::Result;
@@ -27,21 +27,10 @@ pub fn cases() -> Vec<Case> {
         (1, 2, 8500, 129),
     ]
     .map(|(b, t, channels, states)| {
-        let op = SelectiveScan {
-            b,
-            t,
-            channels,
-            states,
-        };
-        case("", op, USUAL)
+        case("", usual(b, t, channels, states), USUAL)
     })
     .to_vec();
-    let op = SelectiveScan {
-        b: 2,
-        t: 70,
-        channels: 5,
-        states: 6,
-    };
+    let op = usual(2, 70, 5, 6);
     for (name, values) in [
         (" huge steps", Values { delta: 60.0, ..USUAL }),
         (" tiny steps", Values { delta: -14.0, u: 1e3, ..USUAL }),
@@ -51,7 +40,35 @@ pub fn cases() -> Vec<Case> {
     ] {
         cases.push(case(name, op.clone(), values));
     }
+    // Every other variant, in segments and in one walk.
+    for flags in 0..7 {
+        let [gated, tied, decays] = [1, 2, 4].map(|bit| flags & bit != 0);
+        for op in [usual(2, 70, 5, 6), usual(140, 34, 1, 2)] {
+            let op = SelectiveScan {
+                gated,
+                tied,
+                decays,
+                ..op
+            };
+            let lacks = [(gated, " no gate"), (tied, " not tied"), (decays, " no decay")];
+            let name: String = lacks.into_iter().filter(|(has, _)| !has).map(|(_, name)| name).collect();
+            cases.push(case(&name, op, USUAL));
+        }
+    }
     cases
+}
+
+/// Mamba's.
+pub(super) fn usual(b: usize, t: usize, channels: usize, states: usize) -> SelectiveScan {
+    SelectiveScan {
+        b,
+        t,
+        channels,
+        states,
+        gated: true,
+        tied: true,
+        decays: true,
+    }
 }
 
 /// Centres of the hostile values.
@@ -82,16 +99,18 @@ fn case(name: &str, op: SelectiveScan, values: Values) -> Case {
     for (i, a) in a_log.iter_mut().enumerate() {
         *a += ((i % n + 1) as f32).ln();
     }
-    let inputs = vec![
-        around(points, 0.0, values.u).into(),
-        around(points, values.delta, 1.0).into(),
-        around(points, 0.0, 1.0).into(),
-        around(rows, 0.0, 1.0).into(),
-        around(rows, 0.0, 1.0).into(),
-        a_log.into(),
-        around(op.channels, -3.5, 1.0).into(),
-        around(op.channels, 1.0, 0.1).into(),
+    let all = [
+        around(points, 0.0, values.u),
+        around(points, values.delta, 1.0),
+        around(points, 0.0, 1.0),
+        around(rows, 0.0, 1.0),
+        around(rows, 0.0, 1.0),
+        a_log,
+        around(op.channels, -3.5, 1.0),
+        around(op.channels, 1.0, 0.1),
     ];
+    let read = all.into_iter().zip(op.reads()).filter(|(_, read)| *read);
+    let inputs = read.map(|(values, _)| values.into()).collect();
     let sizes = format!("B{} T{} E{} N{n}", op.b, op.t, op.channels);
     Case::new(sizes + name, op, inputs)
 }
@@ -104,13 +123,7 @@ pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>
     let (&[b, t, channels], &[_, states]) = (g.shape("u"), g.shape("A_log")) else {
         return None;
     };
-    let names = ["u", "delta_raw", "z", "Bm", "Cm", "A_log", "delta_bias", "D"];
-    let ins = names.map(|name| g.input(name));
-    let op = SelectiveScan {
-        b,
-        t,
-        channels,
-        states,
-    };
+    let ins = INPUTS.map(|name| g.input(name));
+    let op = usual(b, t, channels, states);
     Some(g.graph.call(op, &ins).map(|outs| vec![("y", outs[0])]))
 }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 /// Pieces that the channels of a sequence are split into for the threads, whatever their number.
 const PIECES: usize = 4;
 
-/// The inputs.
+/// The inputs; empty where the variant has none.
 struct Inputs<'a, R> {
     u: &'a [R],
     delta_raw: &'a [R],
@@ -18,26 +18,74 @@ struct Inputs<'a, R> {
     cm: &'a [R],
     delta_bias: &'a [R],
     skip: &'a [R],
-    /// A = -exp(`A_log`).
+    /// A = -exp(`A_log`); 0 without decays.
     a: Vec<R>,
 }
 
 impl<'a, R: Real> Inputs<'a, R> {
-    fn new(ins: &[In<'a, R>]) -> Self {
-        let mut a = ins[5].real().to_vec();
+    fn new(op: &SelectiveScan, ins: &[In<'a, R>]) -> Self {
+        let all = op.places(ins.iter().map(In::real));
+        let [u, delta_raw, z, bm, cm, a_log, delta_bias, skip] = all.map(Option::unwrap_or_default);
+        let mut a = a_log.to_vec();
         for a in &mut a {
             *a = -a.exp();
         }
+        a.resize(op.channels * op.states, R::ZERO);
         Self {
-            u: ins[0].real(),
-            delta_raw: ins[1].real(),
-            z: ins[2].real(),
-            bm: ins[3].real(),
-            cm: ins[4].real(),
-            delta_bias: ins[6].real(),
-            skip: ins[7].real(),
+            u,
+            delta_raw,
+            z,
+            bm,
+            cm,
+            delta_bias,
+            skip,
             a,
         }
+    }
+}
+
+/// The flags. Mamba's are known when this is compiled, so that its loops hold no trace of the others.
+#[derive(Clone, Copy)]
+struct Flags<const MAMBA: bool> {
+    gated: bool,
+    tied: bool,
+    decays: bool,
+}
+
+impl<const MAMBA: bool> Flags<MAMBA> {
+    fn gated(self) -> bool {
+        MAMBA || self.gated
+    }
+
+    fn tied(self) -> bool {
+        MAMBA || self.tied
+    }
+
+    fn decays(self) -> bool {
+        MAMBA || self.decays
+    }
+
+    fn steps(self) -> bool {
+        self.tied() || self.decays()
+    }
+
+    /// `delta_raw + delta_bias`, and dt; 1 where there is none.
+    fn step<R: Real>(self, x: &Inputs<'_, R>, at: usize, c: usize) -> (R, R) {
+        if !self.steps() {
+            return (R::ZERO, R::ONE);
+        }
+        let raw = x.delta_raw[at] + x.delta_bias[c];
+        (raw, raw.softplus())
+    }
+
+    /// What u is multiplied by before it is written.
+    fn share<R: Real>(self, dt: R) -> R {
+        if self.tied() { dt } else { R::ONE }
+    }
+
+    /// silu(z), or 1.
+    fn gate<R: Real>(self, x: &Inputs<'_, R>, at: usize) -> R {
+        if self.gated() { x.z[at].silu() } else { R::ONE }
     }
 }
 
@@ -64,6 +112,7 @@ struct Gradients<R> {
 type Part<R> = fn(&Gradients<R>) -> &[R];
 
 /// decay = exp(dt A), in a loop of its own so that it vectorises.
+#[inline(always)]
 fn decays<R: Real>(decay: &mut [R], a: &[R], dt: R) {
     for (d, a) in decay.iter_mut().zip(a) {
         *d = (dt * *a).exp();
@@ -71,6 +120,17 @@ fn decays<R: Real>(decay: &mut [R], a: &[R], dt: R) {
 }
 
 impl SelectiveScan {
+    /// Mamba's flags, or others.
+    fn flags(&self) -> Result<Flags<true>, Flags<false>> {
+        let Self {
+            gated, tied, decays, ..
+        } = *self;
+        if gated && tied && decays {
+            return Ok(Flags { gated, tied, decays });
+        }
+        Err(Flags { gated, tied, decays })
+    }
+
     fn per_piece(&self) -> usize {
         self.channels.div_ceil(PIECES)
     }
@@ -88,11 +148,16 @@ impl SelectiveScan {
     }
 
     /// y \[T, count\] and the states before each chunk \[chunks, count, N\].
-    fn forward<R: Real>(&self, x: &Inputs<'_, R>, piece: &Piece) -> (Vec<R>, Vec<R>) {
+    fn forward<R: Real, const MAMBA: bool>(
+        &self,
+        flags: Flags<MAMBA>,
+        x: &Inputs<'_, R>,
+        piece: &Piece,
+    ) -> (Vec<R>, Vec<R>) {
         let n = self.states;
         let mut y = vec![R::ZERO; self.t * piece.count];
         let mut saved = vec![R::ZERO; self.chunks() * piece.count * n];
-        let (mut h, mut decay) = (vec![R::ZERO; n], vec![R::ZERO; n]);
+        let (mut h, mut decay) = (vec![R::ZERO; n], vec![R::ONE; n]);
         for i in 0..piece.count {
             let c = piece.first + i;
             let a = &x.a[c * n..][..n];
@@ -103,20 +168,29 @@ impl SelectiveScan {
                 }
                 let row = piece.b * self.t + t;
                 let at = row * self.channels + c;
-                let dt = (x.delta_raw[at] + x.delta_bias[c]).softplus();
-                let dtu = dt * x.u[at];
-                decays(&mut decay, a, dt);
+                let (_, dt) = flags.step(x, at, c);
+                let written = flags.share(dt) * x.u[at];
+                if flags.decays() {
+                    decays(&mut decay, a, dt);
+                }
                 for ((h, d), b) in h.iter_mut().zip(&decay).zip(&x.bm[row * n..][..n]) {
-                    *h = *d * *h + dtu * *b;
+                    *h = *d * *h + written * *b;
                 }
                 let yp = dot(&x.cm[row * n..][..n], &h) + x.skip[c] * x.u[at];
-                y[t * piece.count + i] = yp * x.z[at].silu();
+                y[t * piece.count + i] = yp * flags.gate(x, at);
             }
         }
         (y, saved)
     }
 
-    fn backward<R: Real>(&self, x: &Inputs<'_, R>, saved: &[R], dy: &[R], piece: &Piece) -> Gradients<R> {
+    fn backward<R: Real, const MAMBA: bool>(
+        &self,
+        flags: Flags<MAMBA>,
+        x: &Inputs<'_, R>,
+        saved: &[R],
+        dy: &[R],
+        piece: &Piece,
+    ) -> Gradients<R> {
         let (n, points) = (self.states, self.t * piece.count);
         let zeros = |len: usize| vec![R::ZERO; len];
         let mut out = Gradients {
@@ -130,7 +204,7 @@ impl SelectiveScan {
             d_skip: zeros(piece.count),
         };
         // Of one chunk: states before and after each step, decays.
-        let (mut h, mut decay) = (zeros((CHUNK + 1) * n), zeros(CHUNK * n));
+        let (mut h, mut decay) = (zeros((CHUNK + 1) * n), vec![R::ONE; CHUNK * n]);
         // a_{t+1} lam_{t+1}, lam_t, m_t.
         let (mut q, mut lam, mut m) = (zeros(n), zeros(n), zeros(n));
         for i in 0..piece.count {
@@ -145,23 +219,25 @@ impl SelectiveScan {
                 for j in 0..steps {
                     let row = piece.b * self.t + t0 + j;
                     let at = row * self.channels + c;
-                    let dt = (x.delta_raw[at] + x.delta_bias[c]).softplus();
-                    let dtu = dt * x.u[at];
+                    let (_, dt) = flags.step(x, at, c);
+                    let written = flags.share(dt) * x.u[at];
                     let decay = &mut decay[j * n..][..n];
-                    decays(decay, a, dt);
+                    if flags.decays() {
+                        decays(decay, a, dt);
+                    }
                     let (old, new) = h[j * n..][..2 * n].split_at_mut(n);
                     let b = &x.bm[row * n..][..n];
                     for k in 0..n {
-                        new[k] = decay[k] * old[k] + dtu * b[k];
+                        new[k] = decay[k] * old[k] + written * b[k];
                     }
                 }
                 for j in (0..steps).rev() {
                     let t = t0 + j;
                     let row = piece.b * self.t + t;
                     let at = row * self.channels + c;
-                    let raw = x.delta_raw[at] + x.delta_bias[c];
-                    let (dt, u, z) = (raw.softplus(), x.u[at], x.z[at]);
-                    let (dtu, dp) = (dt * u, dy[at] * z.silu());
+                    let ((raw, dt), u) = (flags.step(x, at, c), x.u[at]);
+                    let share = flags.share(dt);
+                    let (written, dp) = (share * u, dy[at] * flags.gate(x, at));
                     let (b, cm) = (&x.bm[row * n..][..n], &x.cm[row * n..][..n]);
                     let (old, new) = h[j * n..][..2 * n].split_at(n);
                     let decay = &decay[j * n..][..n];
@@ -172,14 +248,17 @@ impl SelectiveScan {
                         q[k] = decay[k] * lam[k];
                         m[k] = q[k] * old[k];
                         da[k] += m[k] * dt;
-                        db[k] += lam[k] * dtu;
+                        db[k] += lam[k] * written;
                         dc[k] += dp * new[k];
                     }
                     let (lam_b, yp) = (dot(&lam, b), dot(cm, new) + x.skip[c] * u);
                     let point = t * piece.count + i;
-                    out.du[point] = x.skip[c] * dp + dt * lam_b;
-                    out.ddelta[point] = (dot(&m, a) + u * lam_b) * raw.sigmoid();
-                    out.dz[point] = dy[at] * yp * z.d_silu();
+                    out.du[point] = x.skip[c] * dp + share * lam_b;
+                    let d_share = if flags.tied() { u * lam_b } else { R::ZERO };
+                    out.ddelta[point] = (dot(&m, a) + d_share) * raw.sigmoid();
+                    if flags.gated() {
+                        out.dz[point] = dy[at] * yp * x.z[at].d_silu();
+                    }
                     out.d_skip[i] += dp * u;
                     out.d_bias[i] += out.ddelta[point];
                 }
@@ -210,8 +289,12 @@ impl SelectiveScan {
 
 impl CpuOp for SelectiveScan {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let (x, pieces) = (Inputs::new(ins), self.pieces());
-        let parts: Vec<_> = pieces.par_iter().map(|p| self.forward(&x, p)).collect();
+        let (x, pieces) = (Inputs::new(self, ins), self.pieces());
+        let run = |p| match self.flags() {
+            Ok(flags) => self.forward(flags, &x, p),
+            Err(flags) => self.forward(flags, &x, p),
+        };
+        let parts: Vec<_> = pieces.par_iter().map(run).collect();
         let y: Vec<&[R]> = parts.iter().map(|(y, _)| &y[..]).collect();
         let saved: Vec<&[R]> = parts.iter().map(|(_, saved)| &saved[..]).collect();
         self.join(outs[0].real(), &pieces, 1, &y);
@@ -226,34 +309,38 @@ impl CpuOp for SelectiveScan {
         d_outs: &[In<'_, R>],
         d_ins: &mut [Out<'_, R>],
     ) {
-        let (x, pieces) = (Inputs::new(ins), self.pieces());
+        let (x, pieces) = (Inputs::new(self, ins), self.pieces());
         let (saved, dy) = (outs[1].real(), d_outs[0].real());
         let parts: Vec<_> = pieces
             .par_iter()
-            .map(|p| self.backward(&x, saved, dy, p))
+            .map(|p| match self.flags() {
+                Ok(flags) => self.backward(flags, &x, saved, dy, p),
+                Err(flags) => self.backward(flags, &x, saved, dy, p),
+            })
             .collect();
-        let points: [Part<R>; 3] = [|g| &g.du, |g| &g.ddelta, |g| &g.dz];
-        for (port, of) in points.into_iter().enumerate() {
-            if let Some((out, _)) = d_ins[port].wanted() {
+        let [du, ddelta, dz, db, dc, da_log, d_bias, d_skip] = self.places(d_ins.iter_mut());
+        let points: [(_, Part<R>); 3] = [(du, |g| &g.du), (ddelta, |g| &g.ddelta), (dz, |g| &g.dz)];
+        for (out, of) in points {
+            if let Some((out, _)) = out.and_then(Out::wanted) {
                 let parts: Vec<&[R]> = parts.iter().map(of).collect();
                 self.join(out, &pieces, 1, &parts);
             }
         }
-        let rows: [Part<R>; 2] = [|g| &g.db, |g| &g.dc];
-        for (port, of) in rows.into_iter().enumerate() {
-            let Some(sum) = d_ins[3 + port].sum() else { continue };
+        let rows: [(_, Part<R>); 2] = [(db, |g| &g.db), (dc, |g| &g.dc)];
+        for (out, of) in rows {
+            let Some(sum) = out.and_then(Out::sum) else { continue };
             for (p, part) in pieces.iter().zip(&parts) {
                 let len = self.t * self.states;
                 add_partials(&mut sum[p.b * len..][..len], of(part));
             }
         }
-        let channels: [(Part<R>, usize); 3] = [
-            (|g| &g.da_log, self.states),
-            (|g| &g.d_bias, 1),
-            (|g| &g.d_skip, 1),
+        let channels: [(_, Part<R>, usize); 3] = [
+            (da_log, |g| &g.da_log, self.states),
+            (d_bias, |g| &g.d_bias, 1),
+            (d_skip, |g| &g.d_skip, 1),
         ];
-        for (port, (of, width)) in channels.into_iter().enumerate() {
-            let Some(sum) = d_ins[5 + port].sum() else { continue };
+        for (out, of, width) in channels {
+            let Some(sum) = out.and_then(Out::sum) else { continue };
             for (p, part) in pieces.iter().zip(&parts) {
                 add_partials(&mut sum[p.first * width..][..p.count * width], of(part));
             }

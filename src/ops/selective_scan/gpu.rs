@@ -75,6 +75,11 @@ fn pitch(lanes: usize) -> usize {
     if lanes == 1 { 1 } else { lanes + 1 }
 }
 
+/// The bindings that a variant has.
+fn present<const N: usize>(bindings: [Option<View>; N]) -> Vec<View> {
+    bindings.into_iter().flatten().collect()
+}
+
 /// Mirrors `Params` of `scan_rates`.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -239,22 +244,31 @@ impl SelectiveScan {
         self.layout(1, few, segments)
     }
 
-    fn rates(&self, l: &mut Lower<'_>, a_log: View, delta_bias: View, skip: View) -> View {
+    fn rates(
+        &self,
+        l: &mut Lower<'_>,
+        a_log: Option<View>,
+        delta_bias: Option<View>,
+        skip: Option<View>,
+    ) -> View {
         let rates = l.scratch(self.matrix() + 2 * self.channels);
         let params = RatesParams {
             channels: self.channels as u32,
             states: self.states as u32,
         };
         let grid = grid_1d(rates.len.div_ceil(256));
-        let kernel = Kernel::new("selective_scan/scan_rates");
-        l.run(kernel, &[a_log, delta_bias, skip, rates], params, grid);
+        let kernel = Kernel::new("selective_scan/scan_rates")
+            .set("STEPPED", self.steps())
+            .set("DECAYS", self.decays);
+        let bindings = present([skip, Some(rates), delta_bias, a_log]);
+        l.run(kernel, &bindings, params, grid);
         rates
     }
 
     fn carry(
         &self,
         l: &mut Lower<'_>,
-        bindings: &[View; 3],
+        [slots, rates, sum_dt]: [View; 3],
         back: bool,
         sequences: usize,
         [at, row, slot]: [usize; 3],
@@ -271,8 +285,12 @@ impl SelectiveScan {
             row: row as u32,
             slot: slot as u32,
         };
-        let kernel = Kernel::new("selective_scan/scan_carry").set("BACK", back);
-        l.run(kernel, bindings, params, grid_1d(n.div_ceil(256)));
+        let kernel = Kernel::new("selective_scan/scan_carry")
+            .set("BACK", back)
+            .set("DECAYS", self.decays);
+        let bindings = [slots, rates, sum_dt];
+        let bound = if self.decays { &bindings[..] } else { &bindings[..1] };
+        l.run(kernel, bound, params, grid_1d(n.div_ceil(256)));
     }
 
     /// What later segments send to earlier ones, into the slots of `dA_log`.
@@ -300,10 +318,14 @@ impl SelectiveScan {
             n: (x.len / 2) as u32,
             slots_at: launch.da_at as u32,
         };
-        let kernel = lanes.kernel("selective_scan/scan_end_bwd");
-        l.run(kernel, &[x, cm, rates, sums, sum_dt], params, grid_1d(groups));
+        let kernel = lanes
+            .kernel("selective_scan/scan_end_bwd")
+            .set("DECAYS", self.decays);
+        let bindings = [x, cm, sums, rates, sum_dt];
+        let bound = if self.decays { &bindings[..] } else { &bindings[..3] };
+        l.run(kernel, bound, params, grid_1d(groups));
         let strides = [launch.da_at, segments.count * self.matrix(), self.matrix()];
-        self.carry(l, &[sums, rates, sum_dt], true, launch.sequences, strides, segments);
+        self.carry(l, [sums, rates, sum_dt], true, launch.sequences, strides, segments);
     }
 
     /// Second stage of dB and dC: the sums over the tiles of a launch; later tiles of a sequence add to it.
@@ -357,10 +379,8 @@ impl SelectiveScan {
 
 impl GpuOp for SelectiveScan {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let &[u, delta_raw, z, bm, cm, a_log, delta_bias, skip] = ins else {
-            unreachable!("the graph gives all inputs")
-        };
-        let (y, saved) = (outs[0].view, outs[1].view);
+        let [u, delta_raw, z, bm, cm, a_log, delta_bias, skip] = self.places(ins.iter().copied());
+        let (y, saved) = (Some(outs[0].view), Some(outs[1].view));
         let rates = self.rates(l, a_log, delta_bias, skip);
         let lanes = Lanes::new(self.states);
         let tiles = self.channels.div_ceil(lanes.channels());
@@ -382,18 +402,27 @@ impl GpuOp for SelectiveScan {
                 ..params
             };
             let sum_dt = l.scratch(self.b * segments.count * self.channels);
-            let kernel = lanes.kernel("selective_scan/scan_end_fwd").set("CHUNK", CHUNK);
-            let bindings = [u, delta_raw, bm, rates, saved, sum_dt];
+            let kernel = lanes
+                .kernel("selective_scan/scan_end_fwd")
+                .set("CHUNK", CHUNK)
+                .set("TIED", self.tied)
+                .set("DECAYS", self.decays);
+            let step_rates = self.steps().then_some(rates);
+            let elapsed = self.decays.then_some(sum_dt);
+            let bindings = present([u, bm, saved, step_rates, delta_raw, elapsed]);
             l.run(kernel, &bindings, ends, grid_1d(ends.groups as usize));
             let slot = segments.steps / CHUNK * self.matrix();
             let strides = [0, self.chunks() * self.matrix(), slot];
-            self.carry(l, &[saved, rates, sum_dt], false, self.b, strides, segments);
+            self.carry(l, [outs[1].view, rates, sum_dt], false, self.b, strides, segments);
         }
         let kernel = lanes
             .kernel("selective_scan/scan_fwd")
             .set("CHUNK", CHUNK)
-            .set("PITCH", pitch(lanes.lanes));
-        let bindings = [u, delta_raw, z, bm, cm, rates, y, saved];
+            .set("PITCH", pitch(lanes.lanes))
+            .set("GATED", self.gated)
+            .set("TIED", self.tied)
+            .set("DECAYS", self.decays);
+        let bindings = present([u, bm, cm, Some(rates), y, saved, delta_raw, z]);
         l.run(kernel, &bindings, params, grid_1d(groups));
     }
 
@@ -405,13 +434,13 @@ impl GpuOp for SelectiveScan {
         d_outs: &[Option<View>],
         d_ins: &[Option<GpuOut>],
     ) {
-        let ins: Vec<View> = ins.iter().copied().flatten().collect();
-        let &[u, delta_raw, z, bm, cm, a_log, delta_bias, skip] = &ins[..] else {
-            return;
-        };
+        let [u, delta_raw, z, bm, cm, a_log, delta_bias, skip] =
+            self.places(ins.iter().copied()).map(Option::flatten);
+        let (Some(u), Some(bm), Some(cm)) = (u, bm, cm) else { return };
         let (Some(saved), Some(dy)) = (outs[1], d_outs[0]) else {
             return;
         };
+        let d_ins = &self.places(d_ins.iter().copied()).map(Option::flatten);
         let rates = self.rates(l, a_log, delta_bias, skip);
         let pairs = Pairs::new(self.states);
         let tiles = self.channels.div_ceil(pairs.channels());
@@ -422,14 +451,17 @@ impl GpuOp for SelectiveScan {
         let points = l.scratch(2 * most.sequences * row);
         let sums = l.scratch(most.words);
         let du = or_scratch(l, d_ins[0], u.len);
-        let ddelta = or_scratch(l, d_ins[1], u.len);
-        let dz = or_scratch(l, d_ins[2], u.len);
+        let ddelta = self.steps().then(|| or_scratch(l, d_ins[1], u.len));
+        let dz = self.gated.then(|| or_scratch(l, d_ins[2], u.len));
         let kernel = Kernel::new("selective_scan/scan_bwd")
             .set("THREADS", pairs.threads)
             .set("LANES", pairs.lanes)
             .set("CHUNK", CHUNK)
             .set("PITCH", pitch(pairs.lanes))
-            .set("SEGMENTED", segments.count > 1);
+            .set("SEGMENTED", segments.count > 1)
+            .set("GATED", self.gated)
+            .set("TIED", self.tied)
+            .set("DECAYS", self.decays);
         for sequence0 in (0..self.b).step_by(most.sequences) {
             let sequences = most.sequences.min(self.b - sequence0);
             let n = sequences * row;
@@ -440,9 +472,14 @@ impl GpuOp for SelectiveScan {
                 channels: self.channels as u32,
                 bias_at: self.matrix() as u32,
             };
-            let inputs = Kernel::new("selective_scan/scan_inputs_bwd");
+            let pointwise = |path| {
+                let kernel = Kernel::new(path).set("STEPPED", self.steps());
+                kernel.set("GATED", self.gated)
+            };
             let grid = grid_1d(n.div_ceil(256));
-            l.run(inputs, &[delta_raw, z, dy, rates, x], point, grid);
+            let step_rates = self.steps().then_some(rates);
+            let bindings = present([Some(dy), Some(x), step_rates, delta_raw, z]);
+            l.run(pointwise("selective_scan/scan_inputs_bwd"), &bindings, point, grid);
             let launch = self.layout(sequences, most.tiles, segments.count);
             if segments.count > 1 {
                 self.carry_back(l, [x, cm, rates, sums], &launch, sequence0, segments);
@@ -474,8 +511,11 @@ impl GpuOp for SelectiveScan {
             }
             let slots = sequences * segments.count;
             self.sum_slots(l, sums, &launch, slots, sequence0 == 0, d_ins);
-            let outputs = Kernel::new("selective_scan/scan_outputs_bwd");
-            l.run(outputs, &[x, z, dy, ddelta, dz], point, grid);
+            if self.gated || self.steps() {
+                let gate_dy = self.gated.then_some(dy);
+                let bindings = present([Some(x), ddelta, z, gate_dy, dz]);
+                l.run(pointwise("selective_scan/scan_outputs_bwd"), &bindings, point, grid);
+            }
         }
     }
 }

@@ -1,19 +1,24 @@
 //! Mamba's selective scan: a diagonal recurrence with N states a channel whose step, input and read-out depend on the
-//! data, with softplus of the step, skip connection and output gate fused.
+//! data, with softplus of the step, skip connection and output gate fused. Flags leave out the gate, the decay, or the
+//! step's share of the write.
 //!
 //! Maths      dt = softplus(`delta_raw` + `delta_bias`), A = -exp(`A_log`); per channel
 //!            `h_t = exp(dt_t A) h_{t-1} + dt_t u_t Bm_t`, `y_t = (Cm_t . h_t + D u_t) silu(z_t)`
+//!            Not `gated`: y without silu(z). Not `tied`: writes `u_t Bm_t`. Without `decays`: h is kept whole
 //!            In segments: h of a segment by itself, plus exp(A sum dt) times what the segment begins with
-//! Shapes     u, `delta_raw`, z, y \[B, T, E\], Bm, Cm \[B, T, N\], `A_log` \[E, N\], `delta_bias`, D \[E\];
-//!            saved: h before each chunk of 32 steps \[B, chunks, E, N\]
+//! Shapes     u, `delta_raw`, z, y \[B, T, E\], Bm, Cm \[B, T, N\], `A_log` \[E, N\], `delta_bias`, D \[E\], in
+//!            this order, those that the flags read: z if `gated`, `A_log` if `decays`, `delta_raw` and `delta_bias` if
+//!            `tied` or `decays`; saved: h before each chunk of 32 steps \[B, chunks, E, N\]
 //! Gradients  yp = Cm . h + D u, dp = dy silu(z), `lam_t = dp_t Cm_t + a_{t+1} lam_{t+1}`, a = exp(dt A),
 //!            `m_t = lam_t h_{t-1} a_t`; dz = dy yp silu'(z), `dCm = sum_E dp h`, `dBm = sum_E lam dt u`,
 //!            `dD = sum dp u`, du = D dp + dt (lam . Bm), `dA_log = A sum m dt`,
 //!            `ddelta_raw = (m . A + u (lam . Bm)) sigma(delta_raw + delta_bias)`, `ddelta_bias` its sum over b, t;
-//!            h inside a chunk is computed again, sums over E and over b, t are in two stages
+//!            h inside a chunk is computed again, sums over E and over b, t are in two stages. Not tied: dt in du, and
+//!            dt u in `dBm`, become 1 and u, and `ddelta_raw` loses u (lam . Bm); without decays m is 0 and a is 1
 //! Numerics   f32 throughout; no product of decays is divided out, so any decay down to 0 is fine
 //! Cost       a token, channel and state: 6 FLOPs and an exp forward, 19 and an exp backward; a token moves
-//!            4 (4 E + 2 N) bytes forward, 4 (7 E + 4 N) backward, and E N / 8 of states
+//!            4 (4 E + 2 N) bytes forward, 4 (7 E + 4 N) backward, and E N / 8 of states. Without decays 4 FLOPs and
+//!            11; without z or dt E words a token less forward, 2 E backward
 //! Errors     a size of 0, N above 256, more than 2^31 - 1 elements
 //! Source     Gu and Dao 2023, section 3; models.md 4.7; golden: `selective_scan`
 
@@ -29,10 +34,12 @@ use crate::error::UserError;
 
 /// Steps between saved states.
 const CHUNK: usize = 32;
+/// All inputs, those that no flag asks for included.
+const INPUTS: [&str; 8] = ["u", "delta_raw", "z", "Bm", "Cm", "A_log", "delta_bias", "D"];
 /// Most states of a channel.
 pub(crate) const MAX_STATES: usize = 256;
 
-/// Inputs: u, `delta_raw`, z, Bm, Cm, `A_log`, `delta_bias`, D. Outputs: y, saved.
+/// Inputs: those of u, `delta_raw`, z, Bm, Cm, `A_log`, `delta_bias`, D that the flags read. Outputs: y, saved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SelectiveScan {
     /// Sequences.
@@ -43,11 +50,35 @@ pub struct SelectiveScan {
     pub channels: usize,
     /// N, states of a channel.
     pub states: usize,
+    /// Whether silu(z) multiplies the output; else there is no z.
+    pub gated: bool,
+    /// Whether what is forgotten and what is written are complementary, dt scaling the write as well; else u is written
+    /// in full.
+    pub tied: bool,
+    /// Whether the states decay by exp(dt A); else there is no `A_log`, and dt only if it is tied.
+    pub decays: bool,
 }
 
 impl SelectiveScan {
     fn chunks(&self) -> usize {
         self.t.div_ceil(CHUNK)
+    }
+
+    /// Whether there is a step dt.
+    fn steps(&self) -> bool {
+        self.tied || self.decays
+    }
+
+    /// Which of all inputs there are.
+    fn reads(&self) -> [bool; INPUTS.len()] {
+        let steps = self.steps();
+        [true, steps, self.gated, true, true, self.decays, steps, true]
+    }
+
+    /// Spreads what the input ports have over the places of all inputs.
+    fn places<T>(&self, ports: impl IntoIterator<Item = T>) -> [Option<T>; INPUTS.len()] {
+        let mut ports = ports.into_iter();
+        self.reads().map(|read| if read { ports.next() } else { None })
     }
 }
 
@@ -72,16 +103,10 @@ impl OpDef for SelectiveScan {
 
     fn inputs(&self) -> Vec<Port> {
         let (b, t, e, n) = (self.b, self.t, self.channels, self.states);
-        vec![
-            Port::new("u", &[b, t, e]),
-            Port::new("delta_raw", &[b, t, e]),
-            Port::new("z", &[b, t, e]),
-            Port::new("Bm", &[b, t, n]),
-            Port::new("Cm", &[b, t, n]),
-            Port::new("A_log", &[e, n]),
-            Port::new("delta_bias", &[e]),
-            Port::new("D", &[e]),
-        ]
+        let (points, rows) = ([b, t, e], [b, t, n]);
+        let shapes: [&[usize]; 8] = [&points, &points, &points, &rows, &rows, &[e, n], &[e], &[e]];
+        let all = INPUTS.iter().zip(shapes).zip(self.reads());
+        all.filter(|(_, read)| *read).map(|((name, shape), _)| Port::new(name, shape)).collect()
     }
 
     fn outputs(&self) -> Vec<Port> {
@@ -93,8 +118,10 @@ impl OpDef for SelectiveScan {
     }
 
     fn backward_reads(&self) -> Reads {
+        const ALL: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7];
+        let count = self.reads().into_iter().filter(|read| *read).count();
         Reads {
-            ins: &[0, 1, 2, 3, 4, 5, 6, 7],
+            ins: &ALL[..count],
             outs: &[1],
         }
     }
@@ -103,15 +130,15 @@ impl OpDef for SelectiveScan {
         let tokens = (self.b * self.t) as f64;
         let (e, n) = (self.channels as f64, self.states as f64);
         let saved = 4.0 * (self.b * self.chunks()) as f64 * e * n;
-        match pass {
-            Pass::Forward => Cost {
-                flops: 7.0 * tokens * e * n,
-                bytes: 4.0 * tokens * (4.0 * e + 2.0 * n) + saved,
-            },
-            Pass::Backward => Cost {
-                flops: 20.0 * tokens * e * n,
-                bytes: 4.0 * tokens * (7.0 * e + 4.0 * n) + saved,
-            },
+        let (forward, backward) = if self.decays { (7.0, 20.0) } else { (4.0, 11.0) };
+        let optional = f64::from(u8::from(self.gated) + u8::from(self.steps()));
+        let (flops, points, rows) = match pass {
+            Pass::Forward => (forward, 2.0 + optional, 2.0),
+            Pass::Backward => (backward, 3.0 + 2.0 * optional, 4.0),
+        };
+        Cost {
+            flops: flops * tokens * e * n,
+            bytes: 4.0 * tokens * (points * e + rows * n) + saved,
         }
     }
 }

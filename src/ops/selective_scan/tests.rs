@@ -1,4 +1,4 @@
-use super::cases::cases;
+use super::cases::{cases, usual};
 #[cfg(feature = "gpu")]
 use super::CHUNK;
 use super::SelectiveScan;
@@ -48,24 +48,27 @@ fn gradients_accumulate() {
 /// y by the chunked form: states of each chunk by itself, carried from chunk to chunk by exp(A sum dt), and the state
 /// that a chunk begins with added under the decay since then.
 fn chunked(op: &SelectiveScan, inputs: &[Vec<f64>], chunk: usize) -> Vec<f64> {
-    let [u, delta_raw, z, bm, cm, a_log, delta_bias, skip] = inputs else {
-        unreachable!("eight inputs")
+    let [u, delta_raw, z, bm, cm, a_log, delta_bias, skip] = op.places(inputs);
+    let (Some(u), Some(bm), Some(cm), Some(skip)) = (u, bm, cm, skip) else {
+        unreachable!("every variant reads them")
     };
+    let step = delta_raw.zip(delta_bias);
     let (e, n) = (op.channels, op.states);
     let mut y = vec![0.0; op.b * op.t * e];
     for b in 0..op.b {
         for c in 0..e {
             let at = |t: usize| (b * op.t + t) * e + c;
-            let dt = |t: usize| (delta_raw[at(t)] + delta_bias[c]).softplus();
+            let dt = |t: usize| step.map_or(1.0, |(raw, bias)| (raw[at(t)] + bias[c]).softplus());
             for j in 0..n {
-                let a = -a_log[c * n + j].exp();
+                let a = a_log.map_or(0.0, |a_log| -a_log[c * n + j].exp());
                 let mut start = 0.0;
                 for t0 in (0..op.t).step_by(chunk) {
                     let end = (t0 + chunk).min(op.t);
                     let (mut own, mut elapsed) = (0.0, 0.0);
                     for t in t0..end {
                         let row = (b * op.t + t) * n + j;
-                        own = (dt(t) * a).exp() * own + dt(t) * u[at(t)] * bm[row];
+                        let share = if op.tied { dt(t) } else { 1.0 };
+                        own = (dt(t) * a).exp() * own + share * u[at(t)] * bm[row];
                         elapsed += dt(t);
                         y[at(t)] += cm[row] * (own + (a * elapsed).exp() * start);
                     }
@@ -73,7 +76,7 @@ fn chunked(op: &SelectiveScan, inputs: &[Vec<f64>], chunk: usize) -> Vec<f64> {
                 }
             }
             for t in 0..op.t {
-                y[at(t)] = (y[at(t)] + skip[c] * u[at(t)]) * z[at(t)].silu();
+                y[at(t)] = (y[at(t)] + skip[c] * u[at(t)]) * z.map_or(1.0, |z| z[at(t)].silu());
             }
         }
     }
@@ -102,12 +105,7 @@ fn the_chunked_form_is_the_recurrence() {
 #[cfg(feature = "gpu")]
 #[test]
 fn cases_reach_segments_and_several_launches() {
-    let op = |b, t, channels, states| SelectiveScan {
-        b,
-        t,
-        channels,
-        states,
-    };
+    let op = usual;
     // A full card walks each sequence in one go; a long sequence alone is cut into whole chunks.
     assert_eq!(op(64, 400, 2048, 64).segments(64 * 64).count, 1);
     assert_eq!(op(140, 70, 1, 2).segments(140).count, 1);
@@ -135,12 +133,7 @@ fn kernels_fit_webgpu_default_limits() {
     let caps = crate::gpu::Caps::webgpu_default();
     for states in [1, 4, 5, 8, 13, 16, 17, 32, 40, 64, 65, 128, 129, 200, 256] {
         for b in [1, 600] {
-            let op = SelectiveScan {
-                b,
-                t: 100,
-                channels: 70,
-                states,
-            };
+            let op = usual(b, 100, 70, states);
             let mut graph = Graph::new();
             let ports = op.inputs();
             let ins: Vec<_> = ports
@@ -164,13 +157,27 @@ fn kernels_fit_webgpu_default_limits() {
 }
 
 #[test]
-fn refuses_257_states() {
-    let op = |states| SelectiveScan {
-        b: 1,
-        t: 2,
-        channels: 3,
-        states,
+fn variants_list_what_they_read() {
+    let names = |gated, tied, decays| {
+        let op = SelectiveScan {
+            gated,
+            tied,
+            decays,
+            ..usual(1, 2, 3, 4)
+        };
+        assert_eq!(op.inputs().len(), op.backward_reads().ins.len());
+        op.inputs().iter().map(|p| p.name).collect::<Vec<_>>().join(" ")
     };
+    assert_eq!(names(true, true, true), "u delta_raw z Bm Cm A_log delta_bias D");
+    assert_eq!(names(false, true, true), "u delta_raw Bm Cm A_log delta_bias D");
+    assert_eq!(names(true, false, true), "u delta_raw z Bm Cm A_log delta_bias D");
+    assert_eq!(names(true, true, false), "u delta_raw z Bm Cm delta_bias D");
+    assert_eq!(names(false, false, false), "u Bm Cm D");
+}
+
+#[test]
+fn refuses_257_states() {
+    let op = |states| usual(1, 2, 3, states);
     assert!(op(256).validate().is_ok());
     let message = op(257).validate().unwrap_err().to_string();
     assert!(message.contains("257 states of a channel: at most 256"), "{message}");
