@@ -301,6 +301,7 @@ ops! {
     rms_norm::RmsNorm,
     rope::Rope,
     s4d_scan::S4dScan,
+    s4d_step::S4dStep,
     scale::Scale,
     scan_step::ScanStep,
     selective_scan::SelectiveScan,
