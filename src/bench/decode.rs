@@ -4,6 +4,7 @@ use super::registry::{Bench, Family};
 use crate::ops::Op;
 use crate::ops::attention_step::AttentionStep;
 use crate::ops::conv_step::ConvStep;
+use crate::ops::gru_step::GruStep;
 use crate::ops::linear_attention::Decay;
 use crate::ops::mesa_step::MesaStep;
 use crate::ops::recurrence_step::RecurrenceStep;
@@ -71,6 +72,7 @@ pub(super) fn steps(b: usize, t: usize, h: usize) -> Vec<Bench> {
         channels: d,
         states: 64,
     };
+    let gru = GruStep { b, d };
     let channels = format!("B{b} {}", 2 * d);
     let cache = format!("B{b} T{t} H{h} {dk}");
     vec![
@@ -97,5 +99,6 @@ pub(super) fn steps(b: usize, t: usize, h: usize) -> Vec<Bench> {
         ),
         bench("attention_step", cache, Family::Attention, attention.into()),
         bench("conv_step", channels, Family::Elementwise, conv.into()),
+        bench("gru_step", format!("B{b} {d}"), Family::Elementwise, gru.into()),
     ]
 }

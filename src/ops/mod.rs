@@ -287,6 +287,7 @@ ops! {
     glu::Glu,
     grad_norm::GradNorm,
     gru::Gru,
+    gru_step::GruStep,
     head_loss::HeadLoss,
     l2_norm::L2Norm,
     layer_norm::LayerNorm,
