@@ -3,10 +3,13 @@
 use crate::check::{Case, Deviation, FLOOR, Named, TOLERANCE_F32, Values, compare};
 use crate::cpu::CpuRuntime;
 use crate::graph::Graph;
-use crate::ops::Op;
+use crate::ops::{Op, Port};
 use crate::runtime::{Data, Runtime};
 use crate::step::StepParams;
-use crate::tensor::Dtype;
+use crate::tensor::{Dtype, TensorId};
+
+/// Appends the calls of a token to a graph, given its inputs.
+type Token<'a> = &'a dyn Fn(&mut Graph, &[TensorId]) -> TensorId;
 
 /// Central differences in f64 with h = 1e-5: truncation h^2 and rounding 1e-16 / h both leave about 1e-10, times the
 /// curvature of the op; sharply curved ops (strong decay, rows near zero) lose up to 1e-6.
@@ -82,9 +85,17 @@ fn report(case: &Case, device: &str, deviations: &[Deviation]) {
 /// A step op, run once a token on the tokens of a case of the op over whole sequences, gives that op's first output: in
 /// f64, in f32 and on each GPU. Inputs are matched by name; an input of integers is the token's position.
 pub(crate) fn steps_match_sequence(case: &Case, step: impl Into<Op>) {
+    let step = step.into();
+    calls_match_sequence(case, &step.inputs(), &|graph, ins| {
+        graph.call(step.clone(), ins).unwrap()[0]
+    });
+}
+
+/// As [`steps_match_sequence`], for a token that is several calls: `token` appends them and returns what to compare.
+pub(crate) fn calls_match_sequence(case: &Case, ports: &[Port], token: Token<'_>) {
     let (_, want) = case.run(&mut CpuRuntime::<f64>::new()).unwrap().swap_remove(0);
-    let ports = case.op.inputs();
-    let inputs: Vec<(&str, &[f32])> = ports
+    let named = case.op.inputs();
+    let inputs: Vec<(&str, &[f32])> = named
         .iter()
         .zip(&case.inputs)
         .filter_map(|(port, values)| match values {
@@ -92,15 +103,27 @@ pub(crate) fn steps_match_sequence(case: &Case, step: impl Into<Op>) {
             Values::Int(_) => None,
         })
         .collect();
-    steps_give(&case.name, &step.into(), &inputs, &want);
+    let name = format!("{} {} token by token", case.op.name(), case.name);
+    calls_give(&name, ports, token, &inputs, &want);
 }
 
 /// As [`steps_match_sequence`], with the inputs of whole sequences by name, and what to expect.
 pub(crate) fn steps_give(name: &str, step: &Op, inputs: &[(&str, &[f32])], want: &[f64]) {
+    let token = |graph: &mut Graph, ins: &[TensorId]| graph.call(step.clone(), ins).unwrap()[0];
+    calls_give(
+        &format!("{} {name}", step.name()),
+        &step.inputs(),
+        &token,
+        inputs,
+        want,
+    );
+}
+
+fn calls_give(name: &str, ports: &[Port], token: Token<'_>, inputs: &[(&str, &[f32])], want: &[f64]) {
     let check = |device: &str, runtime: &mut dyn Runtime, allowed: f64| {
-        let got = stepwise(step, inputs, want.len(), runtime);
+        let got = stepwise(ports, token, inputs, want.len(), runtime);
         let d = Deviation::new("o", &got, want, FLOOR * (want.len() as f64).sqrt(), allowed);
-        assert!(d.passed(), "{} {name} on {device}: {d:?}", step.name());
+        assert!(d.passed(), "{name} on {device}: {d:?}");
     };
     check("CPU f64", &mut CpuRuntime::<f64>::new(), STEPWISE_F64);
     check("CPU f32", &mut CpuRuntime::<f32>::new(), TOLERANCE_F32);
@@ -108,15 +131,20 @@ pub(crate) fn steps_give(name: &str, step: &Op, inputs: &[(&str, &[f32])], want:
     gpu::each_device(|device, runtime| check(device, runtime, TOLERANCE_F32));
 }
 
-/// The first outputs of a step op, one run a token, as the `len` elements of a sequence.
-fn stepwise(step: &Op, inputs: &[(&str, &[f32])], len: usize, runtime: &mut dyn Runtime) -> Vec<f64> {
-    let ports = step.inputs();
+/// What `append` returns, one run a token, as the `len` elements of a sequence.
+fn stepwise(
+    ports: &[Port],
+    append: Token<'_>,
+    inputs: &[(&str, &[f32])],
+    len: usize,
+    runtime: &mut dyn Runtime,
+) -> Vec<f64> {
     let mut graph = Graph::new();
     let ids: Vec<_> = ports
         .iter()
         .map(|p| graph.input(p.name, &p.shape, p.dtype))
         .collect();
-    let y = graph.call(step.clone(), &ids).unwrap()[0];
+    let y = append(&mut graph, &ids);
     graph.keep(y);
     let program = runtime.load(&graph).unwrap();
     let (b, row) = (ports[0].shape[0], graph.tensor(y).numel());

@@ -4,9 +4,11 @@ use super::registry::{Bench, Family};
 use crate::ops::Op;
 use crate::ops::attention_step::AttentionStep;
 use crate::ops::conv_step::ConvStep;
+use crate::ops::gru_step::GruStep;
 use crate::ops::linear_attention::Decay;
 use crate::ops::mesa_step::MesaStep;
 use crate::ops::recurrence_step::RecurrenceStep;
+use crate::ops::s4d_step::S4dStep;
 use crate::ops::scan_step::ScanStep;
 
 const SOURCE: &str = "a token of the paper's stack: batch 64, width 1024, after 400 steps";
@@ -65,6 +67,12 @@ pub(super) fn steps(b: usize, t: usize, h: usize) -> Vec<Bench> {
         forgets: false,
     };
     let mesa = MesaStep { b, h, d: dk };
+    let s4d = S4dStep {
+        b,
+        channels: d,
+        states: 64,
+    };
+    let gru = GruStep { b, d };
     let channels = format!("B{b} {}", 2 * d);
     let cache = format!("B{b} T{t} H{h} {dk}");
     vec![
@@ -83,7 +91,14 @@ pub(super) fn steps(b: usize, t: usize, h: usize) -> Vec<Bench> {
             Family::Recurrences,
             scan.into(),
         ),
+        bench(
+            "s4d_step",
+            format!("B{b} {d} 64 complex"),
+            Family::Recurrences,
+            s4d.into(),
+        ),
         bench("attention_step", cache, Family::Attention, attention.into()),
         bench("conv_step", channels, Family::Elementwise, conv.into()),
+        bench("gru_step", format!("B{b} {d}"), Family::Elementwise, gru.into()),
     ]
 }

@@ -30,7 +30,7 @@ fn thirds<R>(row: &[R]) -> [&[R]; 3] {
 }
 
 /// h of a step of one sequence: `x` and `s` are its rows, `before` is h of the step before.
-fn step_fwd<R: Real>(x: &[R], s: &[R], before: &[R], h: &mut [R]) {
+pub(crate) fn step_fwd<R: Real>(x: &[R], s: &[R], before: &[R], h: &mut [R]) {
     let ([xr, xz, xm], [sr, sz, sm]) = (thirds(x), thirds(s));
     for c in 0..h.len() {
         let (r, _) = sigmoids(xr[c] + sr[c]);

@@ -56,7 +56,7 @@ impl Gru {
 impl GpuOp for Gru {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
         let bindings = [ins[0], ins[1], ins[2], outs[0].view];
-        let kernel = self.kernel("gru/gru_step_fwd", FORWARD);
+        let kernel = self.kernel("gru/gru_fwd", FORWARD);
         for step in 0..self.t {
             l.run(kernel.clone(), &bindings, self.params(step), self.grid(FORWARD));
         }
@@ -87,7 +87,7 @@ impl GpuOp for Gru {
         };
         linear::fwd(l, &self.product(b * t), h, w, Some(bias), s);
         let bindings = [dy, xg, h, w, bias, all, carry, dxg];
-        let kernel = self.kernel("gru/gru_step_bwd", BACKWARD).set("BY_COLUMN", true);
+        let kernel = self.kernel("gru/gru_bwd", BACKWARD).set("BY_COLUMN", true);
         for step in (0..t).rev() {
             l.run(kernel.clone(), &bindings, self.params(step), self.grid(3 * BACKWARD));
         }

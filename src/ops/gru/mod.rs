@@ -13,7 +13,7 @@
 //! Source     Cho et al. 2014, in the form of cuDNN (b inside r's product); models.md 3.8; golden: the model `gru`
 
 pub mod cases;
-mod cpu;
+pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
 mod gpu;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::tensor::TensorId;
 
 /// One step, steps around those staged at a time, channels around a workgroup, any number of states, several sequences
-/// a partial sum; decays and turns at both ends, rates near 0.
+/// a partial sum; hostile parameters.
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [
         (1, 1, 1, 1),
@@ -38,24 +38,13 @@ pub fn cases() -> Vec<Case> {
         channels: 5,
         states: 6,
     };
-    for (name, values) in [
-        (" fast decay", Values { log_a: 6.0, ..USUAL }),
-        (" slow decay", Values { log_a: -14.0, ..USUAL }),
-        (" gone at once", Values { log_a: 80.0, log_dt: 3.0, ..USUAL }),
-        (" fast turns", Values { turn: 300.0, ..USUAL }),
-        (" no turns", Values { turn: 0.0, ..USUAL }),
-        (" rates near 0", Values { log_a: -30.0, turn: 1e-5, ..USUAL }),
-        (" tiny steps", Values { log_dt: -16.0, ..USUAL }),
-        (" large steps", Values { log_dt: 2.0, ..USUAL }),
-    ] {
-        cases.push(case(name, op.clone(), values));
-    }
+    cases.extend(HOSTILE.map(|(name, values)| case(name, op.clone(), values)));
     cases
 }
 
-/// Centres of the hostile values.
+/// Centres of the parameters' values.
 #[derive(Clone, Copy)]
-struct Values {
+pub(crate) struct Values {
     log_dt: f32,
     /// Of `log_A_real`.
     log_a: f32,
@@ -63,31 +52,41 @@ struct Values {
     turn: f32,
 }
 
-const USUAL: Values = Values {
+pub(crate) const USUAL: Values = Values {
     log_dt: -4.6,
     log_a: -0.7,
     turn: 1.0,
 };
 
-fn case(name: &str, op: S4dScan, values: Values) -> Case {
-    let (points, d, n) = (op.b * op.t * op.channels, op.channels, op.states);
-    let mut fill = Fill::new((points + n) as u64);
-    let u = fill.normal(points);
+/// Decays and turns at both ends, rates near 0.
+pub(crate) const HOSTILE: [(&str, Values); 8] = [
+    (" fast decay", Values { log_a: 6.0, ..USUAL }),
+    (" slow decay", Values { log_a: -14.0, ..USUAL }),
+    (" gone at once", Values { log_a: 80.0, log_dt: 3.0, ..USUAL }),
+    (" fast turns", Values { turn: 300.0, ..USUAL }),
+    (" no turns", Values { turn: 0.0, ..USUAL }),
+    (" rates near 0", Values { log_a: -30.0, turn: 1e-5, ..USUAL }),
+    (" tiny steps", Values { log_dt: -16.0, ..USUAL }),
+    (" large steps", Values { log_dt: 2.0, ..USUAL }),
+];
+
+/// `log_dt`, C, `log_A_real`, `A_imag` and D of `d` channels with `n` complex states.
+pub(crate) fn parameters(fill: &mut Fill, d: usize, n: usize, values: Values) -> [Vec<f32>; 5] {
     let log_dt = fill.uniform(d, values.log_dt - 2.3, values.log_dt + 2.3);
     let c = fill.normal(2 * d * n);
-    let log_a: Vec<f32> = fill.normal(d * n).iter().map(|x| values.log_a + 0.2 * x).collect();
+    let log_a = fill.normal(d * n).iter().map(|x| values.log_a + 0.2 * x).collect();
     let mut imag = fill.normal(d * n);
     for (i, x) in imag.iter_mut().enumerate() {
         *x = values.turn * std::f32::consts::PI * ((i % n) as f32 + 0.1 * *x);
     }
-    let inputs = vec![
-        u.into(),
-        log_dt.into(),
-        c.into(),
-        log_a.into(),
-        imag.into(),
-        fill.normal(d).into(),
-    ];
+    [log_dt, c, log_a, imag, fill.normal(d)]
+}
+
+fn case(name: &str, op: S4dScan, values: Values) -> Case {
+    let (points, d, n) = (op.b * op.t * op.channels, op.channels, op.states);
+    let mut fill = Fill::new((points + n) as u64);
+    let mut inputs = vec![fill.normal(points).into()];
+    inputs.extend(parameters(&mut fill, d, n, values).map(Into::into));
     let sizes = format!("B{} T{} d{d} N/2 {n}", op.b, op.t);
     Case::new(sizes + name, op, inputs)
 }

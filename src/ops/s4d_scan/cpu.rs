@@ -89,21 +89,32 @@ impl Rate {
 }
 
 /// The inputs.
-struct Inputs<'a, R> {
-    u: &'a [R],
+pub(crate) struct Inputs<'a, R> {
+    /// u.
+    pub(crate) u: &'a [R],
     log_dt: &'a [R],
     c: &'a [R],
     log_a_real: &'a [R],
     a_imag: &'a [R],
-    skip: &'a [R],
+    /// D.
+    pub(crate) skip: &'a [R],
 }
 
-/// What the scan multiplies by, of one state: e^z = keep + f. Where that is close to 1, keep is 1 and f = e^z - 1, which
-/// has the digits that e^z has not; elsewhere keep is 0.
+/// What the recurrence multiplies by, of one state: e^z = keep + f. Where that is close to 1, keep is 1 and f = e^z - 1,
+/// which has the digits that e^z has not; elsewhere keep is 0.
+pub(crate) struct Factor<R> {
+    /// Real and imaginary part.
+    pub(crate) f: [R; 2],
+    /// 1 or 0.
+    pub(crate) keep: R,
+    /// 2 Ct.
+    pub(crate) ct: [R; 2],
+}
+
+/// [`Factor`] of a state of each channel of a block.
 struct Factors<R> {
     f: Complex<R>,
     keep: Lane<R>,
-    /// 2 Ct.
     ct: Complex<R>,
 }
 
@@ -129,7 +140,8 @@ struct Sums<R> {
 }
 
 impl<'a, R: Real> Inputs<'a, R> {
-    fn new(ins: &[In<'a, R>]) -> Self {
+    /// In port order.
+    pub(crate) fn new(ins: &[In<'a, R>]) -> Self {
         Self {
             u: ins[0].real(),
             log_dt: ins[1].real(),
@@ -152,20 +164,29 @@ impl<'a, R: Real> Inputs<'a, R> {
         [self.c[2 * at].f64(), self.c[2 * at + 1].f64()]
     }
 
+    /// Of a state of a channel; `at` is its place in \[d, N / 2\].
+    pub(crate) fn factor(&self, channel: usize, at: usize) -> Factor<R> {
+        let rate = self.rate(channel, at);
+        let read = times(self.c(at), rate.phi);
+        let close = rate.e[0] * rate.e[0] + rate.e[1] * rate.e[1] < 0.25;
+        let from = if close { rate.e } else { rate.power };
+        Factor {
+            f: from.map(R::of),
+            keep: if close { R::ONE } else { R::ZERO },
+            ct: read.map(|x| R::of(2.0 * rate.dt * x)),
+        }
+    }
+
     fn factors(&self, states: usize, block: &Block) -> Vec<Factors<R>> {
         let of_state = |n: usize| {
             let (mut f, mut keep, mut ct) = (zero(), [R::ZERO; WIDTH], zero());
             for i in 0..block.count {
                 let channel = block.first + i;
-                let at = channel * states + n;
-                let rate = self.rate(channel, at);
-                let read = times(self.c(at), rate.phi);
-                let close = rate.e[0] * rate.e[0] + rate.e[1] * rate.e[1] < 0.25;
-                let from = if close { rate.e } else { rate.power };
-                keep[i] = if close { R::ONE } else { R::ZERO };
+                let own = self.factor(channel, channel * states + n);
+                keep[i] = own.keep;
                 for part in 0..2 {
-                    f[part][i] = R::of(from[part]);
-                    ct[part][i] = R::of(2.0 * rate.dt * read[part]);
+                    f[part][i] = own.f[part];
+                    ct[part][i] = own.ct[part];
                 }
             }
             Factors { f, keep, ct }

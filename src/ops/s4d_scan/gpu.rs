@@ -89,6 +89,29 @@ struct GradientParams {
     dt_at: u32,
 }
 
+/// What the recurrence multiplies by, of `padded` states a channel (`states` are there): five planes of `s4d_discretise`.
+/// `parameters` are `log_dt`, C, `log_A_real`, `A_imag`.
+pub(crate) fn discretise(
+    l: &mut Lower<'_>,
+    parameters: [View; 4],
+    channels: usize,
+    states: usize,
+    padded: usize,
+) -> View {
+    let n = channels * padded;
+    let planes = l.scratch(5 * n);
+    let params = DiscretiseParams {
+        n: n as u32,
+        states: states as u32,
+        padded: padded as u32,
+    };
+    let [log_dt, c, log_a_real, a_imag] = parameters;
+    let kernel = Kernel::new("s4d_scan/s4d_discretise");
+    let bindings = [log_dt, c, log_a_real, a_imag, planes];
+    l.run(kernel, &bindings, params, grid_1d(n.div_ceil(256)));
+    planes
+}
+
 impl S4dScan {
     fn lanes(&self) -> Lanes {
         Lanes::new(self.states)
@@ -98,21 +121,8 @@ impl S4dScan {
         self.channels.div_ceil(self.lanes().channels())
     }
 
-    /// What the scan multiplies by, of every state.
     fn planes(&self, l: &mut Lower<'_>, parameters: [View; 4]) -> View {
-        let padded = self.lanes().padded();
-        let n = self.channels * padded;
-        let planes = l.scratch(5 * n);
-        let params = DiscretiseParams {
-            n: n as u32,
-            states: self.states as u32,
-            padded: padded as u32,
-        };
-        let [log_dt, c, log_a_real, a_imag] = parameters;
-        let kernel = Kernel::new("s4d_scan/s4d_discretise");
-        let bindings = [log_dt, c, log_a_real, a_imag, planes];
-        l.run(kernel, &bindings, params, grid_1d(n.div_ceil(256)));
-        planes
+        discretise(l, parameters, self.channels, self.states, self.lanes().padded())
     }
 
     fn scan(&self, l: &mut Lower<'_>, [u, planes, skip, y]: [View; 4], reverse: bool) {

@@ -20,9 +20,9 @@
 //! Source     Gu, Gupta, Goel, Re 2022 (S4D); models.md 3.8, 4.13; golden: the model `s4`
 
 pub mod cases;
-mod cpu;
+pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
-mod gpu;
+pub(crate) mod gpu;
 #[cfg(test)]
 mod tests;
 

@@ -2,7 +2,7 @@
 // m = tanh(x_m + r s_m), h = (1 - z) m + z h_{t-1}.
 // A workgroup does 4 QUADS sequences by LANES channels, whose three gates are the columns of its product.
 // Grid: [ceil(d / LANES), ceil(B / (4 QUADS)), 1]. Source: models.md 3.8.
-#import lib/activation
+#import lib/gru
 #import lib/step_product
 
 alias t_xg = f32;
@@ -33,7 +33,7 @@ fn right(column: u32, k: u32) -> f32 {
 }
 
 @compute @workgroup_size(256)
-fn gru_step_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn gru_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     top = 4u * QUADS * wg.y;
     first = LANES * wg.x;
     let sums = step_product(thread, select(0u, params.d, params.step > 0u));
@@ -45,16 +45,14 @@ fn gru_step_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_
     let row{i} = top + thread / LANES * 4u + {i}u;
     if row{i} < params.b {
         let at = (row{i} * params.t + params.step) * 3u * params.d + channel;
-        let r = sigmoids(f32(xg[at]) + (sums.c0[{i}] + bias[channel])).x;
-        let z = sigmoids(f32(xg[at + params.d]) + (sums.c1[{i}] + bias[params.d + channel]));
-        let s = sums.c2[{i}] + bias[2u * params.d + channel];
-        let m = tanh_slope(f32(xg[at + 2u * params.d]) + r * s).x;
+        let x = vec3(f32(xg[at]), f32(xg[at + params.d]), f32(xg[at + 2u * params.d]));
+        let b = vec3(bias[channel], bias[params.d + channel], bias[2u * params.d + channel]);
         let to = (row{i} * params.t + params.step) * params.d + channel;
         var before = 0.0;
         if params.step > 0u {
             before = f32(h[to - params.d]);
         }
-        h[to] = t_h(z.y * m + z.x * before);
+        h[to] = t_h(gru_cell(x, vec3(sums.c0[{i}], sums.c1[{i}], sums.c2[{i}]) + b, before));
     }
 #end
 }

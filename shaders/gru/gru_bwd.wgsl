@@ -5,7 +5,7 @@
 // multiplies with h, row by row, and all of g sums up to that of the bias.
 // A workgroup does 4 QUADS sequences by 3 LANES channels.
 // Grid: [ceil(d / (3 LANES)), ceil(B / (4 QUADS)), 1]. Source: models.md 3.8.
-#import lib/activation
+#import lib/gru
 #import lib/step_product
 
 alias t_dy = f32;
@@ -40,7 +40,7 @@ fn right(column: u32, k: u32) -> f32 {
 }
 
 // One sequence and channel.
-fn gates(row: u32, channel: u32, sum: f32) {
+fn cell(row: u32, channel: u32, sum: f32) {
     if row >= params.b || channel >= params.d {
         return;
     }
@@ -61,19 +61,17 @@ fn gates(row: u32, channel: u32, sum: f32) {
         before = f32(h[(token - 1u) * d + channel]);
     }
     let at = token * 3u * d + channel;
-    let r = sigmoids(f32(xg[at]) + s.x);
-    let z = sigmoids(f32(xg[at + d]) + s.y);
-    let m = tanh_slope(f32(xg[at + 2u * d]) + r.x * s.z);
-    let dm = dh * z.y * m.y;
-    let dz = dh * (before - m.x) * z.x * z.y;
-    let dr = dm * s.z * r.x * r.y;
+    let gates = gru_gates(vec3(f32(xg[at]), f32(xg[at + d]), f32(xg[at + 2u * d])), s);
+    let dm = dh * gates.z.y * gates.m.y;
+    let dz = dh * (before - gates.m.x) * gates.z.x * gates.z.y;
+    let dr = dm * s.z * gates.r.x * gates.r.y;
     dxg[at] = t_dxg(dr);
     dxg[at + d] = t_dxg(dz);
     dxg[at + 2u * d] = t_dxg(dm);
     g[to] = dr;
     g[to + d] = dz;
-    g[to + 2u * d] = dm * r.x;
-    carry[own] = z.x * dh;
+    g[to + 2u * d] = dm * gates.r.x;
+    carry[own] = gates.z.x * dh;
     if is_last {
         g[at] = 0.0;
         g[at + d] = 0.0;
@@ -82,7 +80,7 @@ fn gates(row: u32, channel: u32, sum: f32) {
 }
 
 @compute @workgroup_size(256)
-fn gru_step_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn gru_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     top = 4u * QUADS * wg.y;
     first = COLUMNS * wg.x;
     let sums = step_product(thread, select(0u, 3u * params.d, params.step + 1u < params.t));
@@ -92,8 +90,8 @@ fn gru_step_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_
     let channel = first + thread % LANES;
 #for i in 0..4
     let row{i} = top + thread / LANES * 4u + {i}u;
-    gates(row{i}, channel, sums.c0[{i}]);
-    gates(row{i}, channel + LANES, sums.c1[{i}]);
-    gates(row{i}, channel + 2u * LANES, sums.c2[{i}]);
+    cell(row{i}, channel, sums.c0[{i}]);
+    cell(row{i}, channel + LANES, sums.c1[{i}]);
+    cell(row{i}, channel + 2u * LANES, sums.c2[{i}]);
 #end
 }
