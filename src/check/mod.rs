@@ -18,6 +18,8 @@ pub use golden::Precision;
 pub use grammars::grammars;
 pub use kernels::kernels;
 pub use source::Source;
+#[cfg(test)]
+pub(crate) use training::switched;
 pub use training::training;
 
 /// Relative error (norm) allowed for f32 on any device, forward and gradients (design: sums over at most a few

@@ -16,6 +16,14 @@ use std::sync::Arc;
 
 /// Updates that are compared.
 const UPDATES: u64 = 20;
+/// Their learning rates, as in the paper rising to 1e-3. Larger ones magnify rounding: at 2e-3 after five updates the
+/// norms of `MesaNet`, whose gradient is ill-conditioned, are apart by 5e-4 (f32 on the CPU), here by 1e-5.
+const SCHEDULE: Schedule = Schedule {
+    lr: 1e-3,
+    warmup: 50.0,
+    steps: 3125,
+    floor: 0.0,
+};
 /// Relative difference allowed for each loss and gradient norm.
 const ALLOWED: f64 = 1e-4;
 /// Samples of an update.
@@ -62,7 +70,7 @@ fn small(name: &str, switches: Switches) -> ModelConfig {
 }
 
 /// Models with their gates switched, with what is switched in words.
-pub(super) fn switched() -> Vec<(String, ModelConfig)> {
+pub(crate) fn switched() -> Vec<(String, ModelConfig)> {
     use DecayKind as D;
     use InputGate as I;
     let own = Switches::default();
@@ -203,18 +211,16 @@ pub(super) fn switched() -> Vec<(String, ModelConfig)> {
     all
 }
 
-/// The first `updates` updates of a model, from the same weights on the same samples whatever the runtime, dropout on.
+/// The first updates of a model, from the same weights on the same samples whatever the runtime, dropout on.
 ///
 /// # Errors
 /// The runtime's.
-pub(super) fn first_updates(model: &ModelConfig, updates: u64, runtime: &mut dyn Runtime) -> Result<Curve> {
+pub(super) fn first_updates(
+    model: &ModelConfig,
+    schedule: Schedule,
+    runtime: &mut dyn Runtime,
+) -> Result<Curve> {
     let data = data()?;
-    let schedule = Schedule {
-        lr: 2e-3,
-        warmup: 5.0,
-        steps: UPDATES,
-        floor: 0.0,
-    };
     let net = model.train_net(BATCH, data.max_steps(Split::Train), data.spec().length)?;
     let update = update_graph(net.graph.bank_len())?;
     let (train, optimiser) = (runtime.load(&net.graph)?, runtime.load(&update.graph)?);
@@ -223,7 +229,7 @@ pub(super) fn first_updates(model: &ModelConfig, updates: u64, runtime: &mut dyn
         losses: Vec::new(),
         norms: Vec::new(),
     };
-    for s in 0..updates {
+    for s in 0..UPDATES {
         let batch = data.batch(Split::Train, s * BATCH as u64, BATCH);
         let mut step = StepParams {
             seed: 1,
@@ -269,8 +275,8 @@ pub fn training(runtime: &mut dyn Runtime, report: &mut dyn FnMut(Outcome)) -> R
         .iter()
         .map(|b| (b.name().to_owned(), small(b.name(), Switches::default())));
     for (name, model) in own.chain(switched()) {
-        let want = first_updates(&model, UPDATES, &mut CpuRuntime::<f64>::new())?;
-        let got = first_updates(&model, UPDATES, runtime)?;
+        let want = first_updates(&model, SCHEDULE, &mut CpuRuntime::<f64>::new())?;
+        let got = first_updates(&model, SCHEDULE, runtime)?;
         let deviations = vec![
             furthest("loss", &got.losses, &want.losses),
             furthest("gradient norm", &got.norms, &want.norms),
@@ -326,7 +332,9 @@ mod tests {
                     runtime.run(program, &step).unwrap();
                     runtime.read(program, net.stats).unwrap()[0]
                 };
-                let numeric = (loss(1.0) - loss(-1.0)) / (2.0 * h);
+                // Five points: the solve of MesaNet is too curved for three.
+                let (one, two) = (loss(1.0) - loss(-1.0), loss(2.0) - loss(-2.0));
+                let numeric = (8.0 * one - two) / (12.0 * h);
                 loss(0.0);
                 let terms = grad.iter().zip(&v).map(|(g, v)| g * f64::from(*v));
                 let exact: f64 = terms.clone().sum();
@@ -359,8 +367,14 @@ mod tests {
 
     #[test]
     fn switched_models_train() {
+        let schedule = Schedule {
+            lr: 2e-3,
+            warmup: 5.0,
+            steps: UPDATES,
+            floor: 0.0,
+        };
         for (name, model) in switched() {
-            let curve = first_updates(&model, UPDATES, &mut CpuRuntime::<f32>::new()).unwrap();
+            let curve = first_updates(&model, schedule, &mut CpuRuntime::<f32>::new()).unwrap();
             let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
             let (first, last) = (mean(&curve.losses[..3]), mean(&curve.losses[17..]));
             assert!(last < 0.97 * first, "{name}: {first} to {last}");

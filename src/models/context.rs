@@ -1,5 +1,6 @@
 //! What a block's builder is told, and the parts that blocks are made of.
 
+use super::gates::{Form, Gate, ShownGate};
 use super::time::Decoding;
 use super::{BlockRef, Gates, ModelConfig};
 use crate::error::Result;
@@ -11,6 +12,7 @@ use crate::ops::pointwise::{Function, Pointwise};
 use crate::ops::short_conv::ShortConv;
 use crate::ops::slice::Slice;
 use crate::tensor::TensorId;
+use std::cell::RefCell;
 
 /// The layer that a block is built for. Its methods append calls over \[B T\] rows to the graph.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +24,8 @@ pub struct BlockContext<'a> {
     pub(super) layer: usize,
     /// In a graph that runs once a token.
     pub(super) decoding: Option<Decoding>,
+    /// Gates that blocks have shown so far.
+    pub(super) shown: &'a RefCell<Vec<ShownGate>>,
 }
 
 impl BlockContext<'_> {
@@ -55,6 +59,26 @@ impl BlockContext<'_> {
         self.config
             .gates(self.block)
             .expect("asked for by linear recurrent blocks alone")
+    }
+
+    /// Shows a gate of `heads` heads to whoever looks at the trained model (`selectiv eval --gates`).
+    pub fn show(&self, gate: Gate, form: Form, tensors: &[TensorId], heads: usize) {
+        self.shown.borrow_mut().push(ShownGate {
+            layer: self.layer,
+            gate,
+            form,
+            tensors: tensors.to_vec(),
+            heads,
+            interleaved: false,
+        });
+    }
+
+    /// As [`BlockContext::show`], of a gate with several values a token, each of all heads.
+    pub(super) fn show_steps(&self, gate: Gate, form: Form, tensors: &[TensorId], heads: usize) {
+        self.show(gate, form, tensors, heads);
+        if let Some(shown) = self.shown.borrow_mut().last_mut() {
+            shown.interleaved = true;
+        }
     }
 
     /// y = x W^T (+ b) of \[rows, inp\] with parameters `name.weight` (and `name.bias`), both U(+-inp^-1/2).

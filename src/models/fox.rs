@@ -2,7 +2,7 @@
 //! head and token, with neither positions nor norms nor a feed-forward.
 
 use super::switches::refused;
-use super::{Block, BlockContext, ModelConfig, Taxonomy};
+use super::{Block, BlockContext, Form, Gate, ModelConfig, Taxonomy};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::ops::attention::{Attention, MAX_D};
@@ -59,6 +59,7 @@ impl Block for Fox {
         let v = c.linear(g, "v_proj", x, [d, d], false)?;
         let f = c.linear(g, "f_proj", x, [d, h], true)?;
         let log_f = c.pointwise(g, Function::LogSigmoid, 1.0, f)?;
+        c.show(Gate::Decay, Form::Exp, &[log_f], h);
         let attention = Attention {
             b: c.b,
             t: c.t,

@@ -58,6 +58,6 @@ impl Block for Gru {
             bias: true,
         };
         let xg = one(g, project, &[x, weight_ih, bias_ih])?;
-        one(g, Recurrence { b: c.b, t: c.t, d }, &[xg, weight_hh, bias_hh])
+        c.gru(g, Recurrence { b: c.b, t: c.t, d }, [xg, weight_hh, bias_hh])
     }
 }

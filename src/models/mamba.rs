@@ -2,7 +2,7 @@
 
 use super::context::one;
 use super::switches::refused;
-use super::{Block, BlockContext, DecayKind, Gates, InputGate, ModelConfig, Taxonomy};
+use super::{Block, BlockContext, DecayKind, Form, Gate, Gates, InputGate, ModelConfig, Taxonomy};
 use crate::error::Result;
 use crate::graph::{Graph, Init};
 use crate::ops::linear::Linear;
@@ -154,6 +154,15 @@ impl Block for Mamba {
             tied: writes,
             decays,
         };
+        if let (Some((delta, bias)), Some(a_log)) = (step, a_log) {
+            c.show(Gate::Decay, Form::StateDecay, &[delta, bias, a_log], 1);
+        }
+        if let Some((delta, bias)) = step.filter(|_| writes) {
+            c.show(Gate::Write, Form::Step, &[delta, bias], 1);
+        }
+        if let Some(z) = z {
+            c.show(Gate::Readout, Form::Silu, &[z], 1);
+        }
         let (delta, bias) = step.unzip();
         let ins = [Some(u), delta, z, Some(bm), Some(cm), a_log, bias, Some(skip)];
         let ins: Vec<TensorId> = ins.into_iter().flatten().collect();

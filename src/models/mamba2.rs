@@ -3,7 +3,7 @@
 
 use super::context::one;
 use super::switches::refused;
-use super::{Block, BlockContext, DecayKind, Gates, InputGate, ModelConfig, Taxonomy};
+use super::{Block, BlockContext, DecayKind, Form, Gate, Gates, InputGate, ModelConfig, Taxonomy};
 use crate::error::Result;
 use crate::graph::{Graph, Init};
 use crate::ops::decay_gate::DecayGate;
@@ -140,6 +140,7 @@ impl Block for Mamba2 {
             if gates.input_gate == InputGate::Complementary {
                 let both = g.call(SsmGate { rows, h, p }, &[u, dt_raw, dt_bias, a_log])?;
                 (decay, v) = (Some(both[0]), both[1]);
+                c.show(Gate::Write, Form::Step, &[dt_raw, dt_bias], h);
             } else {
                 decay = Some(one(g, DecayGate { rows, h }, &[dt_raw, a_log, dt_bias])?);
             }
@@ -148,6 +149,10 @@ impl Block for Mamba2 {
             let y = c.linear(g, "b_proj", x, [d, h], false)?;
             let beta = c.pointwise(g, Function::Sigmoid, 1.0, y)?;
             v = one(g, Scale { rows: rows * h, p }, &[u, beta])?;
+            c.show(Gate::Write, Form::Plain, &[beta], h);
+        }
+        if let Some(log) = decay {
+            c.show(Gate::Decay, Form::Exp, &[log], h);
         }
         let scan = LinearAttention {
             b: c.b,
@@ -172,6 +177,9 @@ impl Block for Mamba2 {
             true => Some(c.slice(g, projected, all, 0, inner)?),
             false => None,
         };
+        if let Some(gate) = gate {
+            c.show(Gate::Readout, Form::Silu, &[gate], h);
+        }
         let norm = RmsNorm {
             rows,
             d: inner,

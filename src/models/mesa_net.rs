@@ -2,7 +2,7 @@
 
 use super::context::one;
 use super::switches::refused;
-use super::{Block, BlockContext, DecayKind, Gates, InputGate, ModelConfig, Taxonomy};
+use super::{Block, BlockContext, DecayKind, Form, Gate, Gates, InputGate, ModelConfig, Taxonomy};
 use crate::error::Result;
 use crate::graph::{Graph, Init};
 use crate::ops::fill::{Content, Fill};
@@ -144,6 +144,12 @@ impl Block for MesaNet {
             InputGate::Complementary => c.pointwise(g, Function::Complement, 1.0, decay)?,
             InputGate::None => c.constant(g, rows * h, 1.0)?,
         };
+        if gates.decay == DecayKind::Head {
+            c.show(Gate::Decay, Form::Exp, &[decay], h);
+        }
+        if gates.input_gate != InputGate::None {
+            c.show(Gate::Write, Form::Plain, &[beta], h);
+        }
         let memory = Mesa {
             b: c.b,
             t: c.t,
@@ -156,6 +162,9 @@ impl Block for MesaNet {
             true => Some(c.linear(g, "g_proj", x, [d, d], false)?),
             false => None,
         };
+        if let Some(gate) = gate {
+            c.show(Gate::Readout, Form::Silu, &[gate], h);
+        }
         let weight = g.param("o_norm.weight", &[width], Init::Constant(1.0));
         let norm = RmsNorm {
             rows: rows * h,

@@ -7,6 +7,7 @@ mod delta_net;
 mod fox;
 mod gated_delta_net;
 mod gated_delta_product;
+mod gates;
 mod gla;
 mod gru;
 mod init;
@@ -25,6 +26,7 @@ mod transformer;
 
 pub use context::BlockContext;
 pub(crate) use context::linear;
+pub use gates::{Form, Gate, ShownGate};
 pub use init::initial_parameters;
 pub(crate) use net::append_update;
 pub use net::{LogitsNet, Net, Update, update_graph};
@@ -35,6 +37,7 @@ use crate::graph::{Graph, Init};
 use crate::ops::dropout::Dropout;
 use crate::ops::layer_norm::LayerNorm;
 use crate::tensor::TensorId;
+use std::cell::RefCell;
 use std::fmt;
 
 /// n of the paper's Gated `DeltaProduct`.
@@ -247,6 +250,7 @@ impl ModelConfig {
         let mut x = g.scoped("encoder", |g| linear(g, u, rows, self.vocab, d, true))?;
         let encoder = x;
         let mut layers = Vec::new();
+        let shown = RefCell::new(Vec::new());
         for (layer, block) in self.blocks.iter().enumerate() {
             let context = BlockContext {
                 config: self,
@@ -255,6 +259,7 @@ impl ModelConfig {
                 t,
                 layer,
                 decoding,
+                shown: &shown,
             };
             let z = g.scoped(&format!("layers.{layer}"), |g| block.build(g, x, &context))?;
             let mixed = g.scoped(&format!("norms.{layer}"), |g| {
@@ -277,6 +282,7 @@ impl ModelConfig {
         Ok(Stack {
             encoder,
             layers,
+            gates: shown.into_inner(),
             last: x,
         })
     }
@@ -296,5 +302,7 @@ pub(crate) struct Stack {
     pub(crate) encoder: TensorId,
     /// Output of each layer's block, and of the layer.
     pub(crate) layers: Vec<(TensorId, TensorId)>,
+    /// What the blocks show of their gates.
+    pub(crate) gates: Vec<ShownGate>,
     pub(crate) last: TensorId,
 }

@@ -1,7 +1,7 @@
 //! Whole graphs: a training step, an evaluation, and the update of the parameters.
 
-use super::ModelConfig;
 use super::time::Decoding;
+use super::{ModelConfig, ShownGate};
 use crate::error::Result;
 use crate::graph::{Graph, Output};
 use crate::ops::adam::Adam;
@@ -29,6 +29,8 @@ pub struct Net {
     pub stats: TensorId,
     /// \[B,E\] u32: predicted class of each element.
     pub predictions: TensorId,
+    /// What the blocks show of their gates.
+    pub gates: Vec<ShownGate>,
 }
 
 impl ModelConfig {
@@ -56,7 +58,8 @@ impl ModelConfig {
             },
             &[symbols],
         )?[0];
-        let x = self.stack(&mut g, u, b, t)?.last;
+        let stack = self.stack(&mut g, u, b, t)?;
+        let (x, gates) = (stack.last, stack.gates);
         let (w, bias) = self.decoder(&mut g);
         let head = HeadLoss {
             b,
@@ -98,6 +101,7 @@ impl ModelConfig {
             window_labels,
             stats,
             predictions,
+            gates,
         })
     }
 }

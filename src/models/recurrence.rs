@@ -5,7 +5,7 @@
 
 use super::context::one;
 use super::switches::refused;
-use super::{Block, BlockContext, DecayKind, Gates, InputGate, ModelConfig, Taxonomy};
+use super::{Block, BlockContext, DecayKind, Form, Gate, Gates, InputGate, ModelConfig, Taxonomy};
 use crate::error::Result;
 use crate::graph::{Graph, Init};
 use crate::ops::decay_gate::DecayGate;
@@ -146,6 +146,11 @@ impl Block for Recurrence {
             k = rotated(g, k, c, dk)?;
         }
         let decay = self.decay(g, x, c)?;
+        if let Some(log) = decay
+            && gates.decay != DecayKind::Fixed
+        {
+            c.show(Gate::Decay, Form::Exp, &[log], h);
+        }
         let beta = match gates.input_gate {
             InputGate::Free => {
                 let y = c.linear(g, "b_proj", x, [d, steps * h], false)?;
@@ -157,10 +162,19 @@ impl Block for Recurrence {
             }
             InputGate::None => None,
         };
+        if let Some(beta) = beta {
+            match gates.input_gate {
+                InputGate::Free => c.show_steps(Gate::Write, Form::Plain, &[beta], h),
+                _ => c.show(Gate::Write, Form::Plain, &[beta], h),
+            }
+        }
         let gate = match gates.readout_gate {
             true => Some(c.linear(g, "g_proj", x, [d, inner], false)?),
             false => None,
         };
+        if let Some(gate) = gate {
+            c.show(Gate::Readout, Form::Silu, &[gate], h);
+        }
         let scale = (dk as f64).powf(-0.5) as f32;
         let o = if gates.channel_mixing {
             let beta = match beta {

@@ -5,7 +5,7 @@
 
 use super::context::one;
 use super::switches::refused;
-use super::{Block, BlockContext, DecayKind, Gates, InputGate, ModelConfig, Taxonomy};
+use super::{Block, BlockContext, DecayKind, Form, Gate, Gates, InputGate, ModelConfig, Taxonomy};
 use crate::error::Result;
 use crate::graph::{Graph, Init};
 use crate::ops::gelu_dropout::GeluDropout;
@@ -100,7 +100,7 @@ impl Block for S4 {
             channels: d,
             states,
         };
-        let y = one(g, scan, &[x, log_dt, read, log_a, imag, skip])?;
+        let y = c.s4d_scan(g, scan, &[x, log_dt, read, log_a, imag, skip])?;
         let activation = GeluDropout {
             b: c.b,
             t: c.t,
@@ -122,6 +122,7 @@ impl Block for S4 {
             one(g, project, &[y, weight, bias])
         })?;
         if gated {
+            c.show(Gate::Readout, Form::SigmoidOfHalf, &[both], 1);
             one(g, Glu { rows, d }, &[both])
         } else {
             Ok(both)

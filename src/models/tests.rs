@@ -1,5 +1,10 @@
 use super::{BLOCKS, D_STATE, HOUSEHOLDER, ModelConfig, block};
+use crate::check::switched;
+use crate::cpu::{CpuRuntime, Real};
 use crate::ops::delta_rule::MAX_STEPS;
+use crate::runtime::{Data, Runtime};
+use crate::step::StepParams;
+use crate::tensor::Bank;
 
 fn paper(name: &str, d_model: usize) -> ModelConfig {
     ModelConfig::new(block(name).unwrap(), 8, d_model, 41, 1601)
@@ -105,4 +110,66 @@ fn sizes_that_a_block_cannot_have_are_refused() {
         ..paper("gated_delta_net", 256)
     };
     assert!(wide.validate().is_ok());
+}
+
+/// Logits \[B,T,K\], over whole sequences and token by token.
+fn logits_both_ways(model: &ModelConfig, runtime: &mut dyn Runtime) -> [Vec<f64>; 2] {
+    let (b, t) = (2, 70);
+    // A symbol or nothing, as gaps have it.
+    let symbol = |i: usize| if i % 3 == 1 { u32::MAX } else { (i * i % 13) as u32 };
+    let symbols: Vec<u32> = (0..b * t).map(symbol).collect();
+    let step = StepParams::eval(1);
+    let whole = model.logits_net(b, t).unwrap();
+    let program = runtime.load(&whole.graph).unwrap();
+    let weights = super::initial_parameters(&whole.graph, 3);
+    runtime.write_bank(Bank::Param, &weights).unwrap();
+    runtime
+        .write(program, whole.symbols, Data::U32(&symbols))
+        .unwrap();
+    runtime.run(program, &step).unwrap();
+    let at_once = runtime.read(program, whole.logits).unwrap();
+
+    let token = model.decode_net(b, t).unwrap();
+    let program = runtime.load(&token.graph).unwrap();
+    let mut one_by_one = vec![0.0; at_once.len()];
+    let k = model.classes;
+    for i in 0..t {
+        let here: Vec<u32> = (0..b).map(|row| symbols[row * t + i]).collect();
+        runtime.write(program, token.symbols, Data::U32(&here)).unwrap();
+        let position = token.position.expect("a decoding net has one");
+        runtime.write(program, position, Data::U32(&[i as u32])).unwrap();
+        runtime.run(program, &step).unwrap();
+        let logits = runtime.read(program, token.logits).unwrap();
+        for row in 0..b {
+            one_by_one[(row * t + i) * k..][..k].copy_from_slice(&logits[row * k..][..k]);
+        }
+    }
+    [at_once, one_by_one]
+}
+
+fn decoding_error<R: Real>(model: &ModelConfig) -> f64
+where
+    CpuRuntime<R>: Runtime,
+{
+    let [at_once, one_by_one] = logits_both_ways(model, &mut CpuRuntime::<R>::new());
+    let square = |x: f64| x * x;
+    let error: f64 = at_once.iter().zip(&one_by_one).map(|(a, b)| square(a - b)).sum();
+    (error / at_once.iter().copied().map(square).sum::<f64>()).sqrt()
+}
+
+#[test]
+fn decoding_agrees_with_whole_sequences() {
+    let own = BLOCKS.iter().map(|b| {
+        let model = ModelConfig {
+            heads: 2,
+            d_state: 6,
+            ..ModelConfig::new(*b, 2, 24, 13, 97)
+        };
+        (b.name().to_owned(), model)
+    });
+    for (name, model) in own.chain(switched()) {
+        let (exact, rounded) = (decoding_error::<f64>(&model), decoding_error::<f32>(&model));
+        assert!(exact < 1e-9, "{name}: {exact:e}");
+        assert!(rounded < 2e-5, "{name}: {rounded:e}");
+    }
 }

@@ -4,20 +4,25 @@
 use super::BlockContext;
 use super::context::one;
 use crate::error::Result;
-use crate::graph::Graph;
+use crate::graph::{Graph, Output};
 use crate::ops::attention::Attention;
 use crate::ops::attention_step::AttentionStep;
 use crate::ops::conv_step::ConvStep;
 use crate::ops::delta_rule::DeltaRule;
+use crate::ops::gru::Gru;
+use crate::ops::gru_step::GruStep;
+use crate::ops::linear::Linear;
 use crate::ops::linear_attention::{Decay, LinearAttention};
 use crate::ops::mesa::Mesa;
 use crate::ops::mesa_step::MesaStep;
 use crate::ops::recurrence_step::RecurrenceStep;
 use crate::ops::rope::Rope;
+use crate::ops::s4d_scan::S4dScan;
+use crate::ops::s4d_step::S4dStep;
 use crate::ops::scan_step::ScanStep;
 use crate::ops::selective_scan::SelectiveScan;
 use crate::ops::short_conv::ShortConv;
-use crate::tensor::TensorId;
+use crate::tensor::{Dtype, TensorId};
 
 /// Where a graph that runs once a token is in its sequences.
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +131,39 @@ impl BlockContext<'_> {
         let mut all = ins.to_vec();
         all.insert(3, here.position);
         one(g, step, &all)
+    }
+
+    /// The scan of S4D.
+    pub fn s4d_scan(&self, g: &mut Graph, op: S4dScan, ins: &[TensorId]) -> Result<TensorId> {
+        if self.decoding.is_none() {
+            return one(g, op, ins);
+        }
+        let step = S4dStep {
+            b: op.b,
+            channels: op.channels,
+            states: op.states,
+        };
+        one(g, step, ins)
+    }
+
+    /// The gated recurrent unit, from the projected input and the weight and bias of its recurrent side.
+    pub fn gru(&self, g: &mut Graph, op: Gru, [xg, weight, bias]: [TensorId; 3]) -> Result<TensorId> {
+        if self.decoding.is_none() {
+            return one(g, op, &[xg, weight, bias]);
+        }
+        let Gru { b, d, .. } = op;
+        let state = g.state("h", &[b, d]);
+        let recurrent = Linear {
+            rows: b,
+            inp: d,
+            out: 3 * d,
+            bias: true,
+        };
+        let hg = one(g, recurrent, &[state, weight, bias])?;
+        let h = g.activation("gru_step.h", &[b, d], Dtype::F32);
+        let out = |tensor, accumulate| Output { tensor, accumulate };
+        g.call_into(GruStep { b, d }, &[xg, hg], &[out(h, false), out(state, true)])?;
+        Ok(h)
     }
 
     /// The Mesa layer.

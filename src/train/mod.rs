@@ -4,9 +4,11 @@
 //! until the test, and tells a [`Watch`] about them.
 
 pub mod checkpoint;
+mod decode;
 mod evaluate;
 mod executor;
 mod feed;
+mod gates;
 pub mod records;
 mod schedule;
 mod session;
@@ -14,9 +16,11 @@ pub mod setup;
 mod stepper;
 pub mod weights;
 
+pub use decode::{Decoded, decode};
 pub use evaluate::{Evaluator, Score, ceiling};
 pub use executor::Executor;
 pub(crate) use feed::write_inputs;
+pub use gates::{GateMean, gate_means};
 pub use schedule::Schedule;
 pub use session::{Counters, Outcome, Row, Saved, Session, Setup, State, Watch};
 pub use stepper::{CallTime, Recipe, StepReport, Stepper, Weights};

@@ -1,0 +1,193 @@
+//! What the gates of a trained model do, apart for steps with a symbol and steps of a gap.
+
+use super::executor::Executor;
+use super::feed::write_inputs;
+use super::stepper::Weights;
+use crate::error::{Error, Result, UserError};
+use crate::models::{Form, Gate, ModelConfig, Net, ShownGate};
+use crate::runtime::{Program, Runtime};
+use crate::step::StepParams;
+use crate::tasks::{Batch, DataSet, IGNORE, NO_SYMBOL, Split};
+use crate::tensor::Bank;
+use rayon::prelude::*;
+use serde::Serialize;
+
+/// Test samples that are looked at.
+const SAMPLES: u64 = 32;
+/// Samples of a batch.
+const BATCH: usize = 8;
+
+/// Mean values of a gate.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GateMean {
+    /// Place in the stack, from 0.
+    pub layer: usize,
+    /// Name of the block.
+    pub block: &'static str,
+    /// What the gate does.
+    pub gate: Gate,
+    /// From 0.
+    pub head: usize,
+    /// Mean over the steps that show a symbol.
+    pub symbols: f64,
+    /// Mean over the steps of gaps, if there are any.
+    pub gaps: Option<f64>,
+}
+
+/// Sum and count over symbols, then over gaps.
+type Sums = [(f64, f64); 2];
+
+/// Means over the first test samples, by layer, gate and head.
+///
+/// # Errors
+/// [`UserError::Malformed`] (with `place`) if the weights are not this model's; the device's.
+pub fn gate_means(
+    executor: &mut Executor,
+    model: &ModelConfig,
+    weights: &Weights,
+    data: &DataSet,
+    place: &str,
+) -> Result<Vec<GateMean>> {
+    executor.runtime().reset();
+    let samples = data.count(Split::Test).min(SAMPLES);
+    let batch = BATCH.min(samples as usize).max(1);
+    let mut net = model.eval_net(batch, data.max_steps(Split::Test), data.spec().length)?;
+    net.keep_gates();
+    let program = executor.try_load(&net.graph)?.map_err(|reason| {
+        Error::from(UserError::Value {
+            place: place.to_owned(),
+            field: "--gates".to_owned(),
+            found: format!("a batch of {batch} samples ({reason})"),
+            allowed: "what the device has room for".to_owned(),
+        })
+    })?;
+    let runtime = executor.runtime();
+    runtime.write_bank(Bank::Param, &weights.bank(&net.graph, Bank::Param, place)?)?;
+    let mut sums: Vec<Vec<Sums>> = net.gates.iter().map(|g| vec![Sums::default(); g.heads]).collect();
+    let mut first = 0;
+    while first < samples {
+        let count = batch.min((samples - first) as usize);
+        let samples = data.batch(Split::Test, first, count);
+        write_inputs(runtime, program, &net, &samples, 0..count)?;
+        runtime.run(program, &StepParams::eval(samples.tokens))?;
+        for (gate, sums) in net.gates.iter().zip(&mut sums) {
+            add(runtime, program, &net, gate, &samples, sums)?;
+        }
+        first += count as u64;
+    }
+    let mean = |(sum, count): (f64, f64)| (count > 0.0).then(|| sum / count);
+    let mut rows = Vec::new();
+    for (gate, sums) in net.gates.iter().zip(sums) {
+        for (head, [symbols, gaps]) in sums.into_iter().enumerate() {
+            rows.push(GateMean {
+                layer: gate.layer,
+                block: model.blocks[gate.layer].name(),
+                gate: gate.gate,
+                head,
+                symbols: mean(symbols).unwrap_or(f64::NAN),
+                gaps: mean(gaps),
+            });
+        }
+    }
+    rows.sort_by_key(|row| (row.layer, row.gate, row.head));
+    Ok(rows)
+}
+
+/// Adds the steps of a batch that have a target: what comes after a sample's end is padding.
+fn add(
+    runtime: &mut dyn Runtime,
+    program: Program,
+    net: &Net,
+    gate: &ShownGate,
+    batch: &Batch,
+    sums: &mut [Sums],
+) -> Result<()> {
+    let read: Vec<Vec<f64>> = gate
+        .tensors
+        .iter()
+        .map(|id| runtime.read(program, *id))
+        .collect::<Result<_>>()?;
+    let shape = &net.graph.tensor(net.symbols).shape;
+    let (rows, t) = (shape[0] * shape[1], shape[1]);
+    let width = read[0].len() / rows;
+    let shown = if gate.form == Form::SigmoidOfHalf {
+        width / 2
+    } else {
+        width
+    };
+    let head = |column: usize| match gate.interleaved {
+        true => column % gate.heads,
+        false => column * gate.heads / shown,
+    };
+    let steps = (0..batch.b * batch.t).filter(|i| batch.labels[*i] != IGNORE);
+    let steps: Vec<usize> = steps.collect();
+    let of_steps: Vec<Vec<f64>> = steps
+        .par_iter()
+        .map(|i| {
+            let row = i / batch.t * t + i % batch.t;
+            let mut by_head = vec![0.0; gate.heads];
+            for column in 0..shown {
+                by_head[head(column)] += value(gate.form, &read, row * width, column, width);
+            }
+            by_head
+        })
+        .collect();
+    let columns = (shown / gate.heads) as f64;
+    for (i, by_head) in steps.iter().zip(of_steps) {
+        let class = usize::from(batch.symbols[*i] == NO_SYMBOL);
+        for (sums, sum) in sums.iter_mut().zip(by_head) {
+            sums[class].0 += sum / columns;
+            sums[class].1 += 1.0;
+        }
+    }
+    Ok(())
+}
+
+/// The gate of a column; `row` is where its row begins in the first tensor.
+fn value(form: Form, read: &[Vec<f64>], row: usize, column: usize, width: usize) -> f64 {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+    let x = read[0][row + column];
+    match form {
+        Form::Exp => x.exp(),
+        Form::Plain => x,
+        Form::Silu => x * sigmoid(x),
+        Form::SigmoidOfHalf => sigmoid(read[0][row + width / 2 + column]),
+        Form::Step => softplus(x + read[1][column]),
+        Form::StateDecay => {
+            let step = softplus(x + read[1][column]);
+            let n = read[2].len() / width;
+            let states = &read[2][column * n..(column + 1) * n];
+            states.iter().map(|a| (-step * a.exp()).exp()).sum::<f64>() / n as f64
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gates_follow_from_their_tensors() {
+        let x = vec![0.0, -1.0, 2.0, 0.5];
+        let near = |form, read: &[Vec<f64>], column, want: f64| {
+            let got = value(form, read, 0, column, 4);
+            assert!((got - want).abs() < 1e-12, "{form:?}: {got}, not {want}");
+        };
+        near(Form::Exp, &[x.clone()], 1, (-1.0f64).exp());
+        near(Form::Plain, &[x.clone()], 2, 2.0);
+        near(Form::Silu, &[x.clone()], 2, 2.0 / (1.0 + (-2.0f64).exp()));
+        near(
+            Form::SigmoidOfHalf,
+            &[x.clone()],
+            1,
+            1.0 / (1.0 + (-0.5f64).exp()),
+        );
+        let bias = vec![0.25; 4];
+        let step = 0.25f64.exp().ln_1p();
+        near(Form::Step, &[x.clone(), bias.clone()], 0, step);
+        let rates = vec![0.0, 1.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0];
+        let want = 0.5 * ((-step).exp() + (-step * 1f64.exp()).exp());
+        near(Form::StateDecay, &[x, bias, rates], 0, want);
+    }
+}
