@@ -1,7 +1,7 @@
 //! `selectiv check`: proof on the user's own device.
 
 use super::device::DeviceArgs;
-use crate::check::{Outcome, Precision, Source, golden, grammars, kernels};
+use crate::check::{Outcome, Precision, Source, golden, grammars, kernels, training};
 use crate::cpu::CpuRuntime;
 use crate::error::{Result, UserError};
 use crate::runtime::Runtime;
@@ -17,7 +17,7 @@ pub struct CheckArgs {
     /// Golden files: a folder with `ops`, `models` and `grammars`, each with an index.json (default: the built-in ones)
     #[arg(long, value_name = "DIR")]
     pub fixtures: Option<PathBuf>,
-    /// Leave out the kernels at hostile shapes against the f64 twin
+    /// Leave out the kernels at hostile shapes and the first updates of every model, both against f64
     #[arg(long)]
     pub fixtures_only: bool,
     /// Print one JSON object instead of tables
@@ -68,9 +68,18 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
         grammars(&source, &mut report)?;
     }
     let goldens_end = all.len();
+    let mut kernels_end = goldens_end;
     if !args.fixtures_only {
-        variants(&mut executor, &mut |outcome| {
+        let mut report = |outcome: Outcome| {
             if !args.quiet && !outcome.passed() {
+                eprintln!("{}", line(&outcome));
+            }
+            all.push(outcome);
+        };
+        variants(&mut executor, &mut report)?;
+        kernels_end = all.len();
+        training(executor.runtime(), &mut |outcome| {
+            if !args.quiet {
                 eprintln!("{}", line(&outcome));
             }
             all.push(outcome);
@@ -82,7 +91,11 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
     if args.json {
         println!("{}", json(&all, passed, failed, skipped));
     } else {
-        print_tables(&all[..goldens_end], &all[goldens_end..]);
+        print_tables(&[
+            ("golden files", &all[..goldens_end]),
+            ("kernels against the f64 twin", &all[goldens_end..kernels_end]),
+            ("first 20 updates against the f64 executor", &all[kernels_end..]),
+        ]);
         println!("{passed} passed, {failed} failed, {skipped} skipped");
     }
     Ok(failed == 0)
@@ -137,18 +150,13 @@ fn line(outcome: &Outcome) -> String {
     }
 }
 
-fn print_tables(goldens: &[Outcome], kernels: &[Outcome]) {
-    for (title, outcomes) in [
-        ("golden files", goldens),
-        ("kernels against the f64 twin", kernels),
-    ] {
-        if outcomes.is_empty() {
-            continue;
-        }
+fn print_tables(parts: &[(&str, &[Outcome])]) {
+    for (title, outcomes) in parts.iter().filter(|(_, outcomes)| !outcomes.is_empty()) {
         println!("{title}: checks, and the error closest to its limit");
         println!("{}\n", matrix(outcomes));
     }
-    for outcome in goldens.iter().chain(kernels).filter(|o| !o.passed()) {
+    let all = parts.iter().flat_map(|(_, outcomes)| outcomes.iter());
+    for outcome in all.filter(|o| !o.passed()) {
         println!("{}", line(outcome));
     }
 }

@@ -1,4 +1,5 @@
-//! `selectiv eval`: tests a trained run, at its own gap and others, or on another task.
+//! `selectiv eval`: tests a trained run, at its own gap and others, or on another task; shows what its gates do, and
+//! whether decoding token by token does the same.
 
 use super::device::DeviceArgs;
 use super::folder::read_run;
@@ -7,9 +8,9 @@ use super::print_result;
 use super::progress::Verbosity;
 use crate::config::{Config, task_name};
 use crate::error::{Result, UserError};
-use crate::models::ModelConfig;
+use crate::models::{Gate, ModelConfig};
 use crate::tasks::{DataSet, Split, plain_gap_steps};
-use crate::train::{Evaluator, Executor, Saved, ceiling, setup};
+use crate::train::{Decoded, Evaluator, Executor, GateMean, Saved, ceiling, decode, gate_means, setup};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,12 @@ pub struct EvalArgs {
     /// Gaps to test at, in units of 10 time steps
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub gaps: Vec<f64>,
+    /// Print what the gates do on symbols and gaps instead: mean decay, write strength and read-out gate a head
+    #[arg(long)]
+    pub gates: bool,
+    /// Compare with decoding token by token, whose state does not grow (but for attention); exit code 1 if they differ
+    #[arg(long, conflicts_with = "gates")]
+    pub decode: bool,
     /// Another task to test on
     #[arg(long, value_name = "OTHER.toml")]
     pub task: Option<PathBuf>,
@@ -52,11 +59,11 @@ struct Line {
     ceiling: f64,
 }
 
-/// Tests and prints.
+/// Tests and prints. `false` if decoding does not agree with the form over whole sequences.
 ///
 /// # Errors
 /// [`UserError`] if the folder holds no run or the task does not fit its model; the device's.
-pub fn run(args: &EvalArgs) -> Result<()> {
+pub fn run(args: &EvalArgs) -> Result<bool> {
     let verbosity = Verbosity::of(args.quiet, false);
     let mut say = |text: &str| verbosity.say(text);
     let (config, saved) = read_run(&args.dir, &mut say)?;
@@ -76,6 +83,39 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let sets = with_gaps(data, &args.gaps, seed)?;
     let mut executor = args.device.open(&mut say)?;
     let place = args.dir.display().to_string();
+    if args.gates {
+        let tables: Vec<GateTable> = sets
+            .iter()
+            .map(|data| {
+                let gates = gate_means(&mut executor, &model, &saved.weights, data, &place)?;
+                let gap_steps = data.gap_steps(Split::Test);
+                Ok(GateTable { gap_steps, gates })
+            })
+            .collect::<Result<_>>()?;
+        print_result(&if args.json {
+            json(&tables)
+        } else {
+            tables
+                .iter()
+                .map(GateTable::text)
+                .collect::<Vec<_>>()
+                .join("\n\n")
+        })?;
+        return Ok(true);
+    }
+    if args.decode {
+        let decoded = sets
+            .iter()
+            .map(|data| decode(&mut executor, &model, &saved.weights, data, &place))
+            .collect::<Result<Vec<_>>>()?;
+        print_result(&if args.json {
+            json(&decoded)
+        } else {
+            let texts = decoded.iter().map(|decoded| decode_text(decoded, &model));
+            texts.collect::<Vec<_>>().join("\n\n")
+        })?;
+        return Ok(decoded.iter().all(Decoded::agrees));
+    }
     let mut lines = Vec::new();
     let ceiling = ceiling(&sets[0]);
     for data in &sets {
@@ -93,11 +133,70 @@ pub fn run(args: &EvalArgs) -> Result<()> {
             ceiling,
         });
     }
-    print_result(&if args.json {
-        serde_json::to_string_pretty(&lines).expect("names and numbers have a JSON form")
+    print_result(&if args.json { json(&lines) } else { table(&lines) })?;
+    Ok(true)
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("names and numbers have a JSON form")
+}
+
+/// What the gates do at one gap.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct GateTable {
+    gap_steps: u32,
+    gates: Vec<GateMean>,
+}
+
+impl GateTable {
+    fn text(&self) -> String {
+        if self.gates.is_empty() {
+            return "no block of this model shows a gate".to_owned();
+        }
+        let header = ["layer", "block", "gate", "head", "on symbols", "in gaps"];
+        let mut table = plain_table(&header, 3);
+        for row in &self.gates {
+            let gate = match row.gate {
+                Gate::Decay => "decay",
+                Gate::Write => "write strength",
+                Gate::Readout => "read-out gate",
+            };
+            table.add_row([
+                row.layer.to_string(),
+                row.block.to_owned(),
+                gate.to_owned(),
+                row.head.to_string(),
+                format!("{:.4}", row.symbols),
+                row.gaps
+                    .map_or_else(|| "-".to_owned(), |mean| format!("{mean:.4}")),
+            ]);
+        }
+        format!("{}\ngap steps {}", table.trim_fmt(), self.gap_steps)
+    }
+}
+
+fn decode_text(decoded: &Decoded, model: &ModelConfig) -> String {
+    let mut layers = plain_table(&["layer", "block", "bytes of state"], 2);
+    for (layer, (block, bytes)) in model.blocks.iter().zip(&decoded.state_bytes).enumerate() {
+        layers.add_row([layer.to_string(), block.name().to_owned(), bytes.to_string()]);
+    }
+    let verdict = if decoded.agrees() {
+        "they agree"
     } else {
-        table(&lines)
-    })
+        "THEY DO NOT AGREE"
+    };
+    format!(
+        "{}\n\n{} samples, {} tokens: accuracy {:.2} % over whole sequences, {:.2} % token by token\nlogits differ by \
+         {:.1e} of their norm: {verdict}\n{:.0} tokens/s, {} sequences at a time",
+        layers.trim_fmt(),
+        decoded.samples,
+        decoded.tokens,
+        100.0 * decoded.accuracy_chunkwise,
+        100.0 * decoded.accuracy_decode,
+        decoded.error,
+        decoded.tokens_per_s,
+        decoded.samples
+    )
 }
 
 fn other_task(path: &Path, config: &Config, model: &ModelConfig) -> Result<DataSet> {

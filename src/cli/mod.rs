@@ -63,11 +63,13 @@ enum Command {
 pub fn run() -> i32 {
     let done = match Cli::parse().command {
         Command::Train(args) => train::run(&args),
-        Command::Eval(args) => eval::run(&args),
-        Command::Check(args) => match check::run(&args) {
-            Ok(true) => return 0,
+        Command::Eval(args) => match eval::run(&args) {
             Ok(false) => return 1,
-            Err(e) => Err(e),
+            done => done.map(drop),
+        },
+        Command::Check(args) => match check::run(&args) {
+            Ok(false) => return 1,
+            done => done.map(drop),
         },
         Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
