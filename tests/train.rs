@@ -574,3 +574,117 @@ fn version_names_commit_and_wgpu() {
         assert!(text.contains(word), "{text}");
     }
 }
+
+/// Standard output of a command that must succeed, as JSON.
+fn json_of(command: &mut Command) -> Value {
+    let output = command.assert().success().get_output().stdout.clone();
+    serde_json::from_slice(&output).unwrap()
+}
+
+#[test]
+fn eval_shows_gates_and_decodes_every_kind_of_layer() {
+    let place = Place::new();
+    let stack =
+        r#"["gated_delta_net", "mamba", "mamba2", "gla", "fox", "mesa_net", "s4", "gru", "transformer"]"#;
+    let mut command = place.selectiv();
+    command.args([
+        "train",
+        "tiny.toml",
+        "--device",
+        "cpu",
+        "--out",
+        "run",
+        "--steps",
+        "5",
+    ]);
+    command.args([
+        "--set",
+        &format!("model.layers={stack}"),
+        "--set",
+        "model.d_state=4",
+    ]);
+    let trained = result(&mut command);
+    assert_eq!(trained["layers"], 9);
+    assert!(
+        trained["model"]
+            .as_str()
+            .unwrap()
+            .starts_with("gated_delta_net+mamba+mamba2+gla")
+    );
+
+    let eval = |flag: &str| {
+        let mut command = place.selectiv();
+        command.args(["eval", "run", "--device", "cpu", flag, "--json"]);
+        json_of(&mut command)
+    };
+    let gates = eval("--gates")[0]["gates"].as_array().unwrap().clone();
+    let of = |layer: u64, gate: &str| -> Vec<Value> {
+        let wanted = |row: &&Value| row["layer"] == layer && row["gate"] == gate;
+        gates.iter().filter(wanted).cloned().collect()
+    };
+    // Heads of each layer's decay: two of the model, twice as many in Mamba2, one in Mamba.
+    let decays: Vec<usize> = (0..9).map(|layer| of(layer, "decay").len()).collect();
+    assert_eq!(decays, [2, 1, 4, 2, 2, 2, 0, 0, 0]);
+    for row in &gates {
+        let (symbols, gaps) = (row["symbols"].as_f64().unwrap(), row["gaps"].as_f64().unwrap());
+        if row["gate"] != "readout" {
+            assert!(symbols > 0.0 && gaps > 0.0, "{row}");
+        }
+        if row["gate"] == "decay" {
+            assert!(symbols <= 1.0 && gaps <= 1.0, "{row}");
+        }
+        assert_ne!(symbols, gaps, "{row}");
+    }
+
+    let decoded = &eval("--decode")[0];
+    assert!(decoded["error"].as_f64().unwrap() < 1e-5, "{decoded}");
+    assert_eq!(decoded["accuracy_decode"], decoded["accuracy_chunkwise"]);
+    assert!(decoded["tokens_per_s"].as_f64().unwrap() > 0.0);
+    // models.md section 7, d 16, H 2, N 4, 32 time steps, in f32.
+    let (d, h, n, t) = (16, 2, 4, 32);
+    let matrix = 2 * d * d / h + 12 * d;
+    let floats = [
+        matrix,
+        2 * d * n + 6 * d,
+        2 * d * n + 6 * d + 6 * n,
+        matrix,
+        2 * d * t + h * t,
+        2 * d * d / h + 6 * d,
+        d * n,
+        d,
+        2 * d * t,
+    ];
+    let bytes: Vec<Value> = floats.iter().map(|f| (4 * f).into()).collect();
+    assert_eq!(decoded["state_bytes"], Value::from(bytes));
+}
+
+#[test]
+fn layers_and_model_names_must_fit() {
+    let place = Place::new();
+    let refused = |args: &[&str], words: &[&str]| {
+        let mut command = place.selectiv();
+        command.args(["train", "tiny.toml", "--device", "cpu", "--out", "run"]);
+        let stderr = error(command.args(args), 2);
+        for word in words {
+            assert!(stderr.contains(word), "{word} in {stderr}");
+        }
+        assert!(!place.path("run").exists());
+    };
+    let mixed = "model.layers=[\"gla\", \"gru\"]";
+    refused(&[], &["--model", "transformer, mamba"]);
+    refused(&["--set", mixed, "--model", "gla"], &["--model", "gla+gru"]);
+    refused(
+        &["--set", "model.layers=[\"lstm\"]"],
+        &["model.layers", "lstm", "gated_delta_net"],
+    );
+    let decay = |kind: &str| format!("model.decay={kind}");
+    refused(&["--model", "gru", "--set", &decay("none")], &["gru", "no gates"]);
+    refused(
+        &["--model", "gated_delta_net", "--set", &decay("channel")],
+        &["gated_delta_net", "channel_mixing", "one decay a head"],
+    );
+    refused(
+        &["--model", "gla", "--set", &decay("often")],
+        &["model.decay", "often", "fixed"],
+    );
+}

@@ -45,6 +45,8 @@ pub struct Case {
     pub allowed: Vec<(&'static str, f64)>,
     /// The step's parameters.
     pub step: StepParams,
+    /// Thousands of steps: too slow for GPU drivers that compute on the CPU, which leave it out.
+    pub long: bool,
 }
 
 impl Case {
@@ -60,7 +62,15 @@ impl Case {
             outputs: 1 + states,
             allowed: Vec::new(),
             step,
+            long: false,
         }
+    }
+
+    /// The case as one with thousands of steps.
+    #[must_use]
+    pub fn long(mut self) -> Self {
+        self.long = true;
+        self
     }
 
     /// The error allowed for a tensor, f32 on a device.

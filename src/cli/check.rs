@@ -1,6 +1,7 @@
 //! `selectiv check`: proof on the user's own device.
 
 use super::device::DeviceArgs;
+use crate::bench::DeviceClass;
 use crate::check::{Outcome, Precision, Source, golden, grammars, kernels, training};
 use crate::cpu::CpuRuntime;
 use crate::error::{Result, UserError};
@@ -116,10 +117,11 @@ fn goldens(
     Ok(())
 }
 
-/// Every variant that the device offers.
+/// Every variant that the device offers, on all cases; without the long ones where a driver computes on the CPU.
 fn variants(executor: &mut Executor, report: &mut dyn FnMut(Outcome)) -> Result<()> {
+    let long = DeviceClass::of(executor) != DeviceClass::SoftwareGpu;
     match executor {
-        Executor::Cpu(runtime) => kernels(runtime, "CPU f32", report),
+        Executor::Cpu(runtime) => kernels(runtime, "CPU f32", long, report),
         #[cfg(feature = "gpu")]
         Executor::Gpu(runtime) => {
             use crate::gpu::{GpuRuntime, Options};
@@ -128,10 +130,10 @@ fn variants(executor: &mut Executor, report: &mut dyn FnMut(Outcome)) -> Result<
                     coop: false,
                     ..Options::default()
                 })?;
-                kernels(&mut GpuRuntime::new(plain), "plain f32", report)?;
-                return kernels(&mut **runtime, "cooperative matrices", report);
+                kernels(&mut GpuRuntime::new(plain), "plain f32", long, report)?;
+                return kernels(&mut **runtime, "cooperative matrices", long, report);
             }
-            kernels(&mut **runtime, "plain f32", report)
+            kernels(&mut **runtime, "plain f32", long, report)
         }
     }
 }

@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::ops::Op;
 use crate::tensor::TensorId;
 
-/// Lengths around the tiles with narrow, odd and widest heads, then score patterns; the same with decays.
+/// Lengths around the tiles with narrow, odd and widest heads, then score patterns and a long sequence; the same with
+/// decays.
 pub fn cases() -> Vec<Case> {
     [plain(), forgetting()].concat()
 }
@@ -28,7 +29,8 @@ fn plain() -> Vec<Case> {
     ];
     let mut cases: Vec<Case> =
         shapes.into_iter().map(|(b, t, h, d)| case("", b, t, h, d, |_, _, _| {})).collect();
-    // One key: the gradients of q and k are zero, and what rounding leaves of them is bounded absolutely, by 1e-6.
+    // One key: the gradients of q and k are zero, and what rounding leaves of them is bounded absolutely, by 1e-6. With
+    // equal keys it is that of q.
     cases[0].allowed = vec![("d q", 1.0), ("d k", 1.0)];
     // Scores near 96 for the query's own key, at most about 40 for others: exp of anything but differences overflows.
     // Few such rows: their dz is all rounding, and q multiplies it in dk.
@@ -45,12 +47,19 @@ fn plain() -> Vec<Case> {
             k.copy_from_slice(&groups[usize::from(i >= 33 * op.h)]);
         }
     }));
+    let mut equal = case("all keys equal", 1, 70, 2, 4, |op, _, k| {
+        let (first, rest) = k.split_at_mut(op.h * op.d);
+        rest.chunks_mut(first.len()).for_each(|keys| keys.copy_from_slice(first));
+    });
+    equal.allowed = vec![("d q", 1.0)];
+    cases.push(equal);
     // All scores near -100, so that a maximum that starts at 0, or none at all, leaves an empty sum.
     cases.push(case("very negative rows", 1, 66, 1, 16, |_, q, k| {
         for (q, k) in q.chunks_mut(16).zip(k.chunks_mut(16)) {
             (q[15], k[15]) = (20.0, -20.0);
         }
     }));
+    cases.push(case("", 1, 4097, 1, 8, |_, _, _| {}).long());
     cases
 }
 
@@ -70,6 +79,7 @@ fn forgetting() -> Vec<Case> {
     }
     // As without decays.
     cases[0].allowed = vec![("d q", 1.0), ("d k", 1.0)];
+    cases.push(decayed("", 1, 4097, 1, 8, |_, log_f| log_f).long());
     cases.push(decayed("nothing forgotten", 1, 70, 2, 16, |_, _| 0.0));
     // Sums of 3e4 and more, between them decays that f32 would lose beside such sums.
     cases.push(decayed("resets", 1, 200, 2, 16, |t, log_f| {

@@ -9,6 +9,9 @@ use crate::tensor::TensorId;
 /// dg with (nearly) equal keys and no decay is a difference of sums that cancel; see the module docs.
 const ILL_CONDITIONED: f64 = 1e-4;
 
+/// Steps of the long cases: many chunks of every length, and one step more.
+const LONG: usize = 4097;
+
 /// How log decays or write strengths are drawn.
 #[derive(Clone, Copy)]
 enum Draw {
@@ -147,7 +150,7 @@ impl Recipe {
 }
 
 /// Sizes around the chunk and around the tiles of the kernels; gates at their limits; keys that break a product-form
-/// inverse; decay that breaks differences of prefix sums.
+/// inverse; decay that breaks differences of prefix sums; then long sequences.
 pub fn cases() -> Vec<Case> {
     const STRONG: Draw = Draw::Uniform(-16.0, 0.0);
     const MIXTURE: Draw = Draw::OneOf(&[0.0, -0.01, -1.0, -50.0, -1e4]);
@@ -235,8 +238,44 @@ pub fn cases() -> Vec<Case> {
             .correlation(0.99)
             .g(STRONG)
             .beta(REFLECTING),
+        Recipe::new("", (1, 1, 2, 4, 256), 32),
+        Recipe::new("", (1, 1, 1, 256, 4), 64),
+        Recipe::new("", (1, 1, 1, 4, 4), 64).steps(2),
+        Recipe::new("no decay", (1, 65, 1, 16, 32), 64).g(Draw::All(0.0)),
+        Recipe::new("gate limits", (1, 65, 2, 4, 8), 64)
+            .beta(Draw::OneOf(&[0.0, 1.0]))
+            .g(Draw::OneOf(&[0.0, -1e4])),
+        Recipe::new("equal keys", (1, 50, 1, 16, 8), 16)
+            .correlation(1.0)
+            .beta(REFLECTING),
+        Recipe::new("equal keys, beta 1", (1, 40, 1, 8, 4), 32)
+            .plain()
+            .correlation(1.0)
+            .beta(Draw::All(1.0)),
+        Recipe::new("beta 2", (1, 40, 1, 16, 16), 64)
+            .steps(2)
+            .beta(Draw::All(2.0)),
+        Recipe::new("equal keys, beta 2", (1, 40, 1, 8, 4), 32)
+            .steps(2)
+            .plain()
+            .correlation(1.0)
+            .beta(Draw::All(2.0)),
     ];
-    recipes.iter().map(Recipe::case).collect()
+    let long = [
+        Recipe::new("", (1, LONG, 2, 16, 32), 64),
+        Recipe::new("no decay", (1, LONG, 1, 4, 8), 32).g(Draw::All(0.0)),
+        Recipe::new("mixed decay", (1, LONG, 1, 8, 4), 16)
+            .g(MIXTURE)
+            .beta(REFLECTING),
+        Recipe::new("", (1, LONG, 2, 16, 8), 64).plain(),
+        Recipe::new("equal keys", (1, LONG, 1, 8, 4), 64)
+            .correlation(1.0)
+            .beta(REFLECTING),
+        Recipe::new("", (1, LONG, 1, 8, 16), 64).steps(2).beta(REFLECTING),
+        Recipe::new("", (1, LONG, 1, 8, 4), 32).steps(2).plain(),
+    ];
+    let long = long.iter().map(|recipe| recipe.case().long());
+    recipes.iter().map(Recipe::case).chain(long).collect()
 }
 
 /// `delta_rule`, `gated_delta_rule` and `gated_delta_product`.

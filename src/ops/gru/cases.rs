@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::tensor::TensorId;
 
 /// One step, one sequence, any number of sequences in a workgroup, widths around its channels and around the terms that
-/// are staged at a time; gates that are open and shut, states near 0.
+/// are staged at a time; gates that are open and shut, states near 0; then long sequences.
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [
         (1, 1, 1),
@@ -31,8 +31,12 @@ pub fn cases() -> Vec<Case> {
         (" saturated", 30.0, [0.0; 3], 1.0),
         (" small", 1e-4, [0.0; 3], 1e-2),
         (" strong coupling", 1.0, [0.0; 3], 6.0),
+        (" gates 0 and 1", 1e4, [0.0; 3], 1.0),
     ] {
         cases.push(case(name, op.clone(), scale, centres, weight));
+    }
+    for (b, d) in [(1, 4), (3, 10)] {
+        cases.push(case("", Gru { b, t: 4097, d }, 1.0, [0.0; 3], 1.0).long());
     }
     cases
 }

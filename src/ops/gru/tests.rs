@@ -1,12 +1,15 @@
 use super::Gru;
 use super::cases::cases;
+use crate::check::Case;
 use crate::ops::{Op, OpDef};
 use crate::testing;
 
 #[test]
 fn grad_matches_finite_difference() {
+    // With gates of 0 and 1 almost all of the gradients is 0, and the rest has steep curves.
     let small = |op: &Op| matches!(op, Op::Gru(g) if g.b * g.t * g.d <= 2000);
-    let few: Vec<_> = cases().into_iter().filter(|c| small(&c.op)).collect();
+    let is_smooth = |c: &&Case| small(&c.op) && !c.name.ends_with("gates 0 and 1");
+    let few: Vec<_> = cases().iter().filter(is_smooth).cloned().collect();
     assert!(few.len() > 12);
     testing::grad_matches_finite_difference(&few);
 }

@@ -6,6 +6,9 @@ use crate::check::{Case, Golden, Values};
 use crate::error::Result;
 use crate::tensor::TensorId;
 
+/// Steps of the long cases: many chunks of every length, and one step more.
+const LONG: usize = 4097;
+
 /// How log decays are drawn.
 #[derive(Clone, Copy)]
 enum Draw {
@@ -32,6 +35,18 @@ impl Draw {
 
 /// Sizes: `B, T, H, d_k, d_v, C`.
 type Sizes = (usize, usize, usize, usize, usize, usize);
+
+/// With all keys of a head the same.
+fn equal_keys(sizes: Sizes, decay: Decay, shared_qk: bool, draw: Draw) -> Case {
+    let mut case = case("equal keys", sizes, decay, shared_qk, draw);
+    let (_, _, h, dk, ..) = sizes;
+    if let Values::Real(k) = &mut case.inputs[1] {
+        let (first, rest) = k.split_at_mut(if shared_qk { dk } else { h * dk });
+        rest.chunks_mut(first.len())
+            .for_each(|keys| keys.copy_from_slice(first));
+    }
+    case
+}
 
 fn case(name: &str, sizes: Sizes, decay: Decay, shared_qk: bool, draw: Draw) -> Case {
     let (b, t, h, dk, dv, chunk) = sizes;
@@ -63,11 +78,12 @@ fn case(name: &str, sizes: Sizes, decay: Decay, shared_qk: bool, draw: Draw) -> 
 }
 
 /// Sizes around the chunk, its sub-blocks and the tiles of the kernels; gates at their limits; decay that breaks
-/// differences of prefix sums.
+/// differences of prefix sums; keys that are all the same; then long sequences.
 pub fn cases() -> Vec<Case> {
     const MILD: Draw = Draw::Uniform(-0.3, 0.0);
     const STRONG: Draw = Draw::Uniform(-16.0, 0.0);
     const MIXTURE: Draw = Draw::OneOf(&[0.0, -0.01, -1.0, -50.0, -4200.0, -1e4]);
+    const CLOSED: Draw = Draw::All(-1e4);
     const LIMITS: Draw = Draw::OneOf(&[0.0, -1e4]);
     let scalar = |name, sizes, draw| case(name, sizes, Decay::Scalar, false, draw);
     let shared = |name, sizes, draw| case(name, sizes, Decay::Scalar, true, draw);
@@ -111,6 +127,31 @@ pub fn cases() -> Vec<Case> {
             (1, 65, 1, 128, 256, 64),
             Draw::Uniform(-0.05, -0.04),
         ),
+        plain((1, 1, 2, 256, 4, 32), Decay::None, false),
+        plain((1, 1, 2, 4, 4, 64), Decay::Constant, false),
+        shared("", (1, 1, 2, 256, 4, 64), MILD),
+        channel("", (1, 1, 1, 256, 4, 64), MILD),
+        scalar("", (1, 20, 1, 256, 256, 64), MILD),
+        channel("", (1, 20, 1, 256, 256, 32), MILD),
+        plain((1, 20, 1, 256, 64, 16), Decay::Constant, false),
+        shared("", (1, 20, 2, 256, 64, 32), MILD),
+        scalar("decay 0", (1, 65, 1, 16, 8, 64), CLOSED),
+        shared("decay 0", (1, 33, 2, 8, 4, 32), CLOSED),
+        channel("decay 0", (1, 65, 1, 16, 8, 64), CLOSED),
+        equal_keys((1, 33, 2, 4, 3, 16), Decay::None, false, MILD),
+        equal_keys((1, 65, 2, 8, 4, 64), Decay::Constant, false, MILD),
+        equal_keys((1, 70, 2, 16, 8, 32), Decay::Scalar, false, MILD),
+        equal_keys((1, 65, 2, 8, 4, 64), Decay::Scalar, true, Draw::All(0.0)),
+        equal_keys((1, 70, 2, 16, 8, 64), Decay::Channel, false, MILD),
+        plain((1, LONG, 2, 8, 4, 64), Decay::None, false).long(),
+        plain((1, LONG, 2, 8, 16, 32), Decay::Constant, false).long(),
+        scalar("", (1, LONG, 2, 16, 32, 64), MILD).long(),
+        scalar("mixed decay", (1, LONG, 1, 4, 8, 16), MIXTURE).long(),
+        shared("", (1, LONG, 2, 16, 8, 64), MILD).long(),
+        channel("", (1, LONG, 2, 16, 8, 64), MILD).long(),
+        channel("mixed decay", (1, LONG, 1, 8, 4, 32), MIXTURE).long(),
+        channel("no decay", (1, LONG, 1, 4, 8, 16), Draw::All(0.0)).long(),
+        equal_keys((1, LONG, 1, 4, 4, 64), Decay::Scalar, false, MILD).long(),
     ]
 }
 

@@ -7,6 +7,9 @@ use crate::error::Result;
 use crate::ops::delta_rule::CHUNK;
 use crate::tensor::TensorId;
 
+/// Steps of the long cases: many chunks of every length, and one step more.
+const LONG: usize = 4097;
+
 /// How log decays or write strengths are drawn.
 #[derive(Clone, Copy)]
 enum Draw {
@@ -102,7 +105,7 @@ impl Recipe {
 }
 
 /// Sizes around the chunk and the tiles of the kernels; gates and write strengths at their limits; decay that breaks
-/// differences of prefix sums; keys that make M one large eigenvalue.
+/// differences of prefix sums; keys that make M one large eigenvalue; then long sequences.
 pub fn cases() -> Vec<Case> {
     const MILD: Draw = Draw::Uniform(-0.3, 0.0);
     const NONE: Draw = Draw::All(0.0);
@@ -129,8 +132,19 @@ pub fn cases() -> Vec<Case> {
         Recipe::new("", (1, 20, 1, 70, 64), MILD),
         Recipe::new("no decay", (1, 40, 1, 128, 32), NONE),
         Recipe::new("", (1, 17, 1, 256, 16), MILD),
+        Recipe::new("", (1, 1, 1, 256, 64), MILD),
+        Recipe::new("", (1, 1, 2, 4, 32), MILD),
+        Recipe::new("decay 0", (1, 40, 1, 8, 32), Draw::All(-1e4)).beta(Draw::All(1.0)),
+        Recipe::new("gate and strength limits", (1, 65, 1, 8, 64), Draw::OneOf(&[0.0, -1e4])).beta(BOTH),
+        Recipe::new("equal keys", (1, 40, 2, 8, 16), MILD).equal_keys(),
     ];
-    all.into_iter().map(Recipe::case).collect()
+    let long = [
+        Recipe::new("", (1, LONG, 2, 16, 64), MILD),
+        Recipe::new("mixed decay", (1, LONG, 1, 8, 32), MIXTURE),
+        Recipe::new("no decay", (1, LONG, 1, 4, 16), NONE),
+    ];
+    let long = long.into_iter().map(|recipe| recipe.case().long());
+    all.into_iter().map(Recipe::case).chain(long).collect()
 }
 
 /// `mesa`.

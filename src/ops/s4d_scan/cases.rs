@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::tensor::TensorId;
 
 /// One step, steps around those staged at a time, channels around a workgroup, any number of states, several sequences
-/// a partial sum; hostile parameters.
+/// a partial sum; hostile parameters; then long sequences.
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [
         (1, 1, 1, 1),
@@ -39,6 +39,15 @@ pub fn cases() -> Vec<Case> {
         states: 6,
     };
     cases.extend(HOSTILE.map(|(name, values)| case(name, op.clone(), values)));
+    for (channels, states) in [(3, 8), (2, 64)] {
+        let op = S4dScan {
+            b: 1,
+            t: 4097,
+            channels,
+            states,
+        };
+        cases.push(case("", op, USUAL).long());
+    }
     cases
 }
 

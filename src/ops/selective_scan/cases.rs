@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::tensor::TensorId;
 
 /// Sequences around a chunk, several chunks in one walk and in segments, any number of channels and states, more than
-/// one backward launch, decays down to 0 and up to 1.
+/// one backward launch, decays down to 0 and up to 1; then long sequences, cut into segments and in one walk.
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [
         (1, 1, 1, 1),
@@ -37,6 +37,8 @@ pub fn cases() -> Vec<Case> {
         (" no steps", Values { delta: -1e4, ..USUAL }),
         (" fast rates", Values { a_log: 9.0, ..USUAL }),
         (" slow rates", Values { a_log: -12.0, ..USUAL }),
+        (" gone at once", Values { delta: 1e4, ..USUAL }),
+        (" equal keys", Values { equal_keys: true, ..USUAL }),
     ] {
         cases.push(case(name, op.clone(), values));
     }
@@ -54,6 +56,10 @@ pub fn cases() -> Vec<Case> {
             let name: String = lacks.into_iter().filter(|(has, _)| !has).map(|(_, name)| name).collect();
             cases.push(case(&name, op, USUAL));
         }
+    }
+    for (b, channels, states) in [(1, 3, 16), (140, 1, 1)] {
+        let op = usual(b, 4097, channels, states);
+        cases.push(case("", op, USUAL).long());
     }
     cases
 }
@@ -80,12 +86,15 @@ struct Values {
     a_log: f32,
     /// Scale of u.
     u: f32,
+    /// All rows of Bm are the same.
+    equal_keys: bool,
 }
 
 const USUAL: Values = Values {
     delta: 0.0,
     a_log: 0.0,
     u: 1.0,
+    equal_keys: false,
 };
 
 fn case(name: &str, op: SelectiveScan, values: Values) -> Case {
@@ -99,11 +108,16 @@ fn case(name: &str, op: SelectiveScan, values: Values) -> Case {
     for (i, a) in a_log.iter_mut().enumerate() {
         *a += ((i % n + 1) as f32).ln();
     }
+    let mut keys = around(rows, 0.0, 1.0);
+    if values.equal_keys {
+        let (first, rest) = keys.split_at_mut(n);
+        rest.chunks_mut(n).for_each(|row| row.copy_from_slice(first));
+    }
     let all = [
         around(points, 0.0, values.u),
         around(points, values.delta, 1.0),
         around(points, 0.0, 1.0),
-        around(rows, 0.0, 1.0),
+        keys,
         around(rows, 0.0, 1.0),
         a_log,
         around(op.channels, -3.5, 1.0),

@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Case> {
         (1, 70, 256),
         (3, 100, 20),
         (1, 6, 1000),
+        (1, 4097, 4),
     ] {
         let op = |bias| ShortConv { b, t, channels, bias };
         cases.push(case("", op(t % 2 == 0), 1.0));
