@@ -1,5 +1,6 @@
 //! `selectiv models`: every model, its place in the taxonomy and its size.
 
+use super::inspect::bytes;
 use crate::error::Result;
 use crate::models::{BLOCKS, BlockRef, D_STATE, ModelConfig};
 use clap::Args;
@@ -49,6 +50,7 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
         "read-out",
         "output gate",
         "mixes channels",
+        "state a layer",
     ]);
     for m in &list {
         let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
@@ -70,6 +72,7 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             "channel_mixing",
         ];
         row.extend(columns.map(|key| text(&t[key])));
+        row.push(state_text(&m["state"]));
         table.add_row(row);
     }
     println!("{table}");
@@ -95,9 +98,36 @@ fn describe(block: BlockRef, args: &ModelsArgs) -> Value {
         "gate_params": block.gate_params(&config),
         "taxonomy": block.taxonomy(),
     });
-    match config.param_count() {
-        Ok(n) => model["params"] = n.into(),
+    match config.param_count().and_then(|n| Ok((n, state(&config, block)?))) {
+        Ok((n, [fixed, per_token])) => {
+            model["params"] = n.into();
+            model["state"] = json!({ "bytes": fixed, "bytes_per_token": per_token });
+        }
         Err(e) => model["refused"] = e.to_string().into(),
     }
     model
+}
+
+/// Bytes of state of a layer and sequence when decoding: those that are always there, and those that each token adds.
+fn state(config: &ModelConfig, block: BlockRef) -> Result<[usize; 2]> {
+    let one = ModelConfig {
+        blocks: vec![block],
+        ..config.clone()
+    };
+    let bytes = |tokens| -> Result<usize> {
+        let net = one.decode_net(1, tokens)?;
+        Ok(net.graph.states().map(|(_, state)| state.bytes()).sum())
+    };
+    let (first, second) = (bytes(1)?, bytes(2)?);
+    let per_token = second - first;
+    Ok([first - per_token, per_token])
+}
+
+fn state_text(state: &Value) -> String {
+    let [fixed, per_token] = ["bytes", "bytes_per_token"].map(|key| state[key].as_u64());
+    match (fixed, per_token) {
+        (Some(fixed), Some(0)) => bytes(fixed as f64),
+        (Some(_), Some(token)) => format!("{} a token", bytes(token as f64)),
+        _ => String::new(),
+    }
 }
