@@ -102,7 +102,7 @@ impl S4dScan {
     fn planes(&self, l: &mut Lower<'_>, parameters: [View; 4]) -> View {
         let padded = self.lanes().padded();
         let n = self.channels * padded;
-        let planes = l.scratch(5 * n);
+        let planes = l.scratch(7 * n);
         let params = DiscretiseParams {
             n: n as u32,
             states: self.states as u32,
