@@ -41,31 +41,41 @@ fn shrinking(x: f32) -> vec2<f32> {
     return vec2(select(power - 1.0, x * series, x > -0.35), power);
 }
 
-// (cos - 1, sin) of `high` + `low`, |low| much smaller than |high| <= 6000: less the multiple k of pi/2 that is nearest,
-// pi/2 in three parts whose products with k are exact but for the last.
-fn turn(high: f32, low: f32) -> vec2<f32> {
+// Angles as pairs: cos - 1 and sin, each the sum of two numbers.
+struct Turn { cos_high: f32, cos_low: f32, sin_high: f32, sin_low: f32 }
+
+// Of `high` + `low`, |low| much smaller than |high| <= 6000: less the multiple k of pi/2 that is nearest, pi/2 in three
+// parts whose products with k are exact but for the last. To 1e-8.
+fn turn(high: f32, low: f32) -> Turn {
     let k = round((high + low) * 0.63661977);
-    let y = (((high - k * 1.5703125) - k * 4.837512969970703e-4) - k * 7.549789954891882e-8) + low;
+    let above = high - k * 1.5703125;
+    let below = k * 4.837512969970703e-4;
+    let rest = low - k * 7.549789954891882e-8;
+    let y_high = head((above - below) + rest);
+    let y_low = ((above - y_high) - below) + rest;
+    let y = y_high + y_low;
     let z = y * y;
     var c = fma(z, -2.7557319e-7, 2.4801587e-5);
     c = fma(z, c, -1.3888889e-3);
     c = fma(z, c, 4.1666667e-2);
-    c = z * fma(z, c, -0.5);
+    // -y^2 / 2, whose high part is exact, and the rest of the series.
+    let c_high = -0.5 * y_high * y_high;
+    let c_low = fma(z * z, c, -0.5 * (y + y_high) * y_low);
     var s = fma(z, 2.7557319e-6, -1.9841270e-4);
     s = fma(z, s, 8.3333333e-3);
     s = fma(z, s, -0.16666667);
-    s = fma(y * z, s, y);
+    let s_low = fma(y * z, s, y_low);
     let quadrant = i32(k) & 3;
     if quadrant == 0 {
-        return vec2(c, s);
+        return Turn(c_high, c_low, y_high, s_low);
     }
     if quadrant == 1 {
-        return vec2(-s - 1.0, 1.0 + c);
+        return Turn(-1.0 - y_high, -s_low, 1.0, c_high + c_low);
     }
     if quadrant == 2 {
-        return vec2(-2.0 - c, -s);
+        return Turn(-2.0, -c_high - c_low, -y_high, -s_low);
     }
-    return vec2(s - 1.0, -1.0 - c);
+    return Turn(y_high - 1.0, s_low, -1.0, -c_high - c_low);
 }
 
 fn times(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
@@ -83,6 +93,8 @@ struct Rate {
     e: vec2<f32>, // e^z - 1: near z = 0 it has the digits that e^z has not
     power: vec2<f32>, // e^z
     phi: vec2<f32>, // (e^z - 1) / z, 1 at z = 0
+    turn: Turn, // of Im z
+    shrink: f32, // e^(Re z) - 1
 }
 
 fn discretised(log_dt: f32, log_a_real: f32, a_imag: f32) -> Rate {
@@ -96,12 +108,27 @@ fn discretised(log_dt: f32, log_a_real: f32, a_imag: f32) -> Rate {
     let angle_rest = (a_imag - imag_head) * dt_parts.x + a_imag * dt_parts.y;
     let circle = turn(angle, angle_rest);
     let shrink = shrinking(real);
-    let e = vec2(shrink.x * (1.0 + circle.x) + circle.x, shrink.y * circle.y);
-    let power = shrink.y * vec2(1.0 + circle.x, circle.y);
+    let versine = circle.cos_high + circle.cos_low;
+    let sine = circle.sin_high + circle.sin_low;
+    let e = vec2(shrink.x * (1.0 + versine) + versine, shrink.y * sine);
+    let power = shrink.y * vec2(1.0 + versine, sine);
     let z = vec2(real, angle + angle_rest);
     let is_small = dot(z, z) < 1e-12;
     let phi = select(over(e, select(z, vec2(1.0, 0.0), is_small)), vec2(1.0, 0.0) + 0.5 * z, is_small);
-    return Rate(dt, vec2(a_real, a_imag), z, e, power, phi);
+    return Rate(dt, vec2(a_real, a_imag), z, e, power, phi, circle, shrink.x);
+}
+
+// What e^z - `less` has and `f`, which is close to it, has not; `less` is 0 or 1. e^z is
+// 1 + e^(Re z) - 1 + cos - 1 + (e^(Re z) - 1) (cos - 1 + i sin) + i sin. Large numbers go first: their differences are
+// exact.
+fn lost(rate: Rate, f: vec2<f32>, less: f32) -> vec2<f32> {
+    let c = rate.turn.cos_high + rate.turn.cos_low;
+    let s = rate.turn.sin_high + rate.turn.sin_low;
+    let real = (((1.0 - less) + rate.turn.cos_high) - f.x) + rate.shrink;
+    return vec2(
+        real + (rate.turn.cos_low + rate.shrink * c),
+        (rate.turn.sin_high - f.y) + (rate.turn.sin_low + rate.shrink * s),
+    );
 }
 
 // Derivative of phi: (e^z - phi) / z, or its series sum over k of z^k (k + 1) / (k + 2)! where that difference cancels.

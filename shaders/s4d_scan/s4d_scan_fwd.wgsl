@@ -20,7 +20,7 @@ alias t_y = f32;
 struct Params { t: u32, channels: u32, tiles: u32, groups: u32 }
 
 @group(0) @binding(0) var<storage, read_write> u: array<t_u>; // [B, T, d]
-@group(0) @binding(1) var<storage, read_write> planes: array<vec4<f32>>; // [5, d, QUADS]: f, keep, 2 Ct
+@group(0) @binding(1) var<storage, read_write> planes: array<vec4<f32>>; // [7, d, QUADS]: f, keep, 2 Ct, drift
 @group(0) @binding(2) var<storage, read_write> skip: array<f32>; // D [d]
 @group(0) @binding(3) var<storage, read_write> y: array<t_y>; // [B, T, d]
 @group(0) @binding(4) var<uniform> params: Params;
@@ -82,6 +82,14 @@ fn s4d_scan_fwd(
 #end
             s_sum[(t * CHANNELS + own) * PITCH + lane] = (sum.x + sum.y) + (sum.z + sum.w);
         }
+        // What rounding f took from the states in these steps.
+#for k in 0..PER
+        let er{k} = f32(STEPS) * planes[5u * plane + at{k}];
+        let ei{k} = f32(STEPS) * planes[6u * plane + at{k}];
+        let more{k} = er{k} * hr{k} - ei{k} * hi{k};
+        hi{k} += er{k} * hi{k} + ei{k} * hr{k};
+        hr{k} += more{k};
+#end
         workgroupBarrier();
         for (var i = thread; i < steps * CHANNELS; i += THREADS) {
             let c = first + i % CHANNELS;

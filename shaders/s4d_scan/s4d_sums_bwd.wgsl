@@ -19,7 +19,7 @@ struct Params { b: u32, t: u32, channels: u32, states: u32, tiles: u32, slots: u
 
 @group(0) @binding(0) var<storage, read_write> u: array<t_u>; // [B, T, d]
 @group(0) @binding(1) var<storage, read_write> dy: array<t_dy>; // [B, T, d]
-@group(0) @binding(2) var<storage, read_write> planes: array<vec4<f32>>; // [5, d, QUADS]: f, keep, ..
+@group(0) @binding(2) var<storage, read_write> planes: array<vec4<f32>>; // [7, d, QUADS]: f, keep, 2 Ct, drift
 @group(0) @binding(3) var<storage, read_write> sums: array<f32>; // [slots, 4, d, N / 2], from skip_at on [slots, d]
 @group(0) @binding(4) var<uniform> params: Params;
 
@@ -100,6 +100,15 @@ fn s4d_sums_bwd(
             }
             d_skip += part;
 #for k in 0..PER
+            // What rounding f took from h and q in these steps.
+            let er{k} = f32(STEPS) * planes[5u * plane + at{k}];
+            let ei{k} = f32(STEPS) * planes[6u * plane + at{k}];
+            let more_h{k} = er{k} * hr{k} - ei{k} * hi{k};
+            let more_q{k} = er{k} * qr{k} - ei{k} * qi{k};
+            hi{k} += er{k} * hi{k} + ei{k} * hr{k};
+            qi{k} += er{k} * qi{k} + ei{k} * qr{k};
+            hr{k} += more_h{k};
+            qr{k} += more_q{k};
             v0r{k} += w0r{k};
             v0i{k} += w0i{k};
             v1r{k} += w1r{k};

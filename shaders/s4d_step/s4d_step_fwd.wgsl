@@ -9,7 +9,7 @@ alias t_y = f32;
 struct Params { rows: u32, channels: u32, states: u32 } // B d, d, N / 2
 
 @group(0) @binding(0) var<storage, read_write> u: array<t_u>; // [B, d]
-@group(0) @binding(1) var<storage, read_write> planes: array<f32>; // [5, d, N / 2]: f, keep, 2 Ct
+@group(0) @binding(1) var<storage, read_write> planes: array<f32>; // [7, d, N / 2]: f, keep, 2 Ct, drift
 @group(0) @binding(2) var<storage, read_write> skip: array<f32>; // D [d]
 @group(0) @binding(3) var<storage, read_write> y: array<t_y>; // [B, d]
 @group(0) @binding(4) var<storage, read_write> state: array<vec2<f32>>; // [B, d, N / 2]

@@ -39,14 +39,15 @@ pub fn cases() -> Vec<Case> {
         states: 6,
     };
     cases.extend(HOSTILE.map(|(name, values)| case(name, op.clone(), values)));
-    for (channels, states) in [(3, 8), (2, 64)] {
+    // Slow states remember what rounding does to their factors. Software Vulkan takes a tenth of a second for each.
+    for (channels, states) in [(3, 8), (2, 64), (16, 64)] {
         let op = S4dScan {
             b: 1,
             t: 4097,
             channels,
             states,
         };
-        cases.push(case("", op, USUAL).long());
+        cases.push(case("", op, USUAL));
     }
     cases
 }

@@ -9,6 +9,9 @@ const WIDTH: usize = 16;
 /// Pieces that the sequences are split into for sums over them, whatever the number of threads.
 const PIECES: usize = 4;
 
+/// Steps after which states get back what the rounding of e^z took from them, alike each time.
+const DRIFT: usize = 8;
+
 /// A number of each channel of a block.
 type Lane<R> = [R; WIDTH];
 /// Real and imaginary parts of those.
@@ -70,6 +73,11 @@ impl Rate {
         }
     }
 
+    /// Whether states remember more than a few steps.
+    fn is_slow(&self) -> bool {
+        self.power[0] * self.power[0] + self.power[1] * self.power[1] > 0.25
+    }
+
     /// phi'(z) = (e^z - phi) / z, or its series sum of z^k (k + 1) / (k + 2)! where that difference cancels.
     fn d_phi(&self) -> [f64; 2] {
         let z = self.z;
@@ -107,6 +115,8 @@ pub(crate) struct Factor<R> {
     pub(crate) f: [R; 2],
     /// 1 or 0.
     pub(crate) keep: R,
+    /// What rounding f takes from h in [`DRIFT`] steps, as a part of h.
+    drift: [R; 2],
     /// 2 Ct.
     pub(crate) ct: [R; 2],
 }
@@ -115,7 +125,19 @@ pub(crate) struct Factor<R> {
 struct Factors<R> {
     f: Complex<R>,
     keep: Lane<R>,
+    drift: Complex<R>,
     ct: Complex<R>,
+}
+
+impl<R: Real> Factors<R> {
+    fn give_back(&self, [re, im]: &mut Complex<R>) {
+        let [dr, di] = &self.drift;
+        for i in 0..WIDTH {
+            let more = dr[i] * re[i] - di[i] * im[i];
+            im[i] += dr[i] * im[i] + di[i] * re[i];
+            re[i] += more;
+        }
+    }
 }
 
 /// Channels next to each other.
@@ -170,8 +192,16 @@ impl<'a, R: Real> Inputs<'a, R> {
         let read = times(self.c(at), rate.phi);
         let close = rate.e[0] * rate.e[0] + rate.e[1] * rate.e[1] < 0.25;
         let from = if close { rate.e } else { rate.power };
+        let rounded = from.map(R::of);
+        let lost = [from[0] - rounded[0].f64(), from[1] - rounded[1].f64()];
+        let lost = if rate.is_slow() {
+            over(lost, rate.power)
+        } else {
+            [0.0; 2]
+        };
         Factor {
-            f: from.map(R::of),
+            f: rounded,
+            drift: lost.map(|x| R::of(DRIFT as f64 * x)),
             keep: if close { R::ONE } else { R::ZERO },
             ct: read.map(|x| R::of(2.0 * rate.dt * x)),
         }
@@ -179,17 +209,18 @@ impl<'a, R: Real> Inputs<'a, R> {
 
     fn factors(&self, states: usize, block: &Block) -> Vec<Factors<R>> {
         let of_state = |n: usize| {
-            let (mut f, mut keep, mut ct) = (zero(), [R::ZERO; WIDTH], zero());
+            let (mut f, mut keep, mut drift, mut ct) = (zero(), [R::ZERO; WIDTH], zero(), zero());
             for i in 0..block.count {
                 let channel = block.first + i;
                 let own = self.factor(channel, channel * states + n);
                 keep[i] = own.keep;
                 for part in 0..2 {
                     f[part][i] = own.f[part];
+                    drift[part][i] = own.drift[part];
                     ct[part][i] = own.ct[part];
                 }
             }
-            Factors { f, keep, ct }
+            Factors { f, keep, drift, ct }
         };
         (0..states).map(of_state).collect()
     }
@@ -222,7 +253,7 @@ impl S4dScan {
             for i in 0..WIDTH {
                 sum[i] = skip[i] * u[i];
             }
-            for ([hr, hi], Factors { f, keep, ct }) in h.iter_mut().zip(factors) {
+            for ([hr, hi], Factors { f, keep, ct, .. }) in h.iter_mut().zip(factors) {
                 for i in 0..WIDTH {
                     let dr = f[0][i] * hr[i] - f[1][i] * hi[i] + u[i];
                     let di = f[0][i] * hi[i] + f[1][i] * hr[i];
@@ -230,6 +261,9 @@ impl S4dScan {
                     hi[i] = keep[i] * hi[i] + di;
                     sum[i] += ct[0][i] * hr[i] - ct[1][i] * hi[i];
                 }
+            }
+            if (step + 1).is_multiple_of(DRIFT) {
+                h.iter_mut().zip(factors).for_each(|(h, f)| f.give_back(h));
             }
             y[t * block.count..][..block.count].copy_from_slice(&sum[..block.count]);
         }
@@ -284,6 +318,10 @@ impl S4dScan {
                         w1[part][i] += dy[i] * q[part][i];
                     }
                 }
+            }
+            if (t + 1).is_multiple_of(DRIFT) {
+                let both = states.iter_mut().zip(factors);
+                both.for_each(|(both, f)| both.iter_mut().for_each(|x| f.give_back(x)));
             }
         }
         Sums { w, d_skip }

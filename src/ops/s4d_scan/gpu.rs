@@ -89,7 +89,7 @@ struct GradientParams {
     dt_at: u32,
 }
 
-/// What the recurrence multiplies by, of `padded` states a channel (`states` are there): five planes of `s4d_discretise`.
+/// What the recurrence multiplies by, of `padded` states a channel (`states` are there): seven planes of `s4d_discretise`.
 /// `parameters` are `log_dt`, C, `log_A_real`, `A_imag`.
 pub(crate) fn discretise(
     l: &mut Lower<'_>,
@@ -99,7 +99,7 @@ pub(crate) fn discretise(
     padded: usize,
 ) -> View {
     let n = channels * padded;
-    let planes = l.scratch(5 * n);
+    let planes = l.scratch(7 * n);
     let params = DiscretiseParams {
         n: n as u32,
         states: states as u32,

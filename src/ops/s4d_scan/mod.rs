@@ -12,8 +12,9 @@
 //! Numerics   f32 throughout; the factors of each (channel, state) once a pass, to 1e-7: the angle is reduced in more
 //!            digits than an f32 has, up to 6000 radians; e^z near 1 is 1 plus e^z - 1, so that slow decays keep their
 //!            digits; phi and phi' by series near 0. `log_dt` and `log_A_real` are taken into \[-87, 87\].
-//!            Slow states remember rounding: with N 128 at its initial values gradients of the rates are off by up to 6e-6
-//!            after 400 steps, 1.1e-5 after 4096
+//!            A slow state turns by hundreds of radians before it is gone, each step by an angle that was rounded the
+//!            same way; so every eight steps it is multiplied by what that took from it, known to 1e-8. Gradients of the
+//!            rates with N 128 at its initial values after 4,097 steps: off by up to 1.3e-6 on the CPU, 5e-6 on llvmpipe
 //! Cost       a token, channel and complex state: 14 FLOPs forward, 14 + 28 backward; a token moves 8 d bytes forward,
 //!            16 d backward
 //! Errors     a size of 0, N / 2 above 128, more than 2^31 - 1 elements

@@ -11,7 +11,7 @@ const PART: usize = 16;
 /// 2 Re(Ct . h) of one channel, after a step: h \[N / 2, 2\].
 fn channel<R: Real>(factors: &[Factor<R>], u: R, h: &mut [R]) -> R {
     let mut sum = R::ZERO;
-    for (h, Factor { f, keep, ct }) in h.chunks_exact_mut(2).zip(factors) {
+    for (h, Factor { f, keep, ct, .. }) in h.chunks_exact_mut(2).zip(factors) {
         let dr = f[0] * h[0] - f[1] * h[1] + u;
         let di = f[0] * h[1] + f[1] * h[0];
         h[0] = *keep * h[0] + dr;

@@ -7,7 +7,7 @@
 //! Gradients  none: decoding only
 //! Numerics   f32 throughout; e^z and Ct as in s4d_scan, to 1e-7, made anew from the parameters for every token
 //! Cost       per channel and complex state 14 FLOPs; 8 B d N bytes of states, 8 d N + 8 d of parameters, 8 B d of values.
-//!            On a GPU 5 d N / 2 words of scratch
+//!            On a GPU 7 d N / 2 words of scratch
 //! Errors     a size of 0, N / 2 above 128, more than 2^31 - 1 elements
 //! Source     Gu, Gupta, Goel, Re 2022 (S4D); models.md 4.13, 7; token by token the same as `s4d_scan`
 //! ```
@@ -40,7 +40,7 @@ impl OpDef for S4dStep {
     fn validate(&self) -> Result<(), UserError> {
         let (b, d, n) = (("b", self.b), ("channels", self.channels), ("states", self.states));
         rows::check_sizes(Self::NAME, &[b, d, n, ("parts", 2)])?;
-        rows::check_sizes(Self::NAME, &[("planes", 5), d, n])?;
+        rows::check_sizes(Self::NAME, &[("planes", 7), d, n])?;
         if self.states > MAX_STATES {
             let reason = format!("{} states of a channel: at most {MAX_STATES}", self.states);
             return Err(UserError::Shape {
