@@ -136,19 +136,17 @@ pub(crate) fn run(print: &mut dyn FnMut(&str)) -> Result<()> {
     };
     print(&format!("{}: {} parameters", model.name(), model.param_count()?));
     let (mut stepper, losses) = train(&model, &data)?;
-    for (step, loss) in losses
-        .iter()
-        .enumerate()
-        .filter(|(step, _)| step % 10 == 9 || *step == 0)
-    {
-        print(&format!("update {:3}   loss {loss:.4}", step + 1));
+    for (done, loss) in (1..).zip(losses) {
+        if done == 1 || done % 10 == 0 {
+            print(&format!("update {done:3}   loss {loss:.4}"));
+        }
     }
     let difference = decode(&model, &data, &mut stepper.executor)?;
     print(&format!(
         "decoded token by token, logits differ by {difference:.1e}"
     ));
 
-    // What the block shows of its gates is there for `selectiv eval --gates`, and here.
+    // What the block shows of its gates, as `selectiv eval --gates` has it for a trained run.
     let weights = stepper.weights()?;
     for mean in gate_means(&mut stepper.executor, &model, &weights, &data, "this example")? {
         let (layer, head, gate) = (mean.layer, mean.head, mean.gate);
@@ -163,7 +161,7 @@ pub(crate) fn run(print: &mut dyn FnMut(&str)) -> Result<()> {
     Ok(())
 }
 
-/// A small Task 1: see `examples/train.rs`.
+/// A small Task 1; `examples/train.rs` says what the fields mean.
 fn data() -> Result<DataSet> {
     let grammar = Grammar::generate(&GrammarSpec {
         vocab: 9,
