@@ -26,6 +26,7 @@ lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 # Kernels are tested on software Vulkan where there is no GPU. Without root, or without apt, it says what to install.
 drivers:

@@ -207,6 +207,9 @@ impl Graph {
 
     /// Appends a forward call and returns its outputs, in the op's port order. Each state of the op gets a tensor of its
     /// own (see [`Graph::state`]).
+    ///
+    /// # Errors
+    /// [`UserError::Shape`] for sizes that the op does not have, and for inputs whose number, size or type does not fit.
     pub fn call(&mut self, op: impl Into<Op>, ins: &[TensorId]) -> Result<Vec<TensorId>> {
         let op = op.into();
         op.validate()?;
@@ -254,6 +257,9 @@ impl Graph {
 
     /// Appends a call that writes (or adds to) tensors that exist already: optimiser ops, and losses that compute
     /// gradients on their way forward.
+    ///
+    /// # Errors
+    /// [`UserError::Shape`] for sizes that the op does not have.
     pub fn call_into(&mut self, op: impl Into<Op>, ins: &[TensorId], outs: &[Output]) -> Result<()> {
         let op = op.into();
         op.validate()?;
@@ -294,6 +300,9 @@ impl Graph {
 
     /// Appends the backward pass. It starts from the given (tensor, gradient) pairs and from those that forward
     /// calls provide, fills the gradient bank, and returns the gradients of the tensors in `wrt`, kept for reading.
+    ///
+    /// # Errors
+    /// [`UserError::Shape`] if no gradient reaches a tensor of `wrt`.
     pub fn backward(&mut self, seeds: &[(TensorId, TensorId)], wrt: &[TensorId]) -> Result<Vec<TensorId>> {
         let mut grad: BTreeMap<TensorId, TensorId> = std::mem::take(&mut self.ready);
         grad.extend(seeds.iter().copied());

@@ -28,6 +28,13 @@ pub enum Data<'a> {
 /// An executor: it owns the parameter banks and any number of programs over them.
 ///
 /// Calls queue work; [`Runtime::read`] and [`Runtime::take`] wait for it.
+///
+/// # Errors
+/// A GPU's methods return [`DeviceError`](crate::error::DeviceError) if it has no room, its driver failed, or it is lost;
+/// what failed earlier may only be reported by a later call. The CPU's do not fail.
+///
+/// # Panics
+/// For values or tensors that are not the program's: other lengths, numbers for integers, tensors that no call touches.
 pub trait Runtime {
     /// The device in words, as results name it.
     fn device(&self) -> String;

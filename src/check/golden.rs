@@ -179,6 +179,9 @@ fn malformed(place: &str, message: &str) -> crate::error::Error {
 }
 
 /// Runs the entries of `ops/index.json`.
+///
+/// # Errors
+/// [`UserError::Malformed`] for files that are missing or cannot be read; a failed check is no error.
 pub fn ops(
     source: &Source,
     runtime: &mut dyn Runtime,
@@ -345,6 +348,9 @@ fn write(
 }
 
 /// Runs the entries of `models/index.json`: logits, activations, the loss and all gradients of tiny whole models.
+///
+/// # Errors
+/// As [`ops`].
 pub fn models(
     source: &Source,
     runtime: &mut dyn Runtime,

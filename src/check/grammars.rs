@@ -6,6 +6,9 @@ use crate::tasks::golden::{check_grammar, check_rng, check_steps};
 use serde_json::Value;
 
 /// Runs the entries of `grammars/index.json`.
+///
+/// # Errors
+/// [`crate::error::UserError::Malformed`] for files that are missing or cannot be read; a failed check is no error.
 pub fn grammars(source: &Source, report: &mut dyn FnMut(Outcome)) -> Result<()> {
     let index = source.json("grammars/index.json")?;
     for entry in index["entries"].as_array().into_iter().flatten() {

@@ -90,6 +90,9 @@ impl Source {
     }
 
     /// A file's bytes.
+    ///
+    /// # Errors
+    /// [`UserError::Malformed`] if there is no such file.
     pub fn bytes(&self, name: &str) -> Result<Cow<'static, [u8]>> {
         match self {
             Self::BuiltIn => embedded::FIXTURES
@@ -104,11 +107,17 @@ impl Source {
     }
 
     /// A JSON file.
+    ///
+    /// # Errors
+    /// [`UserError::Malformed`] if there is no such file, or it is none of that kind.
     pub fn json(&self, name: &str) -> Result<Value> {
         serde_json::from_slice(&self.bytes(name)?).map_err(|e| self.malformed(name, e))
     }
 
     /// A safetensors file of f32, f64, i32, i64 or u32.
+    ///
+    /// # Errors
+    /// [`UserError::Malformed`] if there is no such file, or it is none of that kind.
     pub fn tensors(&self, name: &str) -> Result<Tensors> {
         let bytes = self.bytes(name)?;
         let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|e| self.malformed(name, e))?;

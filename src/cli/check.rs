@@ -33,6 +33,9 @@ pub struct CheckArgs {
 }
 
 /// Whether all checks passed.
+///
+/// # Errors
+/// [`UserError`] for golden files that cannot be read or a device that is not there; the device's.
 pub fn run(args: &CheckArgs) -> Result<bool> {
     let source = match &args.fixtures {
         None => Source::BuiltIn,

@@ -16,6 +16,9 @@ pub struct DevicesArgs {
 }
 
 /// Prints every adapter, the CPU last.
+///
+/// # Errors
+/// The driver's, with `--measure`.
 pub fn run(args: &DevicesArgs) -> Result<()> {
     let mut devices = adapters(args.measure)?;
     devices.push(json!({

@@ -57,7 +57,7 @@ pub struct TrainArgs {
     /// Any other field of the task file
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
-    /// Folder of the run; default: runs/<task>-<model>-<seed>
+    /// Folder of the run; default: runs/TASK-MODEL-SEED
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Continue the run in the folder

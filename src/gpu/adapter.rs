@@ -145,6 +145,9 @@ pub fn caps(adapter: &wgpu::Adapter) -> Caps {
 
 impl Gpu {
     /// Opens an adapter with all that it offers and the kernels use.
+    ///
+    /// # Errors
+    /// [`DeviceError::Driver`] if the driver opens no device.
     pub fn open(adapter: &wgpu::Adapter, options: Options) -> Result<Self> {
         let mut caps = caps(adapter);
         caps.coop &= options.coop;
@@ -205,6 +208,9 @@ impl Gpu {
     }
 
     /// The same adapter, opened once more with other options.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
     pub fn reopen(&self, options: Options) -> Result<Self> {
         Self::open(&self.adapter, options)
     }
@@ -230,6 +236,9 @@ impl Gpu {
     }
 
     /// The first fault that the driver reported, if any.
+    ///
+    /// # Errors
+    /// [`DeviceError::Driver`] with the driver's message.
     pub fn fault(&self) -> Result<()> {
         match self
             .faults

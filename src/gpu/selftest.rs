@@ -14,6 +14,9 @@ const PASSED: &[u8] = b"matrix units passed\n";
 
 /// The device, without matrix units if they fail their test; `say` then hears why. The verdict is kept per adapter,
 /// driver and program version.
+///
+/// # Errors
+/// The driver's, if the device cannot be opened once more without matrix units.
 pub fn trusted(gpu: Gpu, say: &mut dyn FnMut(&str)) -> Result<Gpu> {
     if !gpu.caps().coop {
         return Ok(gpu);

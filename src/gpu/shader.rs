@@ -97,6 +97,9 @@ impl Kernel {
     }
 
     /// The WGSL text.
+    ///
+    /// # Errors
+    /// [`ShaderError`] with file and line: an unknown name, condition or import.
     pub fn expand(&self) -> Result<String, ShaderError> {
         let mut e = Expander {
             kernel: self,
@@ -397,6 +400,9 @@ pub struct Reflection {
 
 /// Parses expanded text. The driver's own limits are checked against the result before a pipeline is made: wgpu does
 /// not enforce the one on workgroup memory.
+///
+/// # Errors
+/// [`ShaderError`] if the text is not valid WGSL.
 pub fn reflect(kernel: &Kernel, text: &str) -> Result<(naga::Module, Reflection), ShaderError> {
     let error = |message: String| ShaderError {
         file: kernel.key(),

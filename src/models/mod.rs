@@ -211,6 +211,9 @@ impl ModelConfig {
     }
 
     /// Refuses sizes that the stack or one of its blocks cannot have.
+    ///
+    /// # Errors
+    /// [`UserError::Shape`] with what is allowed.
     pub fn validate(&self) -> Result<()> {
         if self.heads == 0 || !self.d_model.is_multiple_of(self.heads) {
             let reason = format!(
@@ -229,6 +232,9 @@ impl ModelConfig {
     }
 
     /// Trainable values.
+    ///
+    /// # Errors
+    /// [`UserError::Shape`] for sizes that a block cannot have.
     pub fn param_count(&self) -> Result<usize> {
         Ok(self.net(1, 1, 1, false)?.graph.param_count())
     }

@@ -35,11 +35,17 @@ pub struct Net {
 
 impl ModelConfig {
     /// Forward and backward over B sequences of T steps and E elements: fills the gradient bank.
+    ///
+    /// # Errors
+    /// [`crate::error::UserError::Shape`] for sizes that a block cannot have.
     pub fn train_net(&self, b: usize, t: usize, e: usize) -> Result<Net> {
         self.net(b, t, e, true)
     }
 
     /// Forward only.
+    ///
+    /// # Errors
+    /// [`crate::error::UserError::Shape`] for sizes that a block cannot have.
     pub fn eval_net(&self, b: usize, t: usize, e: usize) -> Result<Net> {
         self.net(b, t, e, false)
     }
@@ -121,6 +127,9 @@ pub struct LogitsNet {
 
 impl ModelConfig {
     /// Logits of B sequences of T steps.
+    ///
+    /// # Errors
+    /// [`crate::error::UserError::Shape`] for sizes that a block cannot have.
     pub fn logits_net(&self, b: usize, t: usize) -> Result<LogitsNet> {
         self.logits(b, t, None)
     }
@@ -176,6 +185,9 @@ pub struct Update {
 }
 
 /// The update of a model whose banks hold `bank_len` elements.
+///
+/// # Errors
+/// [`crate::error::UserError::Shape`] for a length that the ops of the update do not have.
 pub fn update_graph(bank_len: usize) -> Result<Update> {
     let mut g = Graph::new();
     g.set_bank_len(bank_len);

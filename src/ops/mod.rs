@@ -185,7 +185,7 @@ macro_rules! ops {
         /// Every op, with its sizes.
         #[derive(Debug, Clone, PartialEq)]
         pub enum Op {
-            $(#[doc = concat!("See [`", stringify!($module), "`].")] $op($module::$op),)*
+            $(#[doc = concat!("See [`mod@", stringify!($module), "`].")] $op($module::$op),)*
         }
 
         $(impl From<$module::$op> for Op {

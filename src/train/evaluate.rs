@@ -93,6 +93,9 @@ impl Evaluator {
     }
 
     /// Tests on all samples of a split. `None` if `stop` was set on the way.
+    ///
+    /// # Errors
+    /// The device's.
     pub fn run(
         &self,
         executor: &mut Executor,

@@ -169,25 +169,20 @@ mod tests {
 
     #[test]
     fn gates_follow_from_their_tensors() {
-        let x = vec![0.0, -1.0, 2.0, 0.5];
+        let x = [vec![0.0, -1.0, 2.0, 0.5]];
         let near = |form, read: &[Vec<f64>], column, want: f64| {
             let got = value(form, read, 0, column, 4);
             assert!((got - want).abs() < 1e-12, "{form:?}: {got}, not {want}");
         };
-        near(Form::Exp, &[x.clone()], 1, (-1.0f64).exp());
-        near(Form::Plain, &[x.clone()], 2, 2.0);
-        near(Form::Silu, &[x.clone()], 2, 2.0 / (1.0 + (-2.0f64).exp()));
-        near(
-            Form::SigmoidOfHalf,
-            &[x.clone()],
-            1,
-            1.0 / (1.0 + (-0.5f64).exp()),
-        );
+        near(Form::Exp, &x, 1, (-1.0f64).exp());
+        near(Form::Plain, &x, 2, 2.0);
+        near(Form::Silu, &x, 2, 2.0 / (1.0 + (-2.0f64).exp()));
+        near(Form::SigmoidOfHalf, &x, 1, 1.0 / (1.0 + (-0.5f64).exp()));
         let bias = vec![0.25; 4];
         let step = 0.25f64.exp().ln_1p();
-        near(Form::Step, &[x.clone(), bias.clone()], 0, step);
+        near(Form::Step, &[x[0].clone(), bias.clone()], 0, step);
         let rates = vec![0.0, 1.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0];
         let want = 0.5 * ((-step).exp() + (-step * 1f64.exp()).exp());
-        near(Form::StateDecay, &[x, bias, rates], 0, want);
+        near(Form::StateDecay, &[x[0].clone(), bias, rates], 0, want);
     }
 }

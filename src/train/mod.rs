@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 mod decode;
+mod device;
 mod evaluate;
 mod executor;
 mod feed;

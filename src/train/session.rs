@@ -91,8 +91,14 @@ pub trait Watch {
     /// An update's numbers have arrived. Called for each update, in order.
     fn updated(&mut self, report: &StepReport, tokens_per_s: f64);
     /// A line for the metrics.
+    ///
+    /// # Errors
+    /// Whatever went wrong in writing it: the run ends with this error.
     fn logged(&mut self, row: &Row) -> Result<()>;
     /// A checkpoint is about to be written: what was logged so far must be on the disk.
+    ///
+    /// # Errors
+    /// As [`Watch::logged`]; no checkpoint is written then.
     fn saving(&mut self) -> Result<()>;
 }
 

@@ -212,6 +212,9 @@ impl Stepper {
     }
 
     /// Queues update `step` on a batch.
+    ///
+    /// # Errors
+    /// The device's.
     pub fn step(&mut self, step: u64, batch: &Batch) -> Result<()> {
         let mut params = self.recipe.params(step, batch.tokens);
         let parts = batch.b / self.micro;
@@ -242,11 +245,17 @@ impl Stepper {
     }
 
     /// Reports that have arrived, oldest first. Waits only while more than four steps are on their way.
+    ///
+    /// # Errors
+    /// The device's.
     pub fn collect(&mut self) -> Result<Vec<StepReport>> {
         self.take(IN_FLIGHT)
     }
 
     /// All reports that are still out.
+    ///
+    /// # Errors
+    /// The device's.
     pub fn drain(&mut self) -> Result<Vec<StepReport>> {
         self.take(0)
     }
@@ -276,6 +285,9 @@ impl Stepper {
     }
 
     /// Repeats an update call by call and names the first tensor that is not finite: (op and tensor, element).
+    ///
+    /// # Errors
+    /// The device's.
     pub fn find_not_finite(&mut self, step: u64, batch: &Batch) -> Result<(String, usize)> {
         let mut params = self.recipe.params(step, batch.tokens);
         let runtime = self.executor.runtime();
@@ -338,6 +350,9 @@ impl Stepper {
     }
 
     /// Everything that updates change, once all queued work is done.
+    ///
+    /// # Errors
+    /// The device's.
     pub fn weights(&mut self) -> Result<Weights> {
         let runtime = self.executor.runtime();
         let banks = [Bank::Param, Bank::Moment1, Bank::Moment2].map(|bank| runtime.read_bank(bank));
