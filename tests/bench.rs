@@ -28,7 +28,7 @@ fn refusal(mut command: Command) -> String {
 #[test]
 fn json_has_the_roof_and_both_passes_and_compares_with_itself() {
     let dir = tempfile::tempdir().unwrap();
-    let text = stdout(bench(&dir, &["--op", "sigmoid", "--quick", "--json", "-q"]));
+    let text = stdout(bench(&dir, &["--op", "swiglu", "--quick", "--json", "-q"]));
     let report: Value = serde_json::from_str(&text).unwrap();
     for key in ["copy_gb_s", "product_gflop_s"] {
         assert!(report[key].as_f64().unwrap() > 0.0, "{key} in {report}");
@@ -39,7 +39,7 @@ fn json_has_the_roof_and_both_passes_and_compares_with_itself() {
     let passes: Vec<&str> = entries.iter().map(|e| e["pass"].as_str().unwrap()).collect();
     assert_eq!(passes, ["forward", "training"]);
     for entry in entries {
-        assert_eq!(entry["op"], "sigmoid");
+        assert_eq!(entry["op"], "swiglu");
         for key in [
             "median_ms",
             "min_ms",
@@ -53,10 +53,10 @@ fn json_has_the_roof_and_both_passes_and_compares_with_itself() {
         }
     }
     fs::write(dir.path().join("before.json"), &text).unwrap();
-    let args = ["--op", "sigmoid", "--quick", "--compare", "before.json"];
+    let args = ["--op", "swiglu", "--quick", "--compare", "before.json"];
     let table = stdout(bench(&dir, &args));
     let compared = table.split("compared").nth(1).expect("a table of the comparison");
-    assert_eq!(compared.matches("sigmoid").count(), 2, "{table}");
+    assert_eq!(compared.matches("swiglu").count(), 2, "{table}");
     let text = stdout(bench(&dir, &[&args[..], &["--json", "-q"]].concat()));
     let report: Value = serde_json::from_str(&text).unwrap();
     for entry in report["compared"].as_array().unwrap() {
@@ -108,16 +108,16 @@ fn names_that_are_not_there_are_refused_with_those_that_are() {
         assert!(said.contains(&format!("unknown {what} `{}`", args[1])), "{said}");
         assert!(said.contains(allowed), "{said}");
     }
-    let said = refusal(bench(&dir, &["--op", "sigmoid", "--compare", "none.json"]));
+    let said = refusal(bench(&dir, &["--op", "swiglu", "--compare", "none.json"]));
     assert!(said.contains("none.json"), "{said}");
     fs::write(dir.path().join("other.json"), "{\"version\": 1}").unwrap();
-    let said = refusal(bench(&dir, &["--op", "sigmoid", "--compare", "other.json"]));
+    let said = refusal(bench(&dir, &["--op", "swiglu", "--compare", "other.json"]));
     assert!(said.contains("no output of `selectiv bench --json`"), "{said}");
 }
 
 #[test]
 fn sizes_of_a_model_need_a_model() {
     let dir = tempfile::tempdir().unwrap();
-    let said = refusal(bench(&dir, &["--op", "sigmoid", "--d-model", "64"]));
+    let said = refusal(bench(&dir, &["--op", "swiglu", "--d-model", "64"]));
     assert!(said.contains("--model"), "{said}");
 }

@@ -18,8 +18,9 @@
 //!   dlog_f_t = sum of dZ_ij over j < t <= i = sum over u < t of (column u - row u of dZ, both without the diagonal)
 //! ```
 //!
-//!            The last form is exact for any decay: all that is summed belongs to some rectangle j < t <= i. Suffix
-//!            sums of whole columns hold the diagonal too, which is no small number where the rectangles are.
+//! The last form is exact for any decay: all that is summed belongs to some rectangle j < t <= i. Suffix sums of whole
+//! columns hold the diagonal too, which is no small number where the rectangles are.
+//!
 //! Numerics   scores of any size: the maximum is subtracted before exp. Sums in f32. The error of P is that of Z: its
 //!            relative precision times the size of Z. Sums of log decays are differences of sums from the start, which
 //!            are integers and small rests on the GPU and f64 in the twin: nothing cancels. A step below -4096 counts
