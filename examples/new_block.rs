@@ -59,6 +59,7 @@ impl Block for MovingAverage {
             readout: "identity",
             output_gate: "no",
             channel_mixing: "no",
+            gate_params: "d H + H",
             paper_gate_params: "-",
         }
     }

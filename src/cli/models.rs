@@ -42,6 +42,7 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
         "model",
         "parameters",
         "gates a layer",
+        "which are",
         "the paper's count",
         "A_t",
         "decay",
@@ -61,6 +62,7 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             text(&m["params"])
         };
         let mut row = vec![text(&m["name"]), params, text(&m["gate_params"])];
+        row.push(text(&t["gate_params"]));
         row.push(text(&t["paper_gate_params"]));
         let columns = [
             "transition",

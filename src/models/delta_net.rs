@@ -15,6 +15,7 @@ pub(super) const BLOCK: Recurrence = Recurrence {
         readout: "q",
         output_gate: "no",
         channel_mixing: "yes, rank 1",
+        gate_params: "d H",
         paper_gate_params: "d H + d^2",
     },
     gates: Gates {

@@ -31,6 +31,7 @@ impl Block for Fox {
             readout: "q, softmax",
             output_gate: "no",
             channel_mixing: "-",
+            gate_params: "d H + H",
             paper_gate_params: "-",
         }
     }

@@ -15,6 +15,7 @@ pub(super) const BLOCK: Recurrence = Recurrence {
         readout: "q",
         output_gate: "swish, after the norm",
         channel_mixing: "yes, rank n",
+        gate_params: "2 d^2 + (n + 1) d H + 2 H",
         paper_gate_params: "2 d_gate^2 (uncertain)",
     },
     gates: Gates {

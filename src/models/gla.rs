@@ -15,6 +15,7 @@ pub(super) const BLOCK: Recurrence = Recurrence {
         readout: "q",
         output_gate: "swish, after the norm",
         channel_mixing: "no",
+        gate_params: "2 d^2 + 33 d",
         paper_gate_params: "about 16 d",
     },
     gates: Gates {

@@ -30,6 +30,7 @@ impl Block for Gru {
             readout: "identity",
             output_gate: "no",
             channel_mixing: "yes (through the gates)",
+            gate_params: "4 d^2 + 4 d",
             paper_gate_params: "-",
         }
     }

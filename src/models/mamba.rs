@@ -54,6 +54,7 @@ impl Block for Mamba {
             readout: "C",
             output_gate: "SiLU(z)",
             channel_mixing: "no",
+            gate_params: "2 d^2 + 4 d R + 2 d",
             paper_gate_params: "2 d N + 8 d^2/16",
         }
     }

@@ -50,6 +50,7 @@ impl Block for Mamba2 {
             readout: "C",
             output_gate: "SiLU(z), before the norm",
             channel_mixing: "no",
+            gate_params: "2 d^2 + 2 d H + 4 H",
             paper_gate_params: "about 2 d H",
         }
     }

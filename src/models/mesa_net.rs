@@ -52,6 +52,7 @@ impl Block for MesaNet {
             readout: "(sum beta k k^T + lambda)^-1 q",
             output_gate: "no",
             channel_mixing: "at the read-out",
+            gate_params: "2 d H + 2 H",
             paper_gate_params: "-",
         }
     }

@@ -137,6 +137,8 @@ pub struct Taxonomy {
     pub output_gate: &'static str,
     /// Whether channels of the state mix.
     pub channel_mixing: &'static str,
+    /// What [`Block::gate_params`] counts without switches, as a formula; R = d / 16, rounded up.
+    pub gate_params: &'static str,
     /// Gate parameters of a layer in the paper's own way of counting.
     pub paper_gate_params: &'static str,
 }

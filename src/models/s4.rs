@@ -46,6 +46,7 @@ impl Block for S4 {
             readout: "C, fixed",
             output_gate: "sigma, after the projection",
             channel_mixing: "no",
+            gate_params: "d^2 + d",
             paper_gate_params: "-",
         }
     }

@@ -54,6 +54,39 @@ fn parameters_follow_the_formulas() {
     }
 }
 
+/// The value of sums of products such as `2 d^2 + (n + 1) d H`.
+fn evaluate(formula: &str, value: &dyn Fn(&str) -> usize) -> usize {
+    let factor = |text: &str| match text.split_once('^') {
+        Some((name, power)) => value(name).pow(power.parse().unwrap()),
+        None => text.parse().unwrap_or_else(|_| value(text)),
+    };
+    let formula = formula.replace("(n + 1)", "n+1");
+    let term = |term: &str| term.split(' ').map(factor).product::<usize>();
+    formula.split(" + ").map(term).sum()
+}
+
+#[test]
+fn gate_parameters_are_those_of_their_formula() {
+    for block in BLOCKS.iter().filter(|b| b.taxonomy().gate_params != "-") {
+        let model = paper(block.name(), 648);
+        let value = |name: &str| match name {
+            "d" => 648,
+            "H" => model.heads,
+            "R" => 41,
+            "n+1" => HOUSEHOLDER + 1,
+            _ => unreachable!("no {name} in formulas"),
+        };
+        let want = evaluate(block.taxonomy().gate_params, &value);
+        assert_eq!(block.gate_params(&model), want, "{}", block.name());
+    }
+    let none: Vec<&str> = BLOCKS
+        .iter()
+        .filter(|b| b.gate_params(&paper(b.name(), 256)) == 0)
+        .map(|b| b.name())
+        .collect();
+    assert_eq!(none, ["transformer"]);
+}
+
 #[test]
 fn parameters_are_those_of_the_paper_s_sizes() {
     let sizes = [

@@ -39,6 +39,7 @@ impl Block for Transformer {
             readout: "q, softmax",
             output_gate: "no",
             channel_mixing: "-",
+            gate_params: "-",
             paper_gate_params: "-",
         }
     }
