@@ -6,8 +6,7 @@ use crate::error::Result;
 use crate::runtime::Runtime;
 
 /// Runs all cases of all ops; `variant` names the kernels that the runtime chooses. Without `long`, cases of thousands
-/// of steps are left out and not reported: they are slow on software Vulkan, where llvmpipe moreover leaves a thread's
-/// loops after 65,535 turns, with wrong results.
+/// of steps are left out and not reported: they are slow on software Vulkan.
 pub fn kernels(
     runtime: &mut dyn Runtime,
     variant: &str,

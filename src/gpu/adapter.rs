@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 pub struct Caps {
     /// The adapter's name.
     pub adapter: String,
+    /// The driver computes on the CPU.
+    pub software: bool,
     /// f16 x f16 -> f32 cooperative matrices of 16 x 16 x 16, and subgroups of exactly 32 invocations.
     pub coop: bool,
     /// 16-bit floats in shaders.
@@ -35,6 +37,7 @@ impl Caps {
     pub fn webgpu_default() -> Self {
         Self {
             adapter: "WebGPU default limits".to_owned(),
+            software: false,
             coop: false,
             f16: false,
             subgroups: false,
@@ -130,6 +133,7 @@ pub fn caps(adapter: &wgpu::Adapter) -> Caps {
         && adapter.cooperative_matrix_properties().iter().any(tile);
     Caps {
         adapter: info.name,
+        software: !is_hardware(adapter),
         coop,
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroups: features.contains(wgpu::Features::SUBGROUP),

@@ -22,6 +22,8 @@ pub fn cases() -> Vec<Case> {
         (1, 40, 9, 256),
         // Enough sequences that none is cut into segments.
         (140, 70, 1, 2),
+        // Longer than software Vulkan walks.
+        (140, 500, 3, 16),
         // Several launches, of some sequences and of some channels of one.
         (2200, 2, 1, 3),
         (1, 2, 8500, 129),

@@ -12,6 +12,8 @@ const FULL: usize = 528;
 /// Most workgroups of a backward launch: enough that its tail does not matter, few enough that their partial sums of dB
 /// and dC take little memory.
 const LAUNCH: usize = 4 * FULL;
+/// Steps of a walk in software: llvmpipe leaves a thread's loops after 65,535 turns, and `scan_bwd` takes up to 140 a step.
+const SOFTWARE_WALK: usize = 8 * CHUNK;
 /// Most words of a scratch tensor, where the adapter would allow more.
 const MAX_SCRATCH: u64 = 128 << 20;
 /// Elements that keep a part of a view aligned for binding.
@@ -199,9 +201,16 @@ impl SelectiveScan {
         self.channels * self.states
     }
 
-    /// The rule that cuts sequences: not while (sequence, tile of channels) pairs fill a quarter of the card.
-    pub(super) fn segments(&self, groups: usize) -> Segments {
-        let wanted = if 4 * groups <= FULL { FULL / groups } else { 1 };
+    /// The rule that cuts sequences: not while (sequence, tile of channels) pairs fill a quarter of the card. In software
+    /// no walk is longer than [`SOFTWARE_WALK`].
+    pub(super) fn segments(&self, groups: usize, software: bool) -> Segments {
+        let filling = if 4 * groups <= FULL { FULL / groups } else { 1 };
+        let short = if software {
+            self.t.div_ceil(SOFTWARE_WALK)
+        } else {
+            1
+        };
+        let wanted = filling.max(short);
         let chunks = self.chunks().div_ceil(wanted.min(self.chunks()));
         Segments {
             count: self.chunks().div_ceil(chunks),
@@ -384,7 +393,7 @@ impl GpuOp for SelectiveScan {
         let rates = self.rates(l, a_log, delta_bias, skip);
         let lanes = Lanes::new(self.states);
         let tiles = self.channels.div_ceil(lanes.channels());
-        let segments = self.segments(self.b * tiles);
+        let segments = self.segments(self.b * tiles, l.caps().software);
         let groups = self.b * tiles * segments.count;
         let params = ForwardParams {
             t: self.t as u32,
@@ -444,7 +453,7 @@ impl GpuOp for SelectiveScan {
         let rates = self.rates(l, a_log, delta_bias, skip);
         let pairs = Pairs::new(self.states);
         let tiles = self.channels.div_ceil(pairs.channels());
-        let segments = self.segments(self.b * tiles);
+        let segments = self.segments(self.b * tiles, l.caps().software);
         let limit = (l.caps().binding_bytes / 4).min(MAX_SCRATCH) as usize;
         let most = self.launch(tiles, segments.count, limit);
         let row = self.t * self.channels;

@@ -16,9 +16,7 @@
 //!            h inside a chunk is computed again, sums over E and over b, t are in two stages. Not tied: dt in du, and
 //!            dt u in `dBm`, become 1 and u, and `ddelta_raw` loses u (lam . Bm); without decays m is 0 and a is 1
 //! Numerics   f32 throughout; no product of decays is divided out, so any decay down to 0 is fine.
-//!            Known limit of software Vulkan: llvmpipe leaves a thread's loops after 65,535 turns in all, and the backward
-//!            pass takes 140 a step for N 16; a sequence that is not cut into segments (there are 133 or more of them)
-//!            then has wrong gradients from about 470 steps on
+//!            llvmpipe leaves a thread's loops after 65,535 turns, so that walks are cut short there
 //! Cost       a token, channel and state: 6 FLOPs and an exp forward, 19 and an exp backward; a token moves
 //!            4 (4 E + 2 N) bytes forward, 4 (7 E + 4 N) backward, and E N / 8 of states. Without decays 4 FLOPs and
 //!            11; without z or dt E words a token less forward, 2 E backward

@@ -107,11 +107,12 @@ fn the_chunked_form_is_the_recurrence() {
 fn cases_reach_segments_and_several_launches() {
     let op = usual;
     // A full card walks each sequence in one go; a long sequence alone is cut into whole chunks.
-    assert_eq!(op(64, 400, 2048, 64).segments(64 * 64).count, 1);
-    assert_eq!(op(140, 70, 1, 2).segments(140).count, 1);
-    let cut = op(1, 4096, 512, 64).segments(16);
+    assert_eq!(op(64, 400, 2048, 64).segments(64 * 64, false).count, 1);
+    assert_eq!(op(140, 70, 1, 2).segments(140, false).count, 1);
+    assert_eq!(op(140, 400, 1, 2).segments(140, true).count, 2);
+    let cut = op(1, 4096, 512, 64).segments(16, false);
     assert_eq!((cut.count, cut.steps), (32, 4 * CHUNK));
-    assert_eq!(op(1, 130, 70, 64).segments(3).count, 5);
+    assert_eq!(op(1, 130, 70, 64).segments(3, false).count, 5);
     // Launches stay within the given words, and the paper's sizes run in few of them.
     let paper = op(64, 400, 2592, 64);
     let launch = paper.launch(81, 1, 128 << 20);
