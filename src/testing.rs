@@ -1,7 +1,8 @@
 //! What the ops' tests share: each claim once, over all cases of an op.
 
+use crate::check::random::Fill;
 use crate::check::{Case, Deviation, FLOOR, Named, TOLERANCE_F32, Values, compare};
-use crate::cpu::CpuRuntime;
+use crate::cpu::{CpuRuntime, In, Out};
 use crate::graph::Graph;
 use crate::ops::{Op, Port};
 use crate::runtime::{Data, Runtime};
@@ -46,6 +47,68 @@ pub(crate) fn f32_twin_matches_f64(cases: &[Case]) {
             &compare(case, &case.run(&mut CpuRuntime::<f32>::new()).unwrap(), &oracle),
         );
     }
+}
+
+/// Inputs of a case that has no integers, in f64.
+pub(crate) fn reals(case: &Case) -> Vec<Vec<f64>> {
+    let widen = |x: &Values| match x {
+        Values::Real(x) => x.iter().map(|x| f64::from(*x)).collect(),
+        Values::Int(_) => unreachable!("the case has no integer inputs"),
+    };
+    case.inputs.iter().map(widen).collect()
+}
+
+/// A gradient for the first output of an op.
+pub(crate) fn output_gradient(op: &Op) -> Vec<f64> {
+    let numel = op.outputs()[0].shape.iter().product();
+    Fill::new(77).normal(numel).into_iter().map(f64::from).collect()
+}
+
+/// At every chunk length the f64 twin gives what an oracle gives for [`reals`] and [`output_gradient`]: the first output,
+/// then the gradients of the inputs. Long cases take long: they run with their own chunk alone.
+pub(crate) fn every_chunk_gives(
+    case: &Case,
+    own: usize,
+    with_chunk: &dyn Fn(usize) -> Op,
+    want: &[&Vec<f64>],
+    allowed: f64,
+) {
+    let is_run = |chunk: &usize| !case.long || *chunk == own;
+    for chunk in [16, 32, 64].into_iter().filter(is_run) {
+        let got = twin(&with_chunk(chunk), &reals(case));
+        for ((name, got), want) in got.iter().zip(want) {
+            let d = Deviation::new(name, got, want, FLOOR * (want.len() as f64).sqrt(), allowed);
+            assert!(d.passed(), "{} C{chunk}: {d:?}", case.name);
+        }
+    }
+}
+
+/// First output and gradients of the inputs from the f64 twin.
+fn twin(op: &Op, inputs: &[Vec<f64>]) -> Vec<(&'static str, Vec<f64>)> {
+    let sizes = |ports: &[Port]| -> Vec<Vec<f64>> {
+        let unwritten = |p: &Port| vec![f64::NAN; p.shape.iter().product()];
+        ports.iter().map(unwritten).collect()
+    };
+    fn outs(all: &mut [Vec<f64>]) -> Vec<Out<'_, f64>> {
+        let out = |data| Out::Real {
+            data,
+            accumulate: false,
+        };
+        all.iter_mut().map(|x| out(&mut x[..])).collect()
+    }
+    let ins: Vec<In<'_, f64>> = inputs.iter().map(|x| In::Real(x)).collect();
+    let (ports, step) = (op.inputs(), StepParams::eval(1));
+    let (mut made, mut d_ins) = (sizes(&op.outputs()), sizes(&ports));
+    op.cpu_fwd(&step, &ins, &mut outs(&mut made));
+    let saved: Vec<In<'_, f64>> = made.iter().map(|x| In::Real(x)).collect();
+    let d_o = output_gradient(op);
+    let d_outs: Vec<In<'_, f64>> = (0..made.len())
+        .map(|i| if i == 0 { In::Real(&d_o) } else { In::None })
+        .collect();
+    op.cpu_bwd(&step, &ins, &saved, &d_outs, &mut outs(&mut d_ins));
+    let o = made.swap_remove(0);
+    let names = ports.into_iter().map(|p| p.name);
+    [("o", o)].into_iter().chain(names.zip(d_ins)).collect()
 }
 
 /// Gradients add up where an input has two readers, whichever way the op does it.

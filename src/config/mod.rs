@@ -105,7 +105,7 @@ pub struct ModelConfig {
     pub d_model: usize,
     /// Blocks.
     pub layers: LayerList,
-    /// Heads; [`head_count`] of the width unless told.
+    /// Heads; [`models::head_count`] of the width unless told.
     pub heads: usize,
     /// Delta steps that a Gated `DeltaProduct` makes a time step: 1 to 8.
     pub householder: usize,
@@ -270,16 +270,6 @@ pub fn parse_override(argument: &str) -> Result<(String, String)> {
     }
 }
 
-/// The reference's number of heads for a width (models.md section 2): 4 up to 512, above that the smallest of
-/// 4, 8, 16, ... that divides the width into heads of at most 128. `None` if there is no such number.
-pub fn head_count(d_model: usize) -> Option<usize> {
-    let enough = |heads: usize| d_model <= 512 || d_model / heads <= 128;
-    (2..usize::BITS)
-        .map(|power| 1_usize << power)
-        .take_while(|&heads| heads <= d_model)
-        .find(|&heads| d_model.is_multiple_of(heads) && enough(heads))
-}
-
 /// The place and the text of a task file.
 fn read_task(path: &Path) -> Result<(String, String)> {
     let place = path.display().to_string();
@@ -397,7 +387,7 @@ fn resolve_model(layers: &Layers) -> Result<ModelConfig> {
     } else {
         let rule = "a multiple of 4 up to 512, above that one that 8, 16, 32, .. divides into heads of at most 128; \
                     or give model.heads";
-        let heads = head_count(size(width)).ok_or_else(|| d_model.refuse(rule))?;
+        let heads = models::head_count(size(width)).ok_or_else(|| d_model.refuse(rule))?;
         heads as u64
     };
     let chunk = layers.given("model.chunk", |c| &c.model.chunk, 64);

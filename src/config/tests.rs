@@ -320,34 +320,6 @@ fn a_grammar_file_stands_alone_and_is_found_beside_the_task() {
 }
 
 #[test]
-fn head_counts_are_the_references() {
-    let table = [
-        (256, 4),
-        (384, 4),
-        (512, 4),
-        (648, 8),
-        (768, 8),
-        (960, 8),
-        (1024, 8),
-        (1152, 16),
-        (1280, 16),
-    ];
-    for (d_model, heads) in table.into_iter().chain([(1296, 16), (64, 4), (4, 4), (4096, 32)]) {
-        assert_eq!(head_count(d_model), Some(heads), "width {d_model}");
-    }
-    for d_model in [0, 1, 3, 255, 514, 1028] {
-        assert_eq!(head_count(d_model), None, "width {d_model}");
-    }
-    assert_eq!(
-        load("[model]\nd_model = 255\nheads = 5\n", &[])
-            .unwrap()
-            .model
-            .heads,
-        5
-    );
-}
-
-#[test]
 fn a_short_trial_run_of_a_long_task_is_allowed() {
     let config = Config::load(Path::new("task1"), &set(&[("train.steps", "20")])).unwrap();
     assert_eq!((config.train.steps, config.train.warmup), (20, 476));
@@ -458,6 +430,34 @@ prop_compose! {
             },
         }
     }
+}
+
+#[test]
+fn head_counts_are_the_references() {
+    let table = [
+        (256, 4),
+        (384, 4),
+        (512, 4),
+        (648, 8),
+        (768, 8),
+        (960, 8),
+        (1024, 8),
+        (1152, 16),
+        (1280, 16),
+    ];
+    for (d_model, heads) in table.into_iter().chain([(1296, 16), (64, 4), (4, 4), (4096, 32)]) {
+        assert_eq!(models::head_count(d_model), Some(heads), "width {d_model}");
+    }
+    for d_model in [0, 1, 3, 255, 514, 1028] {
+        assert_eq!(models::head_count(d_model), None, "width {d_model}");
+    }
+    assert_eq!(
+        load("[model]\nd_model = 255\nheads = 5\n", &[])
+            .unwrap()
+            .model
+            .heads,
+        5
+    );
 }
 
 proptest! {

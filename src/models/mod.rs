@@ -170,17 +170,14 @@ pub struct ModelConfig {
     pub dropout: f32,
 }
 
-/// H from the width (models.md section 2): 4 up to width 512, else the smallest of 4, 8, 16, .. that divides the
-/// width into heads of at most 128.
-pub fn default_heads(d_model: usize) -> usize {
-    if d_model <= 512 {
-        return 4;
-    }
-    let fits = |h: &usize| d_model.is_multiple_of(*h) && d_model / h <= 128;
-    std::iter::successors(Some(4), |h| Some(2 * h))
-        .take_while(|h| *h <= d_model)
-        .find(fits)
-        .unwrap_or(4)
+/// The reference's number of heads for a width (models.md section 2): 4 up to 512, above that the smallest of
+/// 4, 8, 16, ... that divides the width into heads of at most 128. `None` if there is no such number.
+pub fn head_count(d_model: usize) -> Option<usize> {
+    let enough = |heads: usize| d_model <= 512 || d_model / heads <= 128;
+    (2..usize::BITS)
+        .map(|power| 1_usize << power)
+        .take_while(|&heads| heads <= d_model)
+        .find(|&heads| d_model.is_multiple_of(heads) && enough(heads))
 }
 
 impl ModelConfig {
@@ -189,7 +186,8 @@ impl ModelConfig {
         Self {
             blocks: vec![block; layers],
             d_model,
-            heads: default_heads(d_model),
+            // Widths that have none are refused when the model is validated.
+            heads: head_count(d_model).unwrap_or(4),
             vocab,
             classes,
             householder: HOUSEHOLDER,

@@ -5,6 +5,7 @@ use super::BlockContext;
 use super::context::one;
 use crate::error::Result;
 use crate::graph::{Graph, Output};
+use crate::ops::Op;
 use crate::ops::attention::Attention;
 use crate::ops::attention_step::AttentionStep;
 use crate::ops::conv_step::ConvStep;
@@ -33,6 +34,22 @@ pub(super) struct Decoding {
     pub(super) most: usize,
 }
 
+impl BlockContext<'_> {
+    /// The op over whole sequences, or its step in a graph that runs once a token.
+    fn either(
+        &self,
+        g: &mut Graph,
+        whole: impl Into<Op>,
+        step: impl Into<Op>,
+        ins: &[TensorId],
+    ) -> Result<TensorId> {
+        match self.decoding {
+            None => one(g, whole, ins),
+            Some(_) => one(g, step, ins),
+        }
+    }
+}
+
 /// Each takes the op as it is over whole sequences, its inputs in port order, and returns its output.
 ///
 /// # Errors
@@ -40,15 +57,12 @@ pub(super) struct Decoding {
 impl BlockContext<'_> {
     /// A causal short convolution.
     pub fn short_conv(&self, g: &mut Graph, op: ShortConv, ins: &[TensorId]) -> Result<TensorId> {
-        if self.decoding.is_none() {
-            return one(g, op, ins);
-        }
         let step = ConvStep {
             b: op.b,
             channels: op.channels,
             bias: op.bias,
         };
-        one(g, step, ins)
+        self.either(g, op, step, ins)
     }
 
     /// Rotary positions.
@@ -61,9 +75,6 @@ impl BlockContext<'_> {
 
     /// The delta rule.
     pub fn delta_rule(&self, g: &mut Graph, op: DeltaRule, ins: &[TensorId]) -> Result<TensorId> {
-        if self.decoding.is_none() {
-            return one(g, op, ins);
-        }
         let step = RecurrenceStep {
             b: op.b,
             h: op.h,
@@ -76,14 +87,11 @@ impl BlockContext<'_> {
             beta: true,
             steps: op.steps,
         };
-        one(g, step, ins)
+        self.either(g, op, step, ins)
     }
 
     /// Additive linear attention.
     pub fn linear_attention(&self, g: &mut Graph, op: LinearAttention, ins: &[TensorId]) -> Result<TensorId> {
-        if self.decoding.is_none() {
-            return one(g, op, ins);
-        }
         let step = RecurrenceStep {
             b: op.b,
             h: op.h,
@@ -96,14 +104,11 @@ impl BlockContext<'_> {
             beta: false,
             steps: 1,
         };
-        one(g, step, ins)
+        self.either(g, op, step, ins)
     }
 
     /// Mamba's scan.
     pub fn selective_scan(&self, g: &mut Graph, op: SelectiveScan, ins: &[TensorId]) -> Result<TensorId> {
-        if self.decoding.is_none() {
-            return one(g, op, ins);
-        }
         let step = ScanStep {
             b: op.b,
             channels: op.channels,
@@ -112,7 +117,7 @@ impl BlockContext<'_> {
             tied: op.tied,
             decays: op.decays,
         };
-        one(g, step, ins)
+        self.either(g, op, step, ins)
     }
 
     /// Softmax attention: the keys and values so far are the state.
@@ -135,15 +140,12 @@ impl BlockContext<'_> {
 
     /// The scan of S4D.
     pub fn s4d_scan(&self, g: &mut Graph, op: S4dScan, ins: &[TensorId]) -> Result<TensorId> {
-        if self.decoding.is_none() {
-            return one(g, op, ins);
-        }
         let step = S4dStep {
             b: op.b,
             channels: op.channels,
             states: op.states,
         };
-        one(g, step, ins)
+        self.either(g, op, step, ins)
     }
 
     /// The gated recurrent unit, from the projected input and the weight and bias of its recurrent side.
@@ -168,14 +170,11 @@ impl BlockContext<'_> {
 
     /// The Mesa layer.
     pub fn mesa(&self, g: &mut Graph, op: Mesa, ins: &[TensorId]) -> Result<TensorId> {
-        if self.decoding.is_none() {
-            return one(g, op, ins);
-        }
         let step = MesaStep {
             b: op.b,
             h: op.h,
             d: op.d,
         };
-        one(g, step, ins)
+        self.either(g, op, step, ins)
     }
 }

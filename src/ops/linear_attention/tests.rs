@@ -1,10 +1,7 @@
 use super::cases::cases;
 use super::{Decay, LinearAttention};
-use crate::check::random::Fill;
-use crate::check::{Case, Deviation, FLOOR, Values};
-use crate::cpu::{In, Out};
-use crate::ops::{CpuOp, Op, OpDef, Port};
-use crate::step::StepParams;
+use crate::check::Case;
+use crate::ops::{Op, OpDef};
 use crate::testing;
 
 /// Small enough for finite differences.
@@ -14,14 +11,6 @@ fn tiny() -> Vec<Case> {
         ports.iter().map(|p| p.shape.iter().product::<usize>()).sum()
     };
     cases().into_iter().filter(|case| numel(case) < 2_000).collect()
-}
-
-fn reals(inputs: &[Values]) -> Vec<Vec<f64>> {
-    let widen = |x: &Values| match x {
-        Values::Real(x) => x.iter().map(|x| f64::from(*x)).collect(),
-        Values::Int(_) => unreachable!("the op has no integer inputs"),
-    };
-    inputs.iter().map(widen).collect()
 }
 
 /// The recurrence token by token, forward and backward, in f64: o and the gradients of the inputs.
@@ -90,43 +79,6 @@ impl Oracle {
     }
 }
 
-/// o and the gradients of the inputs from the f64 twin.
-fn twin(op: &LinearAttention, inputs: &[Values], d_o: &[f64]) -> Vec<(&'static str, Vec<f64>)> {
-    let ins = reals(inputs);
-    let ins: Vec<In<'_, f64>> = ins.iter().map(|x| In::Real(x)).collect();
-    let sizes = |ports: Vec<Port>| -> Vec<Vec<f64>> {
-        ports
-            .iter()
-            .map(|p| vec![f64::NAN; p.shape.iter().product()])
-            .collect()
-    };
-    fn out(data: &mut [f64]) -> Out<'_, f64> {
-        Out::Real {
-            data,
-            accumulate: false,
-        }
-    }
-    let (mut outs, mut d_ins) = (sizes(op.outputs()), sizes(op.inputs()));
-    let step = StepParams::eval(1);
-    op.cpu_fwd(
-        &step,
-        &ins,
-        &mut outs.iter_mut().map(|x| out(x)).collect::<Vec<_>>(),
-    );
-    let saved: Vec<In<'_, f64>> = outs.iter().map(|x| In::Real(x)).collect();
-    let d_outs = [In::Real(d_o), In::None];
-    op.cpu_bwd(
-        &step,
-        &ins,
-        &saved,
-        &d_outs,
-        &mut d_ins.iter_mut().map(|x| out(x)).collect::<Vec<_>>(),
-    );
-    let names = op.inputs().into_iter().map(|p| p.name);
-    let o = outs.swap_remove(0);
-    [("o", o)].into_iter().chain(names.zip(d_ins)).collect()
-}
-
 /// Rounding in f64: sums over some hundred terms, and over chunks.
 const ROUNDING_F64: f64 = 1e-12;
 
@@ -136,19 +88,11 @@ fn chunkwise_matches_token_by_token() {
         let Op::LinearAttention(own) = &case.op else {
             unreachable!("the cases are of this op")
         };
-        // Long cases take long: each with its own chunks alone.
-        let is_run = |chunk: &usize| !case.long || *chunk == own.chunk;
-        for chunk in [16, 32, 64].into_iter().filter(is_run) {
-            let op = LinearAttention { chunk, ..own.clone() };
-            let d_o = Fill::new(77).normal(op.b * op.t * op.h * op.dv);
-            let d_o: Vec<f64> = d_o.into_iter().map(f64::from).collect();
-            let oracle = Oracle::new(&op, &reals(&case.inputs), &d_o);
-            let got = twin(&op, &case.inputs, &d_o);
-            for ((name, got), want) in got.iter().zip([&oracle.o].into_iter().chain(&oracle.d)) {
-                let d = Deviation::new(name, got, want, FLOOR * (want.len() as f64).sqrt(), ROUNDING_F64);
-                assert!(d.passed(), "{} C{chunk}: {d:?}", case.name);
-            }
-        }
+        let d_o = testing::output_gradient(&case.op);
+        let oracle = Oracle::new(own, &testing::reals(case), &d_o);
+        let want: Vec<&Vec<f64>> = [&oracle.o].into_iter().chain(&oracle.d).collect();
+        let with_chunk = |chunk| LinearAttention { chunk, ..own.clone() }.into();
+        testing::every_chunk_gives(case, own.chunk, &with_chunk, &want, ROUNDING_F64);
     }
 }
 

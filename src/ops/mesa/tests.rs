@@ -1,11 +1,9 @@
 use super::Mesa;
 use super::cases::cases;
-use crate::check::random::Fill;
-use crate::check::{Case, Deviation, FLOOR, TOLERANCE_F32, Values};
-use crate::cpu::{CpuRuntime, In, Out};
-use crate::ops::{CpuOp, Op, OpDef, Port};
+use crate::check::{Case, Deviation, TOLERANCE_F32, Values};
+use crate::cpu::CpuRuntime;
+use crate::ops::{Op, OpDef};
 use crate::runtime::Runtime;
-use crate::step::StepParams;
 use crate::testing;
 
 /// Small enough for finite differences.
@@ -15,14 +13,6 @@ fn tiny() -> Vec<Case> {
         ports.iter().map(|p| p.shape.iter().product::<usize>()).sum()
     };
     cases().into_iter().filter(|case| numel(case) < 1_000).collect()
-}
-
-fn reals(inputs: &[Values]) -> Vec<Vec<f64>> {
-    let widen = |x: &Values| match x {
-        Values::Real(x) => x.iter().map(|x| f64::from(*x)).collect(),
-        Values::Int(_) => unreachable!("the op has no integer inputs"),
-    };
-    inputs.iter().map(widen).collect()
 }
 
 /// Solves a x = b for a symmetric positive definite a, by Cholesky.
@@ -136,33 +126,6 @@ impl Oracle {
     }
 }
 
-/// o and the gradients of the inputs from the f64 twin.
-fn twin(op: &Mesa, inputs: &[Vec<f64>], d_o: &[f64]) -> Vec<(&'static str, Vec<f64>)> {
-    let ins: Vec<In<'_, f64>> = inputs.iter().map(|x| In::Real(x)).collect();
-    let sizes = |ports: Vec<Port>| -> Vec<Vec<f64>> {
-        ports
-            .iter()
-            .map(|p| vec![f64::NAN; p.shape.iter().product()])
-            .collect()
-    };
-    fn outs(all: &mut [Vec<f64>]) -> Vec<Out<'_, f64>> {
-        let out = |data| Out::Real {
-            data,
-            accumulate: false,
-        };
-        all.iter_mut().map(|x| out(&mut x[..])).collect()
-    }
-    let (mut made, mut d_ins) = (sizes(op.outputs()), sizes(op.inputs()));
-    let step = StepParams::eval(1);
-    op.cpu_fwd(&step, &ins, &mut outs(&mut made));
-    let saved: Vec<In<'_, f64>> = made.iter().map(|x| In::Real(x)).collect();
-    let d_outs = [In::Real(d_o), In::None, In::None, In::None];
-    op.cpu_bwd(&step, &ins, &saved, &d_outs, &mut outs(&mut d_ins));
-    let names = op.inputs().into_iter().map(|p| p.name);
-    let o = made.swap_remove(0);
-    [("o", o)].into_iter().chain(names.zip(d_ins)).collect()
-}
-
 /// Rounding in f64, times a condition number of up to some hundred.
 const ROUNDING_F64: f64 = 1e-11;
 
@@ -172,20 +135,11 @@ fn chunkwise_conjugate_gradients_match_token_by_token_cholesky() {
         let Op::Mesa(own) = &case.op else {
             unreachable!("the cases are of this op")
         };
-        // Long cases take long: each with its own chunks alone.
-        let is_run = |chunk: &usize| !case.long || *chunk == own.chunk;
-        for chunk in [16, 32, 64].into_iter().filter(is_run) {
-            let op = Mesa { chunk, ..own.clone() };
-            let d_o = Fill::new(77).normal(op.b * op.t * op.h * op.d);
-            let d_o: Vec<f64> = d_o.into_iter().map(f64::from).collect();
-            let inputs = reals(&case.inputs);
-            let oracle = Oracle::new(&op, &inputs, &d_o);
-            let got = twin(&op, &inputs, &d_o);
-            for ((name, got), want) in got.iter().zip([&oracle.o].into_iter().chain(&oracle.d)) {
-                let d = Deviation::new(name, got, want, FLOOR * (want.len() as f64).sqrt(), ROUNDING_F64);
-                assert!(d.passed(), "{} C{chunk}: {d:?}", case.name);
-            }
-        }
+        let d_o = testing::output_gradient(&case.op);
+        let oracle = Oracle::new(own, &testing::reals(case), &d_o);
+        let want: Vec<&Vec<f64>> = [&oracle.o].into_iter().chain(&oracle.d).collect();
+        let with_chunk = |chunk| Mesa { chunk, ..own.clone() }.into();
+        testing::every_chunk_gives(case, own.chunk, &with_chunk, &want, ROUNDING_F64);
     }
 }
 
