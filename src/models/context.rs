@@ -9,6 +9,7 @@ use crate::ops::Op;
 use crate::ops::fill::{Content, Fill};
 use crate::ops::linear::Linear;
 use crate::ops::pointwise::{Function, Pointwise};
+use crate::ops::rms_norm::{Kind, RmsNorm};
 use crate::ops::short_conv::ShortConv;
 use crate::ops::slice::Slice;
 use crate::tensor::TensorId;
@@ -169,6 +170,27 @@ impl BlockContext<'_> {
             };
             self.short_conv(g, conv, &ins)
         })
+    }
+
+    /// The RMS norm of \[rows, d\] with a weight, and `gated` (before or after) by `gate` if there is one.
+    pub(super) fn norm(
+        &self,
+        g: &mut Graph,
+        weight: &str,
+        [rows, d]: [usize; 2],
+        x: TensorId,
+        gate: Option<TensorId>,
+        gated: Kind,
+    ) -> Result<TensorId> {
+        let weight = g.param(weight, &[d], Init::Constant(1.0));
+        let norm = RmsNorm {
+            rows,
+            d,
+            eps: 1e-5,
+            kind: gate.map_or(Kind::Plain, |_| gated),
+        };
+        let ins: Vec<TensorId> = [x].into_iter().chain(gate).chain([weight]).collect();
+        one(g, norm, &ins)
     }
 
     /// A projection `name_proj` from the width to `out` channels, then the convolution `name_conv1d`.

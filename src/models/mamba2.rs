@@ -9,7 +9,7 @@ use crate::graph::{Graph, Init};
 use crate::ops::decay_gate::DecayGate;
 use crate::ops::linear_attention::{Decay, LinearAttention};
 use crate::ops::pointwise::Function;
-use crate::ops::rms_norm::{Kind, RmsNorm};
+use crate::ops::rms_norm::Kind;
 use crate::ops::scale::Scale;
 use crate::ops::skip::Skip;
 use crate::ops::ssm_gate::SsmGate;
@@ -173,7 +173,6 @@ impl Block for Mamba2 {
         let ins: Vec<TensorId> = [read, write, v].into_iter().chain(decay).collect();
         let o = c.linear_attention(g, scan, &ins)?;
         let y = one(g, Skip { rows, h, p }, &[o, u, skip])?;
-        let weight = g.param("norm.weight", &[inner], Init::Constant(1.0));
         let gate = match gates.readout_gate {
             true => Some(c.slice(g, projected, all, 0, inner)?),
             false => None,
@@ -181,17 +180,7 @@ impl Block for Mamba2 {
         if let Some(gate) = gate {
             c.show(Gate::Readout, Form::Silu, &[gate], h);
         }
-        let norm = RmsNorm {
-            rows,
-            d: inner,
-            eps: 1e-5,
-            kind: match gate {
-                Some(_) => Kind::GateBefore,
-                None => Kind::Plain,
-            },
-        };
-        let ins: Vec<TensorId> = [y].into_iter().chain(gate).chain([weight]).collect();
-        let y = one(g, norm, &ins)?;
+        let y = c.norm(g, "norm.weight", [rows, inner], y, gate, Kind::GateBefore)?;
         c.linear(g, "out_proj", y, [inner, d], false)
     }
 }

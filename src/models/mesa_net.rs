@@ -10,7 +10,7 @@ use crate::ops::l2_norm::L2Norm;
 use crate::ops::mesa::Mesa;
 use crate::ops::pointwise::Function;
 use crate::ops::repeat::Repeat;
-use crate::ops::rms_norm::{Kind, RmsNorm};
+use crate::ops::rms_norm::Kind;
 use crate::ops::softplus::Softplus;
 use crate::tensor::TensorId;
 
@@ -166,18 +166,7 @@ impl Block for MesaNet {
         if let Some(gate) = gate {
             c.show(Gate::Readout, Form::Silu, &[gate], h);
         }
-        let weight = g.param("o_norm.weight", &[width], Init::Constant(1.0));
-        let norm = RmsNorm {
-            rows: rows * h,
-            d: width,
-            eps: 1e-5,
-            kind: match gate {
-                Some(_) => Kind::GateAfter,
-                None => Kind::Plain,
-            },
-        };
-        let ins: Vec<TensorId> = [o].into_iter().chain(gate).chain([weight]).collect();
-        let o = one(g, norm, &ins)?;
+        let o = c.norm(g, "o_norm.weight", [rows * h, width], o, gate, Kind::GateAfter)?;
         c.linear(g, "o_proj", o, [d, d], false)
     }
 }

@@ -15,7 +15,7 @@ use crate::ops::l2_norm::L2Norm;
 use crate::ops::linear_attention::{Decay, LinearAttention};
 use crate::ops::pointwise::Function;
 use crate::ops::repeat::Repeat;
-use crate::ops::rms_norm::{Kind, RmsNorm};
+use crate::ops::rms_norm::Kind;
 use crate::ops::rope::Rope;
 use crate::ops::scale::Scale;
 use crate::tensor::TensorId;
@@ -226,18 +226,7 @@ impl Block for Recurrence {
             c.linear_attention(g, attention, &ins)?
         };
         let name = self.norm[usize::from(gate.is_none())];
-        let weight = g.param(name, &[dv], Init::Constant(1.0));
-        let norm = RmsNorm {
-            rows: rows * h,
-            d: dv,
-            eps: 1e-5,
-            kind: match gate {
-                Some(_) => Kind::GateAfter,
-                None => Kind::Plain,
-            },
-        };
-        let ins: Vec<TensorId> = [o].into_iter().chain(gate).chain([weight]).collect();
-        let o = one(g, norm, &ins)?;
+        let o = c.norm(g, name, [rows * h, dv], o, gate, Kind::GateAfter)?;
         c.linear(g, "o_proj", o, [inner, d], false)
     }
 }
