@@ -3,8 +3,8 @@
 
     cargo build --release
     python benches/side_by_side.py                                    # the suite of recurrences
-    python benches/side_by_side.py --model gated_delta_net --model transformer
-    python benches/side_by_side.py --no-suite --model mamba2 --precision f32 --json out.json
+    python benches/side_by_side.py --op gla --model gated_delta_net   # only these
+    python benches/side_by_side.py --model mamba2 --precision f32 --json out.json
 
 What is timed on the other side has the shape that selectiv names in its own JSON, so both do the same work. Needs
 PyTorch with CUDA; flash-linear-attention (`fla`) and `mamba_ssm` are used where they are installed, and what is missing
@@ -87,8 +87,8 @@ def strength(torch, b, t, h, dtype):
     return leaf(torch.rand(b, t, h, device="cuda").to(dtype))
 
 
-def op_call(name, b, t, h, widths, dtype):
-    """The inputs that get a gradient, and the forward call."""
+def op_call(name, b, t, h, widths, n, dtype):
+    """The inputs that get a gradient, and the forward call. `n`: keys and values a token."""
     import torch
 
     if name in ("attention", "attention_f32"):
@@ -114,8 +114,26 @@ def op_call(name, b, t, h, widths, dtype):
         a = leaf(-1 - torch.rand(h, n, device="cuda"))
         b_c = [leaf(torch.randn(b, n, t, device="cuda", dtype=dtype)) for _ in range(2)]
         return [u, dt, a, *b_c], lambda: selective_scan_fn(u, dt, a, *b_c, delta_softplus=True)
+    if name == "forgetting_attention":
+        from fla.ops.forgetting_attn import parallel_forgetting_attn
+
+        (d,) = widths
+        x = [*qkv(torch, b, t, h, d, d, dtype), log_decay(torch, b, t, h)]
+        return x, lambda: parallel_forgetting_attn(*x)
     d_k, d_v = widths
     x = qkv(torch, b, t, h, d_k, d_v, dtype)
+    if name == "gated_delta_product":
+        from fla.ops.gated_delta_product import chunk_gated_delta_product
+
+        keys, values = qkv(torch, b, n * t, h, d_k, d_v, dtype)[1:]
+        x = [x[0], keys, values, log_decay(torch, b, t, h), strength(torch, b, n * t, h, dtype)]
+        return x, lambda: chunk_gated_delta_product(*x, num_householder=n)[0]
+    if name == "mesa":
+        from fla.ops.mesa_net import chunk_mesa_net
+
+        ridge = leaf(0.25 + torch.rand(h, d_k, device="cuda"))
+        x += [log_decay(torch, b, t, h), strength(torch, b, t, h, dtype), ridge]
+        return x, lambda: chunk_mesa_net(*x)[0]
     if name == "delta_rule":
         from fla.ops.delta_rule import chunk_delta_rule as op
 
@@ -141,7 +159,7 @@ def op_call(name, b, t, h, widths, dtype):
 
 def time_op(entry, precision):
     """Milliseconds (call, busy) of the counterpart of one of selectiv's entries."""
-    shape = re.fullmatch(r"(\w+) B(\d+) T(\d+) H(\d+) ([\dx]+)", entry["name"])
+    shape = re.fullmatch(r"(\w+) B(\d+) T(\d+) H(\d+) ([\dx]+)(?: n(\d+))?", entry["name"])
     if not shape:
         raise Left("a shape that this script does not read")
     name, widths = shape[1], [int(w) for w in shape[5].split("x")]
@@ -151,7 +169,7 @@ def time_op(entry, precision):
     import torch
 
     dtype = torch.float32 if precision == "f32" else torch.bfloat16
-    inputs, forward = op_call(name, *(int(shape[i]) for i in (2, 3, 4)), widths, dtype)
+    inputs, forward = op_call(name, *(int(shape[i]) for i in (2, 3, 4)), widths, int(shape[6] or 1), dtype)
     if entry["pass"] == "forward":
         return time_call(forward)
     grad = torch.randn_like(forward())
@@ -356,17 +374,16 @@ def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--selectiv", default="target/release/selectiv", help="the program")
     args.add_argument("--device", default="gpu:0", help="selectiv's name of the card that CUDA calls 0")
-    args.add_argument("--model", action="append", default=[], help="also time a training step of this model")
-    args.add_argument("--no-suite", action="store_true", help="leave the recurrences out")
+    args.add_argument("--op", action="append", default=[], help="time this op, in place of the suite")
+    args.add_argument("--model", action="append", default=[], help="time a training step of this model, likewise")
     args.add_argument("--precision", choices=["bf16", "f32", "amp"],
                       help="of the other side (amp: steps only); default: bf16 kernels, steps as the paper trains them")
     args.add_argument("--json", metavar="FILE", help="also write everything there")
     args = args.parse_args()
-    if args.no_suite and not args.model:
-        sys.exit("--no-suite without --model leaves nothing to time")
 
-    reports = [] if args.no_suite else [selectiv(args.selectiv, args.device, "--suite", "recurrence")]
-    reports += [selectiv(args.selectiv, args.device, "--model", model) for model in args.model]
+    named = [("--op", op) for op in args.op] + [("--model", model) for model in args.model]
+    wanted = named or [("--suite", "recurrence")]
+    reports = [selectiv(args.selectiv, args.device, *what) for what in wanted]
     rows = []
     for entry in (entry for report in reports for entry in report["entries"]):
         rows.append(compare(entry, args.precision))
