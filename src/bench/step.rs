@@ -5,7 +5,7 @@ use super::roof::{DeviceClass, Roof};
 use super::runner::{Timing, has_own_clock};
 use crate::check::random::Fill;
 use crate::error::Result;
-use crate::models::{BlockRef, D_STATE, ModelConfig, update_graph};
+use crate::models::{BlockRef, ModelConfig, update_graph};
 use crate::ops::Cost;
 use crate::tasks::Batch;
 use crate::train::{CallTime, Executor, Recipe, Schedule, Stepper};
@@ -57,11 +57,7 @@ impl StepShape {
     }
 
     fn model(self, block: BlockRef) -> ModelConfig {
-        ModelConfig {
-            // The published Mamba's N.
-            d_state: if block.name() == "mamba" { 64 } else { D_STATE },
-            ..ModelConfig::new(block, self.layers, self.d_model, VOCAB, CLASSES)
-        }
+        ModelConfig::new(block, self.layers, self.d_model, VOCAB, CLASSES)
     }
 
     /// Elements of a sequence: each takes two time steps, as with the paper's gap of 0.1 s.

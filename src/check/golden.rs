@@ -409,7 +409,7 @@ fn model_entry(
     let model = ModelConfig {
         heads: number("n_head"),
         householder: config["num_householder"].as_u64().unwrap_or(HOUSEHOLDER as u64) as usize,
-        d_state: number("d_state"),
+        d_state: config["d_state"].as_u64().map(|n| n as usize),
         dropout: 0.0,
         ..ModelConfig::new(
             block,

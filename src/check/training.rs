@@ -63,7 +63,7 @@ fn small(name: &str, switches: Switches) -> ModelConfig {
     ModelConfig {
         heads: 2,
         householder: 2,
-        d_state: 6,
+        d_state: Some(6),
         switches,
         ..ModelConfig::new(block(name).expect("names of this list are models"), 2, 24, 13, 97)
     }

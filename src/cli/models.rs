@@ -2,7 +2,7 @@
 
 use super::inspect::bytes;
 use crate::error::Result;
-use crate::models::{BLOCKS, BlockRef, D_STATE, ModelConfig};
+use crate::models::{BLOCKS, BlockRef, ModelConfig};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -21,9 +21,9 @@ pub struct ModelsArgs {
     /// Classes of the output
     #[arg(long, default_value_t = 1601)]
     pub classes: usize,
-    /// States of a channel (Mamba) or key width of a head (Mamba2)
-    #[arg(long, default_value_t = D_STATE)]
-    pub d_state: usize,
+    /// States of a channel (Mamba, S4D) or of a head (Mamba2) [default: as published, 64; Mamba2 128]
+    #[arg(long)]
+    pub d_state: Option<usize>,
     /// Print a JSON list instead of a table
     #[arg(long)]
     pub json: bool,

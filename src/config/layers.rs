@@ -251,6 +251,19 @@ impl Layers {
         self.given(field, pick, default).within(range)
     }
 
+    /// An integer in a range that has no default.
+    pub(super) fn optional_integer(
+        &self,
+        field: &'static str,
+        pick: impl Fn(&RawConfig) -> &Field<i64>,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>> {
+        if !self.has(&pick) {
+            return Ok(None);
+        }
+        Ok(Some(self.integer(field, pick, *range.start(), range)?.value))
+    }
+
     /// A gap in seconds.
     pub(super) fn gap(
         &self,

@@ -111,8 +111,9 @@ pub struct ModelConfig {
     pub householder: usize,
     /// Steps that a chunkwise kernel takes at once: 16, 32 or 64. It never changes the result beyond rounding.
     pub chunk: usize,
-    /// Rows of the state of the state-space models: 1 to 256.
-    pub d_state: usize,
+    /// States of a channel (Mamba, S4D) or of a head (Mamba2), 1 to 256; as published (64, Mamba2 128) unless told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub d_state: Option<usize>,
     /// Values (or inner channels) are this many times as wide as keys (or the model): 1 to 8.
     pub expand: usize,
     /// Width of the short convolution: 4, or 0 for none.
@@ -393,6 +394,7 @@ fn resolve_model(layers: &Layers) -> Result<ModelConfig> {
     let chunk = layers.given("model.chunk", |c| &c.model.chunk, 64);
     let chunk = chunk.check(|c| [16, 32, 64].contains(c), "16, 32 or 64")?;
     let conv = layers.given("model.conv", |c| &c.model.conv, 4);
+    let d_state = layers.optional_integer("model.d_state", |c| &c.model.d_state, 1..=256)?;
     let conv = conv.check(|c| [0, 4].contains(c), "4 (four taps) or 0 (none)")?;
     Ok(ModelConfig {
         d_model: size(width),
@@ -404,11 +406,7 @@ fn resolve_model(layers: &Layers) -> Result<ModelConfig> {
                 .value,
         ),
         chunk: size(chunk.value.unsigned_abs()),
-        d_state: size(
-            layers
-                .integer("model.d_state", |c| &c.model.d_state, 128, 1..=256)?
-                .value,
-        ),
+        d_state: d_state.map(size),
         expand: size(
             layers
                 .integer("model.expand", |c| &c.model.expand, 2, 1..=8)?

@@ -9,6 +9,9 @@ use crate::ops::linear::Linear;
 use crate::ops::selective_scan::{MAX_STATES, SelectiveScan};
 use crate::tensor::TensorId;
 
+/// N of the published Mamba; the sweeps of the paper's code say 128, but only 64 has the paper's size.
+const STATES: usize = 64;
+
 /// The gates without switches.
 const GATES: Gates = Gates {
     decay: DecayKind::State,
@@ -79,8 +82,9 @@ impl Block for Mamba {
     fn validate(&self, config: &ModelConfig) -> Result<()> {
         let refuse = |reason: &str| Err(refused(self.name(), reason));
         let gates = GATES.switched(&config.switches);
-        if !(1..=MAX_STATES).contains(&config.d_state) {
-            return refuse(&format!("d_state is {}: 1 to {MAX_STATES}", config.d_state));
+        let n = config.d_state.unwrap_or(STATES);
+        if !(1..=MAX_STATES).contains(&n) {
+            return refuse(&format!("d_state is {n}: 1 to {MAX_STATES}"));
         }
         if gates.channel_mixing {
             return refuse("model.channel_mixing = true: its states are apart, one a channel and dimension");
@@ -102,7 +106,8 @@ impl Block for Mamba {
     fn build(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
         let gates = c.gates();
         let (decays, writes) = step_does(gates);
-        let (d, n, rows) = (c.config.d_model, c.config.d_state, c.rows());
+        let (d, rows) = (c.config.d_model, c.rows());
+        let n = c.config.d_state.unwrap_or(STATES);
         let (inner, rank) = (c.config.expand * d, step_rank(d));
         let a_log = decays.then(|| g.param("A_log", &[inner, n], Init::LogIndex(n)));
         let skip = g.param("D", &[inner], Init::Constant(1.0));
@@ -178,7 +183,7 @@ mod tests {
 
     fn config(d_model: usize, d_state: usize) -> ModelConfig {
         ModelConfig {
-            d_state,
+            d_state: Some(d_state),
             ..ModelConfig::new(&Mamba, 8, d_model, 41, 1601)
         }
     }

@@ -18,6 +18,9 @@ use crate::tensor::TensorId;
 /// Largest state and head width that the recurrence can have.
 const MAX_WIDTH: usize = 256;
 
+/// N of the paper's Mamba2.
+const STATES: usize = 128;
+
 /// The gates without switches.
 const GATES: Gates = Gates {
     decay: DecayKind::Head,
@@ -80,7 +83,7 @@ impl Block for Mamba2 {
     fn validate(&self, config: &ModelConfig) -> Result<()> {
         let refuse = |reason: &str| Err(refused(self.name(), reason));
         let gates = GATES.switched(&config.switches);
-        let (p, n) = (config.head_dim(), config.d_state);
+        let (p, n) = (config.head_dim(), config.d_state.unwrap_or(STATES));
         if !(1..=MAX_WIDTH).contains(&n) {
             return refuse(&format!("{n} states: 1 to {MAX_WIDTH}"));
         }
@@ -106,7 +109,7 @@ impl Block for Mamba2 {
 
     fn build(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
         let gates = c.gates();
-        let (d, n) = (c.config.d_model, c.config.d_state);
+        let (d, n) = (c.config.d_model, c.config.d_state.unwrap_or(STATES));
         let (h, p, inner, rows) = (
             heads(c.config),
             c.config.head_dim(),

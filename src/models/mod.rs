@@ -42,8 +42,6 @@ use std::fmt;
 
 /// n of the paper's Gated `DeltaProduct`.
 pub const HOUSEHOLDER: usize = 4;
-/// N of the paper's Mamba2.
-pub const D_STATE: usize = 128;
 
 /// What a layer does before its residual and norm.
 ///
@@ -160,8 +158,8 @@ pub struct ModelConfig {
     pub householder: usize,
     /// C, chunk of the chunkwise recurrences.
     pub chunk: usize,
-    /// N, rows of the state of the state-space models.
-    pub d_state: usize,
+    /// N, states of a channel (Mamba, S4D) or of a head (Mamba2); as published unless told: 64, Mamba2 128.
+    pub d_state: Option<usize>,
     /// Values (or inner channels) are this many times as wide as keys (or the model).
     pub expand: usize,
     /// Changes to the gates of the linear recurrent blocks.
@@ -192,7 +190,7 @@ impl ModelConfig {
             classes,
             householder: HOUSEHOLDER,
             chunk: 64,
-            d_state: D_STATE,
+            d_state: None,
             expand: 2,
             switches: Switches::default(),
             dropout: 0.2,

@@ -14,6 +14,9 @@ use crate::ops::linear::Linear;
 use crate::ops::s4d_scan::{MAX_STATES, S4dScan};
 use crate::tensor::TensorId;
 
+/// N of the published S4D.
+const STATES: usize = 64;
+
 /// The gates without switches.
 const GATES: Gates = Gates {
     decay: DecayKind::State,
@@ -66,7 +69,7 @@ impl Block for S4 {
     }
 
     fn validate(&self, config: &ModelConfig) -> Result<()> {
-        let n = config.d_state;
+        let n = config.d_state.unwrap_or(STATES);
         if !n.is_multiple_of(2) || !(2..=2 * MAX_STATES).contains(&n) {
             let reason = format!("d_state is {n}: an even number, 2 to {}", 2 * MAX_STATES);
             return Err(refused(self.name(), &reason));
@@ -84,7 +87,8 @@ impl Block for S4 {
     }
 
     fn build(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
-        let (d, states, rows) = (c.config.d_model, c.config.d_state / 2, c.rows());
+        let (d, rows) = (c.config.d_model, c.rows());
+        let states = c.config.d_state.unwrap_or(STATES) / 2;
         let gated = c.gates().readout_gate;
         let skip = g.param("D", &[d], Init::Normal(1.0));
         let [read, log_dt, log_a, imag] = g.scoped("kernel", |g| {
@@ -138,7 +142,7 @@ mod tests {
     #[test]
     fn refuses_odd_and_large_states() {
         let config = |d_state| ModelConfig {
-            d_state,
+            d_state: Some(d_state),
             ..ModelConfig::new(&S4, 8, 64, 41, 1601)
         };
         assert!(config(256).validate().is_ok());
