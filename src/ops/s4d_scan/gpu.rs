@@ -5,8 +5,9 @@ use crate::ops::reduce::column_sum;
 use crate::ops::{GpuOp, grid_1d};
 use bytemuck::{Pod, Zeroable};
 
-/// Workgroups of `s4d_sums_bwd` that fill a large card, eight on each of 132 multiprocessors. Estimated, not measured.
-const FULL: usize = 1056;
+/// Workgroups of `s4d_sums_bwd`, two on each of 132 multiprocessors: more of them gain less than their partial sums
+/// cost (measured: docs/performance.md).
+const FULL: usize = 264;
 /// Elements that keep a part of a view aligned for binding.
 const ALIGN: usize = 64;
 

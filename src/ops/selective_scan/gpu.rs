@@ -5,13 +5,11 @@ use crate::ops::reduce::{column_sum, or_scratch};
 use crate::ops::{GpuOp, grid_1d};
 use bytemuck::{Pod, Zeroable};
 
-/// Workgroups that fill a large card: four on each of 132 multiprocessors. Segments cost a second pass over the
-/// decays, so they start where the sequences and channels alone leave three quarters of the card idle. Estimated, not
-/// measured.
-const FULL: usize = 528;
+/// Multiprocessors of a large card.
+const PROCESSORS: usize = 132;
 /// Most workgroups of a backward launch: enough that its tail does not matter, few enough that their partial sums of dB
 /// and dC take little memory.
-const LAUNCH: usize = 4 * FULL;
+const LAUNCH: usize = 16 * PROCESSORS;
 /// Steps of a walk in software: llvmpipe leaves a thread's loops after 65,535 turns, and `scan_bwd` takes up to 140 a step.
 const SOFTWARE_WALK: usize = 8 * CHUNK;
 /// Most words of a scratch tensor, where the adapter would allow more.
@@ -201,10 +199,15 @@ impl SelectiveScan {
         self.channels * self.states
     }
 
-    /// The rule that cuts sequences: not while (sequence, tile of channels) pairs fill a quarter of the card. In software
-    /// no walk is longer than [`SOFTWARE_WALK`].
+    /// The rule that cuts sequences: not where the `groups` (sequence, tile of channels) are more than one a
+    /// multiprocessor, since segments cost a second pass over the decays; else until there are eight (measured:
+    /// docs/performance.md). In software no walk is longer than [`SOFTWARE_WALK`].
     pub(super) fn segments(&self, groups: usize, software: bool) -> Segments {
-        let filling = if 4 * groups <= FULL { FULL / groups } else { 1 };
+        let filling = if groups <= PROCESSORS {
+            8 * PROCESSORS / groups
+        } else {
+            1
+        };
         let short = if software {
             self.t.div_ceil(SOFTWARE_WALK)
         } else {

@@ -111,7 +111,9 @@ fn cases_reach_segments_and_several_launches() {
     assert_eq!(op(140, 70, 1, 2).segments(140, false).count, 1);
     assert_eq!(op(140, 400, 1, 2).segments(140, true).count, 2);
     let cut = op(1, 4096, 512, 64).segments(16, false);
-    assert_eq!((cut.count, cut.steps), (32, 4 * CHUNK));
+    assert_eq!((cut.count, cut.steps), (64, 2 * CHUNK));
+    assert_eq!(op(2, 4096, 2048, 64).segments(2 * 64, false).count, 8);
+    assert_eq!(op(4, 4096, 2048, 64).segments(4 * 64, false).count, 1);
     assert_eq!(op(1, 130, 70, 64).segments(3, false).count, 5);
     // Launches stay within the given words, and the paper's sizes run in few of them.
     let paper = op(64, 400, 2592, 64);
