@@ -58,7 +58,8 @@ impl DeviceClass {
         }
     }
 
-    fn warm_up(self) -> Duration {
+    /// How long it computes before its clocks are up, having waited as long or longer.
+    pub fn warm_up(self) -> Duration {
         match self {
             Self::Gpu => CLOCKS,
             Self::SoftwareGpu | Self::Cpu => Duration::ZERO,

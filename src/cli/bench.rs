@@ -12,6 +12,7 @@ use crate::models;
 use crate::train::Executor;
 use clap::Args;
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// What `--quick` makes shapes smaller by, on top of what the device asks for.
 const QUICK: usize = 16;
@@ -128,13 +129,18 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             "the earlier report is of another device: {then}, not {now}"
         ));
     }
+    let mut waits_since = Instant::now();
     for bench in args.benches(scale)? {
         for timed in [Timed::Forward, Timed::Training] {
             if timed == Timed::Forward || bench.trains() {
                 say(&format!("{} {}", bench.name(), timed.name()));
                 match Prepared::new(&bench, timed, &mut executor)? {
                     Ok(prepared) => {
+                        // Data of gigabytes take the host seconds, in which the clocks sink.
+                        let waited = waits_since.elapsed().min(class.warm_up());
+                        prepared.warm_up(executor.runtime(), waited)?;
                         let timing = prepared.time(executor.runtime())?;
+                        waits_since = Instant::now();
                         report
                             .entries
                             .push(Entry::of(&bench, timed, timing, prepared.cost, &roof));
