@@ -5,7 +5,7 @@ const GATED: bool = true;
 alias t_d_o = f32;
 alias t_d_v = f32;
 #import lib/tile
-#import lib/delta
+#import lib/chunk
 #import lib/decay
 
 @group(0) @binding(0) var<storage, read_write> d_o: array<t_d_o>; // [B, T, H, dv]
@@ -24,27 +24,22 @@ const OF_DV: u32 = 1;
 const OF_VN: u32 = 2;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
+    var spot = in_values(i, j);
     var value = 0.0;
-    var ok = is_row(i) && j < params.dv;
     if operand == OF_DO {
-        ok = ok && is_last(i);
-        value = params.scale * f32(d_o[select(0u, query(token(i)) * params.dv + j, ok)]);
+        spot = place(query(token(i)) * params.dv + j, spot.ok && is_last(i));
+        value = params.scale * f32(d_o[spot.at]);
+    } else if operand == OF_DV {
+        value = f32(d_v[spot.at]);
     } else {
-        let at = select(0u, row(i) * params.dv + j, ok);
-        if operand == OF_DV {
-            value = f32(d_v[at]);
-        } else {
-            value = vn[at];
-        }
+        value = vn[spot.at];
     }
-    return select(0.0, value, ok);
+    return select(0.0, value, spot.ok);
 }
 
 @compute @workgroup_size({THREADS})
 fn chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    chunk = wg.x;
-    head = wg.y;
-    batch = wg.z;
+    set_chunk(wg);
     tile_lanes(lane);
 #if GATED
     var here = 0.0;

@@ -7,7 +7,7 @@ const INVERSE: bool = true;
 alias t_q = f32;
 alias t_k = f32;
 #import lib/tile
-#import lib/delta
+#import lib/chunk
 #import lib/decay
 
 @group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
@@ -25,15 +25,15 @@ const OF_Q: u32 = 0; // at the last row of each token, elsewhere 0
 const OF_K: u32 = 1;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
+    var spot = in_keys(i, j);
     var value = 0.0;
-    var ok = is_row(i) && j < params.dk;
     if operand == OF_Q {
-        ok = ok && is_last(i);
-        value = f32(q[select(0u, query(token(i)) * params.dk + j, ok)]);
+        spot = place(query(token(i)) * params.dk + j, spot.ok && is_last(i));
+        value = f32(q[spot.at]);
     } else {
-        value = f32(k[select(0u, row(i) * params.dk + j, ok)]);
+        value = f32(k[spot.at]);
     }
-    return select(0.0, value, ok);
+    return select(0.0, value, spot.ok);
 }
 
 fn beta_at(i: u32) -> f32 {
@@ -46,9 +46,7 @@ fn beta_at(i: u32) -> f32 {
 
 @compute @workgroup_size({THREADS})
 fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    chunk = wg.x;
-    head = wg.y;
-    batch = wg.z;
+    set_chunk(wg);
     tile_lanes(lane);
     var here = 0.0;
 #if GATED

@@ -5,7 +5,8 @@ alias t_k = f32;
 alias t_v = f32;
 alias t_d_v = f32;
 #import lib/tile
-#import lib/delta
+#import lib/chunk
+#import lib/store
 
 @group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T STEPS, H, dk]
 @group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T STEPS, H, dv]
@@ -26,52 +27,41 @@ const OF_V: u32 = 5;
 const OF_DR: u32 = 6;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
-    var ok = true;
+    var spot: Place;
     var value = 0.0;
     if operand == OF_K {
-        ok = is_row(i) && j < params.dk;
-        value = f32(k[select(0u, row(i) * params.dk + j, ok)]);
+        spot = in_keys(i, j);
+        value = f32(k[spot.at]);
     } else if operand == OF_S {
-        ok = i < params.dk && j < params.dv;
-        value = s[select(0u, (block() * params.dk + i) * params.dv + j, ok)];
+        spot = in_state(i, j);
+        value = s[spot.at];
     } else if operand == OF_TM {
-        value = tm[(block() * C + i) * C + j];
+        spot = in_square(i, j);
+        value = tm[spot.at];
     } else if operand == OF_G {
-        value = lower[(block() * C + i) * C + j];
+        spot = in_square(i, j);
+        value = lower[spot.at];
+    } else if operand == OF_VN {
+        spot = in_values(i, j);
+        value = vn[spot.at];
+    } else if operand == OF_V {
+        spot = in_values(i, j);
+        value = f32(v[spot.at]);
     } else {
-        ok = is_row(i) && j < params.dv;
-        let at = select(0u, row(i) * params.dv + j, ok);
-        if operand == OF_VN {
-            value = vn[at];
-        } else if operand == OF_V {
-            value = f32(v[at]);
-        } else {
-            value = f32(d_v[at]);
-        }
+        spot = in_values(i, j);
+        value = f32(d_v[spot.at]);
     }
-    return select(0.0, value, ok);
+    return select(0.0, value, spot.ok);
 }
 
-fn write_vn(t: Tile, n0: u32) {
-#for r in 0..4
-    if is_row(4u * y + {r}u) {
-#for c in 0..4
-        if n0 + 4u * x + {c}u < params.dv {
-            vn[row(4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u] = t.r{r}[{c}];
-        }
-#end
-    }
-#end
+fn store(at: u32, value: f32) {
+    vn[at] = value;
 }
 
 @compute @workgroup_size({THREADS})
 fn error_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tiles = (params.dv + 63u) / 64u;
-    let tile = wg.x % tiles;
+    let tile = set_tile(wg, params.dv);
     let n0 = tile * 64u;
-    chunk = wg.x / tiles;
-    head = wg.y;
-    batch = wg.z;
     tile_lanes(lane);
     let i = 4u * y;
     let j = n0 + 4u * x;
@@ -82,11 +72,11 @@ fn error_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     let beta{r} = table[entry(BETA, i + {r}u)];
     t.r{r} = beta{r} * u.r{r};
 #end
-    write_vn(t, n0);
+    store_values(t, n0);
     storageBarrier();
     t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, rows());
     storageBarrier();
-    write_vn(t, n0);
+    store_values(t, n0);
     storageBarrier();
     t = product(zero_tile(), OF_G, false, 0u, OF_VN, false, n0, rows());
     var part: vec4<f32>;

@@ -5,7 +5,9 @@ alias t_k = f32;
 alias t_d_v = f32;
 alias t_d_k = f32;
 #import lib/tile
-#import lib/delta
+#import lib/chunk
+#import lib/store
+#import lib/state_sum
 
 @group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T STEPS, H, dk]
 @group(0) @binding(1) var<storage, read_write> s: array<f32>; // [B, H, chunks, dk, dv]
@@ -23,39 +25,35 @@ const OF_VN: u32 = 3;
 const OF_DV: u32 = 4;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
-    var ok = true;
+    var spot: Place;
     var value = 0.0;
     if operand == OF_K {
-        ok = is_row(i) && j < params.dk;
-        value = f32(k[select(0u, row(i) * params.dk + j, ok)]);
-    } else if operand == OF_S || operand == OF_D {
-        ok = i < params.dk && j < params.dv;
-        let at = select(0u, (block() * params.dk + i) * params.dv + j, ok);
-        if operand == OF_S {
-            value = s[at];
-        } else {
-            value = d[at];
-        }
+        spot = in_keys(i, j);
+        value = f32(k[spot.at]);
+    } else if operand == OF_S {
+        spot = in_state(i, j);
+        value = s[spot.at];
+    } else if operand == OF_D {
+        spot = in_state(i, j);
+        value = d[spot.at];
+    } else if operand == OF_VN {
+        spot = in_values(i, j);
+        value = vn[spot.at];
     } else {
-        ok = is_row(i) && j < params.dv;
-        let at = select(0u, row(i) * params.dv + j, ok);
-        if operand == OF_VN {
-            value = vn[at];
-        } else {
-            value = f32(d_v[at]);
-        }
+        spot = in_values(i, j);
+        value = f32(d_v[spot.at]);
     }
-    return select(0.0, value, ok);
+    return select(0.0, value, spot.ok);
+}
+
+fn store(at: u32, value: f32) {
+    d_k[at] = t_d_k(value);
 }
 
 @compute @workgroup_size({THREADS})
 fn key_state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tiles = (params.dk + 63u) / 64u;
-    let tile = wg.x % tiles;
+    let tile = set_tile(wg, params.dk);
     let n0 = tile * 64u;
-    chunk = wg.x / tiles;
-    head = wg.y;
-    batch = wg.z;
     tile_lanes(lane);
     let i = 4u * y;
     let j = n0 + 4u * x;
@@ -69,28 +67,14 @@ fn key_state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
     let k{r} = elements(OF_K, i + {r}u, j);
     in_part[{r}] = dot(x2.r{r}, k{r});
     out_part[{r}] = dot(x3.r{r}, k{r});
-    if is_row(i + {r}u) {
-#for c in 0..4
-        if j + {c}u < params.dk {
-            d_k[row(i + {r}u) * params.dk + j + {c}u] = t_d_k(x3.r{r}[{c}] - x2.r{r}[{c}]);
-        }
+    x3.r{r} -= x2.r{r};
 #end
-    }
-#end
+    store_keys(x3, n0);
     let in_sum = row_sums(in_part, lane);
     let out_sum = row_sums(out_part, lane);
     if lane < C {
         table[entry(IN_K + tile, lane)] = in_sum;
         table[entry(OUT_K + tile, lane)] = out_sum;
     }
-    let from_word = (block() * params.dk + n0) * params.dv;
-    let words = min(64u, params.dk - n0) * params.dv;
-    var sum = 0.0;
-    for (var n = lane; n < words; n += THREADS) {
-        sum = fma(s[from_word + n], d[from_word + n], sum);
-    }
-    let total = workgroup_sum(sum, lane);
-    if lane == 0u {
-        table[entry(STATE, tile)] = total;
-    }
+    write_state_sum(tile, lane);
 }

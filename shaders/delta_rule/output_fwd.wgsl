@@ -1,10 +1,11 @@
-// O = scale (diag(p) Q S + P Vn) of a chunk, with Vn in `o` before where a token is one step. A workgroup a (64 columns of d_v and chunk, h,
-// b); grid (ceil(dv / 64) chunks, H, B). Source: Yang et al. 2024, section 3.
+// O = scale (diag(p) Q S + P Vn) of a chunk, with Vn in `o` before where a token is one step. A workgroup a (64 columns
+// of d_v and chunk, h, b); grid (ceil(dv / 64) chunks, H, B). Source: Yang et al. 2024, section 3.
 alias t_q = f32;
 alias t_o = f32;
 alias t_vn = f32;
 #import lib/tile
-#import lib/delta
+#import lib/chunk
+#import lib/store
 
 @group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
 @group(0) @binding(1) var<storage, read_write> s: array<f32>; // [B, H, chunks, dk, dv]
@@ -22,37 +23,35 @@ const OF_P: u32 = 2;
 const OF_VN: u32 = 3;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
-    var ok = true;
+    var spot: Place;
     var value = 0.0;
     if operand == OF_Q {
-        ok = is_query(i) && j < params.dk;
-        value = f32(q[select(0u, query(i) * params.dk + j, ok)]);
+        spot = in_queries(i, j);
+        value = f32(q[spot.at]);
     } else if operand == OF_S {
-        ok = i < params.dk && j < params.dv;
-        value = s[select(0u, (block() * params.dk + i) * params.dv + j, ok)];
+        spot = in_state(i, j);
+        value = s[spot.at];
     } else if operand == OF_P {
-        ok = i < QUERIES;
-        value = p[select(0u, (block() * QUERIES + i) * C + j, ok)];
+        spot = in_scores(i, j);
+        value = p[spot.at];
     } else {
-        ok = is_row(i) && j < params.dv;
-        let at = select(0u, row(i) * params.dv + j, ok);
+        spot = in_values(i, j);
 #if STEPS > 1
-        value = f32(vn[at]);
+        value = f32(vn[spot.at]);
 #else
-        value = f32(o[at]);
+        value = f32(o[spot.at]);
 #endif
     }
-    return select(0.0, value, ok);
+    return select(0.0, value, spot.ok);
+}
+
+fn store(at: u32, value: f32) {
+    o[at] = t_o(params.scale * value);
 }
 
 @compute @workgroup_size({THREADS})
 fn output_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tiles = (params.dv + 63u) / 64u;
-    let tile = wg.x % tiles;
-    let n0 = tile * 64u;
-    chunk = wg.x / tiles;
-    head = wg.y;
-    batch = wg.z;
+    let n0 = set_tile(wg, params.dv) * 64u;
     tile_lanes(lane);
     var t = product(zero_tile(), OF_Q, false, 0u, OF_S, false, n0, params.dk);
 #for r in 0..4
@@ -60,13 +59,5 @@ fn output_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_in
 #end
     t = product(t, OF_P, false, 0u, OF_VN, false, n0, rows());
     storageBarrier();
-#for r in 0..4
-    if is_query(4u * y + {r}u) {
-#for c in 0..4
-        if n0 + 4u * x + {c}u < params.dv {
-            o[query(4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u] = t_o(params.scale * t.r{r}[{c}]);
-        }
-#end
-    }
-#end
+    store_outputs(t, n0);
 }

@@ -6,7 +6,8 @@ alias t_k = f32;
 alias t_d_o = f32;
 alias t_d_v = f32;
 #import lib/tile
-#import lib/delta
+#import lib/chunk
+#import lib/store
 
 @group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
 @group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T STEPS, H, dk]
@@ -28,47 +29,38 @@ const OF_DO: u32 = 6; // scale dO
 const OF_DV: u32 = 7;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
-    var ok = true;
+    var spot: Place;
     var value = 0.0;
     if operand == OF_PQ {
-        ok = is_query(i) && j < params.dk;
-        value = table[entry(P, last(i))] * f32(q[select(0u, query(i) * params.dk + j, ok)]);
-    } else if operand == OF_K || operand == OF_PBK {
-        ok = is_row(i) && j < params.dk;
-        let at = select(0u, row(i) * params.dk + j, ok);
-        if operand == OF_PBK {
-            value = -table[entry(P, i)] * table[entry(BETA, i)] * f32(k[at]);
-        } else {
-            value = f32(k[at]);
-        }
+        spot = in_queries(i, j);
+        value = table[entry(P, last(i))] * f32(q[spot.at]);
+    } else if operand == OF_PBK {
+        spot = in_keys(i, j);
+        value = -table[entry(P, i)] * table[entry(BETA, i)] * f32(k[spot.at]);
+    } else if operand == OF_K {
+        spot = in_keys(i, j);
+        value = f32(k[spot.at]);
     } else if operand == OF_D {
-        ok = i < params.dk && j < params.dv;
-        value = d[select(0u, (block() * params.dk + i) * params.dv + j, ok)];
+        spot = in_state(i, j);
+        value = d[spot.at];
     } else if operand == OF_P {
-        ok = i < QUERIES;
-        value = p[select(0u, (block() * QUERIES + i) * C + j, ok)];
+        spot = in_scores(i, j);
+        value = p[spot.at];
     } else if operand == OF_TM {
-        value = tm[(block() * C + i) * C + j];
+        spot = in_square(i, j);
+        value = tm[spot.at];
     } else if operand == OF_DO {
-        ok = is_query(i) && j < params.dv;
-        value = params.scale * f32(d_o[select(0u, query(i) * params.dv + j, ok)]);
+        spot = in_outputs(i, j);
+        value = params.scale * f32(d_o[spot.at]);
     } else {
-        ok = is_row(i) && j < params.dv;
-        value = f32(d_v[select(0u, row(i) * params.dv + j, ok)]);
+        spot = in_values(i, j);
+        value = f32(d_v[spot.at]);
     }
-    return select(0.0, value, ok);
+    return select(0.0, value, spot.ok);
 }
 
-fn write_values(t: Tile, n0: u32) {
-#for r in 0..4
-    if is_row(4u * y + {r}u) {
-#for c in 0..4
-        if n0 + 4u * x + {c}u < params.dv {
-            d_v[row(4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u] = t_d_v(t.r{r}[{c}]);
-        }
-#end
-    }
-#end
+fn store(at: u32, value: f32) {
+    d_v[at] = t_d_v(value);
 }
 
 @compute @workgroup_size({THREADS})
@@ -92,11 +84,11 @@ fn state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         t.r{r} *= table[entry(S, 4u * y + {r}u)];
 #end
         t = product(t, OF_P, true, 0u, OF_DO, false, n0, queries());
-        write_values(t, n0);
+        store_values(t, n0);
         storageBarrier();
         t = product(zero_tile(), OF_TM, true, 0u, OF_DV, false, n0, rows());
         storageBarrier();
-        write_values(t, n0);
+        store_values(t, n0);
         storageBarrier();
         if done + 1u < params.chunks {
             let a = table[entry(P, C - 1u)];

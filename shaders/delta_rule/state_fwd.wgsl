@@ -5,7 +5,8 @@ alias t_k = f32;
 alias t_v = f32;
 alias t_vn = f32;
 #import lib/tile
-#import lib/delta
+#import lib/chunk
+#import lib/store
 
 @group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T STEPS, H, dk]
 @group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T STEPS, H, dv]
@@ -22,24 +23,29 @@ const OF_TM: u32 = 3;
 const OF_VN: u32 = 4;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
-    var ok = true;
+    var spot: Place;
     var value = 0.0;
     if operand == OF_K || operand == OF_SK {
-        ok = is_row(i) && j < params.dk;
-        value = f32(k[select(0u, row(i) * params.dk + j, ok)]);
+        spot = in_keys(i, j);
+        value = f32(k[spot.at]);
         if operand == OF_SK {
             value *= table[entry(S, i)];
         }
     } else if operand == OF_S {
-        ok = i < params.dk && j < params.dv;
-        value = s[select(0u, (block() * params.dk + i) * params.dv + j, ok)];
+        spot = in_state(i, j);
+        value = s[spot.at];
     } else if operand == OF_TM {
-        value = tm[(block() * C + i) * C + j];
+        spot = in_square(i, j);
+        value = tm[spot.at];
     } else {
-        ok = is_row(i) && j < params.dv;
-        value = f32(vn[select(0u, row(i) * params.dv + j, ok)]);
+        spot = in_values(i, j);
+        value = f32(vn[spot.at]);
     }
-    return select(0.0, value, ok);
+    return select(0.0, value, spot.ok);
+}
+
+fn store(at: u32, value: f32) {
+    vn[at] = t_vn(value);
 }
 
 @compute @workgroup_size({THREADS})
@@ -77,15 +83,7 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         storageBarrier();
         t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, rows());
         storageBarrier();
-#for r in 0..4
-        if is_row(4u * y + {r}u) {
-#for c in 0..4
-            if n0 + 4u * x + {c}u < params.dv {
-                vn[row(4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u] = t_vn(t.r{r}[{c}]);
-            }
-#end
-        }
-#end
+        store_values(t, n0);
         storageBarrier();
         if done + 1u < params.chunks {
             let a = table[entry(P, C - 1u)];

@@ -1,7 +1,7 @@
 // Decay by channel inside a chunk, in sub-blocks of four tokens. A pair of tokens in different sub-blocks decays from one
 // to the end of its sub-block, through those between and from the start of the other's: three factors, each the
 // exponential of a sum of non-positive log decays or a product of such. Pairs inside a sub-block are formed one by
-// one. Imports: lib/delta; the importing kernel has a binding `gk`.
+// one. Imports: lib/chunk; the importing kernel has a binding `gk`.
 
 // Clamped log decays of four channels of row i, 0 for padding.
 fn gates(i: u32, j: u32) -> vec4<f32> {

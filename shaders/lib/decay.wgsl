@@ -1,5 +1,5 @@
 // Decay factors inside a chunk, each the exponential of a sum of non-positive log decays, and sums for the gradients of
-// the log decays. Imports: lib/tile, lib/delta; the importing kernel has a binding `table`.
+// the log decays. Imports: lib/tile, lib/chunk; the importing kernel has a binding `table`.
 #import lib/factors
 
 // Sums of the strictly lower triangle of a tile over i >= t > j, for every row t.

@@ -1,4 +1,4 @@
-// Decay factors of the rows of a chunk, each the exponential of a sum of non-positive log decays. Imports: lib/delta; the
+// Decay factors of the rows of a chunk, each the exponential of a sum of non-positive log decays. Imports: lib/chunk; the
 // importing kernel has a binding `table`.
 var<workgroup> log_decay: array<f32, C>;
 

@@ -1,7 +1,7 @@
 // Decay factors of a chunk by channel: from the chunk's start to each token, and from each token to its end. A thread a
 // channel; a workgroup a (64 channels and chunk, h, b); grid (ceil(dk / 64) chunks, H, B).
 const C: u32 = 64;
-#import lib/delta
+#import lib/chunk
 
 @group(0) @binding(0) var<storage, read_write> gk: array<f32>; // [B, T, H, dk]
 @group(0) @binding(1) var<storage, read_write> table: array<f32>; // [B, T, H, 2, dk]
@@ -9,11 +9,7 @@ const C: u32 = 64;
 
 @compute @workgroup_size(64)
 fn channel_factors_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tiles = (params.dk + 63u) / 64u;
-    let j = wg.x % tiles * 64u + lane;
-    chunk = wg.x / tiles;
-    head = wg.y;
-    batch = wg.z;
+    let j = set_tile(wg, params.dk) * 64u + lane;
     if j >= params.dk {
         return;
     }

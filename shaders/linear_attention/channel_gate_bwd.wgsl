@@ -2,7 +2,7 @@
 // channel; a workgroup a (64 channels and chunk, h, b); grid (ceil(dk / 64) chunks, H, B).
 const C: u32 = 64;
 alias t_k = f32;
-#import lib/delta
+#import lib/chunk
 
 @group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
 @group(0) @binding(1) var<storage, read_write> u: array<f32>; // [B, T, H, dk]
@@ -13,11 +13,7 @@ alias t_k = f32;
 
 @compute @workgroup_size(64)
 fn channel_gate_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tiles = (params.dk + 63u) / 64u;
-    let j = wg.x % tiles * 64u + lane;
-    chunk = wg.x / tiles;
-    head = wg.y;
-    batch = wg.z;
+    let j = set_tile(wg, params.dk) * 64u + lane;
     if j >= params.dk {
         return;
     }

@@ -7,7 +7,7 @@ const THREADS: u32 = C * 4;
 alias t_q = f32;
 alias t_k = f32;
 alias t_d_k = f32;
-#import lib/delta
+#import lib/chunk
 #import lib/channel
 
 @group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
@@ -37,11 +37,7 @@ fn query_at(i: u32, j: u32) -> vec4<f32> {
 
 @compute @workgroup_size({THREADS})
 fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tiles = (params.dk + 63u) / 64u;
-    let n0 = wg.x % tiles * 64u;
-    chunk = wg.x / tiles;
-    head = wg.y;
-    batch = wg.z;
+    let n0 = set_tile(wg, params.dk) * 64u;
     let y = lane / 16u;
     let x = lane % 16u;
     let i = 4u * y;

@@ -5,7 +5,7 @@ const THREADS: u32 = C * 4;
 const DIAGONAL: u32 = C / 4 * 10; // pairs inside sub-blocks: an invocation each
 alias t_q = f32;
 alias t_k = f32;
-#import lib/delta
+#import lib/chunk
 #import lib/channel
 
 @group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
@@ -22,9 +22,7 @@ var<workgroup> totals: array<vec4<f32>, C>; // of sub-blocks
 
 @compute @workgroup_size({THREADS})
 fn channel_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    chunk = wg.x;
-    head = wg.y;
-    batch = wg.z;
+    set_chunk(wg);
     // A tile of 4 x 4 pairs an invocation.
     let y = lane / 16u;
     let x = lane % 16u;

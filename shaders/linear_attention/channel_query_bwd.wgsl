@@ -5,7 +5,7 @@ const C: u32 = 64;
 const THREADS: u32 = C * 4;
 alias t_k = f32;
 alias t_d_q = f32;
-#import lib/delta
+#import lib/chunk
 #import lib/channel
 
 @group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
@@ -33,11 +33,7 @@ fn key_at(i: u32, j: u32) -> vec4<f32> {
 
 @compute @workgroup_size({THREADS})
 fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tiles = (params.dk + 63u) / 64u;
-    let n0 = wg.x % tiles * 64u;
-    chunk = wg.x / tiles;
-    head = wg.y;
-    batch = wg.z;
+    let n0 = set_tile(wg, params.dk) * 64u;
     let y = lane / 16u;
     let x = lane % 16u;
     let i = 4u * y;

@@ -3,7 +3,7 @@
 alias t_v = f32;
 alias t_d_o = f32;
 #import lib/tile
-#import lib/delta
+#import lib/chunk
 #import lib/additive
 
 @group(0) @binding(0) var<storage, read_write> v: array<t_v>; // [B, T, H, dv]
@@ -22,31 +22,27 @@ const OF_S: u32 = 2;
 const OF_D: u32 = 3;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
+    var spot: Place;
     var value = 0.0;
-    let by_row = operand == OF_V || operand == OF_DO;
-    let ok = j < params.dv && select(i < params.dk, is_row(i), by_row);
     if operand == OF_V {
-        value = f32(v[select(0u, row(i) * params.dv + j, ok)]);
+        spot = in_values(i, j);
+        value = f32(v[spot.at]);
     } else if operand == OF_DO {
-        value = params.scale * f32(d_o[select(0u, row(i) * params.dv + j, ok)]);
+        spot = in_values(i, j);
+        value = params.scale * f32(d_o[spot.at]);
+    } else if operand == OF_S {
+        spot = in_state(i, j);
+        value = s[spot.at];
     } else {
-        let at = select(0u, (block() * params.dk + i) * params.dv + j, ok);
-        if operand == OF_S {
-            value = s[at];
-        } else {
-            value = d[at];
-        }
+        spot = in_state(i, j);
+        value = d[spot.at];
     }
-    return select(0.0, value, ok);
+    return select(0.0, value, spot.ok);
 }
 
 @compute @workgroup_size({THREADS})
 fn channel_state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tiles = (params.dk + 63u) / 64u;
-    let n0 = wg.x % tiles * 64u;
-    chunk = wg.x / tiles;
-    head = wg.y;
-    batch = wg.z;
+    let n0 = set_tile(wg, params.dk) * 64u;
     tile_lanes(lane);
     let t1 = product(zero_tile(), OF_DO, false, 0u, OF_S, true, n0, params.dv);
     let t3 = product(zero_tile(), OF_V, false, 0u, OF_D, true, n0, params.dv);

@@ -6,9 +6,8 @@ const SCALAR: bool = true;
 alias t_d_o = f32;
 alias t_v = f32;
 #import lib/tile
-#import lib/delta
+#import lib/chunk
 #import lib/decay
-#import lib/additive
 
 @group(0) @binding(0) var<storage, read_write> d_o: array<t_d_o>; // [B, T, H, dv]
 @group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T, H, dv]
@@ -20,22 +19,19 @@ const OF_DO: u32 = 0; // scale dO
 const OF_V: u32 = 1;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
+    let spot = in_values(i, j);
     var value = 0.0;
-    let ok = is_row(i) && j < params.dv;
-    let at = select(0u, row(i) * params.dv + j, ok);
     if operand == OF_DO {
-        value = params.scale * f32(d_o[at]);
+        value = params.scale * f32(d_o[spot.at]);
     } else {
-        value = f32(v[at]);
+        value = f32(v[spot.at]);
     }
-    return select(0.0, value, ok);
+    return select(0.0, value, spot.ok);
 }
 
 @compute @workgroup_size({THREADS})
 fn chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    chunk = wg.x;
-    head = wg.y;
-    batch = wg.z;
+    set_chunk(wg);
     tile_lanes(lane);
 #if GATED
     var here = 0.0;

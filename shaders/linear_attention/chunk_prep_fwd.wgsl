@@ -7,10 +7,9 @@ const SCALAR: bool = true;
 alias t_q = f32;
 alias t_k = f32;
 #import lib/tile
-#import lib/delta
+#import lib/chunk
 #import lib/decay
 #import lib/retention
-#import lib/additive
 
 @group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H or 1, dk]
 @group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H or 1, dk]
@@ -25,15 +24,14 @@ const OF_Q: u32 = 0;
 const OF_K: u32 = 1;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
+    let spot = in_keys(i, j);
     var value = 0.0;
-    let ok = is_row(i) && j < params.dk;
-    let at = select(0u, key_row(i) * params.dk + j, ok);
     if operand == OF_Q {
-        value = f32(q[at]);
+        value = f32(q[spot.at]);
     } else {
-        value = f32(k[at]);
+        value = f32(k[spot.at]);
     }
-    return select(0.0, value, ok);
+    return select(0.0, value, spot.ok);
 }
 
 fn log_decay_at(i: u32) -> f32 {
@@ -52,9 +50,7 @@ fn log_decay_at(i: u32) -> f32 {
 
 @compute @workgroup_size({THREADS})
 fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    chunk = wg.x;
-    head = wg.y;
-    batch = wg.z;
+    set_chunk(wg);
     tile_lanes(lane);
     let qk = product(zero_tile(), OF_Q, false, 0u, OF_K, true, 0u, params.dk);
     for (var n = 0u; n < heads_here(); n++) {

@@ -1,26 +1,49 @@
-// dg of a chunk, one log decay a token, from the table's partial sums, added in the order of the tiles: dg_t =
-// rectangle_t + sum_{i>=t} X1_i . q_i + sum_{j<t} X3_j . k_j + a <S, D>. A workgroup a (chunk, h, b); grid (chunks, H,
-// B).
+// Gradients of a chunk's log decays and, DELTA, of its write strengths, from the table's partial sums, added in the order
+// of the tiles: dg_t = rectangle_t + sum_{i>=t} (X1_i . q_i - [DELTA] X2_i . k_i) + sum_{j<t} X3_j . k_j + a <S, D> at the
+// first row t of each token. A workgroup a (chunk, h, b); grid (chunks, H, B). GATED: there are log decays.
+const GATED: bool = true;
+const DELTA: bool = false;
 const C: u32 = 64;
-#import lib/delta
+#import lib/chunk
 
 @group(0) @binding(0) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(1) var<storage, read_write> d_g: array<f32>; // [B, T, H]
-@group(0) @binding(2) var<uniform> params: Params;
+#if DELTA
+@group(0) @binding(1) var<storage, read_write> d_beta: array<f32>; // [B, T STEPS, H]
+#endif
+#if GATED
+@group(0) @binding({1 + DELTA}) var<storage, read_write> d_g: array<f32>; // [B, T, H]
+#endif
+@group(0) @binding({1 + DELTA + GATED}) var<uniform> params: Params;
 
 var<workgroup> inward: array<f32, C>;
 var<workgroup> outward: array<f32, C>;
 
 @compute @workgroup_size({C})
 fn gate_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    chunk = wg.x;
-    head = wg.y;
-    batch = wg.z;
+    set_chunk(wg);
+    let here = is_row(lane);
+#if DELTA
+    var strength = 0.0;
+    for (var tile = 0u; tile < (params.dv + 63u) / 64u; tile++) {
+        strength += table[entry(D_BETA + tile, lane)];
+    }
+    if here {
+        d_beta[row(lane)] = strength;
+    }
+#endif
+#if GATED
     var into = 0.0;
     var out_of = 0.0;
     var state = 0.0;
     for (var tile = 0u; tile < (params.dk + 63u) / 64u; tile++) {
-        into += table[entry(IN_Q + tile, lane)];
+        var of_row = 0.0;
+        if is_last(lane) {
+            of_row = table[entry(IN_Q + tile, token(lane))];
+        }
+#if DELTA
+        of_row -= table[entry(IN_K + tile, lane)];
+#endif
+        into += of_row;
         out_of += table[entry(OUT_K + tile, lane)];
         state += table[entry(STATE, tile)];
     }
@@ -31,7 +54,8 @@ fn gate_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_inde
     for (var i = 0u; i < C; i++) {
         sum += select(inward[i], outward[i], i < lane);
     }
-    if is_row(lane) {
-        d_g[row(lane)] = sum;
+    if here && is_first(lane) {
+        d_g[query(token(lane))] = sum;
     }
+#endif
 }

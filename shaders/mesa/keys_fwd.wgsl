@@ -2,9 +2,8 @@
 // (chunks, H, B).
 const C: u32 = 64;
 alias t_k = f32;
-#import lib/delta
+#import lib/chunk
 #import lib/factors
-#import lib/additive
 
 @group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T, H, D]
 @group(0) @binding(1) var<storage, read_write> g: array<f32>; // [B, T, H]
@@ -15,9 +14,7 @@ alias t_k = f32;
 
 @compute @workgroup_size(256)
 fn keys_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    chunk = wg.x;
-    head = wg.y;
-    batch = wg.z;
+    set_chunk(wg);
     var here = 0.0;
     if is_row(lane) {
         here = max(g[row(lane)], -1e4);

@@ -9,9 +9,8 @@ alias t_rhs = f32;
 alias t_k = f32;
 alias t_solution = f32;
 #import lib/tile
-#import lib/delta
+#import lib/chunk
 #import lib/decay
-#import lib/additive
 
 @group(0) @binding(0) var<storage, read_write> rhs: array<t_rhs>; // [B, T, H, D]
 @group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, D]
@@ -57,20 +56,20 @@ const OF_M: u32 = 2;
 const OF_WEIGHTS: u32 = 3;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
-    var ok = true;
+    var spot = Place(0u, true);
     var value = 0.0;
     if operand == OF_DIRECTION {
         value = work[start(DIRECTION) + (j / 64u * C + i) * 16u + j % 64u / 4u][j % 4u];
     } else if operand == OF_K {
-        ok = is_row(i) && j < params.dk;
-        value = f32(k[select(0u, row(i) * params.dk + j, ok)]);
+        spot = in_keys(i, j);
+        value = f32(k[spot.at]);
     } else if operand == OF_M {
-        ok = i < params.dk && j < params.dk;
-        value = m[select(0u, (block() * params.dk + i) * params.dk + j, ok)];
+        spot = in_state(i, j);
+        value = m[spot.at];
     } else {
         value = work[start(WEIGHTS) + (i * C + j) / 4u][j % 4u];
     }
-    return select(0.0, value, ok);
+    return select(0.0, value, spot.ok);
 }
 
 // Four columns of a right side, 0 outside of it.
@@ -116,9 +115,7 @@ fn spread(lane: u32, value: f32) {
 
 @compute @workgroup_size({THREADS})
 fn solve(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    chunk = wg.x;
-    head = wg.y;
-    batch = wg.z;
+    set_chunk(wg);
     tile_lanes(lane);
     let i = 4u * y;
     var here = 0.0;

@@ -3,6 +3,7 @@
 // written once. Grid: ops::grid_1d over B H tiles. Host: d_k <= LANES PER <= 256. Source: models.md 7.
 #import lib/grid
 #import lib/decay_factor
+#import lib/retention
 
 const COLUMNS: u32 = 32;
 const LANES: u32 = 8;
@@ -90,7 +91,7 @@ fn recurrence_step_fwd(
 #if DECAY == 2
     let kept = decay_factor(g[head]);
 #else
-    let kept = 1.0 - bitcast<f32>((122u - min(h, 121u)) << 23u); // 1 - 2^(-5-h)
+    let kept = 1.0 - forgotten(h);
 #endif
 #for i in 0..PER
     s{i} *= kept;

@@ -1,7 +1,24 @@
-//! What the twins of the chunkwise recurrences share: where the rows of a chunk are, and its decay factors.
+//! What the matrix-state recurrences share: limits of their sizes, where the rows of a chunk are, its decay factors; with
+//! `gpu`, `cases` and `tests` the same for their kernels, hostile cases and oracles.
+
+pub(crate) mod cases;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use crate::cpu::Real;
 use crate::cpu::matmul::{Mat, Threads, matmul};
+use crate::error::UserError;
+
+/// Largest key and value width of a head.
+const MAX_WIDTH: usize = 256;
+
+/// Columns of the kernels' tiles.
+pub(crate) const TILE: usize = 64;
+
+/// Workgroups that WebGPU allows in one dimension of a grid.
+pub(crate) const MAX_GRID: usize = 65_535;
 
 /// Log decays below this are this: exp gives 0 and sums stay finite.
 const SMALLEST_LOG: f64 = -1e4;
@@ -16,19 +33,84 @@ pub(crate) fn retention_log_decay(head: usize) -> f64 {
     (-(2f64.powf(-5.0 - head as f64))).ln_1p()
 }
 
+/// Sizes of a recurrence over chunks.
+#[derive(Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Sequences.
+    pub(crate) b: usize,
+    /// Tokens of a sequence.
+    pub(crate) t: usize,
+    /// Heads.
+    pub(crate) h: usize,
+    /// Key width of a head.
+    pub(crate) dk: usize,
+    /// Value width of a head.
+    pub(crate) dv: usize,
+    /// C, rows of a chunk.
+    pub(crate) chunk: usize,
+    /// Tokens of a chunk.
+    pub(crate) tokens: usize,
+}
+
+impl Sizes {
+    /// Chunks of a sequence, the last one partly filled.
+    pub(crate) fn chunks(self) -> usize {
+        self.t.div_ceil(self.tokens)
+    }
+
+    /// Refuses sizes that the kernels cannot have, and more than `most` chunks.
+    pub(crate) fn check(self, op: &'static str, most: usize) -> Result<(), UserError> {
+        let Self { b, t, h, chunk, .. } = self;
+        let refuse = |reason: String| Err(UserError::Shape { op, reason });
+        if b * t * h == 0 {
+            return refuse(format!("B {b}, T {t}, H {h}: each must be at least 1"));
+        }
+        check_widths(op, self.dk, self.dv)?;
+        if ![16, 32, 64].contains(&chunk) {
+            return refuse(format!("chunk {chunk}: allowed: 16, 32, 64"));
+        }
+        let chunks = self.chunks();
+        if b > MAX_GRID || h > MAX_GRID || chunks > most {
+            return refuse(format!(
+                "B {b}, H {h}, {chunks} chunks: at most {MAX_GRID}, {MAX_GRID} and {most}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses heads that the kernels cannot hold.
+pub(crate) fn check_widths(op: &'static str, dk: usize, dv: usize) -> Result<(), UserError> {
+    if [dk, dv].iter().all(|d| (1..=MAX_WIDTH).contains(d)) {
+        return Ok(());
+    }
+    let reason =
+        format!("head widths d_k {dk}, d_v {dv}: each must be from 1 to {MAX_WIDTH}; use more heads");
+    Err(UserError::Shape { op, reason })
+}
+
 /// One chunk of one head: where its rows are.
 #[derive(Clone, Copy)]
 pub(crate) struct Chunk {
-    /// Row of its first token, in `[B,T,H]` or, for tensors without heads, in `[B,T]`.
+    /// Its first row, in `[B,T,H]` or, for tensors without heads, in `[B,T]`.
     pub(crate) row: usize,
-    /// Rows from one token to the next: H or 1.
+    /// Rows from one of them to the next: H or 1.
     pub(crate) stride: usize,
-    /// Tokens in it.
+    /// Rows in it.
     pub(crate) n: usize,
 }
 
 impl Chunk {
-    /// Row of token `i`.
+    /// Rows `first` to `first + n` of head `head`, counted through all sequences, in `[B,t,h]`.
+    pub(crate) fn new(head: usize, t: usize, h: usize, first: usize, n: usize) -> Self {
+        Self {
+            row: (head / h * t + first) * h + head % h,
+            stride: h,
+            n,
+        }
+    }
+
+    /// Row `i` of it.
     pub(crate) fn row_at(self, i: usize) -> usize {
         self.row + i * self.stride
     }
@@ -42,7 +124,7 @@ impl Chunk {
         }
     }
 
-    /// Row of token `i` of its part.
+    /// Row `i` of its part.
     pub(crate) fn at<R>(self, x: &[R], d: usize, i: usize) -> &[R] {
         &x[self.row_at(i) * d..][..d]
     }
@@ -92,10 +174,12 @@ pub(crate) fn exps<R: Real>(x: &mut [R]) {
     x.iter_mut().for_each(|x| *x = x.exp());
 }
 
-/// Gradients of a chunk's log decays: those of token t are the sum of `m` `[c,c]` over i >= t > j, of `inward` from t
-/// on and of `outward` before t, and `through`. No two of them cancel. `columns` `[c]` is work space.
+/// Gradients of a chunk's log decays, which act at the first of `steps` rows of each token: those of row t are the sum of
+/// `m` `[c,c]` over i >= t > j, of `inward` from t on and of `outward` before t, and `through`. No two of them cancel.
+/// `columns` `[c]` is work space.
 pub(crate) fn decay_sums<R: Real>(
     c: usize,
+    steps: usize,
     m: &[R],
     inward: impl Fn(usize) -> R,
     outward: impl Fn(usize) -> R,
@@ -103,7 +187,7 @@ pub(crate) fn decay_sums<R: Real>(
     columns: &mut [R],
     d_g: &mut [&mut [R]],
 ) {
-    let n = d_g.len();
+    let n = d_g.len() * steps;
     let mut sum = R::ZERO;
     columns.fill(R::ZERO);
     for t in (0..n).rev() {
@@ -113,11 +197,15 @@ pub(crate) fn decay_sums<R: Real>(
             .iter_mut()
             .zip(&m[t * c..])
             .for_each(|(sum, m)| *sum += *m);
-        d_g[t][0] = columns.iter().copied().sum::<R>() + sum + through;
+        if t.is_multiple_of(steps) {
+            d_g[t / steps][0] = columns.iter().copied().sum::<R>() + sum + through;
+        }
     }
     sum = R::ZERO;
     for t in 0..n {
-        d_g[t][0] += sum;
+        if t.is_multiple_of(steps) {
+            d_g[t / steps][0] += sum;
+        }
         sum += outward(t);
     }
 }

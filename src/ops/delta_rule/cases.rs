@@ -4,37 +4,11 @@ use super::{CHUNK, DeltaRule};
 use crate::check::random::Fill;
 use crate::check::{Case, Golden, Values};
 use crate::error::Result;
+use crate::ops::chunks::cases::{Draw, LONG};
 use crate::tensor::TensorId;
 
 /// dg with (nearly) equal keys and no decay is a difference of sums that cancel; see the module docs.
 const ILL_CONDITIONED: f64 = 1e-4;
-
-/// Steps of the long cases: many chunks of every length, and one step more.
-const LONG: usize = 4097;
-
-/// How log decays or write strengths are drawn.
-#[derive(Clone, Copy)]
-enum Draw {
-    /// All the same.
-    All(f32),
-    /// Uniform.
-    Uniform(f32, f32),
-    /// One of these.
-    OneOf(&'static [f32]),
-}
-
-impl Draw {
-    fn fill(self, fill: &mut Fill, n: usize) -> Vec<f32> {
-        match self {
-            Self::All(x) => vec![x; n],
-            Self::Uniform(lo, hi) => fill.uniform(n, lo, hi),
-            Self::OneOf(list) => {
-                let picks = fill.below(n, list.len() as u32);
-                picks.into_iter().map(|i| list[i as usize]).collect()
-            }
-        }
-    }
-}
 
 /// Sizes: `B, T, H, d_k, d_v`.
 type Sizes = (usize, usize, usize, usize, usize);

@@ -5,7 +5,8 @@ use super::DeltaRule;
 use crate::cpu::matmul::Mat;
 use crate::cpu::{In, Out, Real};
 use crate::ops::CpuOp;
-use crate::ops::chunks::{clamped, decay_factors, head_rows, product, scale_rows};
+use crate::ops::chunks::{Chunk, clamped, decay_factors, head_rows, product, scale_rows};
+use crate::ops::reduce::wanted_or;
 use crate::step::StepParams;
 use rayon::prelude::*;
 
@@ -31,69 +32,31 @@ impl<'a, R: Real> Inputs<'a, R> {
     }
 }
 
-/// One chunk of one head: where its rows are.
+/// One chunk of one head.
 #[derive(Clone, Copy)]
-struct Chunk {
-    /// Row of its first step in `[B,T n,H]`.
-    row: usize,
-    /// Row of its first token in `[B,T,H]`.
-    query: usize,
-    /// Rows from one step or token to the next: H.
-    stride: usize,
-    /// Steps in it.
-    n: usize,
-    /// Tokens in it.
-    queries: usize,
+struct Place {
+    /// Where its steps are, in `[B,T n,H]`.
+    rows: Chunk,
+    /// Where its tokens are, in `[B,T,H]`.
+    queries: Chunk,
     /// Steps of a token.
     steps: usize,
 }
 
-impl Chunk {
-    fn of(op: &DeltaRule, head: usize, chunk: usize) -> Self {
-        let (b, h, first) = (head / op.h, head % op.h, chunk * op.chunk_tokens());
-        let token = b * op.t + first;
-        let queries = op.chunk_tokens().min(op.t - first);
+impl Place {
+    fn new(op: &DeltaRule, head: usize, chunk: usize) -> Self {
+        let (t, h, n, first) = (op.t, op.h, op.steps, chunk * op.chunk_tokens());
+        let tokens = op.chunk_tokens().min(t - first);
         Self {
-            row: token * op.steps * op.h + h,
-            query: token * op.h + h,
-            stride: op.h,
-            n: queries * op.steps,
-            queries,
-            steps: op.steps,
+            rows: Chunk::new(head, t * n, h, first * n, tokens * n),
+            queries: Chunk::new(head, t, h, first, tokens),
+            steps: n,
         }
-    }
-
-    /// Its part of a `[B,T n,H,d]` tensor.
-    fn mat<R>(self, x: &[R], d: usize) -> Mat<'_, R> {
-        Mat {
-            data: &x[self.row * d..],
-            rs: self.stride * d,
-            cs: 1,
-        }
-    }
-
-    /// Its part of a `[B,T,H,d]` tensor.
-    fn query_mat<R>(self, x: &[R], d: usize) -> Mat<'_, R> {
-        Mat {
-            data: &x[self.query * d..],
-            rs: self.stride * d,
-            cs: 1,
-        }
-    }
-
-    /// Row `i` of its part of a `[B,T n,H,d]` tensor.
-    fn at<R>(self, x: &[R], d: usize, i: usize) -> &[R] {
-        &x[(self.row + i * self.stride) * d..][..d]
-    }
-
-    /// Row `i` of its part of a `[B,T,H,d]` tensor.
-    fn query_at<R>(self, x: &[R], d: usize, i: usize) -> &[R] {
-        &x[(self.query + i * self.stride) * d..][..d]
     }
 
     /// The tokens with the step at which each is read: its last.
     fn reads(self) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.queries).map(move |token| (token, (token + 1) * self.steps - 1))
+        (0..self.queries.n).map(move |token| (token, (token + 1) * self.steps - 1))
     }
 }
 
@@ -139,20 +102,20 @@ impl<R: Real> Work<R> {
     }
 
     /// What does not depend on the state: decays, beta, G and P.
-    fn prepare(&mut self, op: &DeltaRule, x: Inputs<'_, R>, chunk: Chunk) {
-        let (c, n, dk) = (op.chunk, chunk.n, op.dk);
+    fn prepare(&mut self, op: &DeltaRule, x: Inputs<'_, R>, at: Place) {
+        let (c, n, dk) = (op.chunk, at.rows.n, op.dk);
         // The log decay of a token acts at its first step.
         let log_decay = |i: usize| match x.g {
-            Some(g) if i.is_multiple_of(chunk.steps) => clamped(chunk.query_at(g, 1, i / chunk.steps)[0]),
+            Some(g) if i.is_multiple_of(at.steps) => clamped(at.queries.at(g, 1, i / at.steps)[0]),
             _ => R::ZERO,
         };
         decay_factors(n, c, log_decay, &mut self.p, &mut self.s, &mut self.gam);
         for i in 0..n {
-            self.beta[i] = x.beta[chunk.row + i * chunk.stride];
+            self.beta[i] = x.beta[at.rows.row_at(i)];
         }
-        let (q, k) = (chunk.query_mat(x.q, dk), chunk.mat(x.k, dk));
+        let (q, k) = (at.queries.mat(x.q, dk), at.rows.mat(x.k, dk));
         product((n, n, dk), k, k.t(), &mut self.g, c, R::ZERO);
-        product((chunk.queries, n, dk), q, k.t(), &mut self.qk, c, R::ZERO);
+        product((at.queries.n, n, dk), q, k.t(), &mut self.qk, c, R::ZERO);
         let decay = |row: &mut [R], gam: &[R]| row.iter_mut().zip(gam).for_each(|(x, gam)| *x *= *gam);
         // The upper triangle of a product may hold anything, also infinities.
         for i in 0..n {
@@ -160,7 +123,7 @@ impl<R: Real> Work<R> {
             decay(&mut row[..i], &self.gam[i * c..]);
             row[i..].fill(R::ZERO);
         }
-        for (token, i) in chunk.reads() {
+        for (token, i) in at.reads() {
             let row = &mut self.qk[token * c..][..c];
             decay(&mut row[..=i], &self.gam[i * c..]);
             row[i + 1..].fill(R::ZERO);
@@ -185,11 +148,11 @@ impl<R: Real> Work<R> {
     }
 
     /// U, R = diag(beta) U and Vn = Tm R from the state.
-    fn values(&mut self, op: &DeltaRule, x: Inputs<'_, R>, chunk: Chunk, tm: &[R], s: &[R]) {
-        let (c, n, dk, dv) = (op.chunk, chunk.n, op.dk, op.dv);
+    fn values(&mut self, op: &DeltaRule, x: Inputs<'_, R>, at: Place, tm: &[R], s: &[R]) {
+        let (c, n, dk, dv) = (op.chunk, at.rows.n, op.dk, op.dv);
         product(
             (n, dv, dk),
-            chunk.mat(x.k, dk),
+            at.rows.mat(x.k, dk),
             Mat::rows(s, dv),
             &mut self.u,
             dv,
@@ -198,7 +161,7 @@ impl<R: Real> Work<R> {
         for i in 0..n {
             let (p, beta) = (self.p[i], self.beta[i]);
             let rows = self.u[i * dv..][..dv].iter_mut().zip(&mut self.r[i * dv..][..dv]);
-            for ((u, r), v) in rows.zip(chunk.at(x.v, dv, i)) {
+            for ((u, r), v) in rows.zip(at.rows.at(x.v, dv, i)) {
                 *u = *v - p * *u;
                 *r = beta * *u;
             }
@@ -245,23 +208,21 @@ impl CpuOp for DeltaRule {
     ) {
         let x = Inputs::new(self, ins);
         let (tm, s, d_o) = (outs[1].real(), outs[2].real(), d_outs[0].real());
+        let [d_q, d_k, d_v, d_beta, d_g @ ..] = d_ins else {
+            unreachable!("q, k, v and beta come first")
+        };
         // Gradients that nobody wants still need a place.
-        let mut spare: Vec<Vec<R>> = vec![Vec::new(); 5];
-        let mut d_ins = d_ins.iter_mut();
-        let (t, rows) = (self.t, self.t * self.steps);
-        let sizes = [(t, self.dk), (rows, self.dk), (rows, self.dv), (rows, 1), (t, 1)];
-        let mut targets = spare.iter_mut().zip(sizes).map(|(spare, (t, width))| {
-            let data: &mut [R] = match d_ins.next().and_then(|out| out.wanted()) {
-                Some((data, _)) => data,
-                None => {
-                    spare.resize(self.b * t * self.h * width, R::ZERO);
-                    spare
-                }
-            };
-            head_rows(data, width, t, self.h)
-        });
-        let mut next = || targets.next().expect("five targets");
-        let (d_q, d_k, d_v, d_beta, d_g) = (next(), next(), next(), next(), next());
+        let mut spare: [Vec<R>; 5] = Default::default();
+        let [spare_q, spare_k, spare_v, spare_beta, spare_g] = &mut spare;
+        let (t, h, rows) = (self.t, self.h, self.t * self.steps);
+        let d_q = head_rows(wanted_or(d_q, spare_q, x.q.len()), self.dk, t, h);
+        let d_k = head_rows(wanted_or(d_k, spare_k, x.k.len()), self.dk, rows, h);
+        let d_v = head_rows(wanted_or(d_v, spare_v, x.v.len()), self.dv, rows, h);
+        let d_beta = head_rows(wanted_or(d_beta, spare_beta, x.beta.len()), 1, rows, h);
+        let d_g = match d_g.first_mut() {
+            Some(d_g) => head_rows(wanted_or(d_g, spare_g, self.b * t * h), 1, t, h),
+            None => (0..self.b * h).map(|_| Vec::new()).collect(),
+        };
         let heads: Vec<HeadGrads<'_, R>> = d_q
             .into_iter()
             .zip(d_k)
@@ -291,23 +252,23 @@ impl DeltaRule {
         let scale = R::of(f64::from(self.scale));
         s[..dk * dv].fill(R::ZERO);
         for (i, tm) in tm.chunks_mut(c * c).enumerate() {
-            let chunk = Chunk::of(self, head, i);
-            let (n, queries) = (chunk.n, chunk.queries);
+            let at = Place::new(self, head, i);
+            let (n, queries) = (at.rows.n, at.queries.n);
             let (before, after) = s.split_at_mut((i + 1) * dk * dv);
             let state = &before[i * dk * dv..];
-            w.prepare(self, x, chunk);
+            w.prepare(self, x, at);
             w.invert(c, n, tm);
-            w.values(self, x, chunk, tm, state);
+            w.values(self, x, at, tm, state);
 
             product(
                 (queries, dv, dk),
-                chunk.query_mat(x.q, dk),
+                at.queries.mat(x.q, dk),
                 Mat::rows(state, dv),
                 &mut w.o,
                 dv,
                 R::ZERO,
             );
-            for (token, row) in chunk.reads() {
+            for (token, row) in at.reads() {
                 let p = w.p[row];
                 w.o[token * dv..][..dv].iter_mut().for_each(|x| *x *= p);
             }
@@ -331,7 +292,7 @@ impl DeltaRule {
                 scale_rows(&mut w.r, &w.vn, &w.s[..n], dv);
                 product(
                     (dk, dv, n),
-                    chunk.mat(x.k, dk).t(),
+                    at.rows.mat(x.k, dk).t(),
                     Mat::rows(&w.r, dv),
                     next,
                     dv,

@@ -2,62 +2,22 @@ use super::DeltaRule;
 use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::gpu::shader::Kernel;
 use crate::ops::GpuOp;
-use bytemuck::{Pod, Zeroable};
-
-/// Columns of the kernels' tiles.
-const TILE: usize = 64;
-/// Fields of the forward table: p, s, beta.
-const FIELDS_FWD: usize = 3;
-/// Those, the rectangle sums, four partial sums each of dbeta, X1 . q, X2 . k, X3 . k, and <S, D>.
-const FIELDS_BWD: usize = 21;
-
-/// Mirrors `Params` of `shaders/lib/delta.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    t: u32,
-    h: u32,
-    chunks: u32,
-    dk: u32,
-    dv: u32,
-    scale: f32,
-    fields: u32,
-}
+use crate::ops::chunks::TILE;
+use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, Params, all_inputs};
+use crate::ops::reduce::or_scratch;
 
 impl DeltaRule {
     fn params(&self, fields: usize) -> Params {
-        Params {
-            t: self.t as u32,
-            h: self.h as u32,
-            chunks: self.chunks() as u32,
-            dk: self.dk as u32,
-            dv: self.dv as u32,
-            scale: self.scale,
-            fields: fields as u32,
-        }
-    }
-
-    /// `per_head` workgroups for each head of each sequence.
-    fn grid(&self, per_head: usize) -> [u32; 3] {
-        [per_head as u32, self.h as u32, self.b as u32]
+        self.sizes().params(self.scale, fields)
     }
 
     fn kernel(&self, path: &'static str) -> Kernel {
-        Kernel::new(path).set("C", self.chunk).set("STEPS", self.steps)
+        self.sizes().kernel(path).set("STEPS", self.steps)
     }
 
     /// A kernel with a row a query: of a tile's C rows, only so many are computed.
     fn query_kernel(&self, path: &'static str) -> Kernel {
         self.kernel(path).set("USED", self.chunk_tokens())
-    }
-
-    /// Words of one matrix of `rows` x C a chunk.
-    fn matrix_words(&self, rows: usize) -> usize {
-        self.b * self.h * self.chunks() * rows * self.chunk
-    }
-
-    fn table(&self, l: &mut Lower<'_>, fields: usize) -> View {
-        l.scratch(self.b * self.h * self.chunks() * self.chunk * fields)
     }
 
     /// Row factors and P; Tm (`inverse`) or G to `lower`. `ins` are the forward inputs.
@@ -69,7 +29,7 @@ impl DeltaRule {
             .set("INVERSE", inverse);
         let mut bindings = vec![ins[0], ins[1], ins[3], p, lower, table];
         bindings.extend(ins.get(4));
-        l.run(kernel, &bindings, self.params(fields), self.grid(self.chunks()));
+        l.run(kernel, &bindings, self.params(fields), self.sizes().chunk_grid());
     }
 }
 
@@ -79,18 +39,18 @@ impl GpuOp for DeltaRule {
         let [o, tm, s] = [outs[0].view, outs[1].view, outs[2].view];
         // Vn has a row a step: `o` has room for it where a token is one step.
         let vn = if self.steps == 1 { o } else { l.scratch(v.len) };
-        let table = self.table(l, FIELDS_FWD);
-        let p = l.scratch(self.matrix_words(self.chunk_tokens()));
-        let tiles = self.dv.div_ceil(TILE);
+        let sizes = self.sizes();
+        let table = sizes.scratch(l, FIELDS_FWD);
+        let p = sizes.scratch(l, self.chunk_tokens());
         let params = self.params(FIELDS_FWD);
         self.prepare(l, ins, p, tm, table, true);
         l.run(
             self.kernel("delta_rule/state_fwd"),
             &[k, v, table, tm, s, vn],
             params,
-            self.grid(tiles),
+            sizes.grid(self.dv.div_ceil(TILE)),
         );
-        let grid = self.grid(tiles * self.chunks());
+        let grid = sizes.tile_grid(self.dv);
         let mut bindings = vec![q, s, p, table, o];
         if self.steps > 1 {
             bindings.push(vn);
@@ -114,24 +74,20 @@ impl GpuOp for DeltaRule {
         let (Some(tm), Some(s), Some(d_o)) = (outs[1], outs[2], d_outs[0]) else {
             return;
         };
-        let ins: Vec<View> = ins
-            .iter()
-            .map(|v| v.expect("the backward call reads every input"))
-            .collect();
+        let ins = all_inputs(ins);
         let [q, k, v] = [ins[0], ins[1], ins[2]];
         // Gradients that nobody wants still need a place: others come out of them.
-        let place =
-            |i: usize, l: &mut Lower<'_>| d_ins[i].map_or_else(|| l.scratch(ins[i].len), |out| out.view);
+        let place = |i: usize, l: &mut Lower<'_>| or_scratch(l, d_ins[i], ins[i].len);
         let [d_q, d_k, d_v, d_beta] = [0, 1, 2, 3].map(|i| place(i, l));
-        let table = self.table(l, FIELDS_BWD);
-        let [p, lower] = [self.chunk_tokens(), self.chunk].map(|rows| l.scratch(self.matrix_words(rows)));
+        let sizes = self.sizes();
+        let table = sizes.scratch(l, FIELDS_BWD);
+        let [p, lower] = [self.chunk_tokens(), self.chunk].map(|rows| sizes.scratch(l, rows));
         let vn = l.scratch(v.len);
         let d = l.scratch(s.len);
 
         let params = self.params(FIELDS_BWD);
-        let [key_tiles, value_tiles] = [self.dk, self.dv].map(|n| n.div_ceil(TILE));
-        let [key_grid, value_grid] = [key_tiles, value_tiles].map(|n| self.grid(n * self.chunks()));
-        let chunk_grid = self.grid(self.chunks());
+        let [key_grid, value_grid] = [self.dk, self.dv].map(|width| sizes.tile_grid(width));
+        let chunk_grid = sizes.chunk_grid();
 
         self.prepare(l, &ins, p, lower, table, false);
         let bindings = [q, k, table, tm, p, d_o, d_v, d];
@@ -139,7 +95,7 @@ impl GpuOp for DeltaRule {
             self.kernel("delta_rule/state_bwd"),
             &bindings,
             params,
-            self.grid(value_tiles),
+            sizes.grid(self.dv.div_ceil(TILE)),
         );
         let bindings = [k, v, s, tm, lower, table, vn, d_v];
         l.run(self.kernel("delta_rule/error_bwd"), &bindings, params, value_grid);
@@ -147,9 +103,9 @@ impl GpuOp for DeltaRule {
         bindings.extend(ins.get(4));
         let kernel = self.kernel("delta_rule/chunk_bwd").set("GATED", self.gated);
         l.run(kernel, &bindings, params, chunk_grid);
-        let bindings = [q, k, s, p, table, d_o, d_q];
+        let bindings = [q, k, d_o, s, p, table, d_q];
         l.run(
-            self.query_kernel("delta_rule/query_bwd"),
+            self.query_kernel("linear_attention/query_key_bwd"),
             &bindings,
             params,
             key_grid,
@@ -172,7 +128,10 @@ impl GpuOp for DeltaRule {
         if self.gated {
             bindings.push(place(4, l));
         }
-        let kernel = self.kernel("delta_rule/gate_bwd").set("GATED", self.gated);
+        let kernel = self
+            .kernel("linear_attention/gate_bwd")
+            .set("DELTA", true)
+            .set("GATED", self.gated);
         l.run(kernel, &bindings, params, chunk_grid);
     }
 }

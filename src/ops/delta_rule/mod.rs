@@ -51,23 +51,27 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+use super::chunks::{MAX_GRID, Sizes};
 use super::{Cost, OpDef, Pass, Port, Reads};
 use crate::error::UserError;
 
 /// Chunk length that suits every device.
 pub const CHUNK: usize = 64;
 
-/// Largest key and value width of a head.
-const MAX_WIDTH: usize = 256;
-
 /// Most steps a token; the smallest chunk holds two tokens then.
 pub const MAX_STEPS: usize = 8;
 
-/// Workgroups that WebGPU allows in one dimension of a grid.
-const MAX_GRID: usize = 65_535;
-
 /// Chunks of a sequence: each takes up to four workgroups, one for 64 columns of a head.
 const MAX_CHUNKS: usize = MAX_GRID / 4;
+
+/// Refuses tokens of no or too many steps.
+pub(super) fn check_steps(op: &'static str, steps: usize) -> Result<(), UserError> {
+    if (1..=MAX_STEPS).contains(&steps) {
+        return Ok(());
+    }
+    let reason = format!("{steps} steps a token: allowed: 1 to {MAX_STEPS}");
+    Err(UserError::Shape { op, reason })
+}
 
 /// See the module docs.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,7 +104,20 @@ impl DeltaRule {
 
     /// Chunks of a sequence, the last one partly filled.
     pub fn chunks(&self) -> usize {
-        self.t.div_ceil(self.chunk_tokens())
+        self.sizes().chunks()
+    }
+
+    /// Its sizes, as the family has them.
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            b: self.b,
+            t: self.t,
+            h: self.h,
+            dk: self.dk,
+            dv: self.dv,
+            chunk: self.chunk,
+            tokens: self.chunk_tokens(),
+        }
     }
 }
 
@@ -108,25 +125,8 @@ impl OpDef for DeltaRule {
     const NAME: &'static str = "delta_rule";
 
     fn validate(&self) -> Result<(), UserError> {
-        let Self { b, t, h, dk, dv, .. } = *self;
-        let reason = if b * t * h == 0 {
-            format!("B {b}, T {t}, H {h}: each must be at least 1")
-        } else if !(1..=MAX_WIDTH).contains(&dk) || !(1..=MAX_WIDTH).contains(&dv) {
-            format!("head widths d_k {dk}, d_v {dv}: each must be from 1 to {MAX_WIDTH}; use more heads")
-        } else if ![16, 32, 64].contains(&self.chunk) {
-            format!("chunk {}: allowed: 16, 32, 64", self.chunk)
-        } else if !(1..=MAX_STEPS).contains(&self.steps) {
-            format!("{} steps a token: allowed: 1 to {MAX_STEPS}", self.steps)
-        } else if b > MAX_GRID || h > MAX_GRID || self.chunks() > MAX_CHUNKS {
-            let chunks = self.chunks();
-            format!("B {b}, H {h}, {chunks} chunks: at most {MAX_GRID}, {MAX_GRID} and {MAX_CHUNKS}")
-        } else {
-            return Ok(());
-        };
-        Err(UserError::Shape {
-            op: Self::NAME,
-            reason,
-        })
+        check_steps(Self::NAME, self.steps)?;
+        self.sizes().check(Self::NAME, MAX_CHUNKS)
     }
 
     fn inputs(&self) -> Vec<Port> {

@@ -1,21 +1,12 @@
 use super::DeltaRule;
 use super::cases::cases;
 use crate::check::Case;
-use crate::ops::{Op, OpDef};
+use crate::ops::chunks::tests::{Oracle, every_chunk_matches};
+use crate::ops::{Op, OpDef, chunks};
 use crate::testing;
 
-/// Small enough for finite differences.
 fn tiny() -> Vec<Case> {
-    let all = cases().into_iter();
-    all.filter(|case| {
-        case.op
-            .inputs()
-            .iter()
-            .map(|p| p.shape.iter().product::<usize>())
-            .sum::<usize>()
-            < 2_000
-    })
-    .collect()
+    chunks::tests::tiny(cases(), 2_000)
 }
 
 /// One delta step: its row in k, v and beta, its token's row in q, g and o, and its place in the token.
@@ -26,115 +17,95 @@ struct Step {
     last: bool,
 }
 
-/// The recurrence token by token, forward and backward, in f64: o and the gradients of q, k, v, beta, g.
-struct Oracle {
-    o: Vec<f64>,
-    d: [Vec<f64>; 5],
+/// The steps of one head.
+fn steps(op: &DeltaRule, b: usize, h: usize) -> Vec<Step> {
+    let at = |t: usize, i: usize| (b * t + i) * op.h + h;
+    let step = |i: usize| Step {
+        row: at(op.t * op.steps, i),
+        token: at(op.t, i / op.steps),
+        first: i.is_multiple_of(op.steps),
+        last: i % op.steps == op.steps - 1,
+    };
+    (0..op.t * op.steps).map(step).collect()
 }
 
-impl Oracle {
-    fn new(op: &DeltaRule, inputs: &[Vec<f64>], d_o: &[f64]) -> Self {
-        let tokens = op.b * op.t * op.h;
-        let rows = tokens * op.steps;
-        let sizes = [tokens * op.dk, rows * op.dk, rows * op.dv, rows, tokens];
-        let mut all = Self {
-            o: vec![0.0; tokens * op.dv],
-            d: sizes.map(|n| vec![0.0; n]),
-        };
-        for head in 0..op.b * op.h {
-            let step = |i: usize| {
-                let at = |t: usize, i: usize| ((head / op.h) * t + i) * op.h + head % op.h;
-                Step {
-                    row: at(op.t * op.steps, i),
-                    token: at(op.t, i / op.steps),
-                    first: i.is_multiple_of(op.steps),
-                    last: i % op.steps == op.steps - 1,
-                }
-            };
-            let steps: Vec<Step> = (0..op.t * op.steps).map(step).collect();
-            all.head(op, inputs, d_o, &steps);
+/// The recurrence token by token, forward and backward, in f64.
+fn head(all: &mut Oracle, op: &DeltaRule, x: &[Vec<f64>], d_o: &[f64], steps: &[Step]) {
+    let (dk, dv, s) = (op.dk, op.dv, f64::from(op.scale));
+    let decay = |at: &Step| match x.get(4) {
+        Some(g) if at.first => g[at.token].exp(),
+        _ => 1.0,
+    };
+    let row = |x: &[f64], r: usize, d: usize| x[r * d..(r + 1) * d].to_vec();
+    // M^T a for a [d_k, d_v] matrix.
+    let read = |m: &[f64], a: &[f64]| -> Vec<f64> {
+        (0..dv)
+            .map(|j| (0..dk).map(|i| m[i * dv + j] * a[i]).sum())
+            .collect()
+    };
+    let times = |m: &[f64], b: &[f64]| -> Vec<f64> {
+        (0..dk)
+            .map(|i| (0..dv).map(|j| m[i * dv + j] * b[j]).sum())
+            .collect()
+    };
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let mut states = vec![vec![0.0; dk * dv]];
+    let mut decayed = Vec::new();
+    let mut errors = Vec::new();
+    for at in steps {
+        let r = at.row;
+        let mut state: Vec<f64> = states[states.len() - 1].iter().map(|m| decay(at) * m).collect();
+        decayed.push(state.clone());
+        let k = row(&x[1], r, dk);
+        let e: Vec<f64> = row(&x[2], r, dv)
+            .iter()
+            .zip(read(&state, &k))
+            .map(|(v, had)| v - had)
+            .collect();
+        for i in 0..dk {
+            for j in 0..dv {
+                state[i * dv + j] += k[i] * x[3][r] * e[j];
+            }
         }
-        all
+        if at.last {
+            let o = all.o[at.token * dv..].iter_mut();
+            for (o, m) in o.zip(read(&state, &row(&x[0], at.token, dk))) {
+                *o = s * m;
+            }
+        }
+        states.push(state);
+        errors.push(e);
     }
-
-    /// The steps of one head.
-    fn head(&mut self, op: &DeltaRule, x: &[Vec<f64>], d_o: &[f64], steps: &[Step]) {
-        let (dk, dv, s) = (op.dk, op.dv, f64::from(op.scale));
-        let decay = |at: &Step| match x.get(4) {
-            Some(g) if at.first => g[at.token].exp(),
-            _ => 1.0,
-        };
-        let row = |x: &[f64], r: usize, d: usize| x[r * d..(r + 1) * d].to_vec();
-        // M^T a for a [d_k, d_v] matrix.
-        let read = |m: &[f64], a: &[f64]| -> Vec<f64> {
-            (0..dv)
-                .map(|j| (0..dk).map(|i| m[i * dv + j] * a[i]).sum())
-                .collect()
-        };
-        let times = |m: &[f64], b: &[f64]| -> Vec<f64> {
-            (0..dk)
-                .map(|i| (0..dv).map(|j| m[i * dv + j] * b[j]).sum())
-                .collect()
-        };
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-        let mut states = vec![vec![0.0; dk * dv]];
-        let mut decayed = Vec::new();
-        let mut errors = Vec::new();
-        for at in steps {
-            let r = at.row;
-            let mut state: Vec<f64> = states[states.len() - 1].iter().map(|m| decay(at) * m).collect();
-            decayed.push(state.clone());
-            let k = row(&x[1], r, dk);
-            let e: Vec<f64> = row(&x[2], r, dv)
-                .iter()
-                .zip(read(&state, &k))
-                .map(|(v, had)| v - had)
-                .collect();
+    let mut d = vec![0.0; dk * dv];
+    for (t, at) in steps.iter().enumerate().rev() {
+        let (r, token) = (at.row, at.token);
+        let (k, beta) = (row(&x[1], r, dk), x[3][r]);
+        let (before, e) = (&decayed[t], &errors[t]);
+        let add = |d: &mut [f64], a: &[f64], b: &[f64], sign: f64| {
             for i in 0..dk {
                 for j in 0..dv {
-                    state[i * dv + j] += k[i] * x[3][r] * e[j];
+                    d[i * dv + j] += sign * a[i] * b[j];
                 }
             }
-            if at.last {
-                let o = self.o[at.token * dv..].iter_mut();
-                for (o, m) in o.zip(read(&state, &row(&x[0], at.token, dk))) {
-                    *o = s * m;
-                }
-            }
-            states.push(state);
-            errors.push(e);
+        };
+        if at.last {
+            let d_o: Vec<f64> = row(d_o, token, dv).iter().map(|x| s * x).collect();
+            add(&mut d, &row(&x[0], token, dk), &d_o, 1.0);
+            all.d[0][token * dk..][..dk].copy_from_slice(&times(&states[t + 1], &d_o));
         }
-        let mut d = vec![0.0; dk * dv];
-        for (t, at) in steps.iter().enumerate().rev() {
-            let (r, token) = (at.row, at.token);
-            let (k, beta) = (row(&x[1], r, dk), x[3][r]);
-            let (before, e) = (&decayed[t], &errors[t]);
-            let add = |d: &mut [f64], a: &[f64], b: &[f64], sign: f64| {
-                for i in 0..dk {
-                    for j in 0..dv {
-                        d[i * dv + j] += sign * a[i] * b[j];
-                    }
-                }
-            };
-            if at.last {
-                let d_o: Vec<f64> = row(d_o, token, dv).iter().map(|x| s * x).collect();
-                add(&mut d, &row(&x[0], token, dk), &d_o, 1.0);
-                self.d[0][token * dk..][..dk].copy_from_slice(&times(&states[t + 1], &d_o));
-            }
-            let seen = read(&d, &k);
-            self.d[3][r] = dot(&seen, e);
-            let d_v: Vec<f64> = seen.iter().map(|x| beta * x).collect();
-            let (up, down) = (times(&d, e), times(before, &d_v));
-            for i in 0..dk {
-                self.d[1][r * dk + i] = beta * up[i] - down[i];
-            }
-            self.d[2][r * dv..][..dv].copy_from_slice(&d_v);
-            add(&mut d, &k, &d_v, -1.0);
-            if at.first {
-                self.d[4][token] = dot(&d, before);
-            }
-            d.iter_mut().for_each(|d| *d *= decay(at));
+        let seen = read(&d, &k);
+        all.d[3][r] = dot(&seen, e);
+        let d_v: Vec<f64> = seen.iter().map(|x| beta * x).collect();
+        let (up, down) = (times(&d, e), times(before, &d_v));
+        for i in 0..dk {
+            all.d[1][r * dk + i] = beta * up[i] - down[i];
         }
+        all.d[2][r * dv..][..dv].copy_from_slice(&d_v);
+        add(&mut d, &k, &d_v, -1.0);
+        if at.first && op.gated {
+            all.d[4][token] = dot(&d, before);
+        }
+        d.iter_mut().for_each(|d| *d *= decay(at));
     }
 }
 
@@ -147,11 +118,9 @@ fn chunkwise_matches_token_by_token() {
         let Op::DeltaRule(own) = &case.op else {
             unreachable!("the cases are of this op")
         };
-        let d_o = testing::output_gradient(&case.op);
-        let oracle = Oracle::new(own, &testing::reals(case), &d_o);
-        let want: Vec<&Vec<f64>> = [&oracle.o].into_iter().chain(&oracle.d).collect();
         let with_chunk = |chunk| DeltaRule { chunk, ..own.clone() }.into();
-        testing::every_chunk_gives(case, own.chunk, &with_chunk, &want, ROUNDING_F64);
+        let head = |all: &mut Oracle, x: &[Vec<f64>], d_o: &[f64], b, h| head(all, own, x, d_o, &steps(own, b, h));
+        every_chunk_matches(case, (own.b, own.h), own.chunk, &with_chunk, head, ROUNDING_F64);
     }
 }
 
@@ -172,6 +141,12 @@ fn kernels_match_oracle() {
 }
 
 /// There is one variant of each kernel, so this is also what every adapter runs.
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_fit_webgpu_default_limits() {
+    testing::gpu::fits_webgpu_default_limits(&cases());
+}
+
 #[test]
 fn gradients_accumulate() {
     testing::gradients_accumulate(&cases()[4..5]);

@@ -4,34 +4,8 @@ use super::{CHUNK, Decay, LinearAttention};
 use crate::check::random::Fill;
 use crate::check::{Case, Golden, Values};
 use crate::error::Result;
+use crate::ops::chunks::cases::{self, Draw, LONG};
 use crate::tensor::TensorId;
-
-/// Steps of the long cases: many chunks of every length, and one step more.
-const LONG: usize = 4097;
-
-/// How log decays are drawn.
-#[derive(Clone, Copy)]
-enum Draw {
-    /// All the same.
-    All(f32),
-    /// Uniform.
-    Uniform(f32, f32),
-    /// One of these.
-    OneOf(&'static [f32]),
-}
-
-impl Draw {
-    fn fill(self, fill: &mut Fill, n: usize) -> Vec<f32> {
-        match self {
-            Self::All(x) => vec![x; n],
-            Self::Uniform(lo, hi) => fill.uniform(n, lo, hi),
-            Self::OneOf(list) => {
-                let picks = fill.below(n, list.len() as u32);
-                picks.into_iter().map(|i| list[i as usize]).collect()
-            }
-        }
-    }
-}
 
 /// Sizes: `B, T, H, d_k, d_v, C`.
 type Sizes = (usize, usize, usize, usize, usize, usize);
@@ -41,9 +15,7 @@ fn equal_keys(sizes: Sizes, decay: Decay, shared_qk: bool, draw: Draw) -> Case {
     let mut case = case("equal keys", sizes, decay, shared_qk, draw);
     let (_, _, h, dk, ..) = sizes;
     if let Values::Real(k) = &mut case.inputs[1] {
-        let (first, rest) = k.split_at_mut(if shared_qk { dk } else { h * dk });
-        rest.chunks_mut(first.len())
-            .for_each(|keys| keys.copy_from_slice(first));
+        cases::equal_keys(k, if shared_qk { dk } else { h * dk });
     }
     case
 }

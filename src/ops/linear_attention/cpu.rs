@@ -223,20 +223,11 @@ impl LinearAttention {
     }
 
     fn place(&self, head: usize, chunk: usize) -> Place {
-        let (b, first) = (head / self.h, chunk * self.chunk);
-        let token = b * self.t + first;
-        let n = self.chunk.min(self.t - first);
-        let values = Chunk {
-            row: token * self.h + head % self.h,
-            stride: self.h,
-            n,
-        };
+        let (t, h, first) = (self.t, self.h, chunk * self.chunk);
+        let n = self.chunk.min(t - first);
+        let values = Chunk::new(head, t, h, first, n);
         let keys = match self.shared_qk {
-            true => Chunk {
-                row: token,
-                stride: 1,
-                n,
-            },
+            true => Chunk::new(head / h, t, 1, first, n),
             false => values,
         };
         Place { head, keys, values }

@@ -2,27 +2,9 @@ use super::{Decay, LinearAttention};
 use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::gpu::shader::Kernel;
 use crate::ops::GpuOp;
-use bytemuck::{Pod, Zeroable};
-
-/// Columns of the kernels' tiles.
-const TILE: usize = 64;
-/// Fields of the forward table: p, s, log decay.
-const FIELDS_FWD: usize = 3;
-/// Fields of the backward table, at the places of `shaders/lib/delta.wgsl`.
-const FIELDS_BWD: usize = 21;
-
-/// Mirrors `Params` of `shaders/lib/delta.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    t: u32,
-    h: u32,
-    chunks: u32,
-    dk: u32,
-    dv: u32,
-    scale: f32,
-    fields: u32,
-}
+use crate::ops::chunks::TILE;
+use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, all_inputs};
+use crate::ops::reduce::or_scratch;
 
 /// What both passes make first.
 struct Prepared {
@@ -33,74 +15,54 @@ struct Prepared {
 }
 
 impl LinearAttention {
-    fn params(&self, fields: usize) -> Params {
-        Params {
-            t: self.t as u32,
-            h: self.h as u32,
-            chunks: self.chunks() as u32,
-            dk: self.dk as u32,
-            dv: self.dv as u32,
-            scale: self.scale,
-            fields: fields as u32,
-        }
-    }
-
     fn by_channel(&self) -> bool {
         self.decay == Decay::Channel
     }
 
-    /// `per_head` workgroups for each head of each sequence.
-    fn grid(&self, per_head: usize) -> [u32; 3] {
-        [per_head as u32, self.h as u32, self.b as u32]
-    }
-
-    /// The same for the heads of q and k.
+    /// `per_head` workgroups for each head of q and k of each sequence.
     fn key_grid(&self, per_head: usize) -> [u32; 3] {
         [per_head as u32, self.key_heads() as u32, self.b as u32]
     }
 
     /// A kernel over chunks.
     fn kernel(&self, path: &'static str) -> Kernel {
-        Kernel::new(path).set("C", self.chunk)
+        self.sizes().kernel(path)
     }
 
-    /// A kernel that looks up rows of keys and decay factors.
-    fn keyed(&self, path: &'static str) -> Kernel {
+    /// A kernel that looks up rows of keys and their decay factors, forward and backward alike.
+    fn keyed(&self, path: &'static str, backward: bool) -> Kernel {
         self.kernel(path)
             .set("SHARED", self.shared_qk)
             .set("CHANNEL", self.by_channel())
+            .set("BACKWARD", backward)
     }
 
     /// A kernel of decays by head.
     fn scalar(&self, path: &'static str) -> Kernel {
-        self.keyed(path).set("SCALAR", self.decay == Decay::Scalar)
+        self.kernel(path)
+            .set("SHARED", self.shared_qk)
+            .set("SCALAR", self.decay == Decay::Scalar)
     }
 
     fn gated(&self) -> bool {
         matches!(self.decay, Decay::Constant | Decay::Scalar)
     }
 
-    /// Workgroups for the states of a head.
-    fn state_tiles(&self) -> usize {
-        self.dk.div_ceil(self.chunk) * self.dv.div_ceil(TILE)
-    }
-
     /// Decay factors and P. `ins` are the forward inputs.
     fn prepare(&self, l: &mut Lower<'_>, ins: &[View], fields: usize) -> Prepared {
-        let blocks = self.b * self.h * self.chunks();
-        let p = l.scratch(blocks * self.chunk * self.chunk);
-        let params = self.params(fields);
+        let sizes = self.sizes();
+        let p = sizes.scratch(l, self.chunk);
+        let params = sizes.params(self.scale, fields);
         let [q, k] = [ins[0], ins[1]];
         if self.by_channel() {
             let table = l.scratch(2 * q.len);
-            let grid = self.grid(self.dk.div_ceil(TILE) * self.chunks());
             let kernel = self.kernel("linear_attention/channel_factors_fwd");
-            l.run(kernel, &[ins[3], table], params, grid);
+            l.run(kernel, &[ins[3], table], params, sizes.tile_grid(self.dk));
             let kernel = self.kernel("linear_attention/channel_prep_fwd");
-            l.run(kernel, &[q, k, ins[3], p], params, self.grid(self.chunks()));
+            l.run(kernel, &[q, k, ins[3], p], params, sizes.chunk_grid());
             return Prepared { p, table };
         }
-        let table = l.scratch(blocks * self.chunk * fields);
+        let table = sizes.scratch(l, fields);
         let kernel = self
             .scalar("linear_attention/chunk_prep_fwd")
             .set("GATED", self.gated());
@@ -116,12 +78,11 @@ impl GpuOp for LinearAttention {
         let [q, k, v] = [ins[0], ins[1], ins[2]];
         let [o, s] = [outs[0].view, outs[1].view];
         let Prepared { p, table } = self.prepare(l, ins, FIELDS_FWD);
-        let params = self.params(FIELDS_FWD);
-        let kernel = self.keyed("linear_attention/state_fwd");
-        l.run(kernel, &[k, v, table, s], params, self.grid(self.state_tiles()));
-        let kernel = self.keyed("linear_attention/output_fwd");
-        let grid = self.grid(self.dv.div_ceil(TILE) * self.chunks());
-        l.run(kernel, &[q, v, s, p, table, o], params, grid);
+        let (sizes, params) = (self.sizes(), self.sizes().params(self.scale, FIELDS_FWD));
+        let kernel = self.keyed("linear_attention/chunk_states", false);
+        l.run(kernel, &[k, v, table, s], params, sizes.state_grid());
+        let kernel = self.keyed("linear_attention/chunk_values", false);
+        l.run(kernel, &[q, v, s, p, table, o], params, sizes.tile_grid(self.dv));
     }
 
     fn gpu_bwd(
@@ -135,35 +96,31 @@ impl GpuOp for LinearAttention {
         let (Some(s), Some(d_o)) = (outs[1], d_outs[0]) else {
             return;
         };
-        let ins: Vec<View> = ins
-            .iter()
-            .map(|v| v.expect("the backward call reads every input"))
-            .collect();
+        let ins = all_inputs(ins);
         let [q, k, v] = [ins[0], ins[1], ins[2]];
         // Gradients that nobody wants still need a place.
-        let place =
-            |i: usize, l: &mut Lower<'_>| d_ins[i].map_or_else(|| l.scratch(ins[i].len), |out| out.view);
+        let place = |i: usize, l: &mut Lower<'_>| or_scratch(l, d_ins[i], ins[i].len);
         let [d_q, d_k, d_v] = [0, 1, 2].map(|i| place(i, l));
         let Prepared { p, table } = self.prepare(l, &ins, FIELDS_BWD);
         let d = l.scratch(s.len);
-        let params = self.params(FIELDS_BWD);
-        let key_tiles = self.dk.div_ceil(TILE) * self.chunks();
-        let value_grid = self.grid(self.dv.div_ceil(TILE) * self.chunks());
+        let (sizes, params) = (self.sizes(), self.sizes().params(self.scale, FIELDS_BWD));
 
-        let kernel = self.keyed("linear_attention/state_bwd");
-        l.run(kernel, &[q, d_o, table, d], params, self.grid(self.state_tiles()));
-        let kernel = self.keyed("linear_attention/value_bwd");
-        l.run(kernel, &[k, d, p, table, d_o, d_v], params, value_grid);
+        let kernel = self.keyed("linear_attention/chunk_states", true);
+        l.run(kernel, &[q, d_o, table, d], params, sizes.state_grid());
+        let kernel = self.keyed("linear_attention/chunk_values", true);
+        l.run(kernel, &[k, d_o, d, p, table, d_v], params, sizes.tile_grid(self.dv));
         let kernel = self
             .scalar("linear_attention/chunk_bwd")
             .set("GATED", self.gated());
-        l.run(kernel, &[d_o, v, p, table], params, self.grid(self.chunks()));
+        l.run(kernel, &[d_o, v, p, table], params, sizes.chunk_grid());
         if self.by_channel() {
             let d_gk = place(3, l);
             let [x1, x3] = [(); 2].map(|()| l.scratch(q.len));
             let through = l.scratch(self.b * self.h * self.chunks() * self.dk);
-            let (gk, grid) = (ins[3], self.grid(key_tiles));
-            let kernel = self.keyed("linear_attention/channel_state_bwd");
+            let (gk, grid) = (ins[3], sizes.tile_grid(self.dk));
+            let kernel = self
+                .kernel("linear_attention/channel_state_bwd")
+                .set("CHANNEL", true);
             l.run(kernel, &[v, d_o, s, d, table, x1, x3, through], params, grid);
             let kernel = self.kernel("linear_attention/channel_query_bwd");
             l.run(kernel, &[k, gk, p, x1, d_q], params, grid);
@@ -173,16 +130,16 @@ impl GpuOp for LinearAttention {
             l.run(kernel, &[k, x1, x3, through, d_gk], params, grid);
             return;
         }
-        let kernel = self.scalar("linear_attention/query_bwd");
-        let bindings = [q, k, s, p, table, d_o, d_q];
-        l.run(kernel, &bindings, params, self.key_grid(key_tiles));
-        let kernel = self.scalar("linear_attention/key_bwd");
-        let bindings = [q, k, v, s, d, p, table, d_k];
-        l.run(kernel, &bindings, params, self.key_grid(key_tiles));
+        let grid = self.key_grid(self.dk.div_ceil(TILE) * self.chunks());
+        let kernel = self.scalar("linear_attention/query_key_bwd");
+        let bindings = [q, k, d_o, s, p, table, d_q];
+        l.run(kernel.clone(), &bindings, params, grid);
+        let bindings = [k, q, v, s, p, table, d_k, d];
+        l.run(kernel.set("KEYS", true), &bindings, params, grid);
         if self.decay == Decay::Scalar {
             let kernel = self.kernel("linear_attention/gate_bwd");
             let d_g = place(3, l);
-            l.run(kernel, &[table, d_g], params, self.grid(self.chunks()));
+            l.run(kernel, &[table, d_g], params, sizes.chunk_grid());
         }
     }
 }

@@ -42,17 +42,12 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+use super::chunks::{MAX_GRID, Sizes};
 use super::{Cost, OpDef, Pass, Port, Reads, rows};
 use crate::error::UserError;
 
 /// Chunk length that suits every device.
 pub const CHUNK: usize = 64;
-
-/// Largest key and value width of a head.
-const MAX_WIDTH: usize = 256;
-
-/// Workgroups that WebGPU allows in one dimension of a grid.
-const MAX_GRID: usize = 65_535;
 
 /// Chunks of a sequence: each takes up to 16 workgroups, one for 64 (or 16) columns of a head.
 const MAX_CHUNKS: usize = MAX_GRID / 16;
@@ -96,7 +91,20 @@ pub struct LinearAttention {
 impl LinearAttention {
     /// Chunks of a sequence, the last one partly filled.
     pub fn chunks(&self) -> usize {
-        self.t.div_ceil(self.chunk)
+        self.sizes().chunks()
+    }
+
+    /// Its sizes, as the family has them.
+    pub(super) fn sizes(&self) -> Sizes {
+        Sizes {
+            b: self.b,
+            t: self.t,
+            h: self.h,
+            dk: self.dk,
+            dv: self.dv,
+            chunk: self.chunk,
+            tokens: self.chunk,
+        }
     }
 
     /// Heads of q and k.
@@ -118,34 +126,24 @@ impl OpDef for LinearAttention {
     const NAME: &'static str = "linear_attention";
 
     fn validate(&self) -> Result<(), UserError> {
-        let Self { b, t, h, dk, dv, .. } = *self;
-        let reason = if b * t * h == 0 {
-            format!("B {b}, T {t}, H {h}: each must be at least 1")
-        } else if !(1..=MAX_WIDTH).contains(&dk) || !(1..=MAX_WIDTH).contains(&dv) {
-            format!("head widths d_k {dk}, d_v {dv}: each must be from 1 to {MAX_WIDTH}; use more heads")
-        } else if ![16, 32, 64].contains(&self.chunk) {
-            format!("chunk {}: allowed: 16, 32, 64", self.chunk)
-        } else if b > MAX_GRID || h > MAX_GRID || self.chunks() > MAX_CHUNKS {
-            let chunks = self.chunks();
-            format!("B {b}, H {h}, {chunks} chunks: at most {MAX_GRID}, {MAX_GRID} and {MAX_CHUNKS}")
-        } else if self.shared_qk && self.decay == Decay::Channel {
-            "q and k shared by the heads, decay by channel: allowed: one of the two".to_owned()
-        } else {
-            // What the kernels index: states, P and factors or values of tokens.
-            let (chunks, c) = (self.chunks(), self.chunk);
-            let blocks = [("B", b), ("H", h), ("chunks", chunks)];
-            let words = |last: [(&'static str, usize); 2]| {
-                let sizes: Vec<_> = blocks.into_iter().chain(last).collect();
-                rows::check_sizes(Self::NAME, &sizes)
-            };
-            words([("d_k", dk), ("d_v", dv)])?;
-            words([("C", c), ("C", c)])?;
-            return words([("C", c), ("2 max(d_k, d_v)", 2 * dk.max(dv))]);
+        self.sizes().check(Self::NAME, MAX_CHUNKS)?;
+        if self.shared_qk && self.decay == Decay::Channel {
+            let reason = "q and k shared by the heads, decay by channel: allowed: one of the two".to_owned();
+            return Err(UserError::Shape {
+                op: Self::NAME,
+                reason,
+            });
+        }
+        // What the kernels index: states, P and factors or values of tokens.
+        let Self { dk, dv, chunk: c, .. } = *self;
+        let blocks = [("B", self.b), ("H", self.h), ("chunks", self.chunks())];
+        let words = |last: [(&'static str, usize); 2]| {
+            let sizes: Vec<_> = blocks.into_iter().chain(last).collect();
+            rows::check_sizes(Self::NAME, &sizes)
         };
-        Err(UserError::Shape {
-            op: Self::NAME,
-            reason,
-        })
+        words([("d_k", dk), ("d_v", dv)])?;
+        words([("C", c), ("C", c)])?;
+        words([("C", c), ("2 max(d_k, d_v)", 2 * dk.max(dv))])
     }
 
     fn inputs(&self) -> Vec<Port> {

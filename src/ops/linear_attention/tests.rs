@@ -1,79 +1,55 @@
 use super::cases::cases;
 use super::{Decay, LinearAttention};
 use crate::check::Case;
-use crate::ops::{Op, OpDef};
+use crate::ops::chunks::tests::{Oracle, every_chunk_matches};
+use crate::ops::{Op, OpDef, chunks};
 use crate::testing;
 
-/// Small enough for finite differences.
 fn tiny() -> Vec<Case> {
-    let numel = |case: &Case| -> usize {
-        let ports = case.op.inputs();
-        ports.iter().map(|p| p.shape.iter().product::<usize>()).sum()
+    chunks::tests::tiny(cases(), 2_000)
+}
+
+/// The recurrence token by token, forward and backward, in f64.
+fn head(all: &mut Oracle, op: &LinearAttention, x: &[Vec<f64>], d_o: &[f64], b: usize, h: usize) {
+    let (dk, dv, scale) = (op.dk, op.dv, f64::from(op.scale));
+    let row = |t: usize| (b * op.t + t) * op.h + h;
+    let key = |t: usize| if op.shared_qk { b * op.t + t } else { row(t) };
+    let decay = |t: usize, i: usize| match op.decay {
+        Decay::None => 1.0,
+        Decay::Constant => 1.0 - 2f64.powf(-5.0 - h as f64),
+        Decay::Scalar => x[3][row(t)].exp(),
+        Decay::Channel => x[3][row(t) * dk + i].exp(),
     };
-    cases().into_iter().filter(|case| numel(case) < 2_000).collect()
-}
-
-/// The recurrence token by token, forward and backward, in f64: o and the gradients of the inputs.
-struct Oracle {
-    o: Vec<f64>,
-    d: Vec<Vec<f64>>,
-}
-
-impl Oracle {
-    fn new(op: &LinearAttention, inputs: &[Vec<f64>], d_o: &[f64]) -> Self {
-        let mut all = Self {
-            o: vec![0.0; d_o.len()],
-            d: inputs.iter().map(|x| vec![0.0; x.len()]).collect(),
-        };
-        for b in 0..op.b {
-            for h in 0..op.h {
-                all.head(op, inputs, d_o, b, h);
+    let mut states = vec![vec![0.0; dk * dv]];
+    for t in 0..op.t {
+        let mut state = states[t].clone();
+        for i in 0..dk {
+            for j in 0..dv {
+                let at = i * dv + j;
+                state[at] = decay(t, i) * state[at] + x[1][key(t) * dk + i] * x[2][row(t) * dv + j];
+                all.o[row(t) * dv + j] += scale * x[0][key(t) * dk + i] * state[at];
             }
         }
-        all
+        states.push(state);
     }
-
-    fn head(&mut self, op: &LinearAttention, x: &[Vec<f64>], d_o: &[f64], b: usize, h: usize) {
-        let (dk, dv, scale) = (op.dk, op.dv, f64::from(op.scale));
-        let row = |t: usize| (b * op.t + t) * op.h + h;
-        let key = |t: usize| if op.shared_qk { b * op.t + t } else { row(t) };
-        let decay = |t: usize, i: usize| match op.decay {
-            Decay::None => 1.0,
-            Decay::Constant => 1.0 - 2f64.powf(-5.0 - h as f64),
-            Decay::Scalar => x[3][row(t)].exp(),
-            Decay::Channel => x[3][row(t) * dk + i].exp(),
-        };
-        let mut states = vec![vec![0.0; dk * dv]];
-        for t in 0..op.t {
-            let mut state = states[t].clone();
-            for i in 0..dk {
-                for j in 0..dv {
-                    let at = i * dv + j;
-                    state[at] = decay(t, i) * state[at] + x[1][key(t) * dk + i] * x[2][row(t) * dv + j];
-                    self.o[row(t) * dv + j] += scale * x[0][key(t) * dk + i] * state[at];
-                }
+    let mut d = vec![0.0; dk * dv];
+    for t in (0..op.t).rev() {
+        for i in 0..dk {
+            let (a, q, k) = (decay(t, i), x[0][key(t) * dk + i], x[1][key(t) * dk + i]);
+            let mut d_g = 0.0;
+            for j in 0..dv {
+                let (at, v, d_o) = (i * dv + j, row(t) * dv + j, d_o[row(t) * dv + j]);
+                d[at] += scale * q * d_o;
+                all.d[0][key(t) * dk + i] += scale * states[t + 1][at] * d_o;
+                all.d[1][key(t) * dk + i] += d[at] * x[2][v];
+                all.d[2][v] += d[at] * k;
+                d_g += a * d[at] * states[t][at];
+                d[at] *= a;
             }
-            states.push(state);
-        }
-        let mut d = vec![0.0; dk * dv];
-        for t in (0..op.t).rev() {
-            for i in 0..dk {
-                let (a, q, k) = (decay(t, i), x[0][key(t) * dk + i], x[1][key(t) * dk + i]);
-                let mut d_g = 0.0;
-                for j in 0..dv {
-                    let (at, v, d_o) = (i * dv + j, row(t) * dv + j, d_o[row(t) * dv + j]);
-                    d[at] += scale * q * d_o;
-                    self.d[0][key(t) * dk + i] += scale * states[t + 1][at] * d_o;
-                    self.d[1][key(t) * dk + i] += d[at] * x[2][v];
-                    self.d[2][v] += d[at] * k;
-                    d_g += a * d[at] * states[t][at];
-                    d[at] *= a;
-                }
-                match op.decay {
-                    Decay::None | Decay::Constant => {}
-                    Decay::Scalar => self.d[3][row(t)] += d_g,
-                    Decay::Channel => self.d[3][row(t) * dk + i] += d_g,
-                }
+            match op.decay {
+                Decay::None | Decay::Constant => {}
+                Decay::Scalar => all.d[3][row(t)] += d_g,
+                Decay::Channel => all.d[3][row(t) * dk + i] += d_g,
             }
         }
     }
@@ -88,11 +64,9 @@ fn chunkwise_matches_token_by_token() {
         let Op::LinearAttention(own) = &case.op else {
             unreachable!("the cases are of this op")
         };
-        let d_o = testing::output_gradient(&case.op);
-        let oracle = Oracle::new(own, &testing::reals(case), &d_o);
-        let want: Vec<&Vec<f64>> = [&oracle.o].into_iter().chain(&oracle.d).collect();
         let with_chunk = |chunk| LinearAttention { chunk, ..own.clone() }.into();
-        testing::every_chunk_gives(case, own.chunk, &with_chunk, &want, ROUNDING_F64);
+        let head = |all: &mut Oracle, x: &[Vec<f64>], d_o: &[f64], b, h| head(all, own, x, d_o, b, h);
+        every_chunk_matches(case, (own.b, own.h), own.chunk, &with_chunk, head, ROUNDING_F64);
     }
 }
 

@@ -4,35 +4,9 @@ use super::Mesa;
 use crate::check::random::Fill;
 use crate::check::{Case, Golden};
 use crate::error::Result;
+use crate::ops::chunks::cases::{Draw, LONG, equal_keys};
 use crate::ops::delta_rule::CHUNK;
 use crate::tensor::TensorId;
-
-/// Steps of the long cases: many chunks of every length, and one step more.
-const LONG: usize = 4097;
-
-/// How log decays or write strengths are drawn.
-#[derive(Clone, Copy)]
-enum Draw {
-    /// All the same.
-    All(f32),
-    /// Uniform.
-    Uniform(f32, f32),
-    /// One of these.
-    OneOf(&'static [f32]),
-}
-
-impl Draw {
-    fn fill(self, fill: &mut Fill, n: usize) -> Vec<f32> {
-        match self {
-            Self::All(x) => vec![x; n],
-            Self::Uniform(lo, hi) => fill.uniform(n, lo, hi),
-            Self::OneOf(list) => {
-                let picks = fill.below(n, list.len() as u32);
-                picks.into_iter().map(|i| list[i as usize]).collect()
-            }
-        }
-    }
-}
 
 /// Sizes: `B, T, H, D, C`.
 type Sizes = (usize, usize, usize, usize, usize);
@@ -84,8 +58,7 @@ impl Recipe {
         let q = fill.unit_rows(rows, d);
         let mut k = fill.unit_rows(rows, d);
         if self.equal_keys {
-            let (first, rest) = k.split_at_mut(h * d);
-            rest.chunks_mut(h * d).for_each(|keys| keys.copy_from_slice(first));
+            equal_keys(&mut k, h * d);
         }
         let v = fill.normal(rows * d);
         let g = self.g.fill(&mut fill, rows);

@@ -266,11 +266,7 @@ impl CpuOp for Mesa {
 impl Mesa {
     fn place(&self, head: usize, chunk: usize) -> Chunk {
         let first = chunk * self.chunk;
-        Chunk {
-            row: (head / self.h * self.t + first) * self.h + head % self.h,
-            stride: self.h,
-            n: self.chunk.min(self.t - first),
-        }
+        Chunk::new(head, self.t, self.h, first, self.chunk.min(self.t - first))
     }
 
     /// Lambda of a head.

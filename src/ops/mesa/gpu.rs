@@ -1,30 +1,16 @@
-use super::{Mesa, TILE};
+use super::Mesa;
 use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::gpu::shader::Kernel;
 use crate::ops::add::Add;
+use crate::ops::chunks::Sizes;
+use crate::ops::chunks::gpu::{FIELDS_FWD, Params};
 use crate::ops::reduce::{column_sum, or_scratch};
 use crate::ops::rows::Layout;
 use crate::ops::{GpuOp, grid_1d};
 use bytemuck::{Pod, Zeroable};
 
-/// Fields of the table of decay factors: p, s, log decay.
-const FIELDS: usize = 3;
-
 /// Most partial sums of the gradient of lambda.
 const MAX_PARTS: usize = 256;
-
-/// Mirrors `Params` of `shaders/lib/delta.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    t: u32,
-    h: u32,
-    chunks: u32,
-    dk: u32,
-    dv: u32,
-    scale: f32,
-    fields: u32,
-}
 
 /// Mirrors `Params` of `keys_bwd.wgsl`.
 #[repr(C)]
@@ -56,34 +42,21 @@ struct System {
 }
 
 impl Mesa {
+    fn sizes(&self) -> Sizes {
+        self.memory(1.0).sizes()
+    }
+
     fn params(&self) -> Params {
-        Params {
-            t: self.t as u32,
-            h: self.h as u32,
-            chunks: self.chunks() as u32,
-            dk: self.d as u32,
-            dv: self.d as u32,
-            scale: 1.0,
-            fields: FIELDS as u32,
-        }
-    }
-
-    /// `per_head` workgroups for each head of each sequence.
-    fn grid(&self, per_head: usize) -> [u32; 3] {
-        [per_head as u32, self.h as u32, self.b as u32]
-    }
-
-    fn kernel(&self, path: &'static str) -> Kernel {
-        Kernel::new(path).set("C", self.chunk)
+        self.sizes().params(1.0, FIELDS_FWD)
     }
 
     /// Written keys beta k and the table of decay factors.
     fn keys(&self, l: &mut Lower<'_>, k: View, g: View, beta: View) -> (View, View) {
         let kb = l.scratch(k.len);
-        let table = l.scratch(self.b * self.h * self.chunks() * FIELDS * self.chunk);
-        let kernel = self.kernel("mesa/keys_fwd");
-        let grid = self.grid(self.chunks());
-        l.run(kernel, &[k, g, beta, kb, table], self.params(), grid);
+        let sizes = self.sizes();
+        let table = sizes.scratch(l, FIELDS_FWD);
+        let bindings = [k, g, beta, kb, table];
+        l.run(sizes.kernel("mesa/keys_fwd"), &bindings, self.params(), sizes.chunk_grid());
         (kb, table)
     }
 
@@ -98,8 +71,8 @@ impl Mesa {
             m,
         } = system;
         let bindings = [rhs, k, beta, table, m, lambda, solution, work];
-        let kernel = self.kernel("mesa/solve");
-        l.run(kernel, &bindings, self.params(), self.grid(self.chunks()));
+        let kernel = self.sizes().kernel("mesa/solve");
+        l.run(kernel, &bindings, self.params(), self.sizes().chunk_grid());
     }
 
     /// dlambda = -sum y * x over tokens.
@@ -131,9 +104,8 @@ impl GpuOp for Mesa {
         let [q, k, v, g, beta, lambda] = [0, 1, 2, 3, 4, 5].map(|i| ins[i]);
         let [x, m] = [outs[1].view, outs[2].view];
         let (kb, table) = self.keys(l, k, g, beta);
-        let kernel = self.kernel("linear_attention/state_fwd");
-        let tiles = self.d.div_ceil(self.chunk) * self.d.div_ceil(TILE);
-        l.run(kernel, &[kb, k, table, m], self.params(), self.grid(tiles));
+        let kernel = self.sizes().kernel("linear_attention/chunk_states");
+        l.run(kernel, &[kb, k, table, m], self.params(), self.sizes().state_grid());
         let system = System {
             k,
             beta,

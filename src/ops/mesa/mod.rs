@@ -41,15 +41,13 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+use super::chunks::TILE;
 use super::linear_attention::{Decay, LinearAttention};
 use super::{Cost, OpDef, Pass, Port, Reads, rows};
 use crate::error::UserError;
 
 /// Steps of the solver that the cost assumes: decays of about 0.97.
 const ASSUMED_STEPS: f64 = 12.0;
-
-/// Columns of the kernels' tiles.
-const TILE: usize = 64;
 
 /// See the module docs. Inputs: q, k, v, g, beta, lambda.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +67,7 @@ pub struct Mesa {
 impl Mesa {
     /// Chunks of a sequence, the last one partly filled.
     pub fn chunks(&self) -> usize {
-        self.t.div_ceil(self.chunk)
+        self.memory(1.0).chunks()
     }
 
     /// M or N read by queries, times `scale`: written keys, values and log decays are inputs.

@@ -2,17 +2,13 @@ use super::Mesa;
 use super::cases::cases;
 use crate::check::{Case, Deviation, TOLERANCE_F32, Values};
 use crate::cpu::CpuRuntime;
-use crate::ops::{Op, OpDef};
+use crate::ops::chunks::tests::{Oracle, every_chunk_matches};
+use crate::ops::{Op, OpDef, chunks};
 use crate::runtime::Runtime;
 use crate::testing;
 
-/// Small enough for finite differences.
 fn tiny() -> Vec<Case> {
-    let numel = |case: &Case| -> usize {
-        let ports = case.op.inputs();
-        ports.iter().map(|p| p.shape.iter().product::<usize>()).sum()
-    };
-    cases().into_iter().filter(|case| numel(case) < 1_000).collect()
+    chunks::tests::tiny(cases(), 1_000)
 }
 
 /// Solves a x = b for a symmetric positive definite a, by Cholesky.
@@ -42,86 +38,66 @@ fn cholesky(a: &[f64], b: &[f64]) -> Vec<f64> {
     x
 }
 
-/// The recurrence token by token, forward and backward, in f64: o and the gradients of the inputs.
-struct Oracle {
-    o: Vec<f64>,
-    d: Vec<Vec<f64>>,
-}
-
-impl Oracle {
-    fn new(op: &Mesa, inputs: &[Vec<f64>], d_o: &[f64]) -> Self {
-        let mut all = Self {
-            o: vec![0.0; d_o.len()],
-            d: inputs.iter().map(|x| vec![0.0; x.len()]).collect(),
-        };
-        for b in 0..op.b {
-            for h in 0..op.h {
-                all.head(op, inputs, d_o, b, h);
-            }
+/// The recurrence token by token, forward and backward, in f64.
+fn head(all: &mut Oracle, op: &Mesa, inputs: &[Vec<f64>], d_o: &[f64], b: usize, h: usize) {
+    let d = op.d;
+    let [q, k, v, g, beta, lambda] = inputs else {
+        unreachable!("six inputs")
+    };
+    let lambda = &lambda[h * d..(h + 1) * d];
+    let row = |t: usize| (b * op.t + t) * op.h + h;
+    let at = |x: &[f64], t: usize| x[row(t) * d..(row(t) + 1) * d].to_vec();
+    let regularised = |m: &[f64]| -> Vec<f64> {
+        let mut a = m.to_vec();
+        (0..d).for_each(|i| a[i * d + i] += lambda[i]);
+        a
+    };
+    let (mut ms, mut ns) = (vec![vec![0.0; d * d]], vec![vec![0.0; d * d]]);
+    let mut xs = Vec::new();
+    for t in 0..op.t {
+        let (mut m, mut n) = (ms[t].clone(), ns[t].clone());
+        let (key, value, decay) = (at(k, t), at(v, t), g[row(t)].exp());
+        for i in 0..d * d {
+            let kb = beta[row(t)] * key[i / d];
+            m[i] = decay * m[i] + kb * key[i % d];
+            n[i] = decay * n[i] + kb * value[i % d];
         }
-        all
+        let x = cholesky(&regularised(&m), &at(q, t));
+        for i in 0..d * d {
+            all.o[row(t) * d + i % d] += n[i] * x[i / d];
+        }
+        ms.push(m);
+        ns.push(n);
+        xs.push(x);
     }
-
-    fn head(&mut self, op: &Mesa, inputs: &[Vec<f64>], d_o: &[f64], b: usize, h: usize) {
-        let d = op.d;
-        let [q, k, v, g, beta, lambda] = inputs else {
-            unreachable!("six inputs")
-        };
-        let lambda = &lambda[h * d..(h + 1) * d];
-        let row = |t: usize| (b * op.t + t) * op.h + h;
-        let at = |x: &[f64], t: usize| x[row(t) * d..(row(t) + 1) * d].to_vec();
-        let regularised = |m: &[f64]| -> Vec<f64> {
-            let mut a = m.to_vec();
-            (0..d).for_each(|i| a[i * d + i] += lambda[i]);
-            a
-        };
-        let (mut ms, mut ns) = (vec![vec![0.0; d * d]], vec![vec![0.0; d * d]]);
-        let mut xs = Vec::new();
-        for t in 0..op.t {
-            let (mut m, mut n) = (ms[t].clone(), ns[t].clone());
-            let (key, value, decay) = (at(k, t), at(v, t), g[row(t)].exp());
-            for i in 0..d * d {
-                let kb = beta[row(t)] * key[i / d];
-                m[i] = decay * m[i] + kb * key[i % d];
-                n[i] = decay * n[i] + kb * value[i % d];
-            }
-            let x = cholesky(&regularised(&m), &at(q, t));
-            for i in 0..d * d {
-                self.o[row(t) * d + i % d] += n[i] * x[i / d];
-            }
-            ms.push(m);
-            ns.push(n);
-            xs.push(x);
+    let (mut d_m, mut d_n) = (vec![0.0; d * d], vec![0.0; d * d]);
+    for t in (0..op.t).rev() {
+        let (d_o, x, r) = (at(d_o, t), &xs[t], row(t));
+        let (key, value, decay) = (at(k, t), at(v, t), g[r].exp());
+        let mut u = vec![0.0; d];
+        for i in 0..d * d {
+            u[i / d] += ns[t + 1][i] * d_o[i % d];
         }
-        let (mut d_m, mut d_n) = (vec![0.0; d * d], vec![0.0; d * d]);
-        for t in (0..op.t).rev() {
-            let (d_o, x, r) = (at(d_o, t), &xs[t], row(t));
-            let (key, value, decay) = (at(k, t), at(v, t), g[r].exp());
-            let mut u = vec![0.0; d];
-            for i in 0..d * d {
-                u[i / d] += ns[t + 1][i] * d_o[i % d];
-            }
-            let y = cholesky(&regularised(&ms[t + 1]), &u);
-            for i in 0..d {
-                self.d[0][r * d + i] = y[i];
-                self.d[5][h * d + i] -= y[i] * x[i];
-            }
-            let mut d_kb = vec![0.0; d];
-            for i in 0..d * d {
-                d_m[i] -= y[i / d] * x[i % d];
-                d_n[i] += x[i / d] * d_o[i % d];
-                let kb = beta[r] * key[i / d];
-                d_kb[i / d] += d_m[i] * key[i % d] + d_n[i] * value[i % d];
-                self.d[1][r * d + i % d] += d_m[i] * kb;
-                self.d[2][r * d + i % d] += d_n[i] * kb;
-                self.d[3][r] += decay * (d_m[i] * ms[t][i] + d_n[i] * ns[t][i]);
-                d_m[i] *= decay;
-                d_n[i] *= decay;
-            }
-            for i in 0..d {
-                self.d[1][r * d + i] += beta[r] * d_kb[i];
-                self.d[4][r] += key[i] * d_kb[i];
-            }
+        let y = cholesky(&regularised(&ms[t + 1]), &u);
+        for i in 0..d {
+            all.d[0][r * d + i] = y[i];
+            all.d[5][h * d + i] -= y[i] * x[i];
+        }
+        let mut d_kb = vec![0.0; d];
+        for i in 0..d * d {
+            d_m[i] -= y[i / d] * x[i % d];
+            d_n[i] += x[i / d] * d_o[i % d];
+            let kb = beta[r] * key[i / d];
+            d_kb[i / d] += d_m[i] * key[i % d] + d_n[i] * value[i % d];
+            all.d[1][r * d + i % d] += d_m[i] * kb;
+            all.d[2][r * d + i % d] += d_n[i] * kb;
+            all.d[3][r] += decay * (d_m[i] * ms[t][i] + d_n[i] * ns[t][i]);
+            d_m[i] *= decay;
+            d_n[i] *= decay;
+        }
+        for i in 0..d {
+            all.d[1][r * d + i] += beta[r] * d_kb[i];
+            all.d[4][r] += key[i] * d_kb[i];
         }
     }
 }
@@ -135,11 +111,9 @@ fn chunkwise_conjugate_gradients_match_token_by_token_cholesky() {
         let Op::Mesa(own) = &case.op else {
             unreachable!("the cases are of this op")
         };
-        let d_o = testing::output_gradient(&case.op);
-        let oracle = Oracle::new(own, &testing::reals(case), &d_o);
-        let want: Vec<&Vec<f64>> = [&oracle.o].into_iter().chain(&oracle.d).collect();
         let with_chunk = |chunk| Mesa { chunk, ..own.clone() }.into();
-        testing::every_chunk_gives(case, own.chunk, &with_chunk, &want, ROUNDING_F64);
+        let head = |all: &mut Oracle, x: &[Vec<f64>], d_o: &[f64], b, h| head(all, own, x, d_o, b, h);
+        every_chunk_matches(case, (own.b, own.h), own.chunk, &with_chunk, head, ROUNDING_F64);
     }
 }
 

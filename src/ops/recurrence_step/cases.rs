@@ -4,6 +4,7 @@ use super::RecurrenceStep;
 use crate::check::random::Fill;
 use crate::check::{Case, Golden, Values};
 use crate::error::Result;
+use crate::ops::chunks::cases::Draw;
 use crate::ops::linear_attention::Decay;
 use crate::tensor::TensorId;
 
@@ -56,7 +57,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-fn case(name: &str, op: RecurrenceStep, gates: &[f32]) -> Case {
+fn case(name: &str, op: RecurrenceStep, gates: &'static [f32]) -> Case {
     let RecurrenceStep {
         b,
         h,
@@ -82,9 +83,8 @@ fn case(name: &str, op: RecurrenceStep, gates: &[f32]) -> Case {
         Decay::Channel => dk,
     };
     if width > 0 {
-        let picks = fill.below(heads * width, gates.len() as u32);
-        let picked: Vec<f32> = picks.into_iter().map(|i| gates[i as usize]).collect();
-        inputs.push(picked.into());
+        let gates = Draw::OneOf(gates).fill(&mut fill, heads * width);
+        inputs.push(gates.into());
     }
     inputs.push(fill.normal(heads * dk * dv).into());
     let write = if op.delta { "delta" } else { "add" };

@@ -23,13 +23,11 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::delta_rule::MAX_STEPS;
+use super::chunks::check_widths;
+use super::delta_rule::check_steps;
 use super::linear_attention::Decay;
 use super::{Cost, OpDef, Pass, Port, rows};
 use crate::error::UserError;
-
-/// Largest key and value width of a head.
-const MAX_WIDTH: usize = 256;
 
 /// See the module docs. Inputs: q, k, v, beta if `beta`, and g (Scalar) or gk (Channel). Outputs: o and the state.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +50,7 @@ pub struct RecurrenceStep {
     pub delta: bool,
     /// Whether writes have strengths.
     pub beta: bool,
-    /// n, writes a token: from 1 to [`MAX_STEPS`].
+    /// n, writes a token: from 1 to [`MAX_STEPS`](super::delta_rule::MAX_STEPS).
     pub steps: usize,
 }
 
@@ -68,20 +66,8 @@ impl OpDef for RecurrenceStep {
 
     fn validate(&self) -> Result<(), UserError> {
         let Self { b, h, dk, dv, steps, .. } = *self;
-        let refuse = |reason: String| {
-            Err(UserError::Shape {
-                op: Self::NAME,
-                reason,
-            })
-        };
-        if !(1..=MAX_WIDTH).contains(&dk) || !(1..=MAX_WIDTH).contains(&dv) {
-            return refuse(format!(
-                "head widths d_k {dk}, d_v {dv}: each must be from 1 to {MAX_WIDTH}; use more heads"
-            ));
-        }
-        if !(1..=MAX_STEPS).contains(&steps) {
-            return refuse(format!("{steps} steps a token: allowed: 1 to {MAX_STEPS}"));
-        }
+        check_widths(Self::NAME, dk, dv)?;
+        check_steps(Self::NAME, steps)?;
         let heads = [("B", b), ("H", h)];
         let check = |last: [(&'static str, usize); 2]| {
             rows::check_sizes(Self::NAME, &[heads, last].concat())

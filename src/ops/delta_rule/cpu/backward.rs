@@ -1,7 +1,7 @@
-use super::{Chunk, Inputs, Work};
+use super::{Inputs, Place, Work};
 use crate::cpu::Real;
 use crate::cpu::matmul::Mat;
-use crate::ops::chunks::{dot, product, scale_rows};
+use crate::ops::chunks::{decay_sums, dot, product, scale_rows};
 use crate::ops::delta_rule::DeltaRule;
 
 /// Where the gradients of one head go: rows in the order of time, a row a token (q, g) or a step.
@@ -88,16 +88,16 @@ impl DeltaRule {
         let scale = R::of(f64::from(self.scale));
         bw.d.fill(R::ZERO);
         for i in (0..chunks).rev() {
-            let chunk = Chunk::of(self, head, i);
-            let (n, queries) = (chunk.n, chunk.queries);
+            let at = Place::new(self, head, i);
+            let (n, queries) = (at.rows.n, at.queries.n);
             let (first_token, first_step) = (i * tokens, i * tokens * steps);
             let tm = &tm[(head * chunks + i) * c * c..][..c * c];
             let state = &s[(head * chunks + i) * dk * dv..][..dk * dv];
-            let (q, k) = (chunk.query_mat(x.q, dk), chunk.mat(x.k, dk));
-            w.prepare(self, x, chunk);
-            w.values(self, x, chunk, tm, state);
+            let (q, k) = (at.queries.mat(x.q, dk), at.rows.mat(x.k, dk));
+            w.prepare(self, x, at);
+            w.values(self, x, at, tm, state);
             for (to, token) in bw.d_o.chunks_mut(dv).zip(0..queries) {
-                let from = chunk.query_at(d_o, dv, token);
+                let from = at.queries.at(d_o, dv, token);
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
             }
 
@@ -143,7 +143,7 @@ impl DeltaRule {
                 }
                 bw.f[row * c + row..(row + 1) * c].fill(R::ZERO);
             }
-            for (token, row) in chunk.reads() {
+            for (token, row) in at.reads() {
                 let (m, gam) = (&mut bw.m[row * c..][..row], &w.gam[row * c..][..=row]);
                 let e = &mut bw.e[token * c..][..c];
                 for ((m, e), p) in m.iter_mut().zip(&*e).zip(&w.qk[token * c..]) {
@@ -154,7 +154,7 @@ impl DeltaRule {
             }
 
             // Queries and keys.
-            for (token, row) in chunk.reads() {
+            for (token, row) in at.reads() {
                 let (to, p) = (&mut bw.p_d_o[token * dv..][..dv], w.p[row]);
                 to.iter_mut()
                     .zip(&bw.d_o[token * dv..])
@@ -189,7 +189,7 @@ impl DeltaRule {
             );
             if x.g.is_some() {
                 let a_sd = w.p[n - 1] * dot(state, &bw.d);
-                self.chunk_decay_bwd(x, chunk, a_sd, bw, &mut grads.g[first_token..][..queries]);
+                self.chunk_decay_bwd(x, at, a_sd, bw, &mut grads.g[first_token..][..queries]);
             }
             for (x3, x2) in bw.x3[..n * dk].iter_mut().zip(&bw.x2) {
                 *x3 -= *x2;
@@ -237,38 +237,23 @@ impl DeltaRule {
     fn chunk_decay_bwd<R: Real>(
         &self,
         x: Inputs<'_, R>,
-        chunk: Chunk,
+        at: Place,
         a_sd: R,
         bw: &mut BackwardWork<R>,
         d_g: &mut [&mut [R]],
     ) {
-        let (c, dk, n) = (self.chunk, self.dk, chunk.n);
-        let steps = chunk.steps;
-        let mut inward = R::ZERO;
-        bw.columns.fill(R::ZERO);
-        for t in (0..n).rev() {
+        let (dk, steps) = (self.dk, at.steps);
+        let (x1, x2, x3) = (&bw.x1, &bw.x2, &bw.x3);
+        let inward = |t: usize| {
             let token = t / steps;
             let of_query = if (t + 1).is_multiple_of(steps) {
-                dot(&bw.x1[token * dk..][..dk], chunk.query_at(x.q, dk, token))
+                dot(&x1[token * dk..][..dk], at.queries.at(x.q, dk, token))
             } else {
                 R::ZERO
             };
-            inward += of_query - dot(&bw.x2[t * dk..][..dk], chunk.at(x.k, dk, t));
-            let columns = &mut bw.columns[..t];
-            columns
-                .iter_mut()
-                .zip(&bw.m[t * c..])
-                .for_each(|(sum, m)| *sum += *m);
-            if t.is_multiple_of(steps) {
-                d_g[token][0] = columns.iter().copied().sum::<R>() + inward + a_sd;
-            }
-        }
-        let mut outward = R::ZERO;
-        for t in 0..n {
-            if t.is_multiple_of(steps) {
-                d_g[t / steps][0] += outward;
-            }
-            outward += dot(&bw.x3[t * dk..][..dk], chunk.at(x.k, dk, t));
-        }
+            of_query - dot(&x2[t * dk..][..dk], at.rows.at(x.k, dk, t))
+        };
+        let outward = |t: usize| dot(&x3[t * dk..][..dk], at.rows.at(x.k, dk, t));
+        decay_sums(self.chunk, steps, &bw.m, inward, outward, a_sd, &mut bw.columns, d_g);
     }
 }

@@ -149,7 +149,7 @@ impl LinearAttention {
             let inward = |t: usize| dot(&bw.x1[t * dk..][..dk], at.keys.at(x.q, dk, t));
             let outward = |t: usize| dot(&bw.x3[t * dk..][..dk], at.keys.at(x.k, dk, t));
             let through = w.p[n - 1] * dot(state, &bw.d);
-            decay_sums(c, &bw.m, inward, outward, through, &mut bw.columns, d_g);
+            decay_sums(c, 1, &bw.m, inward, outward, through, &mut bw.columns, d_g);
         }
         let (q, k, e) = (at.keys.mat(x.q, dk), at.keys.mat(x.k, dk), Mat::rows(&bw.e, c));
         product((n, dk, n), e, k, &mut bw.x1, dk, R::ONE);

@@ -1,0 +1,192 @@
+// One chunk of one head: where the elements of its tensors lie, and the table of row factors that `chunk_prep_fwd`
+// writes. A chunk is QUERIES tokens: as many rows of Q and O, and STEPS times as many of K, V and beta, ROWS at most, in
+// tiles of C rows. Further rows are padding. What a token has once acts at one of its rows: the log decay at the first,
+// the query at the last. SHARED: all heads have the same Q and K.
+const STEPS: u32 = 1;
+const SHARED: bool = false;
+const QUERIES: u32 = C / STEPS;
+const ROWS: u32 = C / STEPS * STEPS;
+struct Params { t: u32, h: u32, chunks: u32, dk: u32, dv: u32, scale: f32, fields: u32 }
+
+// Fields of the table, each C words of the block of a (b, h, chunk).
+const P: u32 = 0; // decay from the chunk's start to the row
+const S: u32 = 1; // decay from the row to the chunk's end
+const BETA: u32 = 2; // write strength (delta rule)
+const LOG: u32 = 2; // log decay (the others)
+// Backward only. The partial sums take a field each of up to four tiles of 64 columns.
+const RECTANGLE: u32 = 3; // sum_{i>=t>j} M_ij
+const D_BETA: u32 = 4; // partial sums over d_v
+const IN_Q: u32 = 8; // X1_i . q_i, a query each, partial sums over d_k
+const IN_K: u32 = 12; // X2_i . k_i
+const OUT_K: u32 = 16; // X3_i . k_i
+const STATE: u32 = 20; // <S, D>: a word each
+
+var<private> batch: u32;
+var<private> head: u32;
+var<private> chunk: u32;
+
+// Sets the chunk of a workgroup of a grid (chunks, H, B).
+fn set_chunk(wg: vec3<u32>) {
+    chunk = wg.x;
+    head = wg.y;
+    batch = wg.z;
+}
+
+// Sets the chunk of a workgroup of a grid (ceil(width / 64) chunks, H, B); returns the number of its 64 columns.
+fn set_tile(wg: vec3<u32>, width: u32) -> u32 {
+    let tiles = (width + 63u) / 64u;
+    chunk = wg.x / tiles;
+    head = wg.y;
+    batch = wg.z;
+    return wg.x % tiles;
+}
+
+// Index of row i of the chunk in [B, T STEPS, H].
+fn row(i: u32) -> u32 {
+    return (batch * params.t * STEPS + chunk * ROWS + i) * params.h + head;
+}
+
+// Whether row i is a step of a token, not padding.
+fn is_row(i: u32) -> bool {
+    return i < ROWS && chunk * ROWS + i < params.t * STEPS;
+}
+
+// Rows of the chunk.
+fn rows() -> u32 {
+    return min(ROWS, params.t * STEPS - chunk * ROWS);
+}
+
+// Index of query i of the chunk in [B, T, H].
+fn query(i: u32) -> u32 {
+    return (batch * params.t + chunk * QUERIES + i) * params.h + head;
+}
+
+// Whether query i is one, not padding.
+fn is_query(i: u32) -> bool {
+    return i < QUERIES && chunk * QUERIES + i < params.t;
+}
+
+// Queries of the chunk.
+fn queries() -> u32 {
+    return min(QUERIES, params.t - chunk * QUERIES);
+}
+
+// Index of row i of K in [B, T STEPS, H] and of row i of Q in [B, T, H] or, SHARED, without H.
+#if SHARED
+fn key_row(i: u32) -> u32 {
+    return batch * params.t * STEPS + chunk * ROWS + i;
+}
+
+fn query_row(i: u32) -> u32 {
+    return batch * params.t + chunk * QUERIES + i;
+}
+
+// Heads that a workgroup sums over: its own, or all that share the queries and keys.
+fn heads_here() -> u32 {
+    return params.h;
+}
+#else
+fn key_row(i: u32) -> u32 {
+    return row(i);
+}
+
+fn query_row(i: u32) -> u32 {
+    return query(i);
+}
+
+fn heads_here() -> u32 {
+    return 1u;
+}
+#endif
+
+#if STEPS > 1
+// The token of row i.
+fn token(i: u32) -> u32 {
+    return i / STEPS;
+}
+
+fn is_first(i: u32) -> bool {
+    return i % STEPS == 0u;
+}
+
+fn is_last(i: u32) -> bool {
+    return i % STEPS == STEPS - 1u;
+}
+
+// The row at which query i acts; some row for padding.
+fn last(i: u32) -> u32 {
+    return min(i * STEPS + STEPS - 1u, C - 1u);
+}
+#else
+fn token(i: u32) -> u32 {
+    return i;
+}
+
+fn is_first(i: u32) -> bool {
+    return true;
+}
+
+fn is_last(i: u32) -> bool {
+    return true;
+}
+
+fn last(i: u32) -> u32 {
+    return i;
+}
+#endif
+
+// Index of the chunk in [B, H, chunks].
+fn block() -> u32 {
+    return (batch * params.h + head) * params.chunks + chunk;
+}
+
+// Index of a table entry.
+fn entry(field: u32, i: u32) -> u32 {
+    return (block() * params.fields + field) * C + i;
+}
+
+// Where an element of an operand lies; outside of the operand not `ok`, and some index that can be read.
+struct Place { at: u32, ok: bool }
+
+fn place(at: u32, ok: bool) -> Place {
+    return Place(select(0u, at, ok), ok);
+}
+
+// Row i, column j of Q [B, T, H or 1, dk] ..
+fn in_queries(i: u32, j: u32) -> Place {
+    return place(query_row(i) * params.dk + j, is_query(i) && j < params.dk);
+}
+
+// .. of K [B, T STEPS, H or 1, dk] ..
+fn in_keys(i: u32, j: u32) -> Place {
+    return place(key_row(i) * params.dk + j, is_row(i) && j < params.dk);
+}
+
+// .. of V [B, T STEPS, H, dv] ..
+fn in_values(i: u32, j: u32) -> Place {
+    return place(row(i) * params.dv + j, is_row(i) && j < params.dv);
+}
+
+// .. of O [B, T, H, dv] ..
+fn in_outputs(i: u32, j: u32) -> Place {
+    return place(query(i) * params.dv + j, is_query(i) && j < params.dv);
+}
+
+// .. of S [B, H, chunks, dk, dv] ..
+fn in_state(i: u32, j: u32) -> Place {
+    return place((block() * params.dk + i) * params.dv + j, i < params.dk && j < params.dv);
+}
+
+// .. of P [B, H, chunks, QUERIES, C] ..
+fn in_scores(i: u32, j: u32) -> Place {
+#if STEPS > 1
+    return place((block() * QUERIES + i) * C + j, i < QUERIES);
+#else
+    return Place((block() * C + i) * C + j, true);
+#endif
+}
+
+// .. and of a matrix of all rows [B, H, chunks, C, C].
+fn in_square(i: u32, j: u32) -> Place {
+    return Place((block() * C + i) * C + j, true);
+}

@@ -1,0 +1,110 @@
+// dQ = X1 + E K with X1 = diag(p) Do S^T or, KEYS, dK = X3 + E^T Q with X3 = diag(s) V D^T, summed over the heads that
+// share queries and keys. SCALAR: for the log decays also X1_i . q_i or X3_i . k_i and <S, D>. A workgroup a (64 columns
+// of d_k and chunk, h, b); grid (ceil(dk / 64) chunks, H or 1, B). The delta rule's dQ is the same, with STEPS rows of K
+// a token; for KEYS, STEPS is 1 and all rows are alike.
+const KEYS: bool = false;
+const SCALAR: bool = true;
+alias t_own = f32;
+alias t_other = f32;
+alias t_values = f32;
+alias t_d_own = f32;
+#import lib/tile
+#import lib/chunk
+#import lib/store
+
+@group(0) @binding(0) var<storage, read_write> own: array<t_own>; // Q or K [B, T, H or 1, dk]
+@group(0) @binding(1) var<storage, read_write> other: array<t_other>; // K or Q [B, T STEPS, H or 1, dk]
+@group(0) @binding(2) var<storage, read_write> values: array<t_values>; // dO or V [B, T, H, dv]
+@group(0) @binding(3) var<storage, read_write> s: array<f32>; // [B, H, chunks, dk, dv]
+@group(0) @binding(4) var<storage, read_write> e: array<f32>; // [B, H, chunks, QUERIES, C]
+@group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+@group(0) @binding(6) var<storage, read_write> d_own: array<t_d_own>; // dQ or dK [B, T, H or 1, dk]
+#if KEYS
+@group(0) @binding(7) var<storage, read_write> d: array<f32>; // [B, H, chunks, dk, dv]
+#endif
+@group(0) @binding({7 + KEYS}) var<uniform> params: Params;
+
+#if KEYS
+#import lib/state_sum
+const DECAY: u32 = S;
+const SUMS: u32 = OUT_K;
+#else
+const DECAY: u32 = P;
+const SUMS: u32 = IN_Q;
+#endif
+
+const OF_OWN: u32 = 0;
+const OF_OTHER: u32 = 1;
+const OF_VALUES: u32 = 2; // scale dO or V
+const OF_STATE: u32 = 3; // S or D
+const OF_E: u32 = 4; // the sum of those of heads_here(), from `head` on
+
+fn element(operand: u32, i: u32, j: u32) -> f32 {
+    var spot: Place;
+    var value = 0.0;
+    if operand == OF_OWN {
+        spot = in_queries(i, j);
+        value = f32(own[spot.at]);
+    } else if operand == OF_OTHER {
+        spot = in_keys(i, j);
+        value = f32(other[spot.at]);
+    } else if operand == OF_VALUES {
+        spot = in_outputs(i, j);
+        value = f32(values[spot.at]);
+#if !KEYS
+        value *= params.scale;
+#endif
+    } else if operand == OF_STATE {
+        spot = in_state(i, j);
+#if KEYS
+        value = d[spot.at];
+#else
+        value = s[spot.at];
+#endif
+    } else {
+        spot = in_scores(i, j);
+        value = e[spot.at];
+        for (var n = 1u; n < heads_here(); n++) {
+            value += e[spot.at + n * params.chunks * QUERIES * C];
+        }
+    }
+    return select(0.0, value, spot.ok);
+}
+
+fn store(at: u32, value: f32) {
+    d_own[at] = t_d_own(value);
+}
+
+@compute @workgroup_size({THREADS})
+fn query_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tile = set_tile(wg, params.dk);
+    let n0 = tile * 64u;
+    tile_lanes(lane);
+    let i = 4u * y;
+    let j = n0 + 4u * x;
+    var total = zero_tile();
+    for (var n = 0u; n < heads_here(); n++) {
+        head = wg.y + n;
+        let t = product(zero_tile(), OF_VALUES, false, 0u, OF_STATE, true, n0, params.dv);
+        var part: vec4<f32>;
+#for r in 0..4
+        let through_{r} = t.r{r} * table[entry(DECAY, last(i + {r}u))];
+        total.r{r} += through_{r};
+#if SCALAR
+        part[{r}] = dot(through_{r}, elements(OF_OWN, i + {r}u, j));
+#endif
+#end
+#if SCALAR
+        let sum = row_sums(part, lane);
+        if lane < C {
+            table[entry(SUMS + tile, lane)] = sum;
+        }
+#if KEYS
+        write_state_sum(tile, lane);
+#endif
+#endif
+    }
+    head = wg.y;
+    total = product(total, OF_E, KEYS, 0u, OF_OTHER, false, n0, rows());
+    store_queries(total, n0);
+}

@@ -1,0 +1,76 @@
+//! What the lowerings of the chunkwise recurrences share: grids, tables and parameters of `shaders/lib/chunk.wgsl`.
+
+use super::{Sizes, TILE};
+use crate::gpu::lower::{Lower, View};
+use crate::gpu::shader::Kernel;
+use bytemuck::{Pod, Zeroable};
+
+/// Fields of the forward table: p, s, and beta or the log decay.
+pub(crate) const FIELDS_FWD: usize = 3;
+
+/// Those, the rectangle sums, four partial sums each of dbeta, X1 . q, X2 . k, X3 . k, and <S, D>.
+pub(crate) const FIELDS_BWD: usize = 21;
+
+/// Mirrors `Params` of `shaders/lib/chunk.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Params {
+    t: u32,
+    h: u32,
+    chunks: u32,
+    dk: u32,
+    dv: u32,
+    scale: f32,
+    fields: u32,
+}
+
+impl Sizes {
+    /// Parameters of all kernels, for a table of so many fields.
+    pub(crate) fn params(self, scale: f32, fields: usize) -> Params {
+        Params {
+            t: self.t as u32,
+            h: self.h as u32,
+            chunks: self.chunks() as u32,
+            dk: self.dk as u32,
+            dv: self.dv as u32,
+            scale,
+            fields: fields as u32,
+        }
+    }
+
+    /// A kernel over chunks.
+    pub(crate) fn kernel(self, path: &'static str) -> Kernel {
+        Kernel::new(path).set("C", self.chunk)
+    }
+
+    /// `per_head` workgroups for each head of each sequence.
+    pub(crate) fn grid(self, per_head: usize) -> [u32; 3] {
+        [per_head as u32, self.h as u32, self.b as u32]
+    }
+
+    /// A workgroup a chunk.
+    pub(crate) fn chunk_grid(self) -> [u32; 3] {
+        self.grid(self.chunks())
+    }
+
+    /// A workgroup for each 64 of `width` columns of a chunk.
+    pub(crate) fn tile_grid(self, width: usize) -> [u32; 3] {
+        self.grid(width.div_ceil(TILE) * self.chunks())
+    }
+
+    /// A workgroup for each C rows and 64 columns of a head's state.
+    pub(crate) fn state_grid(self) -> [u32; 3] {
+        self.grid(self.dk.div_ceil(self.chunk) * self.dv.div_ceil(TILE))
+    }
+
+    /// Scratch for `rows` rows of C words a chunk and head.
+    pub(crate) fn scratch(self, l: &mut Lower<'_>, rows: usize) -> View {
+        l.scratch(self.b * self.h * self.chunks() * rows * self.chunk)
+    }
+}
+
+/// The inputs of a backward call that reads them all.
+pub(crate) fn all_inputs(ins: &[Option<View>]) -> Vec<View> {
+    let read = |view: &Option<View>| view.expect("the backward call reads every input");
+    ins.iter().map(read).collect()
+}
