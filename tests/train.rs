@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
 
 use assert_cmd::Command;
+use selectiv::train::checkpoint;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -450,6 +451,51 @@ fn folders_in_use_are_refused() {
     let stderr = error(&mut place.train("notes", &["--steps", "5", "--resume"]), 2);
     assert!(stderr.contains("holds other files"), "{stderr}");
     assert_eq!(place.names("notes"), ["diary.txt"]);
+}
+
+#[test]
+fn a_folder_of_an_earlier_version_goes_on_unless_its_task_was_edited() {
+    let place = Place::new();
+    let steps = ["--steps", "10", "--set", "train.checkpoint_every=5"];
+    let whole = result(&mut place.train("whole", &steps));
+    result(&mut place.train("run", &steps));
+
+    // As the first version left it after five updates, with the fields that it had.
+    let config = place.path("run/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let newer = ["householder", "d_state", "expand", "conv"].map(|field| format!("{field} = "));
+    let lines = text
+        .split_inclusive('\n')
+        .filter(|line| !newer.iter().any(|field| line.starts_with(field)));
+    let first: String = lines.collect();
+    assert!(first.lines().count() == text.lines().count() - newer.len());
+    fs::write(&config, &first).unwrap();
+    fs::remove_file(place.path("run/result.json")).unwrap();
+    fs::remove_file(place.path("run/checkpoint-00000010.safetensors")).unwrap();
+    let mut saved = checkpoint::load(&place.path("run/checkpoint-00000005.safetensors")).unwrap();
+    let fields = &first[first.find("[grammar]").unwrap()..];
+    saved.config_hash = blake3::hash(fields.as_bytes()).to_hex().to_string();
+    checkpoint::save(&place.path("run"), &saved).unwrap();
+
+    let eval = || {
+        let mut command = place.selectiv();
+        command.args(["eval", "run", "--device", "cpu", "--json"]);
+        command
+    };
+    eval().assert().success();
+    for (from, to) in [
+        ("lr = 0.01", "lr = 0.02"),
+        ("chunk = 16", "chunk = 16\nd_state = 64"),
+    ] {
+        fs::write(&config, first.replace(from, to)).unwrap();
+        let stderr = error(&mut eval(), 2);
+        assert!(stderr.contains("made with another config.toml"), "{to}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{to}: {stderr}");
+    }
+    fs::write(&config, &first).unwrap();
+    let resumed = result(&mut place.train("run", &[&steps[..], &["--resume"]].concat()));
+    assert_same_numbers(&whole, &resumed);
+    assert_same_checkpoint(&place.last_checkpoint("whole"), &place.last_checkpoint("run"));
 }
 
 #[test]
