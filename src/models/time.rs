@@ -127,12 +127,10 @@ impl BlockContext<'_> {
 
     /// The scan of S4D.
     pub fn s4d_scan(&self, g: &mut Graph, op: S4dScan, ins: &[TensorId]) -> Result<TensorId> {
-        let step = S4dStep {
-            b: op.b,
-            channels: op.channels,
-            states: op.states,
+        let Some(here) = self.decoding else {
+            return one(g, op, ins);
         };
-        self.either(g, step, op, ins)
+        one(g, S4dStep::from(&op), &[ins, &[here.position]].concat())
     }
 
     /// The gated recurrent unit, from the projected input and the weight and bias of its recurrent side.
