@@ -196,13 +196,22 @@ fn assert_same_checkpoint(a: &[u8], b: &[u8]) {
     }
 }
 
+/// Two runs of the same updates ended alike: results, checkpoints, metrics.
+fn assert_same_run(place: &Place, [a, b]: [&str; 2], [results_a, results_b]: [&Value; 2]) {
+    assert_same_numbers(results_a, results_b);
+    assert_same_checkpoint(&place.last_checkpoint(a), &place.last_checkpoint(b));
+    assert_eq!(place.metrics(a), place.metrics(b));
+}
+
+/// Sends a signal; the exit code, if there is one.
 #[cfg(unix)]
-fn signal(child: &Child, name: &str) {
+fn end(child: &mut Child, signal: &str) -> Option<i32> {
     let pid = child.id().to_string();
     std::process::Command::new("kill")
-        .args([name, &pid])
+        .args([signal, &pid])
         .status()
         .unwrap();
+    child.wait().unwrap().code()
 }
 
 /// Waits until a file matches, or the program has ended.
@@ -252,9 +261,7 @@ fn same_seed_same_bits_and_another_seed_others() {
     let place = Place::new();
     let a = result(&mut place.train("a", &["--steps", "25"]));
     let b = result(&mut place.train("b", &["--steps", "25"]));
-    assert_same_numbers(&a, &b);
-    assert_same_checkpoint(&place.last_checkpoint("a"), &place.last_checkpoint("b"));
-    assert_eq!(place.metrics("a"), place.metrics("b"));
+    assert_same_run(&place, ["a", "b"], [&a, &b]);
     let c = result(&mut place.train("c", &["--steps", "25", "--seed", "2", "--set", "grammar.seed=1"]));
     assert_ne!(a["loss"], c["loss"]);
 }
@@ -279,14 +286,11 @@ fn stopped_by_a_signal_and_resumed_is_bit_for_bit_the_same() {
         |name| name.starts_with("checkpoint-"),
         &mut child,
     );
-    signal(&child, "-TERM");
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(end(&mut child, "-TERM"), Some(130));
     assert!(!place.path("parts/result.json").exists());
     let resumed = [&steps[..], &["--resume"]].concat();
     let parts = result(&mut place.train("parts", &resumed));
-    assert_same_numbers(&whole, &parts);
-    assert_same_checkpoint(&place.last_checkpoint("whole"), &place.last_checkpoint("parts"));
-    assert_eq!(place.metrics("whole"), place.metrics("parts"));
+    assert_same_run(&place, ["whole", "parts"], [&whole, &parts]);
 }
 
 #[cfg(unix)]
@@ -312,15 +316,12 @@ fn killed_at_any_time_and_resumed_is_bit_for_bit_the_same() {
         if child.try_wait().unwrap().is_some() {
             break;
         }
-        signal(&child, "-KILL");
-        child.wait().unwrap();
+        end(&mut child, "-KILL");
         kills += 1;
     }
     assert!(kills > 0, "the run ended before it could be killed");
     let parts = result(&mut place.train("parts", &resumed));
-    assert_same_numbers(&whole, &parts);
-    assert_same_checkpoint(&place.last_checkpoint("whole"), &place.last_checkpoint("parts"));
-    assert_eq!(place.metrics("whole"), place.metrics("parts"));
+    assert_same_run(&place, ["whole", "parts"], [&whole, &parts]);
     assert!(
         !place.names("parts").iter().any(|name| name.ends_with(".tmp")),
         "litter is removed"
@@ -339,8 +340,7 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
         |name| name.starts_with("checkpoint-0000002"),
         &mut child,
     );
-    signal(&child, "-KILL");
-    child.wait().unwrap();
+    end(&mut child, "-KILL");
     let names = place.names("parts");
     let last = names.iter().rfind(|n| n.starts_with("checkpoint-")).unwrap();
     let path = place.path("parts").join(last);
