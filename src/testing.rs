@@ -49,11 +49,11 @@ pub(crate) fn f32_twin_matches_f64(cases: &[Case]) {
     }
 }
 
-/// Inputs of a case that has no integers, in f64.
+/// Inputs of a case in f64, integers too.
 pub(crate) fn reals(case: &Case) -> Vec<Vec<f64>> {
     let widen = |x: &Values| match x {
         Values::Real(x) => x.iter().map(|x| f64::from(*x)).collect(),
-        Values::Int(_) => unreachable!("the case has no integer inputs"),
+        Values::Int(x) => x.iter().map(|x| f64::from(*x)).collect(),
     };
     case.inputs.iter().map(widen).collect()
 }
@@ -162,17 +162,26 @@ pub(crate) fn calls_match_sequence(case: &Case, ports: &[Port], token: Token<'_>
         return;
     }
     let (_, want) = case.run(&mut CpuRuntime::<f64>::new()).unwrap().swap_remove(0);
-    let named = case.op.inputs();
-    let inputs: Vec<(&str, &[f32])> = named
-        .iter()
-        .zip(&case.inputs)
+    let name = format!("{} {} token by token", case.op.name(), case.name);
+    calls_give(&name, ports, token, &named_inputs(case), &want);
+}
+
+fn named_inputs(case: &Case) -> Vec<(&'static str, &[f32])> {
+    let named = case.op.inputs().into_iter().zip(&case.inputs);
+    named
         .filter_map(|(port, values)| match values {
             Values::Real(x) => Some((port.name, x.as_slice())),
             Values::Int(_) => None,
         })
-        .collect();
-    let name = format!("{} {} token by token", case.op.name(), case.name);
-    calls_give(&name, ports, token, &inputs, &want);
+        .collect()
+}
+
+/// The first output of a step op, run once a token as in [`steps_match_sequence`].
+pub(crate) fn token_by_token(case: &Case, step: impl Into<Op>, runtime: &mut dyn Runtime) -> Vec<f64> {
+    let step = step.into();
+    let len = case.op.outputs()[0].shape.iter().product();
+    let append = |graph: &mut Graph, ins: &[TensorId]| graph.call(step.clone(), ins).unwrap()[0];
+    stepwise(&step.inputs(), &append, &named_inputs(case), len, runtime)
 }
 
 /// As [`steps_match_sequence`], with the inputs of whole sequences by name, and what to expect.

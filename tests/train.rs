@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
 
 use assert_cmd::Command;
+use selectiv::train::checkpoint;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -195,13 +196,22 @@ fn assert_same_checkpoint(a: &[u8], b: &[u8]) {
     }
 }
 
+/// Two runs of the same updates ended alike: results, checkpoints, metrics.
+fn assert_same_run(place: &Place, [a, b]: [&str; 2], [results_a, results_b]: [&Value; 2]) {
+    assert_same_numbers(results_a, results_b);
+    assert_same_checkpoint(&place.last_checkpoint(a), &place.last_checkpoint(b));
+    assert_eq!(place.metrics(a), place.metrics(b));
+}
+
+/// Sends a signal; the exit code, if there is one.
 #[cfg(unix)]
-fn signal(child: &Child, name: &str) {
+fn end(child: &mut Child, signal: &str) -> Option<i32> {
     let pid = child.id().to_string();
     std::process::Command::new("kill")
-        .args([name, &pid])
+        .args([signal, &pid])
         .status()
         .unwrap();
+    child.wait().unwrap().code()
 }
 
 /// Waits until a file matches, or the program has ended.
@@ -251,9 +261,7 @@ fn same_seed_same_bits_and_another_seed_others() {
     let place = Place::new();
     let a = result(&mut place.train("a", &["--steps", "25"]));
     let b = result(&mut place.train("b", &["--steps", "25"]));
-    assert_same_numbers(&a, &b);
-    assert_same_checkpoint(&place.last_checkpoint("a"), &place.last_checkpoint("b"));
-    assert_eq!(place.metrics("a"), place.metrics("b"));
+    assert_same_run(&place, ["a", "b"], [&a, &b]);
     let c = result(&mut place.train("c", &["--steps", "25", "--seed", "2", "--set", "grammar.seed=1"]));
     assert_ne!(a["loss"], c["loss"]);
 }
@@ -278,14 +286,11 @@ fn stopped_by_a_signal_and_resumed_is_bit_for_bit_the_same() {
         |name| name.starts_with("checkpoint-"),
         &mut child,
     );
-    signal(&child, "-TERM");
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(end(&mut child, "-TERM"), Some(130));
     assert!(!place.path("parts/result.json").exists());
     let resumed = [&steps[..], &["--resume"]].concat();
     let parts = result(&mut place.train("parts", &resumed));
-    assert_same_numbers(&whole, &parts);
-    assert_same_checkpoint(&place.last_checkpoint("whole"), &place.last_checkpoint("parts"));
-    assert_eq!(place.metrics("whole"), place.metrics("parts"));
+    assert_same_run(&place, ["whole", "parts"], [&whole, &parts]);
 }
 
 #[cfg(unix)]
@@ -311,15 +316,12 @@ fn killed_at_any_time_and_resumed_is_bit_for_bit_the_same() {
         if child.try_wait().unwrap().is_some() {
             break;
         }
-        signal(&child, "-KILL");
-        child.wait().unwrap();
+        end(&mut child, "-KILL");
         kills += 1;
     }
     assert!(kills > 0, "the run ended before it could be killed");
     let parts = result(&mut place.train("parts", &resumed));
-    assert_same_numbers(&whole, &parts);
-    assert_same_checkpoint(&place.last_checkpoint("whole"), &place.last_checkpoint("parts"));
-    assert_eq!(place.metrics("whole"), place.metrics("parts"));
+    assert_same_run(&place, ["whole", "parts"], [&whole, &parts]);
     assert!(
         !place.names("parts").iter().any(|name| name.ends_with(".tmp")),
         "litter is removed"
@@ -338,8 +340,7 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
         |name| name.starts_with("checkpoint-0000002"),
         &mut child,
     );
-    signal(&child, "-KILL");
-    child.wait().unwrap();
+    end(&mut child, "-KILL");
     let names = place.names("parts");
     let last = names.iter().rfind(|n| n.starts_with("checkpoint-")).unwrap();
     let path = place.path("parts").join(last);
@@ -450,6 +451,51 @@ fn folders_in_use_are_refused() {
     let stderr = error(&mut place.train("notes", &["--steps", "5", "--resume"]), 2);
     assert!(stderr.contains("holds other files"), "{stderr}");
     assert_eq!(place.names("notes"), ["diary.txt"]);
+}
+
+#[test]
+fn a_folder_of_an_earlier_version_goes_on_unless_its_task_was_edited() {
+    let place = Place::new();
+    let steps = ["--steps", "10", "--set", "train.checkpoint_every=5"];
+    let whole = result(&mut place.train("whole", &steps));
+    result(&mut place.train("run", &steps));
+
+    // As the first version left it after five updates, with the fields that it had.
+    let config = place.path("run/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let newer = ["householder", "d_state", "expand", "conv"].map(|field| format!("{field} = "));
+    let lines = text
+        .split_inclusive('\n')
+        .filter(|line| !newer.iter().any(|field| line.starts_with(field)));
+    let first: String = lines.collect();
+    assert!(first.lines().count() == text.lines().count() - newer.len());
+    fs::write(&config, &first).unwrap();
+    fs::remove_file(place.path("run/result.json")).unwrap();
+    fs::remove_file(place.path("run/checkpoint-00000010.safetensors")).unwrap();
+    let mut saved = checkpoint::load(&place.path("run/checkpoint-00000005.safetensors")).unwrap();
+    let fields = &first[first.find("[grammar]").unwrap()..];
+    saved.config_hash = blake3::hash(fields.as_bytes()).to_hex().to_string();
+    checkpoint::save(&place.path("run"), &saved).unwrap();
+
+    let eval = || {
+        let mut command = place.selectiv();
+        command.args(["eval", "run", "--device", "cpu", "--json"]);
+        command
+    };
+    eval().assert().success();
+    for (from, to) in [
+        ("lr = 0.01", "lr = 0.02"),
+        ("chunk = 16", "chunk = 16\nd_state = 64"),
+    ] {
+        fs::write(&config, first.replace(from, to)).unwrap();
+        let stderr = error(&mut eval(), 2);
+        assert!(stderr.contains("made with another config.toml"), "{to}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{to}: {stderr}");
+    }
+    fs::write(&config, &first).unwrap();
+    let resumed = result(&mut place.train("run", &[&steps[..], &["--resume"]].concat()));
+    assert_same_numbers(&whole, &resumed);
+    assert_same_checkpoint(&place.last_checkpoint("whole"), &place.last_checkpoint("run"));
 }
 
 #[test]

@@ -12,24 +12,19 @@ struct Params { rows: u32, d: u32, groups: u32, tag: u32, threshold: u32, scale:
 @group(0) @binding(2) var<uniform> params: Params;
 @group(0) @binding(3) var<uniform> step: Step;
 
+fn mask_row(row: u32) -> u32 {
+    return row;
+}
+
+fn drop(at: u32, keep: bool, scale: f32) {
+    dx[at] = t_dx(select(0.0, f32(dy[at]) * scale, keep));
+}
+
 @compute @workgroup_size(256)
 fn dropout_bwd(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let item = workgroup_index(wg, count) * 256u + thread;
-    if item >= params.rows * params.groups {
-        return;
-    }
-    let row = item / params.groups;
-    let group = item % params.groups;
-    let keep = kept(group, row, params.tag, params.threshold);
-    let scale = kept_scale(params.scale);
-    let at = row * params.d + group * 4u;
-#for k in 0..4
-    if group * 4u + {k}u < params.d {
-        dx[at + {k}u] = t_dx(select(0.0, f32(dy[at + {k}u]) * scale, keep[{k}]));
-    }
-#end
+    drop_columns(workgroup_index(wg, count) * 256u + thread);
 }

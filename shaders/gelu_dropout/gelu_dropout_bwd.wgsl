@@ -15,25 +15,20 @@ struct Params { rows: u32, t: u32, d: u32, groups: u32, tag: u32, threshold: u32
 @group(0) @binding(3) var<uniform> params: Params;
 @group(0) @binding(4) var<uniform> step: Step;
 
+fn mask_row(row: u32) -> u32 {
+    return row / params.t * params.t;
+}
+
+fn drop(at: u32, keep: bool, scale: f32) {
+    let value = d_gelu(f32(x[at])) * f32(dy[at]) * scale;
+    dx[at] = t_dx(select(0.0, value, keep));
+}
+
 @compute @workgroup_size(256)
 fn gelu_dropout_bwd(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let item = workgroup_index(wg, count) * 256u + thread;
-    if item >= params.rows * params.groups {
-        return;
-    }
-    let row = item / params.groups;
-    let group = item % params.groups;
-    let keep = kept(group, row / params.t * params.t, params.tag, params.threshold);
-    let scale = kept_scale(params.scale);
-    let at = row * params.d + group * 4u;
-#for k in 0..4
-    if group * 4u + {k}u < params.d {
-        let value = d_gelu(f32(x[at + {k}u])) * f32(dy[at + {k}u]) * scale;
-        dx[at + {k}u] = t_dx(select(0.0, value, keep[{k}]));
-    }
-#end
+    drop_columns(workgroup_index(wg, count) * 256u + thread);
 }

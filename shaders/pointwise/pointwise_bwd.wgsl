@@ -1,4 +1,4 @@
-// dx = dy scale f'(x). A thread an element; grid: ops::grid_1d over ceil(n / 256) workgroups.
+// dx = dy scale f'(x), added where `accumulate`. A thread an element; grid: ops::grid_1d over ceil(n / 256) workgroups.
 #import lib/grid
 #import lib/activation
 
@@ -8,7 +8,7 @@ alias t_x = f32;
 alias t_dy = f32;
 alias t_dx = f32;
 
-struct Params { n: u32, scale: f32 }
+struct Params { n: u32, scale: f32, offset: f32, accumulate: u32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [n]
 @group(0) @binding(1) var<storage, read_write> dy: array<t_dy>; // [n]
@@ -36,6 +36,13 @@ fn pointwise_bwd(
 #if FUNCTION == 3
         let slope = -exp_wide(max(at, -87.0));
 #endif
-        dx[i] = t_dx(f32(dy[i]) * params.scale * slope);
+#if FUNCTION == 4
+        let slope = sigmoid(at);
+#endif
+        var d = f32(dy[i]) * params.scale * slope;
+        if params.accumulate != 0u {
+            d += f32(dx[i]);
+        }
+        dx[i] = t_dx(d);
     }
 }

@@ -1,8 +1,10 @@
 // h <- keep h + (f h + u), e^z = keep + f, and y = Re(2 Ct . h) + D u, with `planes` of s4d_discretise. A row of lib/row is
-// a channel of a sequence, a column a complex state. Grid: ops::grid_1d over groups of rows. Source: models.md 4.13, 7.
+// a channel of a sequence, a column a complex state. After every eighth position states get back what rounding f took
+// from them, as in s4d_scan_fwd. Grid: ops::grid_1d over groups of rows. Source: models.md 4.13, 7.
 #import lib/grid
 #import lib/row
 
+const STEPS: u32 = 8;
 alias t_u = f32;
 alias t_y = f32;
 
@@ -11,9 +13,10 @@ struct Params { rows: u32, channels: u32, states: u32 } // B d, d, N / 2
 @group(0) @binding(0) var<storage, read_write> u: array<t_u>; // [B, d]
 @group(0) @binding(1) var<storage, read_write> planes: array<f32>; // [7, d, N / 2]: f, keep, 2 Ct, drift
 @group(0) @binding(2) var<storage, read_write> skip: array<f32>; // D [d]
-@group(0) @binding(3) var<storage, read_write> y: array<t_y>; // [B, d]
-@group(0) @binding(4) var<storage, read_write> state: array<vec2<f32>>; // [B, d, N / 2]
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read_write> position: array<u32>; // [1]
+@group(0) @binding(4) var<storage, read_write> y: array<t_y>; // [B, d]
+@group(0) @binding(5) var<storage, read_write> state: array<vec2<f32>>; // [B, d, N / 2]
+@group(0) @binding(6) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn s4d_step_fwd(
@@ -27,6 +30,7 @@ fn s4d_step_fwd(
     let channel = row % params.channels;
     let plane = params.channels * params.states;
     let input = f32(u[min(row, params.rows - 1u)]);
+    let gives_back = position[0] % STEPS == STEPS - 1u;
     var sum = 0.0;
 #for k in 0..PER
     let n{k} = {k}u * LANES + lane;
@@ -37,9 +41,13 @@ fn s4d_step_fwd(
         let at = row * params.states + n{k};
         let past = state[at];
         let change = vec2(f.x * past.x - f.y * past.y + input, f.x * past.y + f.y * past.x);
-        let h = planes[2u * plane + own] * past + change;
-        state[at] = h;
+        var h = planes[2u * plane + own] * past + change;
         sum += ct.x * h.x - ct.y * h.y;
+        if gives_back {
+            let drift = f32(STEPS) * vec2(planes[5u * plane + own], planes[6u * plane + own]);
+            h += vec2(drift.x * h.x - drift.y * h.y, drift.x * h.y + drift.y * h.x);
+        }
+        state[at] = h;
     }
 #end
     let total = row_sum(vec2(sum, 0.0), thread).x;

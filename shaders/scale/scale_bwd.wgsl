@@ -1,6 +1,6 @@
 // dx = s dy (added where `accumulate`), ds = dy . x. LANES threads a row; grid: ops::grid_1d over ceil(rows LANES / 256).
 #import lib/grid
-#import lib/row
+#import lib/scaled_row
 
 alias t_x = f32;
 alias t_dy = f32;
@@ -22,27 +22,13 @@ fn scale_bwd(
     @builtin(local_invocation_index) thread: u32,
 ) {
     let row = workgroup_index(wg, count) * ROWS_AT_ONCE + thread / LANES;
-    let lane = thread % LANES;
     let inside = row < params.rows;
     var factor = 0.0;
     if inside {
         factor = s[row];
     }
-    var sum = 0.0;
-#for k in 0..PER
-    if inside && lane + {k}u * LANES < params.p {
-        let at = row * params.p + lane + {k}u * LANES;
-        let d = f32(dy[at]);
-        sum = fma(d, f32(x[at]), sum);
-        var value = factor * d;
-        if params.accumulate != 0u {
-            value += f32(dx[at]);
-        }
-        dx[at] = t_dx(value);
-    }
-#end
-    let total = row_sum(vec2(sum, 0.0), thread);
-    if inside && lane == 0u {
-        ds[row] = total.x;
+    let along = scaled_row_bwd(row, inside, factor, thread);
+    if inside && thread % LANES == 0u {
+        ds[row] = along;
     }
 }

@@ -1,7 +1,7 @@
 // dx = D dy (added where `accumulate`) and the terms dy . x of dD. LANES threads a row, a row a head; grid: ops::grid_1d
 // over ceil(rows LANES / 256).
 #import lib/grid
-#import lib/row
+#import lib/scaled_row
 
 alias t_x = f32;
 alias t_dy = f32;
@@ -23,24 +23,9 @@ fn skip_bwd(
     @builtin(local_invocation_index) thread: u32,
 ) {
     let row = workgroup_index(wg, count) * ROWS_AT_ONCE + thread / LANES;
-    let lane = thread % LANES;
     let inside = row < params.rows;
-    let weight = d[row % params.h];
-    var sum = 0.0;
-#for k in 0..PER
-    if inside && lane + {k}u * LANES < params.p {
-        let at = row * params.p + lane + {k}u * LANES;
-        let g = f32(dy[at]);
-        sum = fma(g, f32(x[at]), sum);
-        var value = weight * g;
-        if params.accumulate != 0u {
-            value += f32(dx[at]);
-        }
-        dx[at] = t_dx(value);
-    }
-#end
-    let total = row_sum(vec2(sum, 0.0), thread);
-    if inside && lane == 0u {
-        terms[row] = total.x;
+    let along = scaled_row_bwd(row, inside, d[row % params.h], thread);
+    if inside && thread % LANES == 0u {
+        terms[row] = along;
     }
 }

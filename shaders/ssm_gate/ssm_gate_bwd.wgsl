@@ -1,11 +1,11 @@
 // dx = dt dv (added where `accumulate`) and ddt_raw = (dv . x - exp(A_log) dg) sigma(dt_raw + dt_bias), dt =
 // softplus(dt_raw + dt_bias). LANES threads a row, a row a head; grid: ops::grid_1d over ceil(rows LANES / 256).
 #import lib/grid
-#import lib/row
+#import lib/scaled_row
 #import lib/activation
 
 alias t_x = f32;
-alias t_dv = f32;
+alias t_dy = f32;
 alias t_dx = f32;
 
 struct Params { rows: u32, h: u32, p: u32, accumulate: u32 }
@@ -15,7 +15,7 @@ struct Params { rows: u32, h: u32, p: u32, accumulate: u32 }
 @group(0) @binding(2) var<storage, read_write> dt_bias: array<f32>; // [h]
 @group(0) @binding(3) var<storage, read_write> a_log: array<f32>; // [h]
 @group(0) @binding(4) var<storage, read_write> dg: array<f32>; // [rows]
-@group(0) @binding(5) var<storage, read_write> dv: array<t_dv>; // [rows, p]
+@group(0) @binding(5) var<storage, read_write> dy: array<t_dy>; // dv [rows, p]
 @group(0) @binding(6) var<storage, read_write> dx: array<t_dx>; // [rows, p]
 @group(0) @binding(7) var<storage, read_write> ddt_raw: array<f32>; // [rows]
 @group(0) @binding(8) var<uniform> params: Params;
@@ -27,7 +27,6 @@ fn ssm_gate_bwd(
     @builtin(local_invocation_index) thread: u32,
 ) {
     let row = workgroup_index(wg, count) * ROWS_AT_ONCE + thread / LANES;
-    let lane = thread % LANES;
     let inside = row < params.rows;
     let head = row % params.h;
     var here = 0.0;
@@ -35,21 +34,8 @@ fn ssm_gate_bwd(
         here = dt_raw[row] + dt_bias[head];
     }
     let dt = softplus(here);
-    var sum = 0.0;
-#for k in 0..PER
-    if inside && lane + {k}u * LANES < params.p {
-        let at = row * params.p + lane + {k}u * LANES;
-        let d = f32(dv[at]);
-        sum = fma(d, f32(x[at]), sum);
-        var value = dt * d;
-        if params.accumulate != 0u {
-            value += f32(dx[at]);
-        }
-        dx[at] = t_dx(value);
-    }
-#end
-    let total = row_sum(vec2(sum, 0.0), thread);
-    if inside && lane == 0u {
-        ddt_raw[row] = (total.x - exp(a_log[head]) * dg[row]) * sigmoid(here);
+    let along = scaled_row_bwd(row, inside, dt, thread);
+    if inside && thread % LANES == 0u {
+        ddt_raw[row] = (along - exp(a_log[head]) * dg[row]) * sigmoid(here);
     }
 }

@@ -32,7 +32,6 @@ use crate::ops::selective_scan::SelectiveScan;
 use crate::ops::short_conv::ShortConv;
 use crate::ops::skip::Skip;
 use crate::ops::slice::Slice;
-use crate::ops::softplus::Softplus;
 use crate::ops::ssm_gate::SsmGate;
 use crate::ops::swiglu::SwiGlu;
 use crate::ops::window_accuracy::WindowAccuracy;
@@ -544,6 +543,7 @@ fn elementwise(scale: Scale, Extents { b, t, .. }: Extents, rows: usize) -> Vec<
                 numel: rows * h,
                 function: Function::Sigmoid,
                 scale: 1.0,
+                offset: 0.0,
             },
         ),
         bench("decay_gate", format!("{rows}x{h}"), family, DecayGate { rows, h }),
@@ -585,6 +585,7 @@ fn elementwise(scale: Scale, Extents { b, t, .. }: Extents, rows: usize) -> Vec<
                 numel: rows * D,
                 function: Function::LogSigmoid,
                 scale: 0.0625,
+                offset: 0.0,
             },
         ),
         bench(
@@ -635,15 +636,6 @@ fn elementwise(scale: Scale, Extents { b, t, .. }: Extents, rows: usize) -> Vec<
                 width: 4 * D,
                 from: 2 * D,
                 len: 2 * D,
-            },
-        ),
-        bench(
-            "softplus",
-            format!("{D}"),
-            family,
-            Softplus {
-                numel: D,
-                offset: 0.25,
             },
         ),
         bench("add", format!("{}", rows * D), family, Add { numel: rows * D }),

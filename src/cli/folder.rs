@@ -71,7 +71,7 @@ pub(super) fn look(
         return Err(refuse(format!("holds a run with {fields}")).into());
     }
     if let Some(saved) = &saved
-        && saved.config_hash != config.hash()
+        && !config.has_hash(&saved.config_hash)
     {
         return Err(refuse("its checkpoint was made with another config.toml".to_owned()).into());
     }
@@ -96,7 +96,7 @@ pub(super) fn read_run(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<(Config,
     }
     let config = Config::load(&file, &[])?;
     let saved = Saved::latest(dir, say)?.ok_or_else(|| refuse("holds no checkpoint yet"))?;
-    if saved.config_hash != config.hash() {
+    if !config.has_hash(&saved.config_hash) {
         return Err(refuse("its checkpoint was made with another config.toml").into());
     }
     Ok((config, saved))

@@ -154,6 +154,7 @@ mod tests {
                         numel: 64,
                         function: Function::Sigmoid,
                         scale: 1.0,
+                        offset: 0.0,
                     },
                     &[x],
                 )

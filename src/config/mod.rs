@@ -4,6 +4,7 @@
 //! (tasks.md section 5, models.md section 5). Every refusal names the place (`file:line` or `command line`), the
 //! field, what was found and what is allowed.
 
+mod compare;
 mod layers;
 #[cfg(test)]
 mod tests;
@@ -209,40 +210,6 @@ impl Config {
             out.push('\n');
         }
         out + &toml::to_string(self).expect("numbers, strings and UTF-8 paths have a TOML form")
-    }
-
-    /// blake3 of [`Config::to_toml`] without a header, in hex: equal for equal configurations.
-    pub fn hash(&self) -> String {
-        blake3::hash(self.to_toml("").as_bytes()).to_hex().to_string()
-    }
-
-    /// The fields that are not the same, as (field, value here, value there); `none` where a field is missing.
-    pub fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
-        let (ours, theirs) = (self.fields(), other.fields());
-        let value = |fields: &[(String, String)], name: &str| {
-            let found = fields.iter().find(|(field, _)| field == name);
-            found.map_or_else(|| "none".to_owned(), |(_, value)| value.clone())
-        };
-        let mut names: Vec<&String> = ours.iter().chain(&theirs).map(|(name, _)| name).collect();
-        names.sort();
-        names.dedup();
-        names
-            .into_iter()
-            .map(|name| (name.clone(), value(&ours, name), value(&theirs, name)))
-            .filter(|(_, a, b)| a != b)
-            .collect()
-    }
-
-    /// Every field by its full name, with its value in TOML.
-    fn fields(&self) -> Vec<(String, String)> {
-        let table = toml::Table::try_from(self).expect("numbers, strings and UTF-8 paths have a TOML form");
-        let mut fields = Vec::new();
-        for (section, values) in table {
-            for (key, value) in values.as_table().expect("a section is a table") {
-                fields.push((format!("{section}.{key}"), value.to_string()));
-            }
-        }
-        fields
     }
 }
 

@@ -350,6 +350,41 @@ fn differences_name_the_fields() {
     );
 }
 
+/// Task 1 as the versions wrote it, the first one first: its `[model]`.
+const MODEL_OF_EARLIER_VERSIONS: [&str; 4] = [
+    "d_model = 256\nlayers = 8\nheads = 4\nchunk = 64\n",
+    "d_model = 256\nlayers = 8\nheads = 4\nhouseholder = 4\nchunk = 64\n",
+    "d_model = 256\nlayers = 8\nheads = 4\nhouseholder = 4\nchunk = 64\nd_state = 128\n",
+    "d_model = 256\nlayers = 8\nheads = 4\nhouseholder = 4\nchunk = 64\nd_state = 128\nexpand = 2\nconv = 4\n",
+];
+
+#[test]
+fn hashes_of_earlier_versions_are_of_what_the_configuration_means() {
+    for model in MODEL_OF_EARLIER_VERSIONS {
+        let text = format!(
+            "[grammar]\nvocab = 41\nambiguities = 40\ndepth = 40\nseed = 1\n\n[data]\nlength = 200\nsplits = \"disjoint\"\n\
+             train = 200000\nvalidation = 1000\ntest = 1000\ngap = 0.1\ntest_gap = 0.1\n\n[model]\n{model}\n[train]\n\
+             seed = 1\nbatch = 64\nsteps = 3125\nlr = 0.001\nwarmup = 476\nschedule = \"cosine\"\nclip = 1.0\n\
+             dropout = 0.2\ndropout_mode = \"always\"\neval_every = 78\ncheckpoint_every = 78\n"
+        );
+        let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
+        assert!(load(&text, &[]).unwrap().has_hash(&hash), "{model}");
+        assert!(load("", &[]).unwrap().has_hash(&hash), "{model}");
+        for changed in [
+            ("train.lr", "2e-3"),
+            ("model.chunk", "32"),
+            ("model.householder", "2"),
+            ("model.d_state", "64"),
+            ("model.expand", "1"),
+            ("model.conv", "0"),
+            ("model.decay", "none"),
+        ] {
+            let other = load(&text, &[changed]).unwrap();
+            assert!(!other.has_hash(&hash), "{changed:?} of\n{model}");
+        }
+    }
+}
+
 #[test]
 fn the_header_is_a_comment() {
     let config = load("", &[]).unwrap();

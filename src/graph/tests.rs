@@ -32,6 +32,7 @@ impl Counters {
                 numel: N,
                 function: Function::Sigmoid,
                 scale: 1.0,
+                offset: 0.0,
             };
             g.call(op, &[x]).unwrap()[0]
         };

@@ -109,6 +109,7 @@ impl BlockContext<'_> {
                 numel,
                 function,
                 scale,
+                offset: 0.0,
             },
             &[x],
         )

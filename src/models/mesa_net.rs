@@ -8,10 +8,9 @@ use crate::graph::{Graph, Init};
 use crate::ops::fill::{Content, Fill};
 use crate::ops::l2_norm::L2Norm;
 use crate::ops::mesa::Mesa;
-use crate::ops::pointwise::Function;
+use crate::ops::pointwise::{Function, Pointwise};
 use crate::ops::repeat::Repeat;
 use crate::ops::rms_norm::Kind;
-use crate::ops::softplus::Softplus;
 use crate::tensor::TensorId;
 
 /// Widest head.
@@ -102,8 +101,10 @@ impl Block for MesaNet {
         let width = d / h;
         let start = ((1.0 - f64::from(LEAST_LAMBDA)).exp_m1()).ln();
         let lambda = g.param("lambda_params", &[d], Init::Constant(start));
-        let above = Softplus {
+        let above = Pointwise {
             numel: d,
+            function: Function::Softplus,
+            scale: 1.0,
             offset: LEAST_LAMBDA,
         };
         let lambda = one(g, above, &[lambda])?;

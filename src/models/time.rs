@@ -35,12 +35,12 @@ pub(super) struct Decoding {
 }
 
 impl BlockContext<'_> {
-    /// The op over whole sequences, or its step in a graph that runs once a token.
+    /// The op over whole sequences, or its step, with the same inputs, in a graph that runs once a token.
     fn either(
         &self,
         g: &mut Graph,
-        whole: impl Into<Op>,
         step: impl Into<Op>,
+        whole: impl Into<Op>,
         ins: &[TensorId],
     ) -> Result<TensorId> {
         match self.decoding {
@@ -57,12 +57,7 @@ impl BlockContext<'_> {
 impl BlockContext<'_> {
     /// A causal short convolution.
     pub fn short_conv(&self, g: &mut Graph, op: ShortConv, ins: &[TensorId]) -> Result<TensorId> {
-        let step = ConvStep {
-            b: op.b,
-            channels: op.channels,
-            bias: op.bias,
-        };
-        self.either(g, op, step, ins)
+        self.either(g, ConvStep::from(&op), op, ins)
     }
 
     /// Rotary positions.
@@ -87,7 +82,7 @@ impl BlockContext<'_> {
             beta: true,
             steps: op.steps,
         };
-        self.either(g, op, step, ins)
+        self.either(g, step, op, ins)
     }
 
     /// Additive linear attention.
@@ -104,20 +99,12 @@ impl BlockContext<'_> {
             beta: false,
             steps: 1,
         };
-        self.either(g, op, step, ins)
+        self.either(g, step, op, ins)
     }
 
     /// Mamba's scan.
     pub fn selective_scan(&self, g: &mut Graph, op: SelectiveScan, ins: &[TensorId]) -> Result<TensorId> {
-        let step = ScanStep {
-            b: op.b,
-            channels: op.channels,
-            states: op.states,
-            gated: op.gated,
-            tied: op.tied,
-            decays: op.decays,
-        };
-        self.either(g, op, step, ins)
+        self.either(g, ScanStep::from(&op), op, ins)
     }
 
     /// Softmax attention: the keys and values so far are the state.
@@ -140,12 +127,10 @@ impl BlockContext<'_> {
 
     /// The scan of S4D.
     pub fn s4d_scan(&self, g: &mut Graph, op: S4dScan, ins: &[TensorId]) -> Result<TensorId> {
-        let step = S4dStep {
-            b: op.b,
-            channels: op.channels,
-            states: op.states,
+        let Some(here) = self.decoding else {
+            return one(g, op, ins);
         };
-        self.either(g, op, step, ins)
+        one(g, S4dStep::from(&op), &[ins, &[here.position]].concat())
     }
 
     /// The gated recurrent unit, from the projected input and the weight and bias of its recurrent side.
@@ -170,11 +155,6 @@ impl BlockContext<'_> {
 
     /// The Mesa layer.
     pub fn mesa(&self, g: &mut Graph, op: Mesa, ins: &[TensorId]) -> Result<TensorId> {
-        let step = MesaStep {
-            b: op.b,
-            h: op.h,
-            d: op.d,
-        };
-        self.either(g, op, step, ins)
+        self.either(g, MesaStep::from(&op), op, ins)
     }
 }

@@ -309,7 +309,6 @@ ops! {
     short_conv::ShortConv,
     skip::Skip,
     slice::Slice,
-    softplus::Softplus,
     ssm_gate::SsmGate,
     swiglu::SwiGlu,
     window_accuracy::WindowAccuracy,

@@ -89,6 +89,22 @@ pub(crate) fn column_sum(l: &mut Lower<'_>, partial: View, parts: usize, n: usiz
     l.run(kernel, &[partial, out.view], params, grid);
 }
 
+/// [`column_sum`] of each partial sum whose output is wanted.
+#[cfg(feature = "gpu")]
+pub(crate) fn column_sums(
+    l: &mut Lower<'_>,
+    partials: &[View],
+    parts: usize,
+    n: usize,
+    outs: &[Option<GpuOut>],
+) {
+    for (partial, out) in partials.iter().zip(outs) {
+        if let Some(out) = *out {
+            column_sum(l, *partial, parts, n, out);
+        }
+    }
+}
+
 /// Where an output goes: memory of the call alone if nobody wants it.
 #[cfg(feature = "gpu")]
 pub(crate) fn or_scratch(l: &mut Lower<'_>, out: Option<GpuOut>, len: usize) -> View {

@@ -6,6 +6,8 @@ use crate::cpu::Real;
 use crate::error::UserError;
 #[cfg(feature = "gpu")]
 use crate::gpu::shader::Kernel;
+#[cfg(feature = "gpu")]
+use bytemuck::{Pod, Zeroable};
 
 /// Widest row: a thread holds a share of its row in registers, 32 columns at most.
 pub(crate) const MAX_WIDTH: usize = 8192;
@@ -77,6 +79,30 @@ impl Layout {
     /// A kernel over this layout.
     pub(crate) fn kernel(self, path: &'static str) -> Kernel {
         Kernel::new(path).set("LANES", self.lanes).set("PER", self.per)
+    }
+}
+
+/// Mirrors `Params` of the kernels that normalise rows.
+#[cfg(feature = "gpu")]
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct NormParams {
+    rows: u32,
+    d: u32,
+    eps: f32,
+    parts: u32,
+}
+
+#[cfg(feature = "gpu")]
+impl NormParams {
+    /// `parts`: partial sums that a backward kernel leaves.
+    pub(crate) fn new([rows, d]: [usize; 2], eps: f32, parts: usize) -> Self {
+        Self {
+            rows: rows as u32,
+            d: d as u32,
+            eps,
+            parts: parts as u32,
+        }
     }
 }
 

@@ -103,30 +103,8 @@ impl DataSet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::{DataSpec, Grammar, GrammarSpec, Splits};
-    use std::sync::Arc;
-
-    fn grammar() -> Arc<Grammar> {
-        let spec = GrammarSpec {
-            vocab: 9,
-            ambiguities: 6,
-            depth: 4,
-            seed: 2,
-        };
-        Arc::new(Grammar::generate(&spec).unwrap())
-    }
-
-    fn spec(splits: Splits) -> DataSpec {
-        DataSpec {
-            length: 20,
-            splits,
-            train: 300,
-            validation: 40,
-            test: 50,
-            gap_steps: 1,
-            test_gap_steps: 3,
-        }
-    }
+    use crate::tasks::Splits;
+    use crate::tasks::data::tests::{grammar, spec};
 
     #[test]
     fn batch_places_symbols_gaps_and_windows() {

@@ -225,11 +225,12 @@ impl DataSet {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::tasks::GrammarSpec;
 
-    fn grammar() -> Arc<Grammar> {
+    /// A small grammar for the tests of this folder.
+    pub(in crate::tasks) fn grammar() -> Arc<Grammar> {
         let spec = GrammarSpec {
             vocab: 9,
             ambiguities: 6,
@@ -239,7 +240,8 @@ mod tests {
         Arc::new(Grammar::generate(&spec).unwrap())
     }
 
-    fn spec(splits: Splits) -> DataSpec {
+    /// Small splits of its samples.
+    pub(in crate::tasks) fn spec(splits: Splits) -> DataSpec {
         DataSpec {
             length: 20,
             splits,

@@ -212,16 +212,10 @@ pub fn rate(data: &Arc<DataSet>, batch_size: usize, threads: usize, duration: Du
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::{DataSpec, Grammar, GrammarSpec, Splits};
+    use crate::tasks::data::tests::grammar;
+    use crate::tasks::{DataSpec, Splits};
 
     fn data() -> Arc<DataSet> {
-        let spec = GrammarSpec {
-            vocab: 9,
-            ambiguities: 6,
-            depth: 4,
-            seed: 2,
-        };
-        let grammar = Arc::new(Grammar::generate(&spec).unwrap());
         let spec = DataSpec {
             length: 30,
             splits: Splits::Disjoint,
@@ -231,7 +225,7 @@ mod tests {
             gap_steps: 1,
             test_gap_steps: 1,
         };
-        Arc::new(DataSet::new(grammar, spec, 7).unwrap())
+        Arc::new(DataSet::new(grammar(), spec, 7).unwrap())
     }
 
     #[test]

@@ -124,6 +124,7 @@ mod gpu {
                 numel: 64,
                 function: Function::Sigmoid,
                 scale: 1.0,
+                offset: 0.0,
             },
             &[x],
         )?[0];

@@ -117,6 +117,7 @@ mod tests {
                     numel,
                     function: Function::Sigmoid,
                     scale: 1.0,
+                    offset: 0.0,
                 },
                 &[x],
             )

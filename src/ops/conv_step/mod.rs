@@ -16,6 +16,7 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+use super::short_conv::ShortConv;
 use super::{Cost, OpDef, Pass, Port, rows};
 use crate::error::UserError;
 
@@ -33,6 +34,17 @@ pub struct ConvStep {
     pub channels: usize,
     /// Whether there is a bias.
     pub bias: bool,
+}
+
+impl From<&ShortConv> for ConvStep {
+    /// A token of the convolution over whole sequences.
+    fn from(whole: &ShortConv) -> Self {
+        Self {
+            b: whole.b,
+            channels: whole.channels,
+            bias: whole.bias,
+        }
+    }
 }
 
 impl OpDef for ConvStep {

@@ -26,11 +26,6 @@ fn token_by_token_is_the_same() {
         let Op::ShortConv(op) = &case.op else {
             unreachable!("the cases are of this op")
         };
-        let step = ConvStep {
-            b: op.b,
-            channels: op.channels,
-            bias: op.bias,
-        };
-        testing::steps_match_sequence(&case, step);
+        testing::steps_match_sequence(&case, ConvStep::from(op));
     }
 }

@@ -1,7 +1,7 @@
 use super::DecayGate;
 use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::gpu::shader::Kernel;
-use crate::ops::reduce::{column_sum, or_scratch};
+use crate::ops::reduce::{column_sums, or_scratch};
 use crate::ops::rows::Layout;
 use crate::ops::{GpuOp, grid_1d};
 use bytemuck::{Pod, Zeroable};
@@ -54,10 +54,6 @@ impl GpuOp for DecayGate {
         let bindings = [y, a_log, dt_bias, g, dg, dy, sums[0], sums[1]];
         let kernel = layout.kernel("decay_gate/decay_gate_bwd");
         l.run(kernel, &bindings, self.params(parts), grid_1d(parts));
-        for (sum, out) in sums.into_iter().zip(&d_ins[1..]) {
-            if let Some(out) = *out {
-                column_sum(l, sum, parts, self.h, out);
-            }
-        }
+        column_sums(l, &sums, parts, self.h, &d_ins[1..]);
     }
 }

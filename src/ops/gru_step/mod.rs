@@ -20,6 +20,7 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+use super::gru::Gru;
 use super::{Cost, OpDef, Pass, Port, rows};
 use crate::error::UserError;
 
@@ -30,6 +31,16 @@ pub struct GruStep {
     pub b: usize,
     /// Channels.
     pub d: usize,
+}
+
+impl From<&Gru> for GruStep {
+    /// A token of the recurrence over whole sequences.
+    fn from(whole: &Gru) -> Self {
+        Self {
+            b: whole.b,
+            d: whole.d,
+        }
+    }
 }
 
 impl OpDef for GruStep {

@@ -1,6 +1,6 @@
 use super::GruStep;
 use super::cases::cases;
-use crate::check::{Deviation, Values};
+use crate::check::Deviation;
 use crate::cpu::CpuRuntime;
 use crate::graph::{Graph, Output};
 use crate::ops::linear::Linear;
@@ -50,10 +50,7 @@ fn token_by_token_is_the_same() {
         let Op::Gru(sequence) = &case.op else {
             unreachable!("the cases are of this op")
         };
-        let op = GruStep {
-            b: sequence.b,
-            d: sequence.d,
-        };
+        let op = GruStep::from(sequence);
         let d = op.d;
         let ports = [
             Port::fixed("xg", &[op.b, 3 * d]),
@@ -85,14 +82,7 @@ fn a_token_is_the_definition() {
         let Op::GruStep(op) = &case.op else {
             unreachable!("the cases are of this op")
         };
-        let numbers = |x: &Values| -> Vec<f64> {
-            match x {
-                Values::Real(x) => x.iter().map(|x| f64::from(*x)).collect(),
-                Values::Int(_) => unreachable!("all inputs are numbers"),
-            }
-        };
-        let inputs: Vec<Vec<f64>> = case.inputs.iter().map(numbers).collect();
-        let want = expected(op, &inputs);
+        let want = expected(op, &testing::reals(&case));
         let got = case.run(&mut CpuRuntime::<f64>::new()).unwrap();
         assert_eq!(got.len(), 2);
         for (name, got) in &got {

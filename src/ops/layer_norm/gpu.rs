@@ -1,28 +1,12 @@
 use super::LayerNorm;
 use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::ops::reduce::{column_sum, or_scratch};
-use crate::ops::rows::Layout;
+use crate::ops::reduce::{column_sums, or_scratch};
+use crate::ops::rows::{Layout, NormParams};
 use crate::ops::{GpuOp, grid_1d};
-use bytemuck::{Pod, Zeroable};
-
-/// Mirrors `Params` of both kernels.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    rows: u32,
-    d: u32,
-    eps: f32,
-    parts: u32,
-}
 
 impl LayerNorm {
-    fn params(&self, parts: usize) -> Params {
-        Params {
-            rows: self.rows as u32,
-            d: self.d as u32,
-            eps: self.eps,
-            parts: parts as u32,
-        }
+    fn params(&self, parts: usize) -> NormParams {
+        NormParams::new([self.rows, self.d], self.eps, parts)
     }
 }
 
@@ -55,10 +39,6 @@ impl GpuOp for LayerNorm {
         let bindings = [x, w, offset, r, dy, dx, sums[0], sums[1]];
         let kernel = layout.kernel("layer_norm/layer_norm_bwd");
         l.run(kernel, &bindings, self.params(parts), grid_1d(parts));
-        for (sum, out) in sums.into_iter().zip(&d_ins[1..]) {
-            if let Some(out) = *out {
-                column_sum(l, sum, parts, self.d, out);
-            }
-        }
+        column_sums(l, &sums, parts, self.d, &d_ins[1..]);
     }
 }

@@ -24,6 +24,7 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+use super::mesa::Mesa;
 use super::{Cost, OpDef, Pass, Port, rows};
 use crate::error::UserError;
 
@@ -42,6 +43,17 @@ pub struct MesaStep {
     pub h: usize,
     /// Width of a head, of keys and of values.
     pub d: usize,
+}
+
+impl From<&Mesa> for MesaStep {
+    /// A token of the layer over whole sequences.
+    fn from(whole: &Mesa) -> Self {
+        Self {
+            b: whole.b,
+            h: whole.h,
+            d: whole.d,
+        }
+    }
 }
 
 impl OpDef for MesaStep {

@@ -14,6 +14,7 @@ fn value<R: Real>(function: Function, x: R) -> R {
         Function::LogSigmoid => -(-x).softplus(),
         Function::Silu => x.silu(),
         Function::Complement => -x.exp_m1(),
+        Function::Softplus => x.softplus(),
     }
 }
 
@@ -24,16 +25,17 @@ fn slope<R: Real>(function: Function, x: R) -> R {
         Function::LogSigmoid => (-x).sigmoid(),
         Function::Silu => x.d_silu(),
         Function::Complement => -x.exp(),
+        Function::Softplus => x.sigmoid(),
     }
 }
 
 impl CpuOp for Pointwise {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let scale = R::of(f64::from(self.scale));
+        let [scale, offset] = [self.scale, self.offset].map(|x| R::of(f64::from(x)));
         let pieces = outs[0].real().par_chunks_mut(PIECE);
         pieces.zip(ins[0].real().par_chunks(PIECE)).for_each(|(y, x)| {
             for (y, x) in y.iter_mut().zip(x) {
-                *y = scale * value(self.function, *x);
+                *y = offset + scale * value(self.function, *x);
             }
         });
     }
@@ -48,11 +50,12 @@ impl CpuOp for Pointwise {
     ) {
         let scale = R::of(f64::from(self.scale));
         let (x, dy) = (ins[0].real(), d_outs[0].real());
-        if let Some((dx, _)) = d_ins[0].wanted() {
+        if let Some((dx, accumulate)) = d_ins[0].wanted() {
             let read = dy.par_chunks(PIECE).zip(x.par_chunks(PIECE));
             dx.par_chunks_mut(PIECE).zip(read).for_each(|(dx, (dy, x))| {
                 for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
-                    *dx = scale * *dy * slope(self.function, *x);
+                    let d = scale * *dy * slope(self.function, *x);
+                    *dx = if accumulate { *dx + d } else { d };
                 }
             });
         }

@@ -10,13 +10,17 @@ use bytemuck::{Pod, Zeroable};
 struct Params {
     n: u32,
     scale: f32,
+    offset: f32,
+    accumulate: u32,
 }
 
 impl Pointwise {
-    fn params(&self) -> Params {
+    fn params(&self, accumulate: bool) -> Params {
         Params {
             n: self.numel as u32,
             scale: self.scale,
+            offset: self.offset,
+            accumulate: u32::from(accumulate),
         }
     }
 
@@ -26,6 +30,7 @@ impl Pointwise {
             Function::LogSigmoid => 1,
             Function::Silu => 2,
             Function::Complement => 3,
+            Function::Softplus => 4,
         };
         Kernel::new(path).set("FUNCTION", number)
     }
@@ -35,7 +40,7 @@ impl GpuOp for Pointwise {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
         let kernel = self.kernel("pointwise/pointwise_fwd");
         let grid = grid_1d(self.numel.div_ceil(256));
-        l.run(kernel, &[ins[0], outs[0].view], self.params(), grid);
+        l.run(kernel, &[ins[0], outs[0].view], self.params(false), grid);
     }
 
     fn gpu_bwd(
@@ -51,6 +56,6 @@ impl GpuOp for Pointwise {
         };
         let kernel = self.kernel("pointwise/pointwise_bwd");
         let grid = grid_1d(self.numel.div_ceil(256));
-        l.run(kernel, &[x, dy, dx.view], self.params(), grid);
+        l.run(kernel, &[x, dy, dx.view], self.params(dx.accumulate), grid);
     }
 }

@@ -1,18 +1,20 @@
-//! Functions of single elements: write strengths, log decays, complements of decays, and silu by itself.
+//! Functions of single elements: write strengths, log decays, complements of decays, positive parameters, and silu by
+//! itself.
 //!
 //! ```text
-//! Maths      y = scale f(x), f one of
+//! Maths      y = offset + scale f(x), f one of
 //!   Sigmoid      1 / (1 + e^-x)        beta of the delta rule; scale 2 for Gated DeltaProduct
 //!   LogSigmoid   -softplus(-x)         log decay of GLA, scale 1/16
 //!   Silu         x sigma(x)            where a model goes without its short convolution
 //!   Complement   1 - e^x, x <= 0       what a log decay x leaves for the input
+//!   Softplus     ln(1 + e^x)           lambda of the Mesa layer, above an offset
 //! Shapes     x, y [n]
-//! Gradients  dx = dy scale f'(x): sigma (1 - sigma); sigma(-x); sigma (1 + x (1 - sigma)); -e^x
+//! Gradients  dx = dy scale f'(x): sigma (1 - sigma); sigma(-x); sigma (1 + x (1 - sigma)); -e^x; sigma
 //! Numerics   always f32; no overflow for any x that the function takes, and the digits of small results: ln sigma(x) for
-//!            large x, 1 - e^x for small ones
+//!            large x, 1 - e^x for small ones, ln(1 + e^x) for x far below 0
 //! Cost       forward 6 n FLOPs, 8 n bytes; backward 6 n FLOPs, 12 n bytes
 //! Errors     n 0 or above 2^31 - 1
-//! Source     models.md 3.4 to 3.7, 4.10; Yang et al. 2024, "Gated Linear Attention", section 4.4; golden: the model
+//! Source     models.md 3.4 to 3.8, 4.10; Yang et al. 2024, "Gated Linear Attention", section 4.4; golden: the model
 //!            fixtures
 //! ```
 
@@ -23,7 +25,7 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, OpDef, Pass, Port, Reads, rows};
+use super::{Cost, InputGrad, OpDef, Pass, Port, Reads, rows};
 use crate::error::UserError;
 
 /// f of the module docs.
@@ -37,9 +39,11 @@ pub enum Function {
     Silu,
     /// 1 - e^x, for x at most 0.
     Complement,
+    /// ln(1 + e^x).
+    Softplus,
 }
 
-/// `y = scale * f(x)`.
+/// `y = offset + scale * f(x)`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pointwise {
     /// Elements.
@@ -48,6 +52,8 @@ pub struct Pointwise {
     pub function: Function,
     /// Not 0.
     pub scale: f32,
+    /// 0 unless the range begins elsewhere.
+    pub offset: f32,
 }
 
 impl OpDef for Pointwise {
@@ -58,7 +64,7 @@ impl OpDef for Pointwise {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        vec![Port::new("x", &[self.numel])]
+        vec![Port::new("x", &[self.numel]).grad(InputGrad::Accumulates)]
     }
 
     fn outputs(&self) -> Vec<Port> {

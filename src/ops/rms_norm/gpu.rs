@@ -2,28 +2,12 @@ use super::RmsNorm;
 use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::gpu::shader::Kernel;
 use crate::ops::reduce::{column_sum, or_scratch};
-use crate::ops::rows::Layout;
+use crate::ops::rows::{Layout, NormParams};
 use crate::ops::{GpuOp, grid_1d};
-use bytemuck::{Pod, Zeroable};
-
-/// Mirrors `Params` of both kernels.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    rows: u32,
-    d: u32,
-    eps: f32,
-    parts: u32,
-}
 
 impl RmsNorm {
-    fn params(&self, parts: usize) -> Params {
-        Params {
-            rows: self.rows as u32,
-            d: self.d as u32,
-            eps: self.eps,
-            parts: parts as u32,
-        }
+    fn params(&self, parts: usize) -> NormParams {
+        NormParams::new([self.rows, self.d], self.eps, parts)
     }
 
     fn kernel(&self, path: &'static str) -> Kernel {

@@ -10,7 +10,7 @@ const WIDTH: usize = 16;
 const PIECES: usize = 4;
 
 /// Steps after which states get back what the rounding of e^z took from them, alike each time.
-const DRIFT: usize = 8;
+pub(crate) const DRIFT: usize = 8;
 
 /// A number of each channel of a block.
 type Lane<R> = [R; WIDTH];
@@ -116,7 +116,7 @@ pub(crate) struct Factor<R> {
     /// 1 or 0.
     pub(crate) keep: R,
     /// What rounding f takes from h in [`DRIFT`] steps, as a part of h.
-    drift: [R; 2],
+    pub(crate) drift: [R; 2],
     /// 2 Ct.
     pub(crate) ct: [R; 2],
 }

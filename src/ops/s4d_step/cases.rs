@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::ops::s4d_scan::cases::{HOSTILE, USUAL, Values, parameters};
 use crate::tensor::TensorId;
 
-/// Any number of channels and states, the first token, states much larger than what is written, hostile parameters.
+/// Any number of channels and states, the first token, positions where states get something back, states much larger than
+/// what is written, hostile parameters.
 pub fn cases() -> Vec<Case> {
     let op = |b, channels, states| S4dStep {
         b,
@@ -24,16 +25,17 @@ pub fn cases() -> Vec<Case> {
         (2, 33, 128),
         (40, 3, 13),
     ]
-    .map(|(b, channels, states)| case("", op(b, channels, states), USUAL, 1.0))
+    .map(|(b, channels, states)| case("", op(b, channels, states), USUAL, 1.0, 5))
     .to_vec();
-    cases.push(case(" first token", op(2, 5, 6), USUAL, 0.0));
-    cases.push(case(" large states", op(2, 5, 6), USUAL, 1e4));
-    cases.extend(HOSTILE.map(|(name, values)| case(name, op(2, 5, 6), values, 1.0)));
+    cases.push(case(" first token", op(2, 5, 6), USUAL, 0.0, 0));
+    cases.push(case(" large states", op(2, 5, 6), USUAL, 1e4, 8));
+    cases.push(case(" eighth token", op(2, 33, 128), USUAL, 1.0, 7));
+    cases.extend(HOSTILE.map(|(name, values)| case(name, op(2, 5, 6), values, 1.0, 4095)));
     cases
 }
 
 /// `past` is the scale of the state.
-fn case(name: &str, op: S4dStep, values: Values, past: f32) -> Case {
+fn case(name: &str, op: S4dStep, values: Values, past: f32, position: u32) -> Case {
     let S4dStep {
         b,
         channels: d,
@@ -42,6 +44,7 @@ fn case(name: &str, op: S4dStep, values: Values, past: f32) -> Case {
     let mut fill = Fill::new((b * d + n) as u64);
     let mut inputs = vec![fill.normal(b * d).into()];
     inputs.extend(parameters(&mut fill, d, n, values).map(Into::into));
+    inputs.push(vec![position].into());
     let state: Vec<f32> = fill.normal(2 * b * d * n).iter().map(|x| past * x).collect();
     inputs.push(state.into());
     Case::new(format!("B{b} d{d} N/2 {n}{name}"), op, inputs)

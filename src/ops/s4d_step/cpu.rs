@@ -1,16 +1,16 @@
 use super::S4dStep;
 use crate::cpu::{In, Out, Real};
 use crate::ops::CpuOp;
-use crate::ops::s4d_scan::cpu::{Factor, Inputs};
+use crate::ops::s4d_scan::cpu::{DRIFT, Factor, Inputs};
 use crate::step::StepParams;
 use rayon::prelude::*;
 
 /// Channels that a thread takes at least.
 const PART: usize = 16;
 
-/// 2 Re(Ct . h) of one channel, after a step: h \[N / 2, 2\].
-fn channel<R: Real>(factors: &[Factor<R>], u: R, h: &mut [R]) -> R {
-    let mut sum = R::ZERO;
+/// y of one channel: 2 Re(Ct . h) and the skip connection, after a step of h \[N / 2, 2\].
+fn channel<R: Real>(factors: &[Factor<R>], skip: R, u: R, h: &mut [R]) -> R {
+    let mut sum = skip * u;
     for (h, Factor { f, keep, ct, .. }) in h.chunks_exact_mut(2).zip(factors) {
         let dr = f[0] * h[0] - f[1] * h[1] + u;
         let di = f[0] * h[1] + f[1] * h[0];
@@ -21,6 +21,15 @@ fn channel<R: Real>(factors: &[Factor<R>], u: R, h: &mut [R]) -> R {
     sum
 }
 
+/// What rounding f took from the states of a channel in the last [`DRIFT`] steps.
+fn give_back<R: Real>(factors: &[Factor<R>], h: &mut [R]) {
+    for (h, Factor { drift, .. }) in h.chunks_exact_mut(2).zip(factors) {
+        let more = drift[0] * h[0] - drift[1] * h[1];
+        h[1] += drift[0] * h[1] + drift[1] * h[0];
+        h[0] += more;
+    }
+}
+
 impl CpuOp for S4dStep {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
         let inputs = Inputs::new(ins);
@@ -28,6 +37,7 @@ impl CpuOp for S4dStep {
             unreachable!("the ports say two outputs")
         };
         let (d, n) = (self.channels, self.states);
+        let token = ins[6].int()[0] as usize;
         let factors: Vec<Factor<R>> = (0..d * n)
             .into_par_iter()
             .with_min_len(PART)
@@ -38,8 +48,12 @@ impl CpuOp for S4dStep {
             .enumerate()
             .with_min_len(PART)
             .for_each(|(row, (y, h))| {
-                let (c, u) = (row % d, inputs.u[row]);
-                *y = inputs.skip[c] * u + channel(&factors[c * n..][..n], u, h);
+                let c = row % d;
+                let factors = &factors[c * n..][..n];
+                *y = channel(factors, inputs.skip[c], inputs.u[row], h);
+                if token % DRIFT == DRIFT - 1 {
+                    give_back(factors, h);
+                }
             });
     }
 

@@ -6,7 +6,7 @@ use crate::ops::{GpuOp, grid_1d};
 
 impl GpuOp for S4dStep {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let &[u, log_dt, c, log_a_real, a_imag, skip] = ins else {
+        let &[u, log_dt, c, log_a_real, a_imag, skip, position] = ins else {
             unreachable!("the graph gives all inputs")
         };
         let parameters = [log_dt, c, log_a_real, a_imag];
@@ -15,7 +15,7 @@ impl GpuOp for S4dStep {
         let (rows, layout) = (self.b * self.channels, Layout::new(self.states));
         let kernel = layout.kernel("s4d_step/s4d_step_fwd");
         let params = [rows as u32, self.channels as u32, self.states as u32];
-        let bindings = [u, planes, skip, outs[0].view, outs[1].view];
+        let bindings = [u, planes, skip, position, outs[0].view, outs[1].view];
         l.run(kernel, &bindings, params, grid_1d(layout.groups(rows)));
     }
 

@@ -3,10 +3,13 @@
 //! ```text
 //! Maths      dt = e^log_dt, A = -e^log_A_real + i A_imag, z = dt A, Ct = C (e^z - 1) / A; per channel
 //!            h <- e^z h + u     y = 2 Re(Ct . h) + D u
-//! Shapes     u, y [B,d]; log_dt, D [d]; C [d,N/2,2] (real and imaginary); log_A_real, A_imag [d,N/2]; state h [B,d,N/2,2]
+//! Shapes     u, y [B,d]; log_dt, D [d]; C [d,N/2,2] (real and imaginary); log_A_real, A_imag [d,N/2]; position [1] u32: tokens
+//!            before this one; state h [B,d,N/2,2]
 //! Gradients  none: decoding only
-//! Numerics   f32 throughout; e^z and Ct as in s4d_scan, to 1e-7, made anew from the parameters for every token
-//! Cost       per channel and complex state 14 FLOPs; 8 B d N bytes of states, 8 d N + 8 d of parameters, 8 B d of values.
+//! Numerics   f32 throughout; e^z and Ct as in s4d_scan, to 1e-7, made anew from the parameters for every token. As there,
+//!            states get back after every eighth position what the rounding of e^z took from them: the position says when.
+//!            A step's share, 3e-8 of a state, would be lost in rounding if it were given back at once
+//! Cost       per channel and complex state 14 FLOPs, 8 more at every eighth position; 8 B d N bytes of states, 8 d N + 8 d of parameters, 8 B d of values.
 //!            On a GPU 7 d N / 2 words of scratch
 //! Errors     a size of 0, N / 2 above 128, more than 2^31 - 1 elements
 //! Source     Gu, Gupta, Goel, Re 2022 (S4D); models.md 4.13, 7; token by token the same as `s4d_scan`
@@ -19,11 +22,12 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::s4d_scan::MAX_STATES;
+use super::s4d_scan::{MAX_STATES, S4dScan};
 use super::{Cost, OpDef, Pass, Port, rows};
 use crate::error::UserError;
 
-/// See the module docs. Inputs: u, `log_dt`, C, `log_A_real`, `A_imag`, D. Outputs: y and the state.
+/// See the module docs. Inputs: u, `log_dt`, C, `log_A_real`, `A_imag`, D, position. Outputs: y and the
+/// state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct S4dStep {
     /// Sequences.
@@ -32,6 +36,17 @@ pub struct S4dStep {
     pub channels: usize,
     /// N / 2, complex states of a channel.
     pub states: usize,
+}
+
+impl From<&S4dScan> for S4dStep {
+    /// A token of the scan over whole sequences.
+    fn from(whole: &S4dScan) -> Self {
+        Self {
+            b: whole.b,
+            channels: whole.channels,
+            states: whole.states,
+        }
+    }
 }
 
 impl OpDef for S4dStep {
@@ -60,6 +75,7 @@ impl OpDef for S4dStep {
             Port::fixed("log_A_real", &[d, n]),
             Port::fixed("A_imag", &[d, n]),
             Port::fixed("D", &[d]),
+            Port::index("position", &[1]),
         ]
     }
 
@@ -74,7 +90,7 @@ impl OpDef for S4dStep {
     fn cost(&self, _pass: Pass) -> Cost {
         let [b, d, n] = [self.b, self.channels, self.states].map(|x| x as f64);
         Cost {
-            flops: 14.0 * b * d * n,
+            flops: 15.0 * b * d * n,
             bytes: 16.0 * b * d * n + 16.0 * d * n + 8.0 * d + 8.0 * b * d,
         }
     }

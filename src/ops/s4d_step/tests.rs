@@ -1,6 +1,6 @@
 use super::S4dStep;
 use super::cases::cases;
-use crate::check::{Deviation, Values};
+use crate::check::Deviation;
 use crate::cpu::CpuRuntime;
 use crate::ops::{Op, OpDef, s4d_scan};
 use crate::testing;
@@ -28,19 +28,28 @@ fn token_by_token_is_the_same() {
         let Op::S4dScan(op) = &case.op else {
             unreachable!("the cases are of this op")
         };
-        let step = S4dStep {
-            b: op.b,
-            channels: op.channels,
-            states: op.states,
+        testing::steps_match_sequence(&case, S4dStep::from(op));
+    }
+}
+
+/// So their errors are the same too, thousands of tokens into a sequence.
+#[test]
+fn the_cpu_gets_the_same_bits_as_from_the_scan() {
+    for case in s4d_scan::cases::cases() {
+        let Op::S4dScan(op) = &case.op else {
+            unreachable!("the cases are of this op")
         };
-        testing::steps_match_sequence(&case, step);
+        let (_, want) = case.run(&mut CpuRuntime::<f32>::new()).unwrap().swap_remove(0);
+        let got = testing::token_by_token(&case, S4dStep::from(op), &mut CpuRuntime::<f32>::new());
+        let first = got.iter().zip(&want).position(|(got, want)| got != want);
+        assert!(first.is_none(), "{} at {first:?}", case.name);
     }
 }
 
 /// y and the new state, with the plain formulas of the factors.
 fn expected(op: &S4dStep, inputs: &[Vec<f64>]) -> [Vec<f64>; 2] {
-    let [u, log_dt, c, log_a, a_imag, skip, state] = inputs else {
-        unreachable!("six inputs and the state")
+    let [u, log_dt, c, log_a, a_imag, skip, _position, state] = inputs else {
+        unreachable!("seven inputs and the state")
     };
     let (mut y, mut state) = (Vec::new(), state.clone());
     for (row, u) in u.iter().enumerate() {
@@ -74,15 +83,8 @@ fn a_token_is_the_definition() {
         let Op::S4dStep(op) = &case.op else {
             unreachable!("the cases are of this op")
         };
-        let numbers = |x: &Values| -> Vec<f64> {
-            match x {
-                Values::Real(x) => x.iter().map(|x| f64::from(*x)).collect(),
-                Values::Int(_) => unreachable!("all inputs are numbers"),
-            }
-        };
-        let inputs: Vec<Vec<f64>> = case.inputs.iter().map(numbers).collect();
         let got = case.run(&mut CpuRuntime::<f64>::new()).unwrap();
-        for ((name, got), want) in got.iter().zip(expected(op, &inputs)) {
+        for ((name, got), want) in got.iter().zip(expected(op, &testing::reals(&case))) {
             let d = Deviation::new(name, got, &want, 1e-10, 1e-10);
             assert!(d.passed(), "{}: {d:?}", case.name);
         }

@@ -22,6 +22,7 @@ mod gpu;
 mod tests;
 
 use super::selective_scan::MAX_STATES;
+use super::selective_scan::SelectiveScan;
 use super::{Cost, OpDef, Pass, Port, rows};
 use crate::error::UserError;
 
@@ -47,6 +48,20 @@ impl ScanStep {
     /// Whether there is a dt.
     fn timed(&self) -> bool {
         self.tied || self.decays
+    }
+}
+
+impl From<&SelectiveScan> for ScanStep {
+    /// A token of the scan over whole sequences.
+    fn from(whole: &SelectiveScan) -> Self {
+        Self {
+            b: whole.b,
+            channels: whole.channels,
+            states: whole.states,
+            gated: whole.gated,
+            tied: whole.tied,
+            decays: whole.decays,
+        }
     }
 }
 

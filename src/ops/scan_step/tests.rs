@@ -30,15 +30,7 @@ fn token_by_token_is_the_same() {
         let Op::SelectiveScan(op) = &case.op else {
             unreachable!("the cases are of this op")
         };
-        let step = ScanStep {
-            b: op.b,
-            channels: op.channels,
-            states: op.states,
-            gated: op.gated,
-            tied: op.tied,
-            decays: op.decays,
-        };
-        testing::steps_match_sequence(case, step);
+        testing::steps_match_sequence(case, ScanStep::from(op));
     }
 }
 

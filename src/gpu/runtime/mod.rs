@@ -1,0 +1,278 @@
+//! The GPU executor: plans a lowered graph into a few buffers, compiles its kernels, and replays its dispatches.
+//!
+//! `load` places and compiles, `encode` replays, `transfer` copies to and from the host and waits. Here is what they share,
+//! and [`Runtime`] in their terms.
+
+mod encode;
+mod load;
+mod transfer;
+
+use super::adapter::Gpu;
+use super::pipeline::Pipeline;
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::runtime::{Data, Program, Runtime, Ticket};
+use crate::step::StepParams;
+use crate::tensor::{Bank, Dtype, TensorId};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::Duration;
+use transfer::Ring;
+
+/// Alignment of everything that is bound.
+const ALIGN: usize = 256;
+
+/// One encoded launch.
+struct Launch {
+    call: usize,
+    pipeline: usize,
+    bind_group: wgpu::BindGroup,
+    grid: [u32; 3],
+}
+
+struct Loaded {
+    graph: Graph,
+    launches: Vec<Launch>,
+    blocks: Vec<wgpu::Buffer>,
+    slots: wgpu::Buffer,
+    /// Block and byte range of each tensor outside the banks.
+    places: Vec<Option<(usize, Range<usize>)>>,
+    bytes: usize,
+}
+
+/// See the module docs.
+pub struct GpuRuntime {
+    gpu: Gpu,
+    banks: Vec<wgpu::Buffer>,
+    step: wgpu::Buffer,
+    last_step: Option<StepParams>,
+    pipelines: Vec<Pipeline>,
+    by_key: HashMap<String, usize>,
+    programs: Vec<Loaded>,
+    encoder: Option<wgpu::CommandEncoder>,
+    ring: Ring,
+}
+
+impl GpuRuntime {
+    /// An executor on an open device.
+    pub fn new(gpu: Gpu) -> Self {
+        let step = buffer(&gpu, "step", size_of::<StepParams>(), wgpu::BufferUsages::UNIFORM);
+        Self {
+            gpu,
+            banks: Vec::new(),
+            step,
+            last_step: None,
+            pipelines: Vec::new(),
+            by_key: HashMap::new(),
+            programs: Vec::new(),
+            encoder: None,
+            ring: Ring::default(),
+        }
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// The keys of the kernels that a program runs.
+    pub fn kernels(&self, program: Program) -> Vec<String> {
+        let used: std::collections::BTreeSet<usize> = self.programs[program.0]
+            .launches
+            .iter()
+            .map(|l| l.pipeline)
+            .collect();
+        let mut keys: Vec<String> = self
+            .by_key
+            .iter()
+            .filter(|(_, i)| used.contains(i))
+            .map(|(k, _)| k.clone())
+            .collect();
+        keys.sort();
+        keys
+    }
+
+    fn checked<T>(&self, what: &str, create: impl FnOnce() -> T) -> Result<T> {
+        let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = create();
+        let errors = [
+            pollster::block_on(validation.pop()),
+            pollster::block_on(memory.pop()),
+        ];
+        match errors.into_iter().flatten().next() {
+            None => Ok(made),
+            Some(e) => Err(self.gpu.driver_error(format!("{what}: {e}")).into()),
+        }
+    }
+}
+
+fn buffer(gpu: &Gpu, label: &str, bytes: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        size: bytes.max(4).next_multiple_of(ALIGN) as u64,
+        usage: usage | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+        mapped_at_creation: false,
+    })
+}
+
+impl Runtime for GpuRuntime {
+    fn device(&self) -> String {
+        self.gpu.description().to_owned()
+    }
+
+    fn load(&mut self, graph: &Graph) -> Result<Program> {
+        self.submit();
+        let loaded = self.prepare(graph)?;
+        self.programs.push(loaded);
+        Ok(Program(self.programs.len() - 1))
+    }
+
+    fn reset(&mut self) {
+        self.submit();
+        self.programs.clear();
+        self.banks.clear();
+    }
+
+    fn program_bytes(&self, program: Program) -> usize {
+        self.programs[program.0].bytes
+    }
+
+    fn total_bytes(&self) -> usize {
+        let banks: u64 = self.banks.iter().map(wgpu::Buffer::size).sum();
+        banks as usize + self.programs.iter().map(|p| p.bytes).sum::<usize>()
+    }
+
+    fn launches(&self, program: Program) -> usize {
+        self.programs[program.0].launches.len()
+    }
+
+    fn write(&mut self, program: Program, tensor: TensorId, data: Data<'_>) -> Result<()> {
+        let Some((target, range)) = self.location(program, tensor) else {
+            return Ok(());
+        };
+        let narrowed: Vec<f32>;
+        let bytes: &[u8] = match data {
+            Data::F32(x) => bytemuck::cast_slice(x),
+            Data::U32(x) => bytemuck::cast_slice(x),
+            Data::F64(x) => {
+                narrowed = x.iter().map(|v| *v as f32).collect();
+                bytemuck::cast_slice(&narrowed)
+            }
+        };
+        assert_eq!(bytes.len(), range.len(), "the host writes whole tensors");
+        self.upload(&target, range.start, bytes);
+        Ok(())
+    }
+
+    fn run(&mut self, program: Program, step: &StepParams) -> Result<()> {
+        self.set_step(step);
+        let calls = self.programs[program.0].graph.calls().len();
+        self.encode(program, 0..calls, None);
+        Ok(())
+    }
+
+    fn clear_states(&mut self, program: Program) -> Result<()> {
+        let states: Vec<TensorId> = self.programs[program.0]
+            .graph
+            .states()
+            .map(|(id, _)| id)
+            .collect();
+        let mut encoder = self.encoder();
+        for id in states {
+            if let Some((buffer, range)) = self.location(program, id) {
+                encoder.clear_buffer(&buffer, range.start as u64, Some(range.len() as u64));
+            }
+        }
+        self.encoder = Some(encoder);
+        Ok(())
+    }
+
+    fn clear_bank(&mut self, bank: Bank) -> Result<()> {
+        let mut encoder = self.encoder();
+        encoder.clear_buffer(&self.banks[bank as usize], 0, None);
+        self.encoder = Some(encoder);
+        Ok(())
+    }
+
+    fn write_bank(&mut self, bank: Bank, data: &[f32]) -> Result<()> {
+        let target = self.banks[bank as usize].clone();
+        self.upload(&target, 0, bytemuck::cast_slice(data));
+        Ok(())
+    }
+
+    fn read_bank(&mut self, bank: Bank) -> Result<Vec<f32>> {
+        let source = self.banks[bank as usize].clone();
+        let len = self.programs.first().map_or(0, |p| 4 * p.graph.bank_len());
+        let bytes = self.download(&source, 0..len)?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+
+    fn read(&mut self, program: Program, tensor: TensorId) -> Result<Vec<f64>> {
+        let (source, range) = self
+            .location(program, tensor)
+            .expect("only tensors that calls touch are read");
+        let values: Vec<f32> = bytemuck::pod_collect_to_vec(&self.download(&source, range)?);
+        Ok(values.into_iter().map(f64::from).collect())
+    }
+
+    fn read_u32(&mut self, program: Program, tensor: TensorId) -> Result<Vec<u32>> {
+        let (source, range) = self
+            .location(program, tensor)
+            .expect("only tensors that calls touch are read");
+        Ok(bytemuck::pod_collect_to_vec(&self.download(&source, range)?))
+    }
+
+    fn fetch(&mut self, program: Program, tensor: TensorId) -> Result<Ticket> {
+        let (source, range) = self
+            .location(program, tensor)
+            .expect("only tensors that calls touch are fetched");
+        Ok(self.fetch_range(&source, range))
+    }
+
+    fn take(&mut self, ticket: Ticket, wait: bool) -> Result<Option<Vec<f32>>> {
+        self.take_copy(ticket, wait)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.submit();
+        self.poll(true)
+    }
+
+    fn profile(&mut self, program: Program, step: &StepParams) -> Result<Vec<Duration>> {
+        self.time_calls(program, step)
+    }
+
+    fn first_not_finite(
+        &mut self,
+        program: Program,
+        step: &StepParams,
+    ) -> Result<Option<(usize, TensorId, usize)>> {
+        self.set_step(step);
+        for i in 0..self.programs[program.0].graph.calls().len() {
+            self.encode(program, i..i + 1, None);
+            let graph = &self.programs[program.0].graph;
+            let call = &graph.calls()[i];
+            let outs = call.outs.iter().flatten().map(|o| o.tensor);
+            let ids: Vec<TensorId> = call.ins.iter().flatten().copied().chain(outs).collect();
+            let ids: Vec<TensorId> = ids
+                .into_iter()
+                .filter(|id| graph.tensor(*id).dtype != Dtype::U32)
+                .collect();
+            for id in ids {
+                if let Some(at) = self.read(program, id)?.iter().position(|v| !v.is_finite()) {
+                    return Ok(Some((i, id, at)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn poison(&mut self, program: Program) -> Result<()> {
+        for block in self.programs[program.0].blocks.clone() {
+            let nan = vec![0x7fc0_0000u32; block.size() as usize / 4];
+            self.upload(&block, 0, bytemuck::cast_slice(&nan));
+        }
+        Ok(())
+    }
+}
