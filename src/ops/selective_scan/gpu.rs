@@ -66,7 +66,7 @@ struct RatesParams {
     states: u32,
 }
 
-/// Mirrors `Params` of `scan_fwd` and `scan_end_fwd`.
+/// Mirrors `Params` of `scan_fwd` and `scan_end_fwd` (`lib/scan`).
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct ForwardParams {
