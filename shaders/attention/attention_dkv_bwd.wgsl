@@ -1,66 +1,29 @@
 // Gradients of keys and values (models.md 4.8): dz = p (d_o v^T - del) with p from lse, dk = scale dz^T q, dv = p^T d_o.
 // A workgroup: ROWS keys of one (b, h), over the tiles of 32 queries from its first key on; tiles are transposed, keys
 // down and queries across. Grid: ops::grid_1d over B H ceil(T / ROWS).
-// The host guarantees D <= 32 SLICES, D % 4 == 0 if VEC.
 #import lib/grid
-
-alias t_q = f32;
-alias t_k = f32;
-alias t_v = f32;
-alias t_d_o = f32;
-alias t_dk = f32;
-alias t_dv = f32;
-const RM: u32 = 4u; // rows a thread
-const SLICES: u32 = 4u;
-const VEC: bool = true; // 16-byte loads
-const FORGET: bool = false; // log decays between key and query are added to the score
+const BACK: bool = true;
 #import lib/attention_tile
 
+alias t_dk = f32;
+alias t_dv = f32;
 #if VEC
-alias a_q = vec4<t_q>;
-alias a_k = vec4<t_k>;
-alias a_v = vec4<t_v>;
-alias a_d_o = vec4<t_d_o>;
 alias a_dk = vec4<t_dk>;
 alias a_dv = vec4<t_dv>;
 #else
-alias a_q = t_q;
-alias a_k = t_k;
-alias a_v = t_v;
-alias a_d_o = t_d_o;
 alias a_dk = t_dk;
 alias a_dv = t_dv;
 #endif
 
-@group(0) @binding(0) var<storage, read_write> q: array<a_q>; // [B, T, H, D]
-@group(0) @binding(1) var<storage, read_write> k: array<a_k>; // [B, T, H, D]
-@group(0) @binding(2) var<storage, read_write> v: array<a_v>; // [B, T, H, D]
-@group(0) @binding(3) var<storage, read_write> d_o: array<a_d_o>; // [B, T, H, D]
-#if FORGET
-@group(0) @binding(4) var<storage, read_write> stats: array<vec4<i32>>; // [B, T, H], of attention_stats_bwd
-@group(0) @binding(7) var<storage, read_write> col_sums: array<f32>; // [B, T, H]: of dz below the diagonal
-#else
-@group(0) @binding(4) var<storage, read_write> stats: array<vec2<i32>>; // [B, T, H], of attention_stats_bwd
-#endif
 @group(0) @binding(5) var<storage, read_write> dk: array<a_dk>; // [B, T, H, D]
 @group(0) @binding(6) var<storage, read_write> dv: array<a_dv>; // [B, T, H, D]
+#if FORGET
+@group(0) @binding(7) var<storage, read_write> col_sums: array<f32>; // [B, T, H]: of dz below the diagonal
+#endif
 @group(0) @binding({7 + FORGET}) var<uniform> params: Params;
 
 const DK: u32 = 0u;
 const DV: u32 = 1u;
-
-fn value(operand: u32, i: u32) -> Value {
-    if operand == Q {
-        return Value(q[i]);
-    }
-    if operand == K {
-        return Value(k[i]);
-    }
-    if operand == V {
-        return Value(v[i]);
-    }
-    return Value(d_o[i]);
-}
 
 fn put(operand: u32, i: u32, x: Value) {
     if operand == DK {
@@ -103,7 +66,7 @@ fn attention_dkv_bwd(
         multiply_rows(&z, K, k0, Q, q0);
         multiply_rows(&dp, V, k0, D_O, q0);
         workgroupBarrier();
-        let queries = vec4<u32>(q0 + 4u * tx) + vec4<u32>(0u, 1u, 2u, 3u);
+        let queries = across(q0);
         let rows = rows_of(queries);
 #for j in 0..4
         let stat{j} = stats[rows[{j}]];
@@ -119,8 +82,7 @@ fn attention_dkv_bwd(
 #if FORGET
         score{i} += log_decay(late, early{i});
 #endif
-        let log_p{i} = clamp(score{i} - log_sum, vec4<f32>(-100.0), vec4<f32>(1.0));
-        let p{i} = select(vec4<f32>(), exp(log_p{i}), seen{i});
+        let p{i} = probability(score{i}, log_sum, seen{i});
         let dz{i} = p{i} * (dp[{i}] - mean);
 #if FORGET
         below[{i}] += dot(select(vec4<f32>(), dz{i}, key{i} < queries), vec4<f32>(1.0));

@@ -1,34 +1,18 @@
 // Causal softmax attention, online over key tiles (models.md 4.8; FlashAttention, algorithm 1).
 // A workgroup: ROWS queries of one (b, h); it walks the tiles of 32 keys up to its last query, keeping output rows,
 // running maxima and its share of the running sums in registers. Grid: ops::grid_1d over B H ceil(T / ROWS).
-// The host guarantees D <= 32 SLICES, D % 4 == 0 if VEC, and B T H D < 2^32.
+// The host guarantees B T H D < 2^32.
 #import lib/grid
-
-alias t_q = f32;
-alias t_k = f32;
-alias t_v = f32;
-alias t_o = f32;
-const RM: u32 = 4u; // rows a thread
-const SLICES: u32 = 4u;
-const VEC: bool = true; // 16-byte loads
-const FORGET: bool = false; // log decays between key and query are added to the score
+const BACK: bool = false;
 #import lib/attention_tile
 
+alias t_o = f32;
 #if VEC
-alias a_q = vec4<t_q>;
-alias a_k = vec4<t_k>;
-alias a_v = vec4<t_v>;
 alias a_o = vec4<t_o>;
 #else
-alias a_q = t_q;
-alias a_k = t_k;
-alias a_v = t_v;
 alias a_o = t_o;
 #endif
 
-@group(0) @binding(0) var<storage, read_write> q: array<a_q>; // [B, T, H, D]
-@group(0) @binding(1) var<storage, read_write> k: array<a_k>; // [B, T, H, D]
-@group(0) @binding(2) var<storage, read_write> v: array<a_v>; // [B, T, H, D]
 @group(0) @binding(3) var<storage, read_write> o: array<a_o>; // [B, T, H, D]
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>; // [B, T, H]
 #if FORGET
@@ -38,16 +22,6 @@ alias a_o = t_o;
 
 // One value a row and tx.
 var<workgroup> parts: array<f32, ROWS * 8u>;
-
-fn value(operand: u32, i: u32) -> Value {
-    if operand == Q {
-        return Value(q[i]);
-    }
-    if operand == K {
-        return Value(k[i]);
-    }
-    return Value(v[i]);
-}
 
 fn put(operand: u32, i: u32, x: Value) {
     o[i] = a_o(x);
@@ -82,7 +56,7 @@ fn attention_fwd(
     for (var k0 = 0u; k0 < min(q0 + ROWS, params.t); k0 += 32u) {
         var z: Acc;
         multiply_rows(&z, Q, q0, K, k0);
-        let keys = vec4<u32>(k0 + 4u * tx) + vec4<u32>(0u, 1u, 2u, 3u);
+        let keys = across(k0);
 #if FORGET
         let rows = rows_of(keys);
         let early = sums_at(sums[rows.x], sums[rows.y], sums[rows.z], sums[rows.w]);

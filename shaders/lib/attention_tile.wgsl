@@ -2,9 +2,17 @@
 // (thread: ty + 16 i, i < RM) against 32 columns (thread: 4 tx .. 4 tx + 3). Operands pass through workgroup memory as
 // slices 32 floats wide, a row being 8 vec4s and one more, so that rows start in different banks.
 //
-// The importing kernel declares RM (rows a thread), SLICES = ceil(D / 32), VEC, FORGET, the binding `params` and
-// `fn value(operand: u32, i: u32) -> Value`, `fn put(operand: u32, i: u32, x: Value)`: place i of one of its tensors, by
-// numbers that are constants at every call, so that the compiler keeps one branch.
+// The importing kernel declares `BACK`, whether it reads what the backward pass has, its outputs, the binding `params`, and
+// `fn put(operand: u32, i: u32, x: Value)`: place i of one of its outputs, by numbers that are constants at every call, so
+// that the compiler keeps one branch. The host guarantees D <= 32 SLICES, and D % 4 == 0 if VEC.
+alias t_q = f32;
+alias t_k = f32;
+alias t_v = f32;
+const RM: u32 = 4u; // rows a thread
+const SLICES: u32 = 4u;
+const VEC: bool = true; // 16-byte loads
+const FORGET: bool = false; // log decays between key and query are added to the score
+
 struct Params { t: u32, h: u32, d: u32, heads: u32, tiles: u32, scale: f32 }
 
 const ROWS: u32 = 16u * RM;
@@ -16,10 +24,40 @@ const D_O: u32 = 3u;
 
 #if VEC
 alias Value = vec4<f32>;
+alias a_q = vec4<t_q>;
+alias a_k = vec4<t_k>;
+alias a_v = vec4<t_v>;
 #else
 alias Value = f32;
+alias a_q = t_q;
+alias a_k = t_k;
+alias a_v = t_v;
 #endif
 alias Acc = array<vec4<f32>, RM>;
+
+@group(0) @binding(0) var<storage, read_write> q: array<a_q>; // [B, T, H, D]
+@group(0) @binding(1) var<storage, read_write> k: array<a_k>; // [B, T, H, D]
+@group(0) @binding(2) var<storage, read_write> v: array<a_v>; // [B, T, H, D]
+#if BACK
+alias t_d_o = f32;
+#if VEC
+alias a_d_o = vec4<t_d_o>;
+#else
+alias a_d_o = t_d_o;
+#endif
+@group(0) @binding(3) var<storage, read_write> d_o: array<a_d_o>; // [B, T, H, D]
+#if FORGET
+@group(0) @binding(4) var<storage, read_write> stats: array<vec4<i32>>; // [B, T, H], of attention_stats_bwd
+#else
+@group(0) @binding(4) var<storage, read_write> stats: array<vec2<i32>>; // [B, T, H], of attention_stats_bwd
+#endif
+
+// exp(score - log_sum), 0 where not `seen`.
+fn probability(score: vec4<f32>, log_sum: vec4<f32>, seen: vec4<bool>) -> vec4<f32> {
+    let log_p = clamp(score - log_sum, vec4<f32>(-100.0), vec4<f32>(1.0));
+    return select(vec4<f32>(), exp(log_p), seen);
+}
+#endif
 
 var<workgroup> left: array<vec4<f32>, ROWS * PITCH>;
 var<workgroup> right: array<vec4<f32>, 32u * PITCH>;
@@ -32,6 +70,27 @@ fn place(head: u32, lane: u32) {
     first = head / params.h * params.t * params.h + head % params.h;
     ty = lane / 8u;
     tx = lane % 8u;
+}
+
+// Place i of an input.
+fn value(operand: u32, i: u32) -> Value {
+    if operand == Q {
+        return Value(q[i]);
+    }
+    if operand == K {
+        return Value(k[i]);
+    }
+#if BACK
+    if operand == D_O {
+        return Value(d_o[i]);
+    }
+#endif
+    return Value(v[i]);
+}
+
+// Steps of the thread's columns in a tile whose columns begin at step t.
+fn across(t: u32) -> vec4<u32> {
+    return vec4<u32>(t + 4u * tx) + vec4<u32>(0u, 1u, 2u, 3u);
 }
 
 // Rows in [B, T, H] of four steps; steps past the end have the last one's.

@@ -1,18 +1,12 @@
 // y_t = Re(2 Ct . h_t) + D u_t with h_t = keep h_{t-1} + (f h_{t-1} + u_t), e^z = keep + f (s4d_discretise). REVERSE: time
 // runs backwards, which makes du of dy.
-// A workgroup does CHANNELS channels of one sequence, states and rates in registers: LANES threads share a channel, PER
-// quads of states each (lane, lane + LANES, ..). STEPS steps are staged at a time.
+// A workgroup does CHANNELS channels of one sequence (lib/lanes), states and rates in registers.
 // Grid: ops::grid_1d over B tiles. Source: models.md 4.13.
 #import lib/grid
+#import lib/s4d_states
 
-const THREADS: u32 = 128;
-const LANES: u32 = 8;
-const PER: u32 = 2;
-const STEPS: u32 = 8;
-const PITCH: u32 = 9; // LANES, and one more so that sums over lanes hit different banks
+const PITCH: u32 = 5; // LANES, and one more so that sums over lanes hit different banks
 const REVERSE: bool = false;
-const CHANNELS: u32 = THREADS / LANES;
-const QUADS: u32 = LANES * PER;
 
 alias t_u = f32;
 alias t_y = f32;
@@ -46,49 +40,32 @@ fn s4d_scan_fwd(
     if group >= params.groups {
         return;
     }
-    let first = group % params.tiles * CHANNELS;
+    place(group % params.tiles, thread);
     let batch = group / params.tiles;
-    let lane = thread % LANES;
-    let own = thread / LANES;
-    let channel = min(first + own, params.channels - 1u);
-    let plane = params.channels * QUADS;
 #for k in 0..PER
-    let at{k} = channel * QUADS + {k}u * LANES + lane;
-    let fr{k} = planes[at{k}];
-    let fi{k} = planes[plane + at{k}];
-    let keep{k} = planes[2u * plane + at{k}];
-    let cr{k} = planes[3u * plane + at{k}];
-    let ci{k} = planes[4u * plane + at{k}];
-    var hr{k} = vec4(0.0);
-    var hi{k} = vec4(0.0);
+    let at{k} = quad_at({k}u);
+    let rate{k} = rate_at(at{k});
+    let weight{k} = output_weight_at(at{k});
+    var h{k} = Complex4();
 #end
     for (var t0 = 0u; t0 < params.t; t0 += STEPS) {
         let steps = min(STEPS, params.t - t0);
         workgroupBarrier();
         for (var i = thread; i < steps * CHANNELS; i += THREADS) {
-            let c = min(first + i % CHANNELS, params.channels - 1u);
-            s_u[i] = f32(u[row(batch, t0 + i / CHANNELS) * params.channels + c]);
+            s_u[i] = f32(u[row(batch, t0 + i / CHANNELS) * params.channels + channel(i % CHANNELS)]);
         }
         workgroupBarrier();
         for (var t = 0u; t < steps; t++) {
-            let input = vec4(s_u[t * CHANNELS + own]);
+            let input = s_u[t * CHANNELS + own];
             var sum = vec4(0.0);
 #for k in 0..PER
-            let dr{k} = fr{k} * hr{k} - fi{k} * hi{k} + input;
-            let di{k} = fr{k} * hi{k} + fi{k} * hr{k};
-            hr{k} = keep{k} * hr{k} + dr{k};
-            hi{k} = keep{k} * hi{k} + di{k};
-            sum += cr{k} * hr{k} - ci{k} * hi{k};
+            h{k} = next_state(rate{k}, h{k}, input);
+            sum += product(weight{k}, h{k}).re;
 #end
             s_sum[(t * CHANNELS + own) * PITCH + lane] = (sum.x + sum.y) + (sum.z + sum.w);
         }
-        // What rounding f took from the states in these steps.
 #for k in 0..PER
-        let er{k} = f32(STEPS) * planes[5u * plane + at{k}];
-        let ei{k} = f32(STEPS) * planes[6u * plane + at{k}];
-        let more{k} = er{k} * hr{k} - ei{k} * hi{k};
-        hi{k} += er{k} * hi{k} + ei{k} * hr{k};
-        hr{k} += more{k};
+        h{k} = restored(h{k}, at{k});
 #end
         workgroupBarrier();
         for (var i = thread; i < steps * CHANNELS; i += THREADS) {

@@ -4,13 +4,7 @@
 // Threads as in s4d_scan_fwd; a workgroup goes through the sequences slot, slot + slots, ..
 // Grid: ops::grid_1d over slots tiles. Source: models.md 4.13.
 #import lib/grid
-
-const THREADS: u32 = 128;
-const LANES: u32 = 8;
-const PER: u32 = 2;
-const STEPS: u32 = 8;
-const CHANNELS: u32 = THREADS / LANES;
-const QUADS: u32 = LANES * PER;
+#import lib/s4d_states
 
 alias t_u = f32;
 alias t_dy = f32;
@@ -36,37 +30,25 @@ fn s4d_sums_bwd(
     if group >= params.slots * params.tiles {
         return;
     }
-    let first = group % params.tiles * CHANNELS;
+    place(group % params.tiles, thread);
     let slot = group / params.tiles;
-    let lane = thread % LANES;
-    let own = thread / LANES;
-    let is_channel = first + own < params.channels;
-    let channel = min(first + own, params.channels - 1u);
-    let plane = params.channels * QUADS;
 #for k in 0..PER
-    let at{k} = channel * QUADS + {k}u * LANES + lane;
-    let fr{k} = planes[at{k}];
-    let fi{k} = planes[plane + at{k}];
-    let keep{k} = planes[2u * plane + at{k}];
-    var v0r{k} = vec4(0.0);
-    var v0i{k} = vec4(0.0);
-    var v1r{k} = vec4(0.0);
-    var v1i{k} = vec4(0.0);
+    let at{k} = quad_at({k}u);
+    let rate{k} = rate_at(at{k});
+    var w0_{k} = Complex4();
+    var w1_{k} = Complex4();
 #end
     var d_skip = 0.0;
     for (var batch = slot; batch < params.b; batch += params.slots) {
 #for k in 0..PER
-        var hr{k} = vec4(0.0);
-        var hi{k} = vec4(0.0);
-        var qr{k} = vec4(0.0);
-        var qi{k} = vec4(0.0);
+        var h{k} = Complex4();
+        var q{k} = Complex4();
 #end
         for (var t0 = 0u; t0 < params.t; t0 += STEPS) {
             let steps = min(STEPS, params.t - t0);
             workgroupBarrier();
             for (var i = thread; i < steps * CHANNELS; i += THREADS) {
-                let c = min(first + i % CHANNELS, params.channels - 1u);
-                let at = (batch * params.t + t0 + i / CHANNELS) * params.channels + c;
+                let at = (batch * params.t + t0 + i / CHANNELS) * params.channels + channel(i % CHANNELS);
                 s_u[i] = f32(u[at]);
                 s_dy[i] = f32(dy[at]);
             }
@@ -74,49 +56,30 @@ fn s4d_sums_bwd(
             // Sums of a few steps first: rounding grows with the number of those.
             var part = 0.0;
 #for k in 0..PER
-            var w0r{k} = vec4(0.0);
-            var w0i{k} = vec4(0.0);
-            var w1r{k} = vec4(0.0);
-            var w1i{k} = vec4(0.0);
+            var part0_{k} = Complex4();
+            var part1_{k} = Complex4();
 #end
             for (var t = 0u; t < steps; t++) {
                 let input = s_u[t * CHANNELS + own];
                 let d = s_dy[t * CHANNELS + own];
                 part += d * input;
 #for k in 0..PER
-                let sr{k} = qr{k} + hr{k};
-                let si{k} = qi{k} + hi{k};
-                qr{k} = keep{k} * sr{k} + (fr{k} * sr{k} - fi{k} * si{k});
-                qi{k} = keep{k} * si{k} + (fr{k} * si{k} + fi{k} * sr{k});
-                let dr{k} = fr{k} * hr{k} - fi{k} * hi{k} + input;
-                let di{k} = fr{k} * hi{k} + fi{k} * hr{k};
-                hr{k} = keep{k} * hr{k} + dr{k};
-                hi{k} = keep{k} * hi{k} + di{k};
-                w0r{k} += d * hr{k};
-                w0i{k} += d * hi{k};
-                w1r{k} += d * qr{k};
-                w1i{k} += d * qi{k};
+                q{k} = decayed(rate{k}, plus(q{k}, h{k}));
+                h{k} = next_state(rate{k}, h{k}, input);
+                part0_{k} = plus(part0_{k}, scaled(d, h{k}));
+                part1_{k} = plus(part1_{k}, scaled(d, q{k}));
 #end
             }
             d_skip += part;
 #for k in 0..PER
-            // What rounding f took from h and q in these steps.
-            let er{k} = f32(STEPS) * planes[5u * plane + at{k}];
-            let ei{k} = f32(STEPS) * planes[6u * plane + at{k}];
-            let more_h{k} = er{k} * hr{k} - ei{k} * hi{k};
-            let more_q{k} = er{k} * qr{k} - ei{k} * qi{k};
-            hi{k} += er{k} * hi{k} + ei{k} * hr{k};
-            qi{k} += er{k} * qi{k} + ei{k} * qr{k};
-            hr{k} += more_h{k};
-            qr{k} += more_q{k};
-            v0r{k} += w0r{k};
-            v0i{k} += w0i{k};
-            v1r{k} += w1r{k};
-            v1i{k} += w1i{k};
+            h{k} = restored(h{k}, at{k});
+            q{k} = restored(q{k}, at{k});
+            w0_{k} = plus(w0_{k}, part0_{k});
+            w1_{k} = plus(w1_{k}, part1_{k});
 #end
         }
     }
-    if !is_channel {
+    if first + own >= params.channels {
         return;
     }
     let matrix = params.channels * params.states;
@@ -124,15 +87,15 @@ fn s4d_sums_bwd(
 #for i in 0..4
     let n{k}_{i} = 4u * ({k}u * LANES + lane) + {i}u;
     if n{k}_{i} < params.states {
-        let at = slot * 4u * matrix + channel * params.states + n{k}_{i};
-        sums[at] = v0r{k}[{i}];
-        sums[at + matrix] = v0i{k}[{i}];
-        sums[at + 2u * matrix] = v1r{k}[{i}];
-        sums[at + 3u * matrix] = v1i{k}[{i}];
+        let at = slot * 4u * matrix + (first + own) * params.states + n{k}_{i};
+        sums[at] = w0_{k}.re[{i}];
+        sums[at + matrix] = w0_{k}.im[{i}];
+        sums[at + 2u * matrix] = w1_{k}.re[{i}];
+        sums[at + 3u * matrix] = w1_{k}.im[{i}];
     }
 #end
 #end
     if lane == 0u {
-        sums[params.skip_at + slot * params.channels + channel] = d_skip;
+        sums[params.skip_at + slot * params.channels + first + own] = d_skip;
     }
 }

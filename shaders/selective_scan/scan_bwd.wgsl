@@ -4,13 +4,15 @@
 // ddelta_bias = ddelta over its steps.
 // A workgroup does CHANNELS channels over one segment of one sequence, chunk by chunk from the last: LANES threads
 // share a pair of channels, four states each (those past N are 0). The states before every fourth step of a chunk are
-// recomputed from the saved one; then four steps at a time forward (decays and decayed states stay in registers) and
-// backward. Steps past the end have dt = u = dp = 0 and change nothing; four of them are skipped.
+// recomputed from the saved one; then four steps at a time (lib/scan_steps) forward, decays and decayed states staying in
+// registers, and backward, with sums over channels and states (lib/scan_sums). Steps past the end have dt = u = dp = 0
+// and change nothing; four of them are skipped.
 // Without TIED lam dt u and dt lam.B lose dt, and ddelta loses u lam.B; without DECAYS a = 1, and m and dA_log are not
 // there; without both there is no dt, without GATED no yp.
 // Grid: ops::grid_1d over (sequences of this launch) (tiles of this launch) segments. Source: models.md 4.7.
 #import lib/grid
 #import lib/activation
+#import lib/quads
 
 const THREADS: u32 = 256;
 const LANES: u32 = 16;
@@ -25,9 +27,8 @@ const BLOCKS: u32 = CHUNK / 4;
 const PAIRS: u32 = THREADS / LANES;
 const CHANNELS: u32 = PAIRS * 2;
 
-const DT: u32 = 0;
-const U: u32 = 1;
-const DP: u32 = 2;
+#import lib/scan_steps
+#import lib/scan_sums
 
 alias t_u = f32;
 alias t_bm = f32;
@@ -54,88 +55,14 @@ struct Params {
 // `sums`: dB and, from dc_at on, dC [(tiles), rows, N] with rows = (sequences) T, from da_at on dA_log [(sequences),
 // segments, E, N], from dd_at and dbias_at on dD and ddelta_bias [(sequences), segments, E].
 
-var<workgroup> s_b: array<vec4<f32>, 4 * LANES>;
-var<workgroup> s_c: array<vec4<f32>, 4 * LANES>;
-var<workgroup> s_point: array<f32, 12 * CHANNELS>; // dt, u and dp of four steps
-var<workgroup> s_quad: array<vec4<f32>, THREADS>; // for sums over channels
-var<workgroup> s_one: array<vec2<f32>, PAIRS * PITCH>; // for sums over states
-var<workgroup> s_two: array<vec2<f32>, PAIRS * PITCH>;
-
-// Element n of a row of B or C; 0 past the row or where not `inside`.
-fn matrix_value(is_c: bool, row: u32, n: u32, inside: bool) -> f32 {
-    let ok = inside && n < params.states;
-    let at = select(0u, row * params.states + n, ok);
-    if is_c {
-        return select(0.0, f32(cm[at]), ok);
+fn element(matrix: u32, i: u32) -> f32 {
+    if matrix == B {
+        return f32(bm[i]);
     }
-    return select(0.0, f32(bm[at]), ok);
-}
-
-#if DECAYS
-fn rate(channel: u32, n: u32) -> f32 {
-    let ok = n < params.states;
-    return select(0.0, rates[channel * params.states + select(0u, n, ok)], ok);
-}
-#endif
-
-// Four steps from `t0` on: B, dt, u; C and dp too if `all`.
-fn stage(thread: u32, first: u32, local: u32, t0: u32, end: u32, all: bool) {
-    workgroupBarrier();
-    for (var i = thread; i < 4u * LANES; i += THREADS) {
-        let t = t0 + i / LANES;
-        let row = (params.sequence0 + local) * params.t + t;
-        let n = 4u * (i % LANES);
-        let ok = t < end;
-#for k in 0..4
-        s_b[i][{k}] = matrix_value(false, row, n + {k}u, ok);
-        if all {
-            s_c[i][{k}] = matrix_value(true, row, n + {k}u, ok);
-        }
-#end
+    if matrix == C {
+        return f32(cm[i]);
     }
-    for (var i = thread; i < 4u * CHANNELS; i += THREADS) {
-        let t = t0 + i / CHANNELS;
-        let c = first + i % CHANNELS;
-        let ok = t < end && c < params.channels;
-        let at = select(0u, (local * params.t + t) * params.channels + c, ok);
-        let from_u = select(0u, ((params.sequence0 + local) * params.t + t) * params.channels + c, ok);
-#if STEPPED
-        s_point[i] = select(0.0, x[at], ok);
-#endif
-        s_point[4u * CHANNELS + i] = select(0.0, f32(u[from_u]), ok);
-        if all {
-            s_point[8u * CHANNELS + i] = select(0.0, x[params.n + at], ok);
-        }
-    }
-    workgroupBarrier();
-}
-
-// A staged quantity of a pair of channels.
-fn point(quantity: u32, step: u32, pair: u32) -> vec2<f32> {
-    let i = (quantity * 4u + step) * CHANNELS + 2u * pair;
-    return vec2(s_point[i], s_point[i + 1u]);
-}
-
-// What a staged step writes to the states of a pair of channels, beside B.
-fn written(step: u32, pair: u32) -> vec2<f32> {
-#if TIED
-    return point(DT, step, pair) * point(U, step, pair);
-#else
-    return point(U, step, pair);
-#endif
-}
-
-// The sum over channels of what the threads left in s_quad, to a row of dB or dC.
-fn sum_channels(thread: u32, at: u32, inside: bool) {
-    for (var n = thread; n < 4u * LANES; n += THREADS) {
-        if inside && n < params.states {
-            var sum = 0.0;
-            for (var pair = 0u; pair < PAIRS; pair++) {
-                sum += s_quad[pair * LANES + n / 4u][n % 4u];
-            }
-            sums[at + n] = sum;
-        }
-    }
+    return rates[i];
 }
 
 @compute @workgroup_size({THREADS})
@@ -163,7 +90,7 @@ fn scan_bwd(
     let channel{p} = min(first + 2u * pair + {p}u, params.channels - 1u);
     var q{p} = vec4(0.0); // a_{t+1} lam_{t+1}
 #if DECAYS
-    let a{p} = vec4(rate(channel{p}, n), rate(channel{p}, n + 1u), rate(channel{p}, n + 2u), rate(channel{p}, n + 3u));
+    let a{p} = quad(RATES, channel{p}, n);
     var g{p} = vec4(0.0); // sum of m dt
 #endif
 #if SEGMENTED
@@ -288,34 +215,7 @@ fn scan_bwd(
                 let out_at = ((params.sequence0 + local) * params.t + t) * params.channels + c0;
                 var lam_b = vec2(0.0);
                 if inside {
-#if GATED
-                    var yp = vec2(0.0);
-#endif
-                    for (var l = 0u; l < LANES; l++) {
-                        lam_b += s_one[sum_pair * PITCH + l];
-#if GATED
-                        yp += s_two[sum_pair * PITCH + l];
-#endif
-                    }
-                    let step_u = point(U, step, sum_pair);
-                    let step_dp = point(DP, step, sum_pair);
-#if TIED
-                    let grad = skip * step_dp + point(DT, step, sum_pair) * lam_b;
-#else
-                    let grad = skip * step_dp + lam_b;
-#endif
-                    d_skip += step_dp * step_u;
-#if GATED
-                    yp += skip * step_u;
-#endif
-#for p in 0..2
-                    if c0 + {p}u < params.channels {
-                        du[out_at + {p}u] = t_du(grad[{p}]);
-#if GATED
-                        x[params.n + at + {p}u] = yp[{p}];
-#endif
-                    }
-#end
+                    lam_b = write_du(step, sum_pair, c0, at, out_at, skip, &d_skip);
                 }
                 workgroupBarrier();
                 s_quad[thread] = dp.x * h0 + dp.y * h1;
@@ -326,26 +226,7 @@ fn scan_bwd(
                 sum_channels(thread, params.dc_at + row, t < end);
 #if STEPPED
                 if inside {
-                    var d_step = vec2(0.0);
-#if DECAYS
-                    for (var l = 0u; l < LANES; l++) {
-                        d_step += s_one[sum_pair * PITCH + l];
-                    }
-                    d_step *= 0.6931471805599453;
-#endif
-#if TIED
-                    d_step += point(U, step, sum_pair) * lam_b;
-#endif
-                    let ddelta = d_step * vec2(
-                        complement(point(DT, step, sum_pair).x),
-                        complement(point(DT, step, sum_pair).y),
-                    );
-                    d_bias += ddelta;
-#for p in 0..2
-                    if c0 + {p}u < params.channels {
-                        x[at + {p}u] = ddelta[{p}];
-                    }
-#end
+                    d_bias += write_ddelta(step, sum_pair, c0, at, lam_b);
                 }
 #endif
                 workgroupBarrier();

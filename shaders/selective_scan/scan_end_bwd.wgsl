@@ -2,14 +2,10 @@
 // came from later segments, left in the slot of the segment before, and the sum of the segment's dt. Threads as in
 // scan_fwd. Grid: ops::grid_1d over (sequences of this launch) tiles (segments - 1).
 #import lib/grid
+#import lib/lanes
+#import lib/quads
 
-const THREADS: u32 = 128;
-const LANES: u32 = 4;
-const PER: u32 = 4;
-const STEPS: u32 = 8;
 const DECAYS: bool = true; // the states decay
-const CHANNELS: u32 = THREADS / LANES;
-const QUADS: u32 = LANES * PER;
 
 alias t_cm = f32;
 
@@ -34,17 +30,14 @@ var<workgroup> s_dt: array<f32, STEPS * CHANNELS>;
 #endif
 var<workgroup> s_dp: array<f32, STEPS * CHANNELS>;
 
-fn c_value(row: u32, n: u32) -> f32 {
-    let ok = n < params.states;
-    return select(0.0, f32(cm[row * params.states + select(0u, n, ok)]), ok);
-}
-
+fn element(matrix: u32, i: u32) -> f32 {
 #if DECAYS
-fn rate(channel: u32, n: u32) -> f32 {
-    let ok = n < params.states;
-    return select(0.0, rates[channel * params.states + select(0u, n, ok)], ok);
-}
+    if matrix == RATES {
+        return rates[i];
+    }
 #endif
+    return f32(cm[i]);
+}
 
 @compute @workgroup_size({THREADS})
 fn scan_end_bwd(
@@ -59,15 +52,12 @@ fn scan_end_bwd(
     let segment = 1u + group % (params.segments - 1u);
     let begin = segment * params.segment;
     let end = min(begin + params.segment, params.t);
-    let first = group / (params.segments - 1u) % params.tiles * CHANNELS;
     let batch = group / (params.segments - 1u) / params.tiles;
-    let lane = thread % LANES;
-    let own = thread / LANES;
-    let channel = min(first + own, params.channels - 1u);
+    place(group / (params.segments - 1u) % params.tiles, thread);
 #for k in 0..PER
     let n{k} = 4u * ({k}u * LANES + lane);
 #if DECAYS
-    let a{k} = vec4(rate(channel, n{k}), rate(channel, n{k} + 1u), rate(channel, n{k} + 2u), rate(channel, n{k} + 3u));
+    let a{k} = quad(RATES, channel(own), n{k});
 #endif
     var q{k} = vec4(0.0);
 #end
@@ -81,13 +71,10 @@ fn scan_end_bwd(
         let row0 = batch * params.t + begin + left;
         workgroupBarrier();
         for (var i = thread; i < steps * QUADS; i += THREADS) {
-            let row = params.row0 + row0 + i / QUADS;
-            let n = 4u * (i % QUADS);
-            s_c[i] = vec4(c_value(row, n), c_value(row, n + 1u), c_value(row, n + 2u), c_value(row, n + 3u));
+            s_c[i] = quad(C, params.row0 + row0 + i / QUADS, 4u * (i % QUADS));
         }
         for (var i = thread; i < steps * CHANNELS; i += THREADS) {
-            let c = min(first + i % CHANNELS, params.channels - 1u);
-            let at = (row0 + i / CHANNELS) * params.channels + c;
+            let at = (row0 + i / CHANNELS) * params.channels + channel(i % CHANNELS);
 #if DECAYS
             s_dt[i] = x[at];
 #endif
@@ -110,7 +97,7 @@ fn scan_end_bwd(
     }
     if first + own < params.channels {
         let slot = batch * params.segments + segment;
-        let at = params.slots_at + ((slot - 1u) * params.channels + channel) * params.states;
+        let at = params.slots_at + ((slot - 1u) * params.channels + first + own) * params.states;
 #for k in 0..PER
 #for i in 0..4
         if n{k} + {i}u < params.states {
@@ -120,7 +107,7 @@ fn scan_end_bwd(
 #end
 #if DECAYS
         if lane == 0u {
-            sum_dt[slot * params.channels + channel] = total;
+            sum_dt[slot * params.channels + first + own] = total;
         }
 #endif
     }

@@ -11,6 +11,8 @@ use crate::step::StepParams;
 use crate::tensor::{Dtype, TensorId};
 
 mod chunks;
+#[cfg(feature = "gpu")]
+mod lanes;
 mod reduce;
 mod rows;
 

@@ -1,6 +1,7 @@
 use super::S4dScan;
 use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::gpu::shader::Kernel;
+use crate::ops::lanes::{Lanes, pitch};
 use crate::ops::reduce::column_sum;
 use crate::ops::{GpuOp, grid_1d};
 use bytemuck::{Pod, Zeroable};
@@ -10,41 +11,10 @@ use bytemuck::{Pod, Zeroable};
 const FULL: usize = 264;
 /// Elements that keep a part of a view aligned for binding.
 const ALIGN: usize = 64;
-
-/// Threads on channels and states: at most two quads of states a thread.
-struct Lanes {
-    lanes: usize,
-    per: usize,
-}
-
-impl Lanes {
-    const THREADS: usize = 128;
-
-    fn new(states: usize) -> Self {
-        let quads = states.div_ceil(4);
-        let lanes = quads.div_ceil(2).next_power_of_two();
-        Self {
-            lanes,
-            per: quads.div_ceil(lanes),
-        }
-    }
-
-    /// States of a channel, padding included.
-    fn padded(&self) -> usize {
-        4 * self.lanes * self.per
-    }
-
-    fn channels(&self) -> usize {
-        Self::THREADS / self.lanes
-    }
-
-    fn kernel(&self, path: &'static str) -> Kernel {
-        Kernel::new(path)
-            .set("THREADS", Self::THREADS)
-            .set("LANES", self.lanes)
-            .set("PER", self.per)
-    }
-}
+/// Most quads of states a thread.
+const QUADS: usize = 2;
+/// Steps staged at a time.
+const STEPS: usize = 8;
 
 /// Mirrors `Params` of `s4d_discretise`.
 #[repr(C)]
@@ -115,7 +85,7 @@ pub(crate) fn discretise(
 
 impl S4dScan {
     fn lanes(&self) -> Lanes {
-        Lanes::new(self.states)
+        Lanes::new(self.states, QUADS)
     }
 
     fn tiles(&self) -> usize {
@@ -134,10 +104,9 @@ impl S4dScan {
             tiles: self.tiles() as u32,
             groups: groups as u32,
         };
-        let pitch = if lanes.lanes == 1 { 1 } else { lanes.lanes + 1 };
         let kernel = lanes
-            .kernel("s4d_scan/s4d_scan_fwd")
-            .set("PITCH", pitch)
+            .kernel("s4d_scan/s4d_scan_fwd", STEPS)
+            .set("PITCH", pitch(lanes.lanes))
             .set("REVERSE", reverse);
         l.run(kernel, &[u, planes, skip, y], params, grid_1d(groups));
     }
@@ -163,7 +132,7 @@ impl S4dScan {
             slots: slots as u32,
             skip_at: skip_at as u32,
         };
-        let kernel = self.lanes().kernel("s4d_scan/s4d_sums_bwd");
+        let kernel = self.lanes().kernel("s4d_scan/s4d_sums_bwd", STEPS);
         l.run(kernel, &[u, dy, planes, sums], params, grid_1d(slots * tiles));
         let log_a_at = (2 * matrix).next_multiple_of(ALIGN);
         let imag_at = log_a_at + matrix.next_multiple_of(ALIGN);

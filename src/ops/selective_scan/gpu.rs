@@ -1,6 +1,7 @@
 use super::{CHUNK, SelectiveScan};
 use crate::gpu::lower::{GpuOut, Lower, View};
 use crate::gpu::shader::Kernel;
+use crate::ops::lanes::{Lanes, pitch};
 use crate::ops::reduce::{column_sum, or_scratch};
 use crate::ops::{GpuOp, grid_1d};
 use bytemuck::{Pod, Zeroable};
@@ -17,38 +18,18 @@ const MAX_SCRATCH: u64 = 128 << 20;
 /// Elements that keep a part of a view aligned for binding.
 const ALIGN: usize = 64;
 
-/// Threads on channels and states in the kernels that go through time once (`scan_fwd`, `scan_end_*`).
-struct Lanes {
-    lanes: usize,
-    per: usize,
-    steps: usize,
+/// Threads on channels and states in the kernels that go through time once (`scan_fwd`, `scan_end_*`): at most four quads
+/// of states a thread.
+fn lanes(states: usize) -> Lanes {
+    Lanes::new(states, 4)
 }
 
-impl Lanes {
-    const THREADS: usize = 128;
-
-    fn new(states: usize) -> Self {
-        let quads = states.div_ceil(4);
-        let lanes = quads.div_ceil(4).next_power_of_two();
-        let per = quads.div_ceil(lanes);
-        let channels = Self::THREADS / lanes;
-        // Bytes of workgroup memory for a step: at most 12 KiB in all, so that several workgroups share a processor.
-        let step = 32 * lanes * per + 4 * channels * (2 + pitch(lanes));
-        let steps = if 8 * step <= 12 << 10 { 8 } else { 4 };
-        Self { lanes, per, steps }
-    }
-
-    fn channels(&self) -> usize {
-        Self::THREADS / self.lanes
-    }
-
-    fn kernel(&self, path: &'static str) -> Kernel {
-        Kernel::new(path)
-            .set("THREADS", Self::THREADS)
-            .set("LANES", self.lanes)
-            .set("PER", self.per)
-            .set("STEPS", self.steps)
-    }
+/// One of these kernels.
+fn lanes_kernel(lanes: Lanes, path: &'static str) -> Kernel {
+    // Bytes of workgroup memory for a step: at most 12 KiB in all, so that several workgroups share a processor.
+    let step = 8 * lanes.padded() + 4 * lanes.channels() * (2 + pitch(lanes.lanes));
+    let steps = if 8 * step <= 12 << 10 { 8 } else { 4 };
+    lanes.kernel(path, steps)
 }
 
 /// Threads on channels and states in `scan_bwd`: two channels and four states a thread.
@@ -70,11 +51,6 @@ impl Pairs {
     }
 }
 
-/// One more than the lanes, so that sums over them read different banks.
-fn pitch(lanes: usize) -> usize {
-    if lanes == 1 { 1 } else { lanes + 1 }
-}
-
 /// The bindings that a variant has.
 fn present<const N: usize>(bindings: [Option<View>; N]) -> Vec<View> {
     bindings.into_iter().flatten().collect()
@@ -88,7 +64,7 @@ struct RatesParams {
     states: u32,
 }
 
-/// Mirrors `Params` of `scan_fwd` and `scan_end_fwd`.
+/// Mirrors `Params` of `scan_fwd` and `scan_end_fwd` (`lib/scan`).
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct ForwardParams {
@@ -314,7 +290,7 @@ impl SelectiveScan {
         sequence0: usize,
         segments: Segments,
     ) {
-        let lanes = Lanes::new(self.states);
+        let lanes = lanes(self.states);
         let tiles = self.channels.div_ceil(lanes.channels());
         let groups = launch.sequences * tiles * (segments.count - 1);
         let sum_dt = l.scratch(launch.sequences * segments.count * self.channels);
@@ -330,9 +306,7 @@ impl SelectiveScan {
             n: (x.len / 2) as u32,
             slots_at: launch.da_at as u32,
         };
-        let kernel = lanes
-            .kernel("selective_scan/scan_end_bwd")
-            .set("DECAYS", self.decays);
+        let kernel = lanes_kernel(lanes, "selective_scan/scan_end_bwd").set("DECAYS", self.decays);
         let bindings = [x, cm, sums, rates, sum_dt];
         let bound = if self.decays { &bindings[..] } else { &bindings[..3] };
         l.run(kernel, bound, params, grid_1d(groups));
@@ -394,7 +368,7 @@ impl GpuOp for SelectiveScan {
         let [u, delta_raw, z, bm, cm, a_log, delta_bias, skip] = self.places(ins.iter().copied());
         let (y, saved) = (Some(outs[0].view), Some(outs[1].view));
         let rates = self.rates(l, a_log, delta_bias, skip);
-        let lanes = Lanes::new(self.states);
+        let lanes = lanes(self.states);
         let tiles = self.channels.div_ceil(lanes.channels());
         let segments = self.segments(self.b * tiles, l.caps().software);
         let groups = self.b * tiles * segments.count;
@@ -414,27 +388,24 @@ impl GpuOp for SelectiveScan {
                 ..params
             };
             let sum_dt = l.scratch(self.b * segments.count * self.channels);
-            let kernel = lanes
-                .kernel("selective_scan/scan_end_fwd")
+            let kernel = lanes_kernel(lanes, "selective_scan/scan_end_fwd")
                 .set("CHUNK", CHUNK)
                 .set("TIED", self.tied)
                 .set("DECAYS", self.decays);
-            let step_rates = self.steps().then_some(rates);
             let elapsed = self.decays.then_some(sum_dt);
-            let bindings = present([u, bm, saved, step_rates, delta_raw, elapsed]);
+            let bindings = present([u, bm, saved, Some(rates), delta_raw, elapsed]);
             l.run(kernel, &bindings, ends, grid_1d(ends.groups as usize));
             let slot = segments.steps / CHUNK * self.matrix();
             let strides = [0, self.chunks() * self.matrix(), slot];
             self.carry(l, [outs[1].view, rates, sum_dt], false, self.b, strides, segments);
         }
-        let kernel = lanes
-            .kernel("selective_scan/scan_fwd")
+        let kernel = lanes_kernel(lanes, "selective_scan/scan_fwd")
             .set("CHUNK", CHUNK)
             .set("PITCH", pitch(lanes.lanes))
             .set("GATED", self.gated)
             .set("TIED", self.tied)
             .set("DECAYS", self.decays);
-        let bindings = present([u, bm, cm, Some(rates), y, saved, delta_raw, z]);
+        let bindings = present([u, bm, saved, Some(rates), delta_raw, cm, y, z]);
         l.run(kernel, &bindings, params, grid_1d(groups));
     }
 
