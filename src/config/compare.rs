@@ -4,8 +4,8 @@ use super::layers::Layers;
 use super::{Config, resolve};
 use std::path::Path;
 
-/// Fields of `[model]` that came after the first version, oldest first.
-const ADDED: [&str; 4] = ["householder", "d_state", "expand", "conv"];
+/// Fields of `[model]` that came after the first version and that a configuration always has, oldest first.
+const ADDED: [&str; 3] = ["householder", "expand", "conv"];
 
 impl Config {
     /// blake3 of [`Config::to_toml`] without a header, in hex: equal for equal configurations.

@@ -369,7 +369,9 @@ fn hashes_of_earlier_versions_are_of_what_the_configuration_means() {
         );
         let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
         assert!(load(&text, &[]).unwrap().has_hash(&hash), "{model}");
-        assert!(load("", &[]).unwrap().has_hash(&hash), "{model}");
+        // Where a version wrote 128 states for every block, no number now means what each block has.
+        let same = !model.contains("d_state");
+        assert_eq!(load("", &[]).unwrap().has_hash(&hash), same, "{model}");
         for changed in [
             ("train.lr", "2e-3"),
             ("model.chunk", "32"),
