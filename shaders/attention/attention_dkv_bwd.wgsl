@@ -121,7 +121,8 @@ fn attention_dkv_bwd(
 #endif
         let log_p{i} = clamp(score{i} - log_sum, vec4<f32>(-100.0), vec4<f32>(1.0));
         let p{i} = select(vec4<f32>(), exp(log_p{i}), seen{i});
-        let dz{i} = p{i} * (dp[{i}] - mean);
+        // All of the row's weight: dz is 0, and the two sums over D are only nearly the same.
+        let dz{i} = select(p{i} * (dp[{i}] - mean), vec4<f32>(), p{i} >= vec4<f32>(1.0));
 #if FORGET
         below[{i}] += dot(select(vec4<f32>(), dz{i}, key{i} < queries), vec4<f32>(1.0));
 #endif
