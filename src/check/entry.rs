@@ -48,7 +48,10 @@ impl Golden<'_> {
     pub fn sizes<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
         let (_, shape) = self.found(name)?;
         let message = || format!("has shape {shape:?}: {N} dimensions are needed");
-        shape.as_slice().try_into().map_err(|_| self.malformed(name, message()))
+        shape
+            .as_slice()
+            .try_into()
+            .map_err(|_| self.malformed(name, message()))
     }
 
     /// Rows and width of an input of any number of dimensions.
@@ -101,7 +104,9 @@ impl Golden<'_> {
 
     fn found(&self, name: &str) -> Result<&(TensorId, Vec<usize>)> {
         let message = || "is missing among the inputs".to_owned();
-        self.inputs.get(name).ok_or_else(|| self.malformed(name, message()))
+        self.inputs
+            .get(name)
+            .ok_or_else(|| self.malformed(name, message()))
     }
 
     fn malformed(&self, what: &str, message: String) -> Error {

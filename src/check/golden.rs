@@ -47,7 +47,8 @@ fn prepare(tensors: &mut Tensors) -> Result<StepParams> {
     let mask = tensors.remove("input/mask");
     if let Some(labels) = tensors.get_mut("input/labels") {
         if let Some(mask) = mask {
-            if mask.values.len() != labels.values.len() || mask.values.iter().any(|m| ![0.0, 1.0].contains(m)) {
+            if mask.values.len() != labels.values.len() || mask.values.iter().any(|m| ![0.0, 1.0].contains(m))
+            {
                 return Err(malformed("mask", "is not a 0 or 1 for each label"));
             }
             for (label, mask) in labels.values.iter_mut().zip(mask.values) {
@@ -471,7 +472,10 @@ mod tests {
         tensors.insert_index("input/mask", vec![1, 4], vec![1.0, 1.0, 0.0, 1.0]);
         assert_eq!(prepare(&mut tensors).unwrap(), StepParams::eval(2));
         let ignored = f64::from(IGNORE);
-        assert_eq!(tensors.get("input/labels").unwrap().values, [3.0, ignored, ignored, 0.0]);
+        assert_eq!(
+            tensors.get("input/labels").unwrap().values,
+            [3.0, ignored, ignored, 0.0]
+        );
         tensors.insert_index("input/mask", vec![1, 4], vec![1.0, 1.0, 0.0, 2.0]);
         let refused = prepare(&mut tensors).unwrap_err().to_string();
         assert_eq!(refused, "mask: is not a 0 or 1 for each label");

@@ -29,7 +29,11 @@ pub(super) fn run(tensors: Tensors, entry: &Value, runtime: &mut dyn Runtime) ->
         tensors.get(name).cloned().ok_or_else(missing)
     };
     for name in &names {
-        g.param(name, &tensor(&format!("input/{name}"))?.shape, Init::Constant(0.0));
+        g.param(
+            name,
+            &tensor(&format!("input/{name}"))?.shape,
+            Init::Constant(0.0),
+        );
     }
     let stats = append_update(&mut g)?;
     let program = runtime.load(&g)?;
@@ -89,7 +93,9 @@ fn has_our_constants(attrs: &Value) -> Result<()> {
     ];
     for (field, own) in own {
         let found = &attrs[field];
-        let list = found.as_array().map_or(std::slice::from_ref(found), Vec::as_slice);
+        let list = found
+            .as_array()
+            .map_or(std::slice::from_ref(found), Vec::as_slice);
         let agrees = list.iter().filter_map(Value::as_f64).eq(own.iter().copied());
         if !found.is_null() && !agrees {
             return Err(UserError::Value {
