@@ -83,7 +83,7 @@ fn attention_dkv_bwd(
         score{i} += log_decay(late, early{i});
 #endif
         let p{i} = probability(score{i}, log_sum, seen{i});
-        let dz{i} = p{i} * (dp[{i}] - mean);
+        let dz{i} = through_softmax(p{i}, dp[{i}], mean);
 #if FORGET
         below[{i}] += dot(select(vec4<f32>(), dz{i}, key{i} < queries), vec4<f32>(1.0));
 #endif

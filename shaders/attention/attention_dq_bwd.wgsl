@@ -68,7 +68,7 @@ fn attention_dq_bwd(
         score{i} += log_decay(late{i}, early);
 #endif
         let p{i} = probability(score{i}, vec4<f32>(lse{i}), keys <= query{i});
-        let dz{i} = p{i} * (dp[{i}] - del{i});
+        let dz{i} = through_softmax(p{i}, dp[{i}], vec4<f32>(del{i}));
 #if FORGET
         before[{i}] += dot(select(vec4<f32>(), dz{i}, keys < query{i}), vec4<f32>(1.0));
 #endif

@@ -57,6 +57,12 @@ fn probability(score: vec4<f32>, log_sum: vec4<f32>, seen: vec4<bool>) -> vec4<f
     let log_p = clamp(score - log_sum, vec4<f32>(-100.0), vec4<f32>(1.0));
     return select(vec4<f32>(), exp(log_p), seen);
 }
+
+// The gradient of scores, dp those of their probabilities. Where a key has all of its row's weight it is 0, and dp and
+// its mean are only nearly the same.
+fn through_softmax(p: vec4<f32>, dp: vec4<f32>, mean: vec4<f32>) -> vec4<f32> {
+    return select(p * (dp - mean), vec4<f32>(), p >= vec4<f32>(1.0));
+}
 #endif
 
 var<workgroup> left: array<vec4<f32>, ROWS * PITCH>;

@@ -1,105 +1,18 @@
 //! Golden files: ops and models against numbers that were computed elsewhere, in f64.
 
+use super::composite::composite;
 use super::source::{Source, Tensors};
 use super::{Deviation, Golden, Outcome};
-use crate::error::{Result, UserError};
+use crate::error::{Error, Result, UserError};
 use crate::graph::Graph;
-use crate::models::{self, BlockRef, HOUSEHOLDER, ModelConfig, linear};
-use crate::ops::attention::Attention;
+use crate::models::{self, BlockRef, EXPAND, HOUSEHOLDER, ModelConfig, ROPE_BASE, head_count, linear};
 use crate::ops::cross_entropy::{CrossEntropy, IGNORE};
-use crate::ops::delta_rule::DeltaRule;
-use crate::ops::l2_norm::L2Norm;
-use crate::ops::rms_norm::{Kind, RmsNorm};
-use crate::ops::rope::Rope;
+use crate::ops::delta_rule::CHUNK;
 use crate::runtime::{Data, Runtime};
 use crate::step::StepParams;
 use crate::tensor::{Dtype, TensorId};
 use serde_json::Value;
 use std::collections::BTreeMap;
-
-/// Entries that are several ops in a row.
-fn composite(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
-    match g.name {
-        "gated_delta_rule_rawqk" => Some(raw_delta_rule(g)),
-        "attention_rope_qknorm" => Some(transformer_attention(g)),
-        _ => None,
-    }
-}
-
-fn raw_delta_rule(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {
-    let [b, t, h, dk] = *g.shape("k") else {
-        unreachable!("keys are [B,T,H,dk]")
-    };
-    let dv = g.shape("v")[3];
-    let norm = L2Norm {
-        rows: b * t * h,
-        d: dk,
-        eps: g.attr("l2norm_eps").unwrap_or(1e-6) as f32,
-    };
-    let (q, k) = (g.input("q"), g.input("k"));
-    let (q, k) = (g.graph.call(norm.clone(), &[q])?[0], g.graph.call(norm, &[k])?[0]);
-    let scale = g.attr("scale").unwrap_or((dk as f64).powf(-0.5)) as f32;
-    let op = DeltaRule {
-        b,
-        t,
-        h,
-        dk,
-        dv,
-        scale,
-        gated: true,
-        steps: 1,
-        chunk: 64,
-    };
-    let ins = [q, k, g.input("v"), g.input("beta"), g.input("g")];
-    Ok(vec![("o", g.graph.call(op, &ins)?[0])])
-}
-
-fn transformer_attention(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {
-    let [b, t, h, d] = *g.shape("q") else {
-        unreachable!("queries are [B,T,H,D]")
-    };
-    let eps = g.attr("rms_eps_outside_sqrt").unwrap_or(1e-8) as f32;
-    let base = g.attr("rope_base").unwrap_or(1000.0) as f32;
-    let mut turned = |x: &str, w: &str| -> Result<TensorId> {
-        let norm = RmsNorm {
-            rows: b * t * h,
-            d,
-            eps,
-            kind: Kind::OuterEps,
-        };
-        let ins = [g.input(x), g.input(w)];
-        let y = g.graph.call(norm, &ins)?[0];
-        Ok(g.graph.call(
-            Rope {
-                b,
-                t,
-                h,
-                d,
-                base,
-                direction: -1,
-                position: false,
-            },
-            &[y],
-        )?[0])
-    };
-    let (q, k) = (turned("q", "wq")?, turned("k", "wk")?);
-    let scale = g.attr("scale").unwrap_or((d as f64).powf(-0.5)) as f32;
-    let v = g.input("v");
-    Ok(vec![(
-        "o",
-        g.graph.call(
-            Attention {
-                b,
-                t,
-                h,
-                d,
-                scale,
-                forget: false,
-            },
-            &[q, k, v],
-        )?[0],
-    )])
-}
 
 /// Tolerances of an index, for the f64 twin or for f32 devices.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,19 +42,32 @@ fn allowed(index: &Value, entry: &Value, tensor: &str, key: &str, fallback: f64)
         .unwrap_or(fallback)
 }
 
-/// Labels with the mask written in, and windows in place of a gap mask.
+/// Labels with the mask written in, and windows in place of a gap mask. Negative labels are masked too.
 fn prepare(tensors: &mut Tensors) -> Result<StepParams> {
-    if let (Some(mask), Some(labels)) = (tensors.remove("input/mask"), tensors.get_mut("input/labels")) {
-        for (label, mask) in labels.values.iter_mut().zip(mask.values) {
-            if mask == 0.0 {
-                *label = f64::from(IGNORE);
+    let mask = tensors.remove("input/mask");
+    if let Some(labels) = tensors.get_mut("input/labels") {
+        if let Some(mask) = mask {
+            if mask.values.len() != labels.values.len() || mask.values.iter().any(|m| ![0.0, 1.0].contains(m))
+            {
+                return Err(malformed("mask", "is not a 0 or 1 for each label"));
             }
+            for (label, mask) in labels.values.iter_mut().zip(mask.values) {
+                if mask == 0.0 {
+                    *label = f64::from(IGNORE);
+                }
+            }
+        }
+        for label in labels.values.iter_mut().filter(|label| **label < 0.0) {
+            *label = f64::from(IGNORE);
         }
     }
     if let (Some(mask), Some(labels)) = (tensors.remove("input/gap_mask"), tensors.get("input/labels")) {
         let [b, e, t] = mask.shape[..] else {
             return Err(malformed("gap_mask", "is not [B,E,T]"));
         };
+        if labels.values.len() != b * t {
+            return Err(malformed("gap_mask", "is not [B,E,T] for labels [B,T]"));
+        }
         let (mut windows, mut targets) = (Vec::new(), Vec::new());
         for (i, row) in mask.values.chunks(t).enumerate() {
             let steps: Vec<usize> = (0..t).filter(|s| row[*s] != 0.0).collect();
@@ -170,7 +96,7 @@ fn prepare(tensors: &mut Tensors) -> Result<StepParams> {
     Ok(StepParams::eval(tokens))
 }
 
-fn malformed(place: &str, message: &str) -> crate::error::Error {
+pub(super) fn malformed(place: &str, message: &str) -> Error {
     UserError::Malformed {
         place: place.to_owned(),
         message: message.to_owned(),
@@ -199,24 +125,50 @@ pub fn ops(
             _ => op(name, entry, tensors, runtime),
         };
         runtime.reset();
-        let deviations = match result? {
-            None => {
-                report(Outcome::skipped(
-                    &label,
-                    &device,
-                    &format!("no op is called {name}"),
-                ));
-                continue;
-            }
-            Some(compared) => compared.into_iter().map(|c| {
-                let allowed = allowed(&index, entry, &c.name, precision.key(), 1e-5);
-                let floor = super::FLOOR * (c.want.len() as f64).sqrt();
-                Deviation::new(&c.name, &c.got, &c.want, floor, allowed)
-            }),
+        let Some(result) = unless_refused(result, &label, &device, report)? else {
+            continue;
         };
+        let Some(compared) = result else {
+            let reason = format!("no op is called {name}");
+            report(Outcome::skipped(&label, &device, &reason));
+            continue;
+        };
+        let deviations = compared.into_iter().map(|c| {
+            let allowed = allowed(&index, entry, &c.name, precision.key(), 1e-5);
+            let floor = super::FLOOR * (c.want.len() as f64).sqrt();
+            Deviation::new(&c.name, &c.got, &c.want, floor, allowed)
+        });
         report(Outcome::new(&label, &device, deviations.collect()));
     }
     Ok(())
+}
+
+/// A result, or `None` and a report of why there is none if the entry asks for sizes or options that are not there: the
+/// other entries still run.
+fn unless_refused<T>(
+    result: Result<T>,
+    label: &str,
+    device: &str,
+    report: &mut dyn FnMut(Outcome),
+) -> Result<Option<T>> {
+    match result {
+        Err(Error::User(refusal @ (UserError::Shape { .. } | UserError::Value { .. }))) => {
+            report(Outcome::skipped(label, device, &refusal.to_string()));
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
+
+/// Refuses a tensor with another number of elements than what it is for.
+pub(super) fn same_length(name: &str, found: usize, needed: usize) -> Result<()> {
+    if found == needed {
+        return Ok(());
+    }
+    Err(malformed(
+        name,
+        &format!("has {found} elements, {needed} are needed"),
+    ))
 }
 
 /// A tensor of a golden file and what came out instead.
@@ -224,6 +176,14 @@ pub(super) struct Compared {
     pub(super) name: String,
     pub(super) got: Vec<f64>,
     pub(super) want: Vec<f64>,
+}
+
+impl Compared {
+    /// Refuses a tensor of the file that has another number of elements.
+    pub(super) fn new(name: String, got: Vec<f64>, want: Vec<f64>) -> Result<Self> {
+        same_length(&name, want.len(), got.len())?;
+        Ok(Self { name, got, want })
+    }
 }
 
 fn op(
@@ -276,10 +236,17 @@ fn op(
     let program = runtime.load(&graph)?;
     runtime.poison(program)?;
     for (short, (id, _)) in &inputs {
-        write(runtime, program, *id, &tensors, &format!("input/{short}"))?;
+        write(
+            runtime,
+            program,
+            (&graph, *id),
+            &tensors,
+            &format!("input/{short}"),
+        )?;
     }
     for (_, seed) in &seeds {
-        write(runtime, program, *seed, &tensors, &graph.tensor(*seed).name)?;
+        let name = &graph.tensor(*seed).name;
+        write(runtime, program, (&graph, *seed), &tensors, name)?;
     }
     runtime.run(program, &step)?;
     let mut compared = Vec::new();
@@ -295,11 +262,14 @@ fn op(
         if name == "output/counts" {
             compared.extend(accuracies(&got, &tensors));
         } else if let Some(want) = tensors.get(&name) {
-            compared.push(Compared {
-                name,
-                got,
-                want: want.values.clone(),
-            });
+            compared.push(Compared::new(name, got, want.values.clone())?);
+        }
+    }
+    let all = tensors.iter().map(|(name, _)| name);
+    let numbers = all.filter(|name| name.starts_with("output/") || name.starts_with("grad/"));
+    for name in numbers {
+        if compared.iter().all(|c| c.name != *name) {
+            return Err(malformed(name, "is nothing that the op gives"));
         }
     }
     Ok(Some(compared))
@@ -333,13 +303,14 @@ fn accuracies(counts: &[f64], tensors: &Tensors) -> Vec<Compared> {
 fn write(
     runtime: &mut dyn Runtime,
     program: crate::runtime::Program,
-    id: TensorId,
+    (graph, id): (&Graph, TensorId),
     tensors: &Tensors,
     name: &str,
 ) -> Result<()> {
     let t = tensors
         .get(name)
         .ok_or_else(|| malformed(name, "is missing in the file"))?;
+    same_length(name, t.values.len(), graph.tensor(id).numel())?;
     if t.integer {
         let values: Vec<u32> = t.values.iter().map(|v| *v as u32).collect();
         return runtime.write(program, id, Data::U32(&values));
@@ -374,7 +345,9 @@ pub fn models(
         let tensors = source.tensors(&format!("models/{}", entry["file"].as_str().unwrap_or_default()))?;
         let compared = model_entry(block, entry, tensors, runtime);
         runtime.reset();
-        let compared = compared?;
+        let Some(compared) = unless_refused(compared, &label, &device, report)? else {
+            continue;
+        };
         let kind = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
         let mut norms: BTreeMap<String, f64> = BTreeMap::new();
         for c in &compared {
@@ -405,10 +378,14 @@ fn model_entry(
 ) -> Result<Vec<Compared>> {
     let config = &entry["config"];
     let number = |name: &str| config[name].as_u64().unwrap_or_default() as usize;
+    let or = |name: &str, usual: usize| config[name].as_u64().map_or(usual, |n| n as usize);
     let (b, t) = (number("B"), number("T"));
     let model = ModelConfig {
-        heads: number("n_head"),
-        householder: config["num_householder"].as_u64().unwrap_or(HOUSEHOLDER as u64) as usize,
+        heads: or("n_head", head_count(number("d_model")).unwrap_or_default()),
+        householder: or("num_householder", HOUSEHOLDER),
+        chunk: or("chunk", CHUNK),
+        expand: or("expand", EXPAND),
+        rope_base: config["rope_base"].as_f64().map_or(ROPE_BASE, |base| base as f32),
         d_state: config["d_state"].as_u64().map(|n| n as usize),
         dropout: 0.0,
         ..ModelConfig::new(
@@ -452,35 +429,55 @@ fn model_entry(
     }
     let program = runtime.load(&g)?;
     runtime.poison(program)?;
-    write(runtime, program, x, &tensors, "input/x")?;
-    write(runtime, program, labels, &tensors, "input/labels")?;
+    write(runtime, program, (&g, x), &tensors, "input/x")?;
+    write(runtime, program, (&g, labels), &tensors, "input/labels")?;
     runtime.write(program, seed, Data::F32(&[1.0]))?;
     for p in g.params() {
         write(
             runtime,
             program,
-            p.tensor,
+            (&g, p.tensor),
             &tensors,
             &format!("param/{}", g.tensor(p.tensor).name),
         )?;
     }
     runtime.run(program, &step)?;
-    let mut compared = vec![Compared {
-        name: "n_params".to_owned(),
-        got: vec![g.param_count() as f64],
-        want: vec![entry["n_params"].as_f64().unwrap_or_default()],
-    }];
+    let mut compared = Vec::new();
+    if let Some(n_params) = entry["n_params"].as_f64() {
+        compared.push(Compared {
+            name: "n_params".to_owned(),
+            got: vec![g.param_count() as f64],
+            want: vec![n_params],
+        });
+    }
     for (name, id) in read {
         let want = tensors
             .get(&name)
             .ok_or_else(|| malformed(&name, "is missing in the file"))?
             .values
             .clone();
-        compared.push(Compared {
-            got: runtime.read(program, id)?,
-            want,
-            name,
-        });
+        compared.push(Compared::new(name, runtime.read(program, id)?, want)?);
     }
     Ok(compared)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masked_and_negative_labels_are_ignored() {
+        let mut tensors = Tensors::default();
+        tensors.insert_index("input/labels", vec![1, 4], vec![3.0, -100.0, 5.0, 0.0]);
+        tensors.insert_index("input/mask", vec![1, 4], vec![1.0, 1.0, 0.0, 1.0]);
+        assert_eq!(prepare(&mut tensors).unwrap(), StepParams::eval(2));
+        let ignored = f64::from(IGNORE);
+        assert_eq!(
+            tensors.get("input/labels").unwrap().values,
+            [3.0, ignored, ignored, 0.0]
+        );
+        tensors.insert_index("input/mask", vec![1, 4], vec![1.0, 1.0, 0.0, 2.0]);
+        let refused = prepare(&mut tensors).unwrap_err().to_string();
+        assert_eq!(refused, "mask: is not a 0 or 1 for each label");
+    }
 }

@@ -1,6 +1,7 @@
 //! Proof that ops and models are right on the device at hand: goldens, and every kernel against the f64 twin.
 
 pub mod case;
+mod composite;
 mod entry;
 pub mod golden;
 mod grammars;

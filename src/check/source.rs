@@ -114,7 +114,7 @@ impl Source {
         serde_json::from_slice(&self.bytes(name)?).map_err(|e| self.malformed(name, e))
     }
 
-    /// A safetensors file of f32, f64, i32, i64 or u32.
+    /// A safetensors file of f32, f64, i32, i64, u32, u8 or bool.
     ///
     /// # Errors
     /// [`UserError::Malformed`] if there is no such file, or it is none of that kind.
@@ -129,6 +129,7 @@ impl Source {
                 safetensors::Dtype::F64 => (false, widen(data, f64::from_le_bytes)),
                 safetensors::Dtype::I32 => (true, widen(data, |b| f64::from(i32::from_le_bytes(b)))),
                 safetensors::Dtype::U32 => (true, widen(data, |b| f64::from(u32::from_le_bytes(b)))),
+                safetensors::Dtype::U8 | safetensors::Dtype::BOOL => (true, widen(data, |[b]| f64::from(b))),
                 safetensors::Dtype::I64 => (true, widen(data, |b| i64::from_le_bytes(b) as f64)),
                 other => return Err(self.malformed(name, format!("{tensor} has type {other:?}"))),
             };

@@ -1,6 +1,7 @@
 use super::{Outcome, Precision, Source, golden, grammars};
 use crate::cpu::CpuRuntime;
 use crate::runtime::Runtime;
+use serde_json::json;
 
 fn goldens(runtime: &mut dyn Runtime, precision: Precision) {
     let mut checked = 0;
@@ -48,4 +49,128 @@ fn grammars_match_goldens() {
     };
     grammars(&Source::BuiltIn, &mut report).unwrap();
     assert!(passed >= 10, "only {passed} entries");
+}
+
+/// What becomes of entries of an index that lie beside copies of the built-in files they name; `file` is one of these.
+fn outcomes(kind: &str, entries: &[serde_json::Value]) -> crate::error::Result<Vec<Outcome>> {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join(kind);
+    std::fs::create_dir(&dir).unwrap();
+    for entry in entries {
+        let file = entry["file"].as_str().unwrap();
+        let bytes = Source::BuiltIn.bytes(&format!("{kind}/{file}")).unwrap();
+        std::fs::write(dir.join(file), bytes).unwrap();
+    }
+    let index = json!({ "tolerance": { "f64": 1e-6 }, "entries": entries });
+    std::fs::write(dir.join("index.json"), index.to_string()).unwrap();
+    let source = Source::Folder(folder.path().to_owned());
+    let mut all = Vec::new();
+    let (runtime, report) = (&mut CpuRuntime::<f64>::new(), &mut |o| all.push(o));
+    match kind {
+        "ops" => golden::ops(&source, runtime, Precision::F64, report)?,
+        _ => golden::models(&source, runtime, Precision::F64, report)?,
+    }
+    Ok(all)
+}
+
+fn entry(name: &str, file: &str, attrs: serde_json::Value) -> serde_json::Value {
+    json!({ "name": name, "case": "tiny", "file": format!("{file}.safetensors"), "attrs": attrs })
+}
+
+#[test]
+fn options_that_are_not_there_are_refused_and_the_other_entries_run() {
+    let conv = |kernel: usize| {
+        entry(
+            "short_conv_silu",
+            "short_conv_silu.tiny",
+            json!({ "kernel": kernel }),
+        )
+    };
+    let adam = |field: &str, value: serde_json::Value| {
+        let mut attrs = json!({ "lr": 0.01, "warmup": 3, "total": 10, "steps": 8, "clip": 1.0 });
+        attrs[field] = value;
+        entry("adam_clip_schedule", "adam_clip_schedule.main", attrs)
+    };
+    let refused = [
+        (conv(3), "short_conv_silu: kernel = 3: allowed: 4"),
+        (
+            entry("mesa", "mesa.tiny", json!({ "scale": 2.0 })),
+            "mesa: scale = 2: allowed: 1",
+        ),
+        (
+            entry("mamba2_ssd", "mamba2_ssd.tiny", json!({ "ngroups": 2 })),
+            "mamba2_ssd: ngroups = 2: allowed: 1",
+        ),
+        (
+            adam("betas", json!([0.9, 0.99])),
+            "adam_clip_schedule: betas = [0.9,0.99]: allowed: [0.9, 0.999]",
+        ),
+        (
+            adam("weight_decay", json!(0.1)),
+            "adam_clip_schedule: weight_decay = 0.1: allowed: [0.0]",
+        ),
+    ];
+    let run = [
+        conv(4),
+        adam("betas", json!([0.9, 0.999])),
+        // The width says what is not given.
+        entry("attention", "attention.tiny", json!({})),
+    ];
+    let entries = refused.iter().map(|(entry, _)| entry.clone()).chain(run.clone());
+    let all = outcomes("ops", &entries.collect::<Vec<_>>()).unwrap();
+    assert_eq!(all.len(), refused.len() + run.len());
+    for (outcome, (_, reason)) in all.iter().zip(&refused) {
+        assert_eq!(outcome.result.as_ref().unwrap_err(), reason);
+    }
+    for outcome in &all[refused.len()..] {
+        assert!(outcome.passed(), "{outcome:?}");
+    }
+}
+
+#[test]
+fn files_and_entries_that_do_not_fit_are_malformed() {
+    for (entry, reason) in [
+        (
+            entry("gated_delta_rule", "delta_rule.tiny", json!({})),
+            "gated_delta_rule g: is missing among the inputs",
+        ),
+        (
+            entry("l2norm", "l2norm.tiny", json!({})),
+            "l2norm eps: is missing among the attributes",
+        ),
+        (
+            entry("mamba2_ssd", "attention.tiny", json!({})),
+            "mamba2_ssd x: is missing among the inputs",
+        ),
+        (
+            entry("attention", "masked_ce.tiny", json!({})),
+            "attention q: is missing among the inputs",
+        ),
+        (
+            entry(
+                "adam_clip_schedule",
+                "adam_clip_schedule.main",
+                json!({ "lr": 0.01 }),
+            ),
+            "warmup: is missing among the attributes",
+        ),
+    ] {
+        assert_eq!(outcomes("ops", &[entry]).unwrap_err().to_string(), reason);
+    }
+}
+
+#[test]
+fn a_models_entry_says_its_rotary_base() {
+    let index = Source::BuiltIn.json("models/index.json").unwrap();
+    let of_transformer = |e: &&serde_json::Value| e["name"] == "transformer";
+    let entry = index["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(of_transformer)
+        .unwrap();
+    let mut other = entry.clone();
+    other["config"]["rope_base"] = json!(10_000);
+    let all = outcomes("models", &[entry.clone(), other]).unwrap();
+    assert_eq!([all[0].passed(), all[1].passed()], [true, false]);
 }

@@ -42,6 +42,10 @@ use std::fmt;
 
 /// n of the paper's Gated `DeltaProduct`.
 pub const HOUSEHOLDER: usize = 4;
+/// How much wider than keys (or the model) the paper's values (or inner channels) are.
+pub const EXPAND: usize = 2;
+/// Base of the rotary positions of the paper's Transformer.
+pub const ROPE_BASE: f32 = 1000.0;
 
 /// What a layer does before its residual and norm.
 ///
@@ -164,6 +168,8 @@ pub struct ModelConfig {
     pub expand: usize,
     /// Changes to the gates of the linear recurrent blocks.
     pub switches: Switches,
+    /// Base of the Transformer's rotary positions; `RetNet` has its own.
+    pub rope_base: f32,
     /// Dropout after every block.
     pub dropout: f32,
 }
@@ -191,8 +197,9 @@ impl ModelConfig {
             householder: HOUSEHOLDER,
             chunk: 64,
             d_state: None,
-            expand: 2,
+            expand: EXPAND,
             switches: Switches::default(),
+            rope_base: ROPE_BASE,
             dropout: 0.2,
         }
     }

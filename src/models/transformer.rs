@@ -14,9 +14,6 @@ use crate::ops::rope::Rope;
 use crate::ops::swiglu::SwiGlu;
 use crate::tensor::TensorId;
 
-/// Base of the rotary positions.
-const ROPE_BASE: f32 = 1000.0;
-
 /// See the module docs.
 #[derive(Debug)]
 pub(super) struct Transformer;
@@ -75,7 +72,7 @@ impl Block for Transformer {
                 t: c.t,
                 h,
                 d: dk,
-                base: ROPE_BASE,
+                base: c.config.rope_base,
                 direction: -1,
                 position: false,
             };

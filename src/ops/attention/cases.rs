@@ -148,19 +148,20 @@ pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>
         "forgetting_attention" => true,
         _ => return None,
     };
-    let mut inputs = ["q", "k", "v"].map(|name| g.input(name)).to_vec();
-    if forget {
-        inputs.push(g.input("log_f"));
-    }
-    let scale = g.attr("scale")? as f32;
-    let &[b, t, h, d] = g.shape("q") else { return None };
-    let op = Attention {
-        b,
-        t,
-        h,
-        d,
-        scale,
-        forget,
+    let names = ["q", "k", "v", "log_f"];
+    let names = if forget { &names[..] } else { &names[..3] };
+    let build = |g: &mut Golden<'_>| {
+        let [b, t, h, d] = g.sizes("q")?;
+        let op = Attention {
+            b,
+            t,
+            h,
+            d,
+            scale: g.scale(d),
+            forget,
+        };
+        let ins = g.inputs(names)?;
+        Ok(vec![("o", g.graph.call(op, &ins)?[0])])
     };
-    Some(g.graph.call(op, &inputs).map(|outs| vec![("o", outs[0])]))
+    Some(build(g))
 }

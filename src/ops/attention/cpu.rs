@@ -52,7 +52,6 @@ impl CpuOp for Attention {
             q: ins[0].real(),
             k: ins[1].real(),
             v: ins[2].real(),
-            o: outs[0].real(),
             lse: outs[1].real(),
             d_o: d_outs[0].real(),
             sums: self.forgotten(ins),
@@ -89,7 +88,6 @@ struct Saved<'a, R> {
     q: &'a [R],
     k: &'a [R],
     v: &'a [R],
-    o: &'a [R],
     lse: &'a [R],
     d_o: &'a [R],
     sums: Vec<f64>,
@@ -149,15 +147,15 @@ impl Attention {
             matmul((n, keys, d), d_o, v, &mut dz, keys, R::ZERO, R::ONE, Threads::One);
             for i in 0..n {
                 let lse = x.lse[(b * self.t + t0 + i) * self.h + h];
-                let at = at + i * row;
-                let del: R = x.o[at..][..d].iter().zip(&x.d_o[at..][..d]).map(|(o, d_o)| *o * *d_o).sum();
                 let (p, dz) = (&mut p[i * keys..][..keys], &mut dz[i * keys..][..keys]);
                 add_decays(p, sums, t0 + i);
                 let (seen, masked) = p.split_at_mut(t0 + i + 1);
-                for p in seen {
+                for p in seen.iter_mut() {
                     *p = (*p - lse).exp();
                 }
                 masked.fill(R::ZERO);
+                // d_o . o as the mean of what dz has now: its rows then sum to 0, and one key alone gets exactly that.
+                let del = rows::dot(seen, &dz[..=t0 + i]) / rows::sum(seen);
                 for (dz, p) in dz.iter_mut().zip(&*p) {
                     *dz = *p * (*dz - del);
                 }

@@ -67,3 +67,15 @@ fn refuses_sizes_without_a_kernel() {
     let refusal = long(131_073).validate().unwrap_err().to_string();
     assert_eq!(refusal, "attention: T = 131073 with decays: allowed: up to 131072");
 }
+
+#[test]
+fn rows_with_all_weight_on_one_key_give_queries_and_keys_no_gradient() {
+    for name in ["B1 T1 H1 d4", "all forgotten"] {
+        let case = cases().into_iter().find(|c| c.name.ends_with(name)).unwrap();
+        let out = case.run(&mut CpuRuntime::<f32>::new()).unwrap();
+        for gradient in ["d q", "d k"] {
+            let (_, values) = out.iter().find(|(name, _)| name == gradient).unwrap();
+            assert!(values.iter().all(|v| *v == 0.0), "{}: {gradient} {values:?}", case.name);
+        }
+    }
+}

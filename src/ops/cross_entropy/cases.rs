@@ -32,9 +32,8 @@ pub fn cases() -> Vec<Case> {
 /// `masked_ce`.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
     (g.name == "masked_ce").then(|| {
-        let classes = *g.shape("logits").last().expect("logits have a shape");
-        let rows = g.shape("labels").iter().product();
-        let ins = [g.input("logits"), g.input("labels")];
+        let [rows, classes] = g.rows("logits")?;
+        let ins = g.inputs(&["logits", "labels"])?;
         let outs = g.graph.call(CrossEntropy { rows, classes }, &ins)?;
         Ok(vec![("loss", outs[0])])
     })

@@ -254,26 +254,28 @@ pub fn cases() -> Vec<Case> {
 
 /// `delta_rule`, `gated_delta_rule` and `gated_delta_product`.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
-    let (gated, names): (bool, &[&str]) = match g.name {
-        "delta_rule" => (false, &["q", "k", "v", "beta"]),
-        "gated_delta_rule" | "gated_delta_product" => (true, &["q", "k", "v", "beta", "g"]),
+    let gated = match g.name {
+        "delta_rule" => false,
+        "gated_delta_rule" | "gated_delta_product" => true,
         _ => return None,
     };
-    let size = |name: &str| g.attr(name).map(|x| x as usize);
-    let (b, t, h) = (size("B")?, size("T")?, size("H")?);
-    let steps = size("num_householder").unwrap_or(1);
-    let (dk, dv, scale) = (size("Dk")?, size("Dv")?, g.attr("scale")? as f32);
-    let op = DeltaRule {
-        b,
-        t,
-        h,
-        dk,
-        dv,
-        scale,
-        gated,
-        steps,
-        chunk: CHUNK,
+    let names = ["q", "k", "v", "beta", "g"];
+    let names = if gated { &names[..] } else { &names[..4] };
+    let build = |g: &mut Golden<'_>| {
+        let [[b, t, h, dk], [_, rows, ..], [.., dv]] = [g.sizes("q")?, g.sizes("k")?, g.sizes("v")?];
+        let op = DeltaRule {
+            b,
+            t,
+            h,
+            dk,
+            dv,
+            scale: g.scale(dk),
+            gated,
+            steps: rows / t.max(1),
+            chunk: CHUNK,
+        };
+        let ins = g.inputs(names)?;
+        Ok(vec![("o", g.graph.call(op, &ins)?[0])])
     };
-    let ins: Vec<TensorId> = names.iter().map(|name| g.input(name)).collect();
-    Some(g.graph.call(op, &ins).map(|outs| vec![("o", outs[0])]))
+    Some(build(g))
 }

@@ -56,15 +56,10 @@ fn extreme() -> Vec<Case> {
 
 /// `l2norm`.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
-    if g.name != "l2norm" {
-        return None;
-    }
-    let (x, shape) = (g.input("x"), g.shape("x"));
-    let d = shape[shape.len() - 1];
-    let op = L2Norm {
-        rows: shape.iter().product::<usize>() / d,
-        d,
-        eps: g.attr("eps")? as f32,
-    };
-    Some(g.graph.call(op, &[x]).map(|outs| vec![("y", outs[0])]))
+    (g.name == "l2norm").then(|| {
+        let [rows, d] = g.rows("x")?;
+        let eps = g.needs("eps")? as f32;
+        let x = g.input("x")?;
+        Ok(vec![("y", g.graph.call(L2Norm { rows, d, eps }, &[x])?[0])])
+    })
 }

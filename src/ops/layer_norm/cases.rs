@@ -65,15 +65,10 @@ fn extreme() -> Vec<Case> {
 
 /// `layernorm`.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
-    if g.name != "layernorm" {
-        return None;
-    }
-    let d = g.shape("w")[0];
-    let op = LayerNorm {
-        rows: g.shape("x").iter().product::<usize>() / d,
-        d,
-        eps: g.attr("eps")? as f32,
-    };
-    let ins = [g.input("x"), g.input("w"), g.input("b")];
-    Some(g.graph.call(op, &ins).map(|outs| vec![("y", outs[0])]))
+    (g.name == "layernorm").then(|| {
+        let [rows, d] = g.rows("x")?;
+        let eps = g.needs("eps")? as f32;
+        let ins = g.inputs(&["x", "w", "b"])?;
+        Ok(vec![("y", g.graph.call(LayerNorm { rows, d, eps }, &ins)?[0])])
+    })
 }

@@ -135,18 +135,21 @@ pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>
         "retention" => (Decay::Constant, &["q", "k", "v"]),
         _ => return None,
     };
-    let size = |name: &str| g.attr(name).map(|x| x as usize);
-    let op = LinearAttention {
-        b: size("B")?,
-        t: size("T")?,
-        h: size("H")?,
-        dk: size("Dk")?,
-        dv: size("Dv")?,
-        scale: g.attr("scale")? as f32,
-        decay,
-        shared_qk: false,
-        chunk: CHUNK,
+    let build = |g: &mut Golden<'_>| {
+        let [[b, t, h, dk], [.., dv]] = [g.sizes("q")?, g.sizes("v")?];
+        let op = LinearAttention {
+            b,
+            t,
+            h,
+            dk,
+            dv,
+            scale: g.scale(dk),
+            decay,
+            shared_qk: false,
+            chunk: CHUNK,
+        };
+        let ins = g.inputs(names)?;
+        Ok(vec![("o", g.graph.call(op, &ins)?[0])])
     };
-    let ins: Vec<TensorId> = names.iter().map(|name| g.input(name)).collect();
-    Some(g.graph.call(op, &ins).map(|outs| vec![("o", outs[0])]))
+    Some(build(g))
 }

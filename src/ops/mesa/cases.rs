@@ -122,19 +122,17 @@ pub fn cases() -> Vec<Case> {
 
 /// `mesa`.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
-    if g.name != "mesa" {
-        return None;
-    }
-    let [b, t, h, d] = *g.shape("q") else {
-        return None;
-    };
-    let op = Mesa {
-        b,
-        t,
-        h,
-        d,
-        chunk: CHUNK,
-    };
-    let ins = ["q", "k", "v", "g", "beta", "lamb"].map(|name| g.input(name));
-    Some(g.graph.call(op, &ins).map(|outs| vec![("o", outs[0])]))
+    (g.name == "mesa").then(|| {
+        g.only("scale", 1.0)?;
+        let [b, t, h, d] = g.sizes("q")?;
+        let op = Mesa {
+            b,
+            t,
+            h,
+            d,
+            chunk: CHUNK,
+        };
+        let ins = g.inputs(&["q", "k", "v", "g", "beta", "lamb"])?;
+        Ok(vec![("o", g.graph.call(op, &ins)?[0])])
+    })
 }

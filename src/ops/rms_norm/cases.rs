@@ -98,17 +98,12 @@ pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>
         "rmsnorm_gate_before" => Kind::GateBefore,
         _ => return None,
     };
-    let d = g.shape("w")[0];
-    let op = RmsNorm {
-        rows: g.shape("x").iter().product::<usize>() / d,
-        d,
-        eps: g.attr("eps")? as f32,
-        kind,
+    let names: &[&str] = if kind.gated() { &["x", "g", "w"] } else { &["x", "w"] };
+    let build = |g: &mut Golden<'_>| {
+        let [rows, d] = g.rows("x")?;
+        let eps = g.needs("eps")? as f32;
+        let ins = g.inputs(names)?;
+        Ok(vec![("y", g.graph.call(RmsNorm { rows, d, eps, kind }, &ins)?[0])])
     };
-    let mut ins = vec![g.input("x")];
-    if kind.gated() {
-        ins.push(g.input("g"));
-    }
-    ins.push(g.input("w"));
-    Some(g.graph.call(op, &ins).map(|outs| vec![("y", outs[0])]))
+    Some(build(g))
 }

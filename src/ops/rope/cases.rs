@@ -55,20 +55,18 @@ pub fn cases() -> Vec<Case> {
 
 /// `rope` and `rope_fla`: the two directions.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
-    if g.name != "rope" && g.name != "rope_fla" {
-        return None;
-    }
-    let x = g.input("x");
-    let (base, direction) = (g.attr("base")? as f32, g.attr("direction")? as i32);
-    let &[b, t, h, d] = g.shape("x") else { return None };
-    let op = Rope {
-        b,
-        t,
-        h,
-        d,
-        base,
-        direction,
-        position: false,
-    };
-    Some(g.graph.call(op, &[x]).map(|outs| vec![("y", outs[0])]))
+    ["rope", "rope_fla"].contains(&g.name).then(|| {
+        let [b, t, h, d] = g.sizes("x")?;
+        let op = Rope {
+            b,
+            t,
+            h,
+            d,
+            base: g.needs("base")? as f32,
+            direction: g.needs("direction")? as i32,
+            position: false,
+        };
+        let x = g.input("x")?;
+        Ok(vec![("y", g.graph.call(op, &[x])?[0])])
+    })
 }

@@ -134,13 +134,10 @@ fn case(name: &str, op: SelectiveScan, values: Values) -> Case {
 
 /// `selective_scan`.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
-    if g.name != "selective_scan" {
-        return None;
-    }
-    let (&[b, t, channels], &[_, states]) = (g.shape("u"), g.shape("A_log")) else {
-        return None;
-    };
-    let ins = INPUTS.map(|name| g.input(name));
-    let op = usual(b, t, channels, states);
-    Some(g.graph.call(op, &ins).map(|outs| vec![("y", outs[0])]))
+    (g.name == "selective_scan").then(|| {
+        let [[b, t, channels], [_, _, states]] = [g.sizes("u")?, g.sizes("Bm")?];
+        let ins = g.inputs(&INPUTS)?;
+        let op = usual(b, t, channels, states);
+        Ok(vec![("y", g.graph.call(op, &ins)?[0])])
+    })
 }

@@ -64,17 +64,13 @@ fn case(name: &str, op: ShortConv, scale: f32) -> Case {
 
 /// `short_conv_silu`, `short_conv_silu_bias`.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
-    if g.name != "short_conv_silu" && g.name != "short_conv_silu_bias" {
-        return None;
-    }
-    let bias = g.has("b");
-    let &[b, t, channels] = g.shape("x") else {
-        return None;
-    };
-    let mut ins = vec![g.input("x"), g.input("w")];
-    if bias {
-        ins.push(g.input("b"));
-    }
-    let op = ShortConv { b, t, channels, bias };
-    Some(g.graph.call(op, &ins).map(|outs| vec![("y", outs[0])]))
+    ["short_conv_silu", "short_conv_silu_bias"].contains(&g.name).then(|| {
+        g.only("kernel", WIDTH as f64)?;
+        let bias = g.has("b");
+        let [b, t, channels] = g.sizes("x")?;
+        let names: &[&str] = if bias { &["x", "w", "b"] } else { &["x", "w"] };
+        let ins = g.inputs(names)?;
+        let op = ShortConv { b, t, channels, bias };
+        Ok(vec![("y", g.graph.call(op, &ins)?[0])])
+    })
 }

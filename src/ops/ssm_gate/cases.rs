@@ -45,15 +45,14 @@ fn case(name: &str, (rows, h, p): (usize, usize, usize), scale: f32, shift: f32)
 /// `mamba2_ssd`: this op, linear attention with shared q and k, and the skip.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
     (g.name == "mamba2_ssd").then(|| {
-        let [b, t, h, p] = *g.shape("x") else {
-            unreachable!("inputs are [B,T,H,P]")
-        };
+        g.only("ngroups", 1.0)?;
+        let ([b, t, h, p], [.., dk]) = (g.sizes("x")?, g.rows("Bm")?);
         let gate = SsmGate { rows: b * t, h, p };
         let scan = LinearAttention {
             b,
             t,
             h,
-            dk: g.shape("Bm")[2],
+            dk,
             dv: p,
             scale: 1.0,
             decay: Decay::Scalar,
@@ -61,10 +60,10 @@ pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>
             chunk: CHUNK,
         };
         let skip = Skip { rows: b * t, h, p };
-        let [x, d] = ["x", "D"].map(|name| g.input(name));
-        let ins = ["x", "dt_raw", "dt_bias", "A_log"].map(|name| g.input(name));
+        let (x, d) = (g.input("x")?, g.input("D")?);
+        let ins = g.inputs(&["x", "dt_raw", "dt_bias", "A_log"])?;
         let gates = g.graph.call(gate, &ins)?;
-        let ins = [g.input("Cm"), g.input("Bm"), gates[1], gates[0]];
+        let ins = [g.input("Cm")?, g.input("Bm")?, gates[1], gates[0]];
         let o = g.graph.call(scan, &ins)?[0];
         Ok(vec![("y", g.graph.call(skip, &[o, x, d])?[0])])
     })

@@ -45,15 +45,10 @@ fn case(name: &str, rows: usize, d: usize, beta: f32, value: impl Fn(f32) -> f32
 
 /// `swiglu_beta`.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
-    if g.name != "swiglu_beta" {
-        return None;
-    }
-    let shape = g.shape("x");
-    let width = shape[shape.len() - 1];
-    let op = SwiGlu {
-        rows: shape.iter().product::<usize>() / width,
-        d: width / 2,
-    };
-    let ins = [g.input("x"), g.input("beta")];
-    Some(g.graph.call(op, &ins).map(|outs| vec![("y", outs[0])]))
+    (g.name == "swiglu_beta").then(|| {
+        let [rows, width] = g.rows("x")?;
+        let ins = g.inputs(&["x", "beta"])?;
+        let op = SwiGlu { rows, d: width / 2 };
+        Ok(vec![("y", g.graph.call(op, &ins)?[0])])
+    })
 }

@@ -1,0 +1,90 @@
+//! Golden entries that are several ops in a row.
+
+use super::Golden;
+use crate::error::Result;
+use crate::ops::attention::Attention;
+use crate::ops::delta_rule::{CHUNK, DeltaRule};
+use crate::ops::l2_norm::L2Norm;
+use crate::ops::rms_norm::{Kind, RmsNorm};
+use crate::ops::rope::Rope;
+use crate::tensor::TensorId;
+
+/// Builds the ops of such an entry and returns their outputs under their names in the file, or `None` if no such entry has
+/// the name.
+pub(super) fn composite(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
+    match g.name {
+        "gated_delta_rule_rawqk" => Some(raw_delta_rule(g)),
+        "attention_rope_qknorm" => Some(transformer_attention(g)),
+        _ => None,
+    }
+}
+
+fn raw_delta_rule(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {
+    let [[b, t, h, dk], [.., dv]] = [g.sizes("k")?, g.sizes("v")?];
+    let norm = L2Norm {
+        rows: b * t * h,
+        d: dk,
+        eps: g.attr("l2norm_eps").unwrap_or(1e-6) as f32,
+    };
+    let (q, k) = (g.input("q")?, g.input("k")?);
+    let (q, k) = (g.graph.call(norm.clone(), &[q])?[0], g.graph.call(norm, &[k])?[0]);
+    let scale = g.scale(dk);
+    let op = DeltaRule {
+        b,
+        t,
+        h,
+        dk,
+        dv,
+        scale,
+        gated: true,
+        steps: 1,
+        chunk: CHUNK,
+    };
+    let ins = [q, k, g.input("v")?, g.input("beta")?, g.input("g")?];
+    Ok(vec![("o", g.graph.call(op, &ins)?[0])])
+}
+
+fn transformer_attention(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {
+    let [b, t, h, d] = g.sizes("q")?;
+    let eps = g.attr("rms_eps_outside_sqrt").unwrap_or(1e-8) as f32;
+    let base = g.attr("rope_base").unwrap_or(1000.0) as f32;
+    let mut turned = |x: &str, w: &str| -> Result<TensorId> {
+        let norm = RmsNorm {
+            rows: b * t * h,
+            d,
+            eps,
+            kind: Kind::OuterEps,
+        };
+        let ins = [g.input(x)?, g.input(w)?];
+        let y = g.graph.call(norm, &ins)?[0];
+        Ok(g.graph.call(
+            Rope {
+                b,
+                t,
+                h,
+                d,
+                base,
+                direction: -1,
+                position: false,
+            },
+            &[y],
+        )?[0])
+    };
+    let (q, k) = (turned("q", "wq")?, turned("k", "wk")?);
+    let scale = g.scale(d);
+    let v = g.input("v")?;
+    Ok(vec![(
+        "o",
+        g.graph.call(
+            Attention {
+                b,
+                t,
+                h,
+                d,
+                scale,
+                forget: false,
+            },
+            &[q, k, v],
+        )?[0],
+    )])
+}
