@@ -463,7 +463,7 @@ fn a_folder_of_an_earlier_version_goes_on_unless_its_task_was_edited() {
     // As the first version left it after five updates, with the fields that it had.
     let config = place.path("run/config.toml");
     let text = fs::read_to_string(&config).unwrap();
-    let newer = ["householder", "d_state", "expand", "conv"].map(|field| format!("{field} = "));
+    let newer = ["householder", "expand", "conv"].map(|field| format!("{field} = "));
     let lines = text
         .split_inclusive('\n')
         .filter(|line| !newer.iter().any(|field| line.starts_with(field)));
