@@ -16,6 +16,46 @@ mod lanes;
 mod reduce;
 mod rows;
 
+pub mod adam;
+pub mod add;
+pub mod attention;
+pub mod attention_step;
+pub mod conv_step;
+pub mod cross_entropy;
+pub mod decay_gate;
+pub mod delta_rule;
+pub mod dropout;
+pub mod fill;
+pub mod gelu_dropout;
+pub mod glu;
+pub mod grad_norm;
+pub mod gru;
+pub mod gru_step;
+pub mod head_loss;
+pub mod l2_norm;
+pub mod layer_norm;
+pub mod linear;
+pub mod linear_attention;
+pub mod mesa;
+pub mod mesa_step;
+pub mod one_hot;
+pub mod pointwise;
+pub mod recurrence_step;
+pub mod repeat;
+pub mod rms_norm;
+pub mod rope;
+pub mod s4d_scan;
+pub mod s4d_step;
+pub mod scale;
+pub mod scan_step;
+pub mod selective_scan;
+pub mod short_conv;
+pub mod skip;
+pub mod slice;
+pub mod ssm_gate;
+pub mod swiglu;
+pub mod window_accuracy;
+
 /// Forward or backward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pass {
@@ -182,8 +222,6 @@ pub trait GpuOp: OpDef {
 /// The op list: one line an op.
 macro_rules! ops {
     ($($module:ident :: $op:ident),* $(,)?) => {
-        $(pub mod $module;)*
-
         /// Every op, with its sizes.
         #[derive(Debug, Clone, PartialEq)]
         pub enum Op {

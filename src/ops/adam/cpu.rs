@@ -9,7 +9,9 @@ const PART: usize = 16_384;
 
 impl CpuOp for Adam {
     fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let [p, m, v] = outs else { unreachable!("three output ports") };
+        let [p, m, v] = outs else {
+            unreachable!("three output ports")
+        };
         let stats = ins[1].real();
         if stats[2] != R::ZERO {
             return;

@@ -22,7 +22,13 @@ impl GpuOp for Adam {
         for start in (0..self.n).step_by(most) {
             let n = most.min(self.n - start);
             let part = |v: View| v.part(start, n);
-            let views = [part(ins[0]), ins[1], part(outs[0].view), part(outs[1].view), part(outs[2].view)];
+            let views = [
+                part(ins[0]),
+                ins[1],
+                part(outs[0].view),
+                part(outs[1].view),
+                part(outs[2].view),
+            ];
             let params = Params {
                 n: n as u32,
                 beta1: BETA1 as f32,
@@ -31,7 +37,12 @@ impl GpuOp for Adam {
                 alpha2: (1.0 - BETA2) as f32,
                 eps: EPS as f32,
             };
-            l.run(Kernel::new("adam/adam_fwd"), &views, params, grid_1d(n.div_ceil(256)));
+            l.run(
+                Kernel::new("adam/adam_fwd"),
+                &views,
+                params,
+                grid_1d(n.div_ceil(256)),
+            );
         }
     }
 

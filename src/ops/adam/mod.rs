@@ -44,10 +44,16 @@ impl OpDef for Adam {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        ["p", "m", "v"].into_iter().map(|name| Port::new(name, &[self.n])).collect()
+        ["p", "m", "v"]
+            .into_iter()
+            .map(|name| Port::new(name, &[self.n]))
+            .collect()
     }
 
     fn cost(&self, _pass: Pass) -> Cost {
-        Cost { flops: 12.0 * self.n as f64, bytes: 28.0 * self.n as f64 }
+        Cost {
+            flops: 12.0 * self.n as f64,
+            bytes: 28.0 * self.n as f64,
+        }
     }
 }

@@ -15,9 +15,15 @@ fn update(n: usize) -> (Graph, TensorId) {
     let grads = g.bank(Bank::Grad);
     let stats = g.activation("stats", &[4], crate::tensor::Dtype::F32);
     g.keep(stats);
-    let stats_out = Output { tensor: stats, accumulate: true };
+    let stats_out = Output {
+        tensor: stats,
+        accumulate: true,
+    };
     g.call_into(GradNorm { n }, &[grads], &[stats_out]).unwrap();
-    let outs = [Bank::Param, Bank::Moment1, Bank::Moment2].map(|b| Output { tensor: g.bank(b), accumulate: true });
+    let outs = [Bank::Param, Bank::Moment1, Bank::Moment2].map(|b| Output {
+        tensor: g.bank(b),
+        accumulate: true,
+    });
     g.call_into(Adam { n }, &[grads, stats], &outs).unwrap();
     (g, stats)
 }
@@ -32,7 +38,9 @@ fn step(k: i32, lr: f64) -> StepParams {
 }
 
 fn gradient(n: usize, k: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 7 + k * 13) as f32 * 0.37).sin() * if i % 5 == 0 { 1e-6 } else { 0.01 }).collect()
+    (0..n)
+        .map(|i| ((i * 7 + k * 13) as f32 * 0.37).sin() * if i % 5 == 0 { 1e-6 } else { 0.01 })
+        .collect()
 }
 
 /// Three updates of the textbook form, in f64.
@@ -46,7 +54,10 @@ fn expected(n: usize) -> (Vec<f64>, f64) {
             let g = g[i] * factor;
             m[i] = 0.9 * m[i] + 0.1 * g;
             v[i] = 0.999 * v[i] + 0.001 * g * g;
-            let (mh, vh) = (m[i] / (1.0 - 0.9f64.powi(k as i32)), v[i] / (1.0 - 0.999f64.powi(k as i32)));
+            let (mh, vh) = (
+                m[i] / (1.0 - 0.9f64.powi(k as i32)),
+                v[i] / (1.0 - 0.999f64.powi(k as i32)),
+            );
             p[i] -= 0.01 * mh / (vh.sqrt() + 1e-8);
         }
     }
@@ -62,11 +73,19 @@ fn runs_right(name: &str, runtime: &mut dyn Runtime, tolerance: f64) {
         runtime.run(program, &step(k as i32, 0.01)).unwrap();
     }
     let (want, norm) = expected(n);
-    let got: Vec<f64> = runtime.read_bank(Bank::Param).unwrap().into_iter().map(f64::from).collect();
+    let got: Vec<f64> = runtime
+        .read_bank(Bank::Param)
+        .unwrap()
+        .into_iter()
+        .map(f64::from)
+        .collect();
     let d = crate::check::Deviation::new("p", &got, &want, 1e-6, tolerance);
     assert!(d.passed(), "{name}: {d:?}");
     let s = runtime.read(program, stats).unwrap();
-    assert!((s[0] / norm - 1.0).abs() < 1e-6 && s[2] == 0.0, "{name}: {s:?}, norm {norm}");
+    assert!(
+        (s[0] / norm - 1.0).abs() < 1e-6 && s[2] == 0.0,
+        "{name}: {s:?}, norm {norm}"
+    );
 
     let mut bad = gradient(n, 4);
     bad[n / 2] = f32::NAN;
@@ -76,7 +95,11 @@ fn runs_right(name: &str, runtime: &mut dyn Runtime, tolerance: f64) {
         runtime.run(program, &step(4, 0.01)).unwrap();
     }
     assert_eq!(runtime.read(program, stats).unwrap()[2], 1.0, "{name}");
-    assert_eq!(runtime.read_bank(Bank::Param).unwrap(), before, "{name}: parameters moved after a NaN");
+    assert_eq!(
+        runtime.read_bank(Bank::Param).unwrap(),
+        before,
+        "{name}: parameters moved after a NaN"
+    );
 }
 
 #[test]

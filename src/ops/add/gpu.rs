@@ -6,7 +6,12 @@ use crate::ops::{GpuOp, grid_1d};
 impl GpuOp for Add {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
         let grid = grid_1d(self.numel.div_ceil(256));
-        l.run(Kernel::new("add/add_fwd"), &[ins[0], outs[0].view], [self.numel as u32], grid);
+        l.run(
+            Kernel::new("add/add_fwd"),
+            &[ins[0], outs[0].view],
+            [self.numel as u32],
+            grid,
+        );
     }
 
     fn gpu_bwd(

@@ -31,6 +31,9 @@ impl OpDef for Add {
     }
 
     fn cost(&self, _pass: Pass) -> Cost {
-        Cost { flops: self.numel as f64, bytes: 12.0 * self.numel as f64 }
+        Cost {
+            flops: self.numel as f64,
+            bytes: 12.0 * self.numel as f64,
+        }
     }
 }

@@ -27,8 +27,10 @@ fn plain() -> Vec<Case> {
         (1, 65, 1, 256),
         (1, 33, 1, 253),
     ];
-    let mut cases: Vec<Case> =
-        shapes.into_iter().map(|(b, t, h, d)| case("", b, t, h, d, |_, _, _| {})).collect();
+    let mut cases: Vec<Case> = shapes
+        .into_iter()
+        .map(|(b, t, h, d)| case("", b, t, h, d, |_, _, _| {}))
+        .collect();
     // One key: the gradients of q and k are zero, and what rounding leaves of them is bounded absolutely, by 1e-6. With
     // equal keys it is that of q.
     cases[0].allowed = vec![("d q", 1.0), ("d k", 1.0)];
@@ -49,7 +51,8 @@ fn plain() -> Vec<Case> {
     }));
     let mut equal = case("all keys equal", 1, 70, 2, 4, |op, _, k| {
         let (first, rest) = k.split_at_mut(op.h * op.d);
-        rest.chunks_mut(first.len()).for_each(|keys| keys.copy_from_slice(first));
+        rest.chunks_mut(first.len())
+            .for_each(|keys| keys.copy_from_slice(first));
     });
     equal.allowed = vec![("d q", 1.0)];
     cases.push(equal);

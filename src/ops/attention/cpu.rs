@@ -18,7 +18,9 @@ impl CpuOp for Attention {
         let lse = lse[0].real().par_chunks_mut(t * self.h);
         // A task is a sample's tile of query rows with all heads: its outputs are contiguous.
         o.zip(lse).enumerate().for_each(|(b, (o, lse))| {
-            let tiles = o.par_chunks_mut(TILE * row).zip(lse.par_chunks_mut(TILE * self.h));
+            let tiles = o
+                .par_chunks_mut(TILE * row)
+                .zip(lse.par_chunks_mut(TILE * self.h));
             tiles.enumerate().for_each(|(tile, (o, lse))| {
                 let (t0, n) = (tile * TILE, o.len() / row);
                 let mut p = vec![R::ZERO; n * (t0 + n)];
@@ -60,7 +62,10 @@ impl CpuOp for Attention {
         let mut samples: Vec<[Option<&mut [R]>; 4]> = (0..self.b).map(|_| [const { None }; 4]).collect();
         for (port, d) in d_ins.iter_mut().enumerate() {
             if let Some((data, _)) = d.wanted() {
-                for (sample, part) in samples.iter_mut().zip(data.chunks_mut(self.t * self.h * widths[port])) {
+                for (sample, part) in samples
+                    .iter_mut()
+                    .zip(data.chunks_mut(self.t * self.h * widths[port]))
+                {
                     sample[port] = Some(part);
                 }
             }
@@ -72,7 +77,9 @@ impl CpuOp for Attention {
                 .map(|h| self.head_bwd(&saved, b, h))
                 .collect();
             for (port, target) in sample.iter_mut().enumerate() {
-                let (Some(target), width) = (target, widths[port]) else { continue };
+                let (Some(target), width) = (target, widths[port]) else {
+                    continue;
+                };
                 for (i, to) in target.chunks_mut(self.h * width).enumerate() {
                     for (to, head) in to.chunks_mut(width).zip(&heads) {
                         to.copy_from_slice(&head[port][i * width..][..width]);
@@ -169,7 +176,16 @@ impl Attention {
             }
             let (p, dz) = (Mat::rows(&p, keys), Mat::rows(&dz, keys));
             let (q, k) = (Mat::rows(&x.q[at..], row), Mat::rows(&x.k[head..], row));
-            matmul((n, d, keys), dz, k, &mut dq[t0 * d..], d, R::ZERO, scale, Threads::One);
+            matmul(
+                (n, d, keys),
+                dz,
+                k,
+                &mut dq[t0 * d..],
+                d,
+                R::ZERO,
+                scale,
+                Threads::One,
+            );
             matmul((keys, d, n), dz.t(), q, &mut dk, d, R::ONE, scale, Threads::One);
             matmul((keys, d, n), p.t(), d_o, &mut dv, d, R::ONE, R::ONE, Threads::One);
         }

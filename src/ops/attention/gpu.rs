@@ -44,7 +44,8 @@ impl GpuOp for Attention {
         d_outs: &[Option<View>],
         d_ins: &[Option<GpuOut>],
     ) {
-        let (&[Some(q), Some(k), Some(v), ..], &[Some(o), Some(lse)], Some(d_o)) = (ins, outs, d_outs[0]) else {
+        let (&[Some(q), Some(k), Some(v), ..], &[Some(o), Some(lse)], Some(d_o)) = (ins, outs, d_outs[0])
+        else {
             return;
         };
         let rows = self.b * self.t * self.h;

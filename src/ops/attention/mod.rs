@@ -76,15 +76,26 @@ impl OpDef for Attention {
     const NAME: &'static str = "attention";
 
     fn validate(&self) -> Result<(), UserError> {
-        let refuse = |reason: String| Err(UserError::Shape { op: Self::NAME, reason });
+        let refuse = |reason: String| {
+            Err(UserError::Shape {
+                op: Self::NAME,
+                reason,
+            })
+        };
         if !(1..=MAX_D).contains(&self.d) {
             return refuse(format!("D = {}: allowed: 1 to {MAX_D}", self.d));
         }
         if self.b == 0 || self.t == 0 || self.h == 0 {
-            return refuse(format!("B, T, H = {}, {}, {}: allowed: 1 and more", self.b, self.t, self.h));
+            return refuse(format!(
+                "B, T, H = {}, {}, {}: allowed: 1 and more",
+                self.b, self.t, self.h
+            ));
         }
         if self.forget && self.t > MAX_FORGET_T {
-            return refuse(format!("T = {} with decays: allowed: up to {MAX_FORGET_T}", self.t));
+            return refuse(format!(
+                "T = {} with decays: allowed: up to {MAX_FORGET_T}",
+                self.t
+            ));
         }
         if u32::try_from(self.numel()).is_err() {
             return refuse(format!("B T H D = {}: allowed: below 2^32", self.numel()));

@@ -24,13 +24,20 @@ fn kernels_match_oracle() {
 #[test]
 fn gradients_accumulate() {
     let forgets = |case: &Case| matches!(&case.op, Op::Attention(op) if op.forget);
-    let few = cases().into_iter().filter(|c| forgets(c) || c.name == "B1 T63 H2 d16");
+    let few = cases()
+        .into_iter()
+        .filter(|c| forgets(c) || c.name == "B1 T63 H2 d16");
     testing::gradients_accumulate(&few.take(4).collect::<Vec<_>>());
 }
 
 #[test]
 fn forgetting_nothing_is_attention() {
-    let find = |name| cases().into_iter().find(|c: &Case| c.name.ends_with(name)).unwrap();
+    let find = |name| {
+        cases()
+            .into_iter()
+            .find(|c: &Case| c.name.ends_with(name))
+            .unwrap()
+    };
     let forgetful = find("nothing forgotten");
     let Op::Attention(op) = &forgetful.op else {
         unreachable!("the op's own cases")
@@ -65,7 +72,10 @@ fn refuses_sizes_without_a_kernel() {
     };
     assert!(long(131_072).validate().is_ok());
     let refusal = long(131_073).validate().unwrap_err().to_string();
-    assert_eq!(refusal, "attention: T = 131073 with decays: allowed: up to 131072");
+    assert_eq!(
+        refusal,
+        "attention: T = 131073 with decays: allowed: up to 131072"
+    );
 }
 
 #[test]
@@ -75,7 +85,11 @@ fn rows_with_all_weight_on_one_key_give_queries_and_keys_no_gradient() {
         let out = case.run(&mut CpuRuntime::<f32>::new()).unwrap();
         for gradient in ["d q", "d k"] {
             let (_, values) = out.iter().find(|(name, _)| name == gradient).unwrap();
-            assert!(values.iter().all(|v| *v == 0.0), "{}: {gradient} {values:?}", case.name);
+            assert!(
+                values.iter().all(|v| *v == 0.0),
+                "{}: {gradient} {values:?}",
+                case.name
+            );
         }
     }
 }

@@ -31,7 +31,13 @@ pub fn cases() -> Vec<Case> {
         case("large scores", op((1, 2, 64), 200, true), 170, 30.0, 0.1),
         case("forgets fast", op((2, 2, 16), 260, true), 259, 1.0, 50.0),
         case("forgets all", op((1, 3, 16), 140, true), 139, 1.0, 2e4),
-        case("very negative scores", op((1, 1, 16), 140, false), 130, -20.0, 0.1),
+        case(
+            "very negative scores",
+            op((1, 1, 16), 140, false),
+            130,
+            -20.0,
+            0.1,
+        ),
     ]
 }
 
@@ -42,9 +48,16 @@ fn case(name: &str, op: AttentionStep, position: u32, score: f32, forget: f32) -
     let mut fill = Fill::new((cache + position as usize) as u64);
     let mut drawn = |n: usize, sign: f32| -> Vec<f32> {
         let one_sign = |x: &f32| if score < 0.0 { sign * x.abs() } else { *x };
-        fill.normal(n).iter().map(|x| score.abs().sqrt() * one_sign(x)).collect()
+        fill.normal(n)
+            .iter()
+            .map(|x| score.abs().sqrt() * one_sign(x))
+            .collect()
     };
-    let (q, k, keys) = (drawn(heads * op.d, 1.0), drawn(heads * op.d, -1.0), drawn(cache, -1.0));
+    let (q, k, keys) = (
+        drawn(heads * op.d, 1.0),
+        drawn(heads * op.d, -1.0),
+        drawn(cache, -1.0),
+    );
     let mut inputs: Vec<Values> = vec![
         q.into(),
         k.into(),

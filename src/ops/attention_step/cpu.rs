@@ -42,7 +42,11 @@ impl AttentionStep {
         p.clear();
         p.extend((0..=t).map(|j| {
             let z = scale * dot(q, &past.keys[at(j)]);
-            if self.forgets { z + past.bias[j * self.h + h] } else { z }
+            if self.forgets {
+                z + past.bias[j * self.h + h]
+            } else {
+                z
+            }
         }));
         let max = p.iter().fold(p[0], |m, z| m.max(*z));
         p.iter_mut().for_each(|z| *z -= max);
@@ -83,7 +87,11 @@ impl CpuOp for AttentionStep {
             let past = Past {
                 keys: &keys[b * cache..][..cache],
                 values: &values[b * cache..][..cache],
-                bias: if self.forgets { &bias[b * biases..][..biases] } else { &[] },
+                bias: if self.forgets {
+                    &bias[b * biases..][..biases]
+                } else {
+                    &[]
+                },
             };
             self.head(&past, h, t, q, o, p);
         });

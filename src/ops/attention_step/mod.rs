@@ -75,7 +75,12 @@ impl OpDef for AttentionStep {
         }
         let sizes = [("B", self.b), ("rows", self.rows), ("H", self.h), ("D", self.d)];
         rows::check_sizes(Self::NAME, &sizes)?;
-        let parts = [("B", self.b), ("H", self.h), ("parts", self.parts()), ("D + 2", self.d + 2)];
+        let parts = [
+            ("B", self.b),
+            ("H", self.h),
+            ("parts", self.parts()),
+            ("D + 2", self.d + 2),
+        ];
         rows::check_sizes(Self::NAME, &parts)
     }
 

@@ -60,7 +60,9 @@ fn rows_after_the_position_are_not_read() {
             unreachable!("v holds numbers")
         };
         let v: Vec<f64> = v.iter().map(|x| f64::from(*x)).collect();
-        let first = |case: &Case, runtime: &mut dyn crate::runtime::Runtime| case.run(runtime).unwrap().swap_remove(0);
+        let first = |case: &Case, runtime: &mut dyn crate::runtime::Runtime| {
+            case.run(runtime).unwrap().swap_remove(0)
+        };
         assert_eq!(first(&case, &mut CpuRuntime::<f64>::new()).1, v);
         #[cfg(feature = "gpu")]
         testing::gpu::each_device(|device, runtime| assert_eq!(first(&case, runtime).1, v, "{device}"));
@@ -83,7 +85,13 @@ fn refuses_widths_and_sizes_it_cannot_have() {
         refused(AttentionStep { d: 257, ..op.clone() }),
         "attention_step: D = 257: allowed: 1 to 256"
     );
-    assert!(refused(AttentionStep { rows: 0, ..op.clone() }).contains("rows is 0"));
+    assert!(
+        refused(AttentionStep {
+            rows: 0,
+            ..op.clone()
+        })
+        .contains("rows is 0")
+    );
     assert!(
         refused(AttentionStep {
             scale: f32::NAN,

@@ -25,7 +25,8 @@ pub fn cases() -> Vec<Case> {
 fn case(name: &str, op: ConvStep, scale: f32, past: f32) -> Case {
     let n = op.b * op.channels;
     let mut fill = Fill::new(n as u64);
-    let mut scaled = |n: usize, scale: f32| -> Vec<f32> { fill.normal(n).iter().map(|x| x * scale).collect() };
+    let mut scaled =
+        |n: usize, scale: f32| -> Vec<f32> { fill.normal(n).iter().map(|x| x * scale).collect() };
     let mut inputs: Vec<Values> = vec![scaled(n, scale).into(), scaled(op.channels * WIDTH, 1.0).into()];
     if op.bias {
         inputs.push(scaled(op.channels, 1.0).into());

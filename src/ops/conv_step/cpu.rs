@@ -12,7 +12,10 @@ impl CpuOp for ConvStep {
             unreachable!("the ports say two outputs")
         };
         let n = self.channels;
-        let rows = y.real().par_chunks_mut(n).zip(state.real().par_chunks_mut(n * PAST));
+        let rows = y
+            .real()
+            .par_chunks_mut(n)
+            .zip(state.real().par_chunks_mut(n * PAST));
         rows.zip(x.par_chunks(n)).for_each(|((y, state), x)| {
             match bias {
                 Some(b) => y.copy_from_slice(b),

@@ -13,9 +13,17 @@ pub fn cases() -> Vec<Case> {
         let mut fill = Fill::new((rows + classes) as u64);
         let z: Vec<f32> = fill.normal(rows * classes).iter().map(|v| v * size).collect();
         let mut labels = fill.below(rows, classes as u32);
-        labels.iter_mut().enumerate().filter(|(r, _)| mask(*r)).for_each(|(_, l)| *l = IGNORE);
+        labels
+            .iter_mut()
+            .enumerate()
+            .filter(|(r, _)| mask(*r))
+            .for_each(|(_, l)| *l = IGNORE);
         let tokens = labels.iter().filter(|l| **l != IGNORE).count();
-        let mut case = Case::new(name, CrossEntropy { rows, classes }, vec![z.into(), labels.into()]);
+        let mut case = Case::new(
+            name,
+            CrossEntropy { rows, classes },
+            vec![z.into(), labels.into()],
+        );
         case.step = StepParams::eval(tokens);
         case
     };

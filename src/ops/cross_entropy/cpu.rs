@@ -29,8 +29,9 @@ pub(crate) fn rows<R: Real>(classes: usize, z: &[R], labels: &[u32], lse: &mut [
 
 /// Logits to their gradients, in place; `weight` = dloss w.
 pub(crate) fn gradient_in_place<R: Real>(classes: usize, z: &mut [R], labels: &[u32], lse: &[R], weight: R) {
-    z.par_chunks_mut(ROWS * classes).zip(labels.par_chunks(ROWS).zip(lse.par_chunks(ROWS))).for_each(
-        |(z, (labels, lse))| {
+    z.par_chunks_mut(ROWS * classes)
+        .zip(labels.par_chunks(ROWS).zip(lse.par_chunks(ROWS)))
+        .for_each(|(z, (labels, lse))| {
             for (r, z) in z.chunks_exact_mut(classes).enumerate() {
                 let label = labels[r] as usize;
                 if label >= classes {
@@ -42,13 +43,14 @@ pub(crate) fn gradient_in_place<R: Real>(classes: usize, z: &mut [R], labels: &[
                 }
                 z[label] -= weight;
             }
-        },
-    );
+        });
 }
 
 impl CpuOp for CrossEntropy {
     fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let [loss, lse, nll] = outs else { unreachable!("three output ports") };
+        let [loss, lse, nll] = outs else {
+            unreachable!("three output ports")
+        };
         let nll = nll.real();
         rows(self.classes, ins[0].real(), ins[1].int(), lse.real(), nll);
         loss.real()[0] = nll.iter().copied().sum::<R>() * R::of(f64::from(step.inv_tokens));

@@ -34,7 +34,10 @@ impl OpDef for CrossEntropy {
     const NAME: &'static str = "cross_entropy";
 
     fn inputs(&self) -> Vec<Port> {
-        vec![Port::new("logits", &[self.rows, self.classes]), Port::index("labels", &[self.rows])]
+        vec![
+            Port::new("logits", &[self.rows, self.classes]),
+            Port::index("labels", &[self.rows]),
+        ]
     }
 
     fn outputs(&self) -> Vec<Port> {
@@ -46,14 +49,23 @@ impl OpDef for CrossEntropy {
     }
 
     fn backward_reads(&self) -> Reads {
-        Reads { ins: &[0, 1], outs: &[1] }
+        Reads {
+            ins: &[0, 1],
+            outs: &[1],
+        }
     }
 
     fn cost(&self, pass: Pass) -> Cost {
         let n = (self.rows * self.classes) as f64;
         match pass {
-            Pass::Forward => Cost { flops: 4.0 * n, bytes: 4.0 * n },
-            Pass::Backward => Cost { flops: 4.0 * n, bytes: 8.0 * n },
+            Pass::Forward => Cost {
+                flops: 4.0 * n,
+                bytes: 4.0 * n,
+            },
+            Pass::Backward => Cost {
+                flops: 4.0 * n,
+                bytes: 8.0 * n,
+            },
         }
     }
 }

@@ -4,7 +4,10 @@ use crate::testing;
 
 #[test]
 fn grad_matches_finite_difference() {
-    let small: Vec<_> = cases().into_iter().filter(|c| c.name != "large logits" && c.name != "all masked").collect();
+    let small: Vec<_> = cases()
+        .into_iter()
+        .filter(|c| c.name != "large logits" && c.name != "all masked")
+        .collect();
     testing::grad_matches_finite_difference(&small);
 }
 

@@ -119,7 +119,8 @@ fn chunkwise_matches_token_by_token() {
             unreachable!("the cases are of this op")
         };
         let with_chunk = |chunk| DeltaRule { chunk, ..own.clone() }.into();
-        let head = |all: &mut Oracle, x: &[Vec<f64>], d_o: &[f64], b, h| head(all, own, x, d_o, &steps(own, b, h));
+        let head =
+            |all: &mut Oracle, x: &[Vec<f64>], d_o: &[f64], b, h| head(all, own, x, d_o, &steps(own, b, h));
         every_chunk_matches(case, (own.b, own.h), own.chunk, &with_chunk, head, ROUNDING_F64);
     }
 }

@@ -22,7 +22,12 @@ pub fn cases() -> Vec<Case> {
         case("", op(1, 1, 1, 0.5, 0), on(1, 0, 0), |x| x),
         case("", op(5, 13, 3, 0.2, 1), on(2, 77, 65), |x| x),
         case("", op(3, 33, 81, 0.2, 2), on(3, 3124, 25_600), |x| 3.0 * x),
-        case(" last counters", op(9, 2, 60, 0.9, u32::MAX), on(u32::MAX, u32::MAX, u32::MAX - 7), |x| x),
+        case(
+            " last counters",
+            op(9, 2, 60, 0.9, u32::MAX),
+            on(u32::MAX, u32::MAX, u32::MAX - 7),
+            |x| x,
+        ),
         case(" p 0", op(2, 7, 60, 0.0, 8), on(7, 4, 0), |x| x),
         case(" off", op(2, 300, 7, 0.2, 9), off, |x| 3.0 * x),
         case(" lower tail", op(2, 7, 81, 0.2, 9), off, |x| -3.5 - 0.5 * x.abs()),

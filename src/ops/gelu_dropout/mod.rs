@@ -65,10 +65,7 @@ impl OpDef for GeluDropout {
     }
 
     fn backward_reads(&self) -> Reads {
-        Reads {
-            ins: &[0],
-            outs: &[],
-        }
+        Reads { ins: &[0], outs: &[] }
     }
 
     fn cost(&self, pass: Pass) -> Cost {

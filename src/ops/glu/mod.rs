@@ -43,10 +43,7 @@ impl OpDef for Glu {
     }
 
     fn backward_reads(&self) -> Reads {
-        Reads {
-            ins: &[0],
-            outs: &[],
-        }
+        Reads { ins: &[0], outs: &[] }
     }
 
     fn cost(&self, pass: Pass) -> Cost {

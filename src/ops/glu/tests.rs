@@ -3,7 +3,10 @@ use crate::testing;
 
 #[test]
 fn grad_matches_finite_difference() {
-    let smooth: Vec<_> = cases().into_iter().filter(|c| !c.name.ends_with("huge")).collect();
+    let smooth: Vec<_> = cases()
+        .into_iter()
+        .filter(|c| !c.name.ends_with("huge"))
+        .collect();
     testing::grad_matches_finite_difference(&smooth);
 }
 

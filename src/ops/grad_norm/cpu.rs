@@ -9,7 +9,11 @@ const PART: usize = 4096;
 
 impl CpuOp for GradNorm {
     fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let parts: Vec<R> = ins[0].real().par_chunks(PART).map(|g| g.iter().map(|v| *v * *v).sum()).collect();
+        let parts: Vec<R> = ins[0]
+            .real()
+            .par_chunks(PART)
+            .map(|g| g.iter().map(|v| *v * *v).sum())
+            .collect();
         let norm = parts.into_iter().sum::<R>().sqrt();
         let stats = outs[0].real();
         stats[0] = norm;

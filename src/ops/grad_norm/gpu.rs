@@ -16,7 +16,12 @@ impl GpuOp for GradNorm {
             let n = most.min(self.n - start);
             let kernel = Kernel::new("grad_norm/grad_norm_parts");
             let params = [n as u32, (start / PART) as u32];
-            l.run(kernel, &[ins[0].part(start, n), partial], params, crate::ops::grid_1d(n.div_ceil(PART)));
+            l.run(
+                kernel,
+                &[ins[0].part(start, n), partial],
+                params,
+                crate::ops::grid_1d(n.div_ceil(PART)),
+            );
         }
         let kernel = Kernel::new("grad_norm/grad_norm_total");
         l.run(kernel, &[partial, outs[0].view], [parts as u32], [1, 1, 1]);

@@ -34,6 +34,9 @@ impl OpDef for GradNorm {
     }
 
     fn cost(&self, _pass: Pass) -> Cost {
-        Cost { flops: 2.0 * self.n as f64, bytes: 4.0 * self.n as f64 }
+        Cost {
+            flops: 2.0 * self.n as f64,
+            bytes: 4.0 * self.n as f64,
+        }
     }
 }

@@ -11,7 +11,11 @@ use rayon::prelude::*;
 fn sigmoids<R: Real>(x: R) -> (R, R) {
     let e = (-x.abs()).exp();
     let (large, small) = (R::ONE / (R::ONE + e), e / (R::ONE + e));
-    if x >= R::ZERO { (large, small) } else { (small, large) }
+    if x >= R::ZERO {
+        (large, small)
+    } else {
+        (small, large)
+    }
 }
 
 /// (tanh x, 1 - tanh^2 x).
@@ -72,7 +76,16 @@ impl CpuOp for Gru {
                     cs: 1,
                 };
                 let shape = (self.b, 3 * d, d);
-                matmul(shape, before, Mat::rows(w, d).t(), &mut s, 3 * d, R::ONE, R::ONE, Threads::All);
+                matmul(
+                    shape,
+                    before,
+                    Mat::rows(w, d).t(),
+                    &mut s,
+                    3 * d,
+                    R::ONE,
+                    R::ONE,
+                    Threads::All,
+                );
             }
             let zeros = vec![R::ZERO; d];
             h.par_chunks_mut(t * d)
@@ -114,7 +127,16 @@ impl CpuOp for Gru {
                     cs: 1,
                 };
                 let shape = (b, d, 3 * d);
-                matmul(shape, after, Mat::rows(w, d), &mut dh, d, R::ONE, R::ONE, Threads::All);
+                matmul(
+                    shape,
+                    after,
+                    Mat::rows(w, d),
+                    &mut dh,
+                    d,
+                    R::ONE,
+                    R::ONE,
+                    Threads::All,
+                );
             }
             let given = xg
                 .par_chunks(t * 3 * d)

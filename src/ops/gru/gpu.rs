@@ -89,7 +89,12 @@ impl GpuOp for Gru {
         let bindings = [dy, xg, h, w, bias, all, carry, dxg];
         let kernel = self.kernel("gru/gru_bwd", BACKWARD).set("BY_COLUMN", true);
         for step in (0..t).rev() {
-            l.run(kernel.clone(), &bindings, self.params(step), self.grid(3 * BACKWARD));
+            l.run(
+                kernel.clone(),
+                &bindings,
+                self.params(step),
+                self.grid(3 * BACKWARD),
+            );
         }
         if let Some(dw) = d_ins[1] {
             linear::dw(l, &self.product(b * t), g, h, dw);

@@ -24,7 +24,14 @@ pub fn cases() -> Vec<Case> {
         (" resets nothing", gates(12.0, 0.0)),
         (" saturated", Values { scale: 60.0, ..USUAL }),
         (" overflowing", Values { scale: 1e4, ..USUAL }),
-        (" small", Values { scale: 1e-4, state: 1e-4, ..USUAL }),
+        (
+            " small",
+            Values {
+                scale: 1e-4,
+                state: 1e-4,
+                ..USUAL
+            },
+        ),
         (" large states", Values { state: 1e4, ..USUAL }),
     ] {
         cases.push(case(name, op(3, 10), values));
@@ -52,7 +59,8 @@ const USUAL: Values = Values {
 fn case(name: &str, op: GruStep, values: Values) -> Case {
     let (b, d) = (op.b, op.d);
     let mut fill = Fill::new((b * 1000 + d) as u64);
-    let mut scaled = |n: usize, scale: f32| -> Vec<f32> { fill.normal(n).iter().map(|x| scale * x).collect() };
+    let mut scaled =
+        |n: usize, scale: f32| -> Vec<f32> { fill.normal(n).iter().map(|x| scale * x).collect() };
     let mut xg = scaled(b * 3 * d, values.scale);
     for (i, x) in xg.iter_mut().enumerate() {
         *x += values.centres[i / d % 3];

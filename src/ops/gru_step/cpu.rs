@@ -8,7 +8,10 @@ use rayon::prelude::*;
 impl CpuOp for GruStep {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
         let d = self.d;
-        let given = ins[0].real().par_chunks(3 * d).zip(ins[1].real().par_chunks(3 * d));
+        let given = ins[0]
+            .real()
+            .par_chunks(3 * d)
+            .zip(ins[1].real().par_chunks(3 * d));
         let [h_out, state] = outs else {
             unreachable!("the ports say two outputs")
         };

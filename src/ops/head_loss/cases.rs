@@ -13,17 +13,36 @@ pub fn cases() -> Vec<Case> {
     let case = |name: &str, b: usize, t: usize, e: usize, d: usize, classes: usize, train: bool| {
         let mut fill = Fill::new((b * t + d + classes) as u64);
         let x = fill.normal(b * t * d);
-        let w: Vec<f32> = fill.normal(classes * d).iter().map(|v| v / (d as f32).sqrt()).collect();
+        let w: Vec<f32> = fill
+            .normal(classes * d)
+            .iter()
+            .map(|v| v / (d as f32).sqrt())
+            .collect();
         let bias = fill.normal(classes);
         let mut labels = fill.below(b * t, classes as u32);
         labels.iter_mut().step_by(5).for_each(|l| *l = IGNORE);
         let tokens = labels.iter().filter(|l| **l != IGNORE).count();
         let step = t / e;
-        let windows = (0..b * e).flat_map(|i| [(i % e * step) as u32, (step - i % 2) as u32]).collect::<Vec<u32>>();
+        let windows = (0..b * e)
+            .flat_map(|i| [(i % e * step) as u32, (step - i % 2) as u32])
+            .collect::<Vec<u32>>();
         let window_labels = fill.below(b * e, classes as u32);
-        let op = HeadLoss { b, t, e, d, classes, train };
-        let inputs =
-            vec![x.into(), w.into(), bias.into(), labels.into(), windows.into(), window_labels.into()];
+        let op = HeadLoss {
+            b,
+            t,
+            e,
+            d,
+            classes,
+            train,
+        };
+        let inputs = vec![
+            x.into(),
+            w.into(),
+            bias.into(),
+            labels.into(),
+            windows.into(),
+            window_labels.into(),
+        ];
         let mut case = Case::new(name, op, inputs);
         case.outputs = if train { 5 } else { 2 };
         case.step = StepParams::eval(tokens);

@@ -9,14 +9,20 @@ impl CpuOp for HeadLoss {
         let (x, w, b) = (ins[0].real(), ins[1].real(), ins[2].real());
         let (labels, windows, window_labels) = (ins[3].int(), ins[4].int(), ins[5].int());
         let inv_tokens = R::of(f64::from(step.inv_tokens));
-        let [predictions, stats, grads @ ..] = outs else { unreachable!("at least two output ports") };
+        let [predictions, stats, grads @ ..] = outs else {
+            unreachable!("at least two output ports")
+        };
         let predictions = predictions.int();
         if let [_, dw, db] = grads {
             dw.sum();
             db.sum();
         }
         let most = self.piece() * self.t;
-        let (mut z, mut lse, mut nll) = (vec![R::ZERO; most * self.classes], vec![R::ZERO; most], vec![R::ZERO; most]);
+        let (mut z, mut lse, mut nll) = (
+            vec![R::ZERO; most * self.classes],
+            vec![R::ZERO; most],
+            vec![R::ZERO; most],
+        );
         let mut loss = R::ZERO;
         for (first, n) in self.pieces() {
             let linear = self.linear(n);
@@ -28,7 +34,13 @@ impl CpuOp for HeadLoss {
             cross_entropy::cpu::rows(self.classes, z, labels, lse, nll);
             loss += nll.iter().copied().sum();
             let (e0, e1) = (first * self.e, (first + n) * self.e);
-            accuracy::predict(&self.accuracy(n), z, lse, &windows[2 * e0..2 * e1], &mut predictions[e0..e1]);
+            accuracy::predict(
+                &self.accuracy(n),
+                z,
+                lse,
+                &windows[2 * e0..2 * e1],
+                &mut predictions[e0..e1],
+            );
             if let [dx, dw, db] = grads {
                 cross_entropy::cpu::gradient_in_place(self.classes, z, labels, lse, inv_tokens);
                 let dx = &mut dx.real()[row0 * self.d..(row0 + rows) * self.d];

@@ -5,7 +5,9 @@ use crate::ops::{GpuOp, cross_entropy, linear, window_accuracy};
 
 impl GpuOp for HeadLoss {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let [x, w, b, labels, windows, window_labels] = *ins else { unreachable!("six input ports") };
+        let [x, w, b, labels, windows, window_labels] = *ins else {
+            unreachable!("six input ports")
+        };
         let (predictions, stats) = (outs[0].view, outs[1].view);
         let most = self.piece() * self.t;
         let z = l.scratch(most * self.classes);
@@ -14,16 +16,36 @@ impl GpuOp for HeadLoss {
             let (linear, ce) = (self.linear(n), self.cross_entropy(n));
             let (row0, rows) = (first * self.t, linear.rows);
             let (x, labels) = (x.part(row0 * self.d, rows * self.d), labels.part(row0, rows));
-            let (z, lse, nll) = (z.part(0, rows * self.classes), lse.part(0, rows), nll.part(row0, rows));
-            linear::gpu::fwd(l, &linear, x, w, Some(b), GpuOut { view: z, accumulate: false });
+            let (z, lse, nll) = (
+                z.part(0, rows * self.classes),
+                lse.part(0, rows),
+                nll.part(row0, rows),
+            );
+            linear::gpu::fwd(
+                l,
+                &linear,
+                x,
+                w,
+                Some(b),
+                GpuOut {
+                    view: z,
+                    accumulate: false,
+                },
+            );
             l.written(z);
             cross_entropy::gpu::rows(l, &ce, z, labels, lse, nll);
             window_accuracy::gpu::predict(l, &self.accuracy(n), first, [z, lse, windows, predictions]);
             if let [dx, dw, db] = &outs[2..] {
                 cross_entropy::gpu::gradient_in_place(l, &ce, z, labels, lse);
                 l.written(z);
-                let dx = GpuOut { view: dx.view.part(row0 * self.d, rows * self.d), accumulate: false };
-                let add = |out: &GpuOut| GpuOut { accumulate: out.accumulate || i > 0, ..*out };
+                let dx = GpuOut {
+                    view: dx.view.part(row0 * self.d, rows * self.d),
+                    accumulate: false,
+                };
+                let add = |out: &GpuOut| GpuOut {
+                    accumulate: out.accumulate || i > 0,
+                    ..*out
+                };
                 linear::gpu::dx(l, &linear, z, w, dx);
                 linear::gpu::dw(l, &linear, z, x, add(dw));
                 linear::gpu::db(l, &linear, z, add(db));
@@ -31,7 +53,12 @@ impl GpuOp for HeadLoss {
         }
         let params = [(self.b * self.t) as u32, (self.b * self.e) as u32];
         let kernel = Kernel::new("head_loss/head_loss_stats");
-        l.run(kernel, &[nll, windows, window_labels, predictions, stats], params, [1, 1, 1]);
+        l.run(
+            kernel,
+            &[nll, windows, window_labels, predictions, stats],
+            params,
+            [1, 1, 1],
+        );
     }
 
     fn gpu_bwd(

@@ -50,26 +50,44 @@ impl HeadLoss {
     fn piece(&self) -> usize {
         let rows = PIECE_BYTES / 4 / self.classes;
         let step = 64 / gcd(64, self.t);
-        (rows / self.t / step * step).clamp(step, self.b.max(step)).min(self.b)
+        (rows / self.t / step * step)
+            .clamp(step, self.b.max(step))
+            .min(self.b)
     }
 
     /// First sequence and number of sequences of each piece.
     fn pieces(&self) -> Vec<(usize, usize)> {
         let piece = self.piece();
-        (0..self.b).step_by(piece).map(|first| (first, piece.min(self.b - first))).collect()
+        (0..self.b)
+            .step_by(piece)
+            .map(|first| (first, piece.min(self.b - first)))
+            .collect()
     }
 
     fn linear(&self, sequences: usize) -> Linear {
-        Linear { rows: sequences * self.t, inp: self.d, out: self.classes, bias: true }
+        Linear {
+            rows: sequences * self.t,
+            inp: self.d,
+            out: self.classes,
+            bias: true,
+        }
     }
 
     #[cfg(feature = "gpu")]
     fn cross_entropy(&self, sequences: usize) -> CrossEntropy {
-        CrossEntropy { rows: sequences * self.t, classes: self.classes }
+        CrossEntropy {
+            rows: sequences * self.t,
+            classes: self.classes,
+        }
     }
 
     fn accuracy(&self, sequences: usize) -> WindowAccuracy {
-        WindowAccuracy { b: sequences, t: self.t, e: self.e, classes: self.classes }
+        WindowAccuracy {
+            b: sequences,
+            t: self.t,
+            e: self.e,
+            classes: self.classes,
+        }
     }
 }
 
@@ -92,7 +110,10 @@ impl OpDef for HeadLoss {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        let mut ports = vec![Port::index("predictions", &[self.b * self.e]), Port::new("stats", &[4])];
+        let mut ports = vec![
+            Port::index("predictions", &[self.b * self.e]),
+            Port::new("stats", &[4]),
+        ];
         if self.train {
             ports.push(Port::new("dx", &[self.b * self.t, self.d]));
             ports.push(Port::new("dw", &[self.classes, self.d]));
@@ -104,6 +125,9 @@ impl OpDef for HeadLoss {
     fn cost(&self, _pass: Pass) -> Cost {
         let products = if self.train { 6.0 } else { 2.0 };
         let (rows, d, k) = ((self.b * self.t) as f64, self.d as f64, self.classes as f64);
-        Cost { flops: rows * k * (products * d + 10.0), bytes: 4.0 * (rows * (2.0 * d + 5.0 * k) + 2.0 * k * d) }
+        Cost {
+            flops: rows * k * (products * d + 10.0),
+            bytes: 4.0 * (rows * (2.0 * d + 5.0 * k) + 2.0 * k * d),
+        }
     }
 }

@@ -11,7 +11,9 @@ fn gradients_match_finite_differences() {
     let oracle = case.run(&mut CpuRuntime::<f64>::new()).unwrap();
     let loss = |port: usize, element: usize, by: f32| -> f64 {
         let mut moved: Case = case.clone();
-        let Values::Real(x) = &mut moved.inputs[port] else { unreachable!() };
+        let Values::Real(x) = &mut moved.inputs[port] else {
+            unreachable!()
+        };
         x[element] += by;
         moved.run(&mut CpuRuntime::<f64>::new()).unwrap()[1].1[0]
     };
@@ -21,7 +23,11 @@ fn gradients_match_finite_differences() {
             let h = 1.0 / 1024.0;
             let numeric = (loss(port, element, h) - loss(port, element, -h)) / (2.0 * f64::from(h));
             // h^2 times a third derivative of order 1/36 rows.
-            assert!((numeric - want[element]).abs() < 1e-6, "{grad} {element}: {numeric} {}", want[element]);
+            assert!(
+                (numeric - want[element]).abs() < 1e-6,
+                "{grad} {element}: {numeric} {}",
+                want[element]
+            );
         }
     }
 }
@@ -29,10 +35,22 @@ fn gradients_match_finite_differences() {
 #[test]
 fn pieces_cover_the_batch_and_are_aligned() {
     for (b, t) in [(64, 400), (64, 2200), (50, 401), (1, 7), (3, 20_200)] {
-        let op = HeadLoss { b, t, e: 200, d: 81, classes: 1601, train: true };
+        let op = HeadLoss {
+            b,
+            t,
+            e: 200,
+            d: 81,
+            classes: 1601,
+            train: true,
+        };
         let pieces = op.pieces();
         assert_eq!(pieces.iter().map(|p| p.1).sum::<usize>(), b);
-        assert!(pieces.iter().all(|(first, _)| first * t * 81 % 64 == 0 && first * t % 64 == 0), "{pieces:?}");
+        assert!(
+            pieces
+                .iter()
+                .all(|(first, _)| first * t * 81 % 64 == 0 && first * t % 64 == 0),
+            "{pieces:?}"
+        );
     }
 }
 

@@ -18,21 +18,21 @@ pub(super) fn shapes() -> Vec<Case> {
     const SHAPES: &[(usize, usize, usize)] = &[
         (1, 1, 1),
         (3, 2, 5),
-        (1, 64, 41),        // one row
-        (70, 1, 70),        // one input
-        (33, 41, 4),        // vocabulary in, classes out
-        (64, 41, 81),       // nothing is a multiple of 4
-        (100, 32, 1601),    // a wide head
-        (128, 128, 128),    // whole tiles
-        (256, 128, 256),    // several of them
-        (130, 100, 162),    // tails in every extent, vec4 loads in some
-        (67, 97, 129),      // tails in every extent, scalar loads
-        (3000, 64, 64),     // a sum over rows that is cut
-        (2900, 70, 3),      // the same, narrow
-        (5, 1030, 1028),    // few rows, large weights: tiles of 128 for dW
-        (2100, 9, 500),     // tiles of 128, y
-        (2100, 500, 9),     // tiles of 128, dx
-        (1000, 250, 10),    // tiles of 64
+        (1, 64, 41),     // one row
+        (70, 1, 70),     // one input
+        (33, 41, 4),     // vocabulary in, classes out
+        (64, 41, 81),    // nothing is a multiple of 4
+        (100, 32, 1601), // a wide head
+        (128, 128, 128), // whole tiles
+        (256, 128, 256), // several of them
+        (130, 100, 162), // tails in every extent, vec4 loads in some
+        (67, 97, 129),   // tails in every extent, scalar loads
+        (3000, 64, 64),  // a sum over rows that is cut
+        (2900, 70, 3),   // the same, narrow
+        (5, 1030, 1028), // few rows, large weights: tiles of 128 for dW
+        (2100, 9, 500),  // tiles of 128, y
+        (2100, 500, 9),  // tiles of 128, dx
+        (1000, 250, 10), // tiles of 64
     ];
     let mut cases = Vec::new();
     for (i, &(rows, inp, out)) in SHAPES.iter().enumerate() {
@@ -49,7 +49,8 @@ pub(super) fn shapes() -> Vec<Case> {
 fn magnitudes() -> Vec<Case> {
     let (rows, inp, out) = (70, 66, 68);
     let mut fill = Fill::new(77);
-    let mut scaled = |n: usize, scale: f32| -> Vec<f32> { fill.normal(n).iter().map(|v| v * scale).collect() };
+    let mut scaled =
+        |n: usize, scale: f32| -> Vec<f32> { fill.normal(n).iter().map(|v| v * scale).collect() };
     let (large, small) = (scaled(rows * inp, 1e4), scaled(inp * out, 1e-4));
     let (tiny, huge) = (scaled(rows * inp, 1e-30), scaled(inp * out, 1e30));
     let mut decades = scaled(rows * inp, 1.0);
@@ -82,7 +83,11 @@ fn case(
         out,
         bias: b.is_some(),
     };
-    let inputs = [Some(x), Some(w), b].into_iter().flatten().map(Into::into).collect();
+    let inputs = [Some(x), Some(w), b]
+        .into_iter()
+        .flatten()
+        .map(Into::into)
+        .collect();
     Case::new(name, op, inputs)
 }
 

@@ -17,7 +17,8 @@ fn keep<R: Real>(accumulate: bool) -> R {
 /// y = x W^T + b.
 pub(crate) fn fwd<R: Real>(op: &Linear, x: &[R], w: &[R], b: Option<&[R]>, y: &mut [R]) {
     if let Some(b) = b {
-        y.par_chunks_exact_mut(op.out).for_each(|row| row.copy_from_slice(b));
+        y.par_chunks_exact_mut(op.out)
+            .for_each(|row| row.copy_from_slice(b));
     }
     let (x, w) = (Mat::rows(x, op.inp), Mat::rows(w, op.inp).t());
     let shape = (op.rows, op.out, op.inp);

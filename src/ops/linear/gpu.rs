@@ -57,7 +57,10 @@ impl Gemm {
 
     /// How much of k one workgroup takes. Only sums over rows (`ta`) are cut.
     fn part(&self, tile: usize) -> usize {
-        let parts = WORKGROUPS.div_ceil(self.tiles(tile)).min(self.k / MIN_PART).max(1);
+        let parts = WORKGROUPS
+            .div_ceil(self.tiles(tile))
+            .min(self.k / MIN_PART)
+            .max(1);
         let parts = if self.ta { parts } else { 1 };
         self.k.div_ceil(parts).next_multiple_of(STEP)
     }
@@ -97,7 +100,8 @@ impl Gemm {
         let mut bindings: Vec<View> = [a, b, target.view].into_iter().chain(bias).collect();
         let kernel = if coop {
             bindings.extend([a, b].map(|x| amax(l, x)));
-            let whole = [self.m, self.n].iter().all(|x| x.is_multiple_of(COOP_TILE)) && self.k.is_multiple_of(STEP);
+            let whole =
+                [self.m, self.n].iter().all(|x| x.is_multiple_of(COOP_TILE)) && self.k.is_multiple_of(STEP);
             Kernel::new("linear/gemm_coop").set("WHOLE", whole)
         } else {
             Kernel::new("linear/gemm").set("TILE", tile)

@@ -42,7 +42,11 @@ fn fwd_is_x_times_w_transposed_plus_b() {
         out: 3,
         bias: true,
     };
-    let (x, w, b) = ([1.0, 2.0, 3.0, 4.0], [1.0, 0.0, 0.0, 1.0, 5.0, -1.0], [0.5, 0.0, 10.0]);
+    let (x, w, b) = (
+        [1.0, 2.0, 3.0, 4.0],
+        [1.0, 0.0, 0.0, 1.0, 5.0, -1.0],
+        [0.5, 0.0, 10.0],
+    );
     let inputs = vec![x.to_vec().into(), w.to_vec().into(), b.to_vec().into()];
     let got = Case::new("by hand", op, inputs)
         .run(&mut CpuRuntime::<f64>::new())
@@ -59,7 +63,13 @@ fn refuses_sizes_that_leave_32_bits() {
         bias: false,
     };
     assert!(op(1 << 20, 4095, 4095).validate().is_ok());
-    for bad in [op(0, 1, 1), op(1, 0, 1), op(1 << 20, 4096, 1), op(1 << 20, 1, 4096), op(1, 1 << 16, 1 << 16)] {
+    for bad in [
+        op(0, 1, 1),
+        op(1, 0, 1),
+        op(1 << 20, 4096, 1),
+        op(1 << 20, 1, 4096),
+        op(1, 1 << 16, 1 << 16),
+    ] {
         let message = bad.validate().unwrap_err().to_string();
         assert!(message.contains("less than 2^32 elements"), "{message}");
     }

@@ -108,7 +108,12 @@ impl GpuOp for LinearAttention {
         let kernel = self.keyed("linear_attention/chunk_states", true);
         l.run(kernel, &[q, d_o, table, d], params, sizes.state_grid());
         let kernel = self.keyed("linear_attention/chunk_values", true);
-        l.run(kernel, &[k, d_o, d, p, table, d_v], params, sizes.tile_grid(self.dv));
+        l.run(
+            kernel,
+            &[k, d_o, d, p, table, d_v],
+            params,
+            sizes.tile_grid(self.dv),
+        );
         let kernel = self
             .scalar("linear_attention/chunk_bwd")
             .set("GATED", self.gated());

@@ -89,7 +89,12 @@ pub fn cases() -> Vec<Case> {
         Recipe::new("", (2, 3, 1, 1, 64), MILD),
         Recipe::new("", (2, 15, 2, 4, 16), MILD),
         Recipe::new("", (1, 16, 1, 4, 16), MILD),
-        Recipe::new("gate and strength limits", (1, 17, 2, 3, 16), Draw::OneOf(&[0.0, -1e4])).beta(BOTH),
+        Recipe::new(
+            "gate and strength limits",
+            (1, 17, 2, 3, 16),
+            Draw::OneOf(&[0.0, -1e4]),
+        )
+        .beta(BOTH),
         Recipe::new("no writes", (1, 20, 1, 4, 16), MILD).beta(Draw::All(0.0)),
         Recipe::new("equal keys, no decay", (1, 33, 1, 4, 32), NONE).equal_keys(),
         Recipe::new("equal keys, no decay", (1, 130, 1, 16, 64), NONE)
@@ -108,7 +113,12 @@ pub fn cases() -> Vec<Case> {
         Recipe::new("", (1, 1, 1, 256, 64), MILD),
         Recipe::new("", (1, 1, 2, 4, 32), MILD),
         Recipe::new("decay 0", (1, 40, 1, 8, 32), Draw::All(-1e4)).beta(Draw::All(1.0)),
-        Recipe::new("gate and strength limits", (1, 65, 1, 8, 64), Draw::OneOf(&[0.0, -1e4])).beta(BOTH),
+        Recipe::new(
+            "gate and strength limits",
+            (1, 65, 1, 8, 64),
+            Draw::OneOf(&[0.0, -1e4]),
+        )
+        .beta(BOTH),
         Recipe::new("equal keys", (1, 40, 2, 8, 16), MILD).equal_keys(),
     ];
     let long = [

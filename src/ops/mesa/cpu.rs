@@ -174,7 +174,14 @@ impl<R: Real> Work<R> {
         for (row, p) in self.image.chunks_mut(d).zip(&self.p).take(n) {
             row.iter_mut().for_each(|x| *x *= *p);
         }
-        product((n, d, n), Mat::rows(&self.scores, c), k, &mut self.image, d, R::ONE);
+        product(
+            (n, d, n),
+            Mat::rows(&self.scores, c),
+            k,
+            &mut self.image,
+            d,
+            R::ONE,
+        );
     }
 }
 

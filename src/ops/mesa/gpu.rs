@@ -56,7 +56,12 @@ impl Mesa {
         let sizes = self.sizes();
         let table = sizes.scratch(l, FIELDS_FWD);
         let bindings = [k, g, beta, kb, table];
-        l.run(sizes.kernel("mesa/keys_fwd"), &bindings, self.params(), sizes.chunk_grid());
+        l.run(
+            sizes.kernel("mesa/keys_fwd"),
+            &bindings,
+            self.params(),
+            sizes.chunk_grid(),
+        );
         (kb, table)
     }
 
@@ -105,7 +110,12 @@ impl GpuOp for Mesa {
         let [x, m] = [outs[1].view, outs[2].view];
         let (kb, table) = self.keys(l, k, g, beta);
         let kernel = self.sizes().kernel("linear_attention/chunk_states");
-        l.run(kernel, &[kb, k, table, m], self.params(), self.sizes().state_grid());
+        l.run(
+            kernel,
+            &[kb, k, table, m],
+            self.params(),
+            self.sizes().state_grid(),
+        );
         let system = System {
             k,
             beta,

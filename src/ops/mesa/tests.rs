@@ -190,5 +190,12 @@ fn refuses_sizes_it_cannot_have() {
         "mesa: chunk 48: allowed: 16, 32, 64"
     );
     assert!(refused(Mesa { t: 0, ..op.clone() }).contains("T 0"));
-    assert!(refused(Mesa { b: 50_000, h: 4, ..op }).contains("C (4 D + C)"));
+    assert!(
+        refused(Mesa {
+            b: 50_000,
+            h: 4,
+            ..op
+        })
+        .contains("C (4 D + C)")
+    );
 }

@@ -39,7 +39,11 @@ impl Recipe {
         let k = fill.unit_rows(heads, d);
         let (mut m, mut n) = (vec![0.0; heads * d * d], vec![0.0; heads * d * d]);
         for _ in 0..self.past {
-            let keys = if self.equal_keys { k.clone() } else { fill.unit_rows(heads, d) };
+            let keys = if self.equal_keys {
+                k.clone()
+            } else {
+                fill.unit_rows(heads, d)
+            };
             let values = fill.normal(heads * d);
             for (at, (m, n)) in m.iter_mut().zip(&mut n).enumerate() {
                 let (row, column) = (at / d, at / (d * d) * d + at % d);

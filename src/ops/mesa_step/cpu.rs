@@ -85,27 +85,23 @@ impl CpuOp for MesaStep {
         };
         let d = self.d;
         let states = m.real().par_chunks_mut(d * d).zip(n.real().par_chunks_mut(d * d));
-        o.real()
-            .par_chunks_mut(d)
-            .zip(states)
-            .enumerate()
-            .for_each_init(
-                || Solver::new(d),
-                |solver, (head, (o, (m, n)))| {
-                    let row = head * d..(head + 1) * d;
-                    let (key, a) = (&k[row.clone()], clamped(g[head]).exp());
-                    let written = || key.iter().map(|k| beta[head] * *k);
-                    write(m, a, written(), key);
-                    write(n, a, written(), &v[row.clone()]);
-                    solver.solve(m, &lambda[head % self.h * d..][..d], &q[row]);
-                    o.fill(R::ZERO);
-                    for (row, x) in n.chunks(d).zip(&solver.solution) {
-                        for (o, n) in o.iter_mut().zip(row) {
-                            *o += *x * *n;
-                        }
+        o.real().par_chunks_mut(d).zip(states).enumerate().for_each_init(
+            || Solver::new(d),
+            |solver, (head, (o, (m, n)))| {
+                let row = head * d..(head + 1) * d;
+                let (key, a) = (&k[row.clone()], clamped(g[head]).exp());
+                let written = || key.iter().map(|k| beta[head] * *k);
+                write(m, a, written(), key);
+                write(n, a, written(), &v[row.clone()]);
+                solver.solve(m, &lambda[head % self.h * d..][..d], &q[row]);
+                o.fill(R::ZERO);
+                for (row, x) in n.chunks(d).zip(&solver.solution) {
+                    for (o, n) in o.iter_mut().zip(row) {
+                        *o += *x * *n;
                     }
-                },
-            );
+                }
+            },
+        );
     }
 
     fn cpu_bwd<R: Real>(

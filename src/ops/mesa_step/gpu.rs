@@ -11,7 +11,12 @@ impl GpuOp for MesaStep {
         let elements = heads * self.d * self.d;
         let kernel = Kernel::new("mesa_step/mesa_step_write_fwd");
         let params = [elements as u32, self.d as u32];
-        l.run(kernel, &[k, v, g, beta, m, n], params, grid_1d(elements.div_ceil(256)));
+        l.run(
+            kernel,
+            &[k, v, g, beta, m, n],
+            params,
+            grid_1d(elements.div_ceil(256)),
+        );
 
         let kernel = Kernel::new("mesa_step/mesa_step_fwd").set("COLUMNS", self.d.next_power_of_two());
         let params = [heads as u32, self.h as u32, self.d as u32];

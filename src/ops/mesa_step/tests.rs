@@ -43,8 +43,9 @@ fn solved(mut a: Vec<f64>, mut y: Vec<f64>) -> Vec<f64> {
 /// o of whole sequences, straight from the definition.
 fn mesa(op: &MesaStep, t: usize, x: &[Vec<f32>; 6]) -> Vec<f64> {
     let (h, d) = (op.h, op.d);
-    let [q, k, v, g, beta, lambda] =
-        x.each_ref().map(|x| -> Vec<f64> { x.iter().map(|x| f64::from(*x)).collect() });
+    let [q, k, v, g, beta, lambda] = x
+        .each_ref()
+        .map(|x| -> Vec<f64> { x.iter().map(|x| f64::from(*x)).collect() });
     let mut o = vec![0.0; q.len()];
     for head in 0..op.b * h {
         let (mut m, mut n) = (vec![0.0; d * d], vec![0.0; d * d]);
@@ -86,7 +87,8 @@ fn token_by_token_is_the_definition() {
         let (q, mut k) = (fill.unit_rows(rows, d), fill.unit_rows(rows, d));
         if equal_keys {
             let (first, rest) = k.split_at_mut(h * d);
-            rest.chunks_mut(h * d).for_each(|keys| keys.copy_from_slice(first));
+            rest.chunks_mut(h * d)
+                .for_each(|keys| keys.copy_from_slice(first));
         }
         let x = [
             q,

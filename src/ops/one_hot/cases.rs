@@ -13,7 +13,11 @@ pub fn cases() -> Vec<Case> {
         .map(|(rows, vocab)| {
             let mut symbols = Fill::new(1).below(rows, vocab as u32);
             symbols.iter_mut().skip(1).step_by(2).for_each(|s| *s = u32::MAX);
-            Case::new(format!("rows{rows} V{vocab}"), OneHot { rows, vocab }, vec![symbols.into()])
+            Case::new(
+                format!("rows{rows} V{vocab}"),
+                OneHot { rows, vocab },
+                vec![symbols.into()],
+            )
         })
         .collect()
 }

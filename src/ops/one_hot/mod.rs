@@ -36,6 +36,9 @@ impl OpDef for OneHot {
     }
 
     fn cost(&self, _pass: Pass) -> Cost {
-        Cost { flops: 0.0, bytes: 4.0 * self.rows as f64 * (1 + self.vocab) as f64 }
+        Cost {
+            flops: 0.0,
+            bytes: 4.0 * self.rows as f64 * (1 + self.vocab) as f64,
+        }
     }
 }

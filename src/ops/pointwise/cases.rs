@@ -42,7 +42,11 @@ pub fn cases() -> Vec<Case> {
             case("saturated", 1.0, vec![-1e4, -90.0, -20.0, -0.0, 0.0]);
         } else {
             case("upper tail", 1.0, Fill::new(3).uniform(300, 5.0, 12.0));
-            case("saturated", 0.0625, vec![-1e4, -90.0, -20.0, 0.0, 20.0, 90.0, 1e4]);
+            case(
+                "saturated",
+                0.0625,
+                vec![-1e4, -90.0, -20.0, 0.0, 20.0, 90.0, 1e4],
+            );
         }
     }
     cases

@@ -65,19 +65,21 @@ impl OpDef for RecurrenceStep {
     const NAME: &'static str = "recurrence_step";
 
     fn validate(&self) -> Result<(), UserError> {
-        let Self { b, h, dk, dv, steps, .. } = *self;
+        let Self {
+            b, h, dk, dv, steps, ..
+        } = *self;
         check_widths(Self::NAME, dk, dv)?;
         check_steps(Self::NAME, steps)?;
         let heads = [("B", b), ("H", h)];
-        let check = |last: [(&'static str, usize); 2]| {
-            rows::check_sizes(Self::NAME, &[heads, last].concat())
-        };
+        let check = |last: [(&'static str, usize); 2]| rows::check_sizes(Self::NAME, &[heads, last].concat());
         check([("d_k", dk), ("d_v", dv)])?;
         check([("steps", steps), ("max(d_k, d_v)", dk.max(dv))])
     }
 
     fn inputs(&self) -> Vec<Port> {
-        let Self { b, h, dk, dv, steps, .. } = *self;
+        let Self {
+            b, h, dk, dv, steps, ..
+        } = *self;
         let keys = self.key_heads();
         let mut ports = vec![
             Port::fixed("q", &[b, keys, dk]),

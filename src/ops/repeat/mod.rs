@@ -47,6 +47,9 @@ impl OpDef for Repeat {
             Pass::Forward => 0.0,
             Pass::Backward => n,
         };
-        Cost { flops, bytes: 4.0 * n }
+        Cost {
+            flops,
+            bytes: 4.0 * n,
+        }
     }
 }

@@ -98,12 +98,19 @@ pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>
         "rmsnorm_gate_before" => Kind::GateBefore,
         _ => return None,
     };
-    let names: &[&str] = if kind.gated() { &["x", "g", "w"] } else { &["x", "w"] };
+    let names: &[&str] = if kind.gated() {
+        &["x", "g", "w"]
+    } else {
+        &["x", "w"]
+    };
     let build = |g: &mut Golden<'_>| {
         let [rows, d] = g.rows("x")?;
         let eps = g.needs("eps")? as f32;
         let ins = g.inputs(names)?;
-        Ok(vec![("y", g.graph.call(RmsNorm { rows, d, eps, kind }, &ins)?[0])])
+        Ok(vec![(
+            "y",
+            g.graph.call(RmsNorm { rows, d, eps, kind }, &ins)?[0],
+        )])
     };
     Some(build(g))
 }

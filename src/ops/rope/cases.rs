@@ -33,7 +33,11 @@ pub fn cases() -> Vec<Case> {
                 position: false,
             };
             let x = Fill::new((t * d) as u64).normal(op.numel());
-            Case::new(format!("B{b} T{t} H{h} d{d} base {base} direction {direction}"), op, vec![x.into()])
+            Case::new(
+                format!("B{b} T{t} H{h} d{d} base {base} direction {direction}"),
+                op,
+                vec![x.into()],
+            )
         })
         .collect();
     for (t, d, position) in [(1, 6, 0), (1, 16, 399), (3, 8, 70_000)] {

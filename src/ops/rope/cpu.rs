@@ -33,18 +33,21 @@ impl Rope {
     fn rotate<R: Real>(&self, direction: i32, first: u32, x: &[R], y: &mut [R]) {
         let (half, step) = (self.d / 2, self.h * self.d);
         let table = self.table::<R>(direction, first);
-        y.par_chunks_mut(step).zip(x.par_chunks(step)).enumerate().for_each(|(bt, (y, x))| {
-            let t = bt % self.t;
-            let (cos, sin) = table[t * self.d..][..self.d].split_at(half);
-            for (y, x) in y.chunks_mut(self.d).zip(x.chunks(self.d)) {
-                let (y_lo, y_hi) = y.split_at_mut(half);
-                let (x_lo, x_hi) = x.split_at(half);
-                for i in 0..half {
-                    y_lo[i] = x_lo[i] * cos[i] - x_hi[i] * sin[i];
-                    y_hi[i] = x_hi[i] * cos[i] + x_lo[i] * sin[i];
+        y.par_chunks_mut(step)
+            .zip(x.par_chunks(step))
+            .enumerate()
+            .for_each(|(bt, (y, x))| {
+                let t = bt % self.t;
+                let (cos, sin) = table[t * self.d..][..self.d].split_at(half);
+                for (y, x) in y.chunks_mut(self.d).zip(x.chunks(self.d)) {
+                    let (y_lo, y_hi) = y.split_at_mut(half);
+                    let (x_lo, x_hi) = x.split_at(half);
+                    for i in 0..half {
+                        y_lo[i] = x_lo[i] * cos[i] - x_hi[i] * sin[i];
+                        y_hi[i] = x_hi[i] * cos[i] + x_lo[i] * sin[i];
+                    }
                 }
-            }
-        });
+            });
     }
 
     /// For each time step D/2 cosines and D/2 sines, these with the sign of the direction; angles in f64.

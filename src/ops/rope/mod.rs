@@ -65,9 +65,17 @@ impl OpDef for Rope {
     const NAME: &'static str = "rope";
 
     fn validate(&self) -> Result<(), UserError> {
-        let refuse = |reason: String| Err(UserError::Shape { op: Self::NAME, reason });
+        let refuse = |reason: String| {
+            Err(UserError::Shape {
+                op: Self::NAME,
+                reason,
+            })
+        };
         if !self.d.is_multiple_of(2) || self.d == 0 || self.d > MAX_D {
-            return refuse(format!("D = {}: allowed: even, as channels turn in pairs, 2 to {MAX_D}", self.d));
+            return refuse(format!(
+                "D = {}: allowed: even, as channels turn in pairs, 2 to {MAX_D}",
+                self.d
+            ));
         }
         if self.direction.abs() != 1 {
             return refuse(format!("direction = {}: allowed: -1, 1", self.direction));

@@ -41,7 +41,10 @@ fn op(d: usize, base: f32, direction: i32) -> Rope {
 #[test]
 fn refuses_head_dim_7() {
     let refusal = op(7, 1000.0, 1).validate().unwrap_err().to_string();
-    assert_eq!(refusal, "rope: D = 7: allowed: even, as channels turn in pairs, 2 to 256");
+    assert_eq!(
+        refusal,
+        "rope: D = 7: allowed: even, as channels turn in pairs, 2 to 256"
+    );
     assert!(op(0, 1000.0, 1).validate().is_err() && op(258, 1000.0, 1).validate().is_err());
 }
 

@@ -71,12 +71,38 @@ pub(crate) const USUAL: Values = Values {
 /// Decays and turns at both ends, rates near 0.
 pub(crate) const HOSTILE: [(&str, Values); 8] = [
     (" fast decay", Values { log_a: 6.0, ..USUAL }),
-    (" slow decay", Values { log_a: -14.0, ..USUAL }),
-    (" gone at once", Values { log_a: 80.0, log_dt: 3.0, ..USUAL }),
+    (
+        " slow decay",
+        Values {
+            log_a: -14.0,
+            ..USUAL
+        },
+    ),
+    (
+        " gone at once",
+        Values {
+            log_a: 80.0,
+            log_dt: 3.0,
+            ..USUAL
+        },
+    ),
     (" fast turns", Values { turn: 300.0, ..USUAL }),
     (" no turns", Values { turn: 0.0, ..USUAL }),
-    (" rates near 0", Values { log_a: -30.0, turn: 1e-5, ..USUAL }),
-    (" tiny steps", Values { log_dt: -16.0, ..USUAL }),
+    (
+        " rates near 0",
+        Values {
+            log_a: -30.0,
+            turn: 1e-5,
+            ..USUAL
+        },
+    ),
+    (
+        " tiny steps",
+        Values {
+            log_dt: -16.0,
+            ..USUAL
+        },
+    ),
     (" large steps", Values { log_dt: 2.0, ..USUAL }),
 ];
 
@@ -84,7 +110,11 @@ pub(crate) const HOSTILE: [(&str, Values); 8] = [
 pub(crate) fn parameters(fill: &mut Fill, d: usize, n: usize, values: Values) -> [Vec<f32>; 5] {
     let log_dt = fill.uniform(d, values.log_dt - 2.3, values.log_dt + 2.3);
     let c = fill.normal(2 * d * n);
-    let log_a = fill.normal(d * n).iter().map(|x| values.log_a + 0.2 * x).collect();
+    let log_a = fill
+        .normal(d * n)
+        .iter()
+        .map(|x| values.log_a + 0.2 * x)
+        .collect();
     let mut imag = fill.normal(d * n);
     for (i, x) in imag.iter_mut().enumerate() {
         *x = values.turn * std::f32::consts::PI * ((i % n) as f32 + 0.1 * *x);

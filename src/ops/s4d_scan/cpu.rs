@@ -52,10 +52,7 @@ impl Rate {
         let shrink = z[0].exp_m1();
         // cos - 1 without cancellation.
         let versine = -2.0 * (0.5 * z[1]).sin().powi(2);
-        let e = [
-            shrink * (1.0 + versine) + versine,
-            (1.0 + shrink) * z[1].sin(),
-        ];
+        let e = [shrink * (1.0 + versine) + versine, (1.0 + shrink) * z[1].sin()];
         let power = [z[1].cos(), z[1].sin()].map(|x| z[0].exp() * x);
         let small = z[0] * z[0] + z[1] * z[1] < 1e-24;
         let phi = if small {

@@ -148,7 +148,12 @@ impl S4dScan {
         };
         let [log_dt, c, log_a_real, a_imag] = parameters;
         let bindings = [log_dt, c, log_a_real, a_imag, sums, grads];
-        l.run(Kernel::new("s4d_scan/s4d_params_bwd"), &bindings, params, grid_1d(d));
+        l.run(
+            Kernel::new("s4d_scan/s4d_params_bwd"),
+            &bindings,
+            params,
+            grid_1d(d),
+        );
         let parts = [
             (grads.part(dt_at, d), 1),
             (grads.part(0, 2 * matrix), 1),

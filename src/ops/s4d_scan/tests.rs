@@ -21,7 +21,13 @@ fn few(most: usize) -> Vec<Case> {
 fn grad_matches_finite_difference() {
     // Differences mean nothing where a gradient is below 1e-6, as those of slow rates, small steps and states that are
     // gone, or where a step of 1e-5 turns a state by a good part of a radian.
-    let rough = ["gone at once", "rates near 0", "slow decay", "tiny steps", "fast turns"];
+    let rough = [
+        "gone at once",
+        "rates near 0",
+        "slow decay",
+        "tiny steps",
+        "fast turns",
+    ];
     let smooth: Vec<_> = few(5000)
         .into_iter()
         .filter(|c| !rough.iter().any(|name| c.name.ends_with(name)))
@@ -66,9 +72,15 @@ fn convolved(op: &S4dScan, inputs: &[Vec<f64>]) -> Vec<f64> {
             let (re, im) = (-log_a[j].exp(), a_imag[j]);
             let size = re * re + im * im;
             // (e^z - 1) / A.
-            let (er, ei) = ((dt * re).exp() * (dt * im).cos() - 1.0, (dt * re).exp() * (dt * im).sin());
+            let (er, ei) = (
+                (dt * re).exp() * (dt * im).cos() - 1.0,
+                (dt * re).exp() * (dt * im).sin(),
+            );
             let (pr, pi) = ((er * re + ei * im) / size, (ei * re - er * im) / size);
-            let (cr, ci) = (c[2 * j] * pr - c[2 * j + 1] * pi, c[2 * j] * pi + c[2 * j + 1] * pr);
+            let (cr, ci) = (
+                c[2 * j] * pr - c[2 * j + 1] * pi,
+                c[2 * j] * pi + c[2 * j + 1] * pr,
+            );
             for (l, k) in kernel.iter_mut().enumerate() {
                 let (l, turn) = (l as f64, dt * im * l as f64);
                 *k += 2.0 * (dt * re * l).exp() * (cr * turn.cos() - ci * turn.sin());
@@ -102,14 +114,22 @@ fn the_scan_is_a_convolution() {
         let want = convolved(of_case(&case), &inputs);
         let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
         let off = norm(&mut outputs[0].1.iter().zip(&want).map(|(a, b)| a - b));
-        assert!(off <= 1e-9 * norm(&mut want.iter().copied()), "{}: {off:e}", case.name);
+        assert!(
+            off <= 1e-9 * norm(&mut want.iter().copied()),
+            "{}: {off:e}",
+            case.name
+        );
     }
 }
 
 #[cfg(feature = "gpu")]
 #[test]
 fn a_case_sums_several_sequences_in_a_slot() {
-    assert!(cases().iter().any(|c| of_case(c).slots() > 1 && of_case(c).slots() < of_case(c).b));
+    assert!(
+        cases()
+            .iter()
+            .any(|c| of_case(c).slots() > 1 && of_case(c).slots() < of_case(c).b)
+    );
 }
 
 #[test]
@@ -122,6 +142,9 @@ fn refuses_129_states() {
     };
     assert!(op(128).validate().is_ok());
     let message = op(129).validate().unwrap_err().to_string();
-    assert!(message.contains("129 states of a channel: at most 128"), "{message}");
+    assert!(
+        message.contains("129 states of a channel: at most 128"),
+        "{message}"
+    );
     assert!(op(0).validate().is_err());
 }

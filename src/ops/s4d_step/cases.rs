@@ -10,11 +10,7 @@ use crate::tensor::TensorId;
 /// Any number of channels and states, the first token, positions where states get something back, states much larger than
 /// what is written, hostile parameters.
 pub fn cases() -> Vec<Case> {
-    let op = |b, channels, states| S4dStep {
-        b,
-        channels,
-        states,
-    };
+    let op = |b, channels, states| S4dStep { b, channels, states };
     let mut cases: Vec<Case> = [
         (1, 1, 1),
         (2, 3, 3),

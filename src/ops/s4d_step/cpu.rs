@@ -44,17 +44,14 @@ impl CpuOp for S4dStep {
             .map(|at| inputs.factor(at / n, at))
             .collect();
         let channels = y.real().par_iter_mut().zip(state.real().par_chunks_mut(2 * n));
-        channels
-            .enumerate()
-            .with_min_len(PART)
-            .for_each(|(row, (y, h))| {
-                let c = row % d;
-                let factors = &factors[c * n..][..n];
-                *y = channel(factors, inputs.skip[c], inputs.u[row], h);
-                if token % DRIFT == DRIFT - 1 {
-                    give_back(factors, h);
-                }
-            });
+        channels.enumerate().with_min_len(PART).for_each(|(row, (y, h))| {
+            let c = row % d;
+            let factors = &factors[c * n..][..n];
+            *y = channel(factors, inputs.skip[c], inputs.u[row], h);
+            if token % DRIFT == DRIFT - 1 {
+                give_back(factors, h);
+            }
+        });
     }
 
     fn cpu_bwd<R: Real>(

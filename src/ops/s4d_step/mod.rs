@@ -53,7 +53,11 @@ impl OpDef for S4dStep {
     const NAME: &'static str = "s4d_step";
 
     fn validate(&self) -> Result<(), UserError> {
-        let (b, d, n) = (("b", self.b), ("channels", self.channels), ("states", self.states));
+        let (b, d, n) = (
+            ("b", self.b),
+            ("channels", self.channels),
+            ("states", self.states),
+        );
         rows::check_sizes(Self::NAME, &[b, d, n, ("parts", 2)])?;
         rows::check_sizes(Self::NAME, &[("planes", 7), d, n])?;
         if self.states > MAX_STATES {

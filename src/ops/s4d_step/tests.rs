@@ -59,7 +59,10 @@ fn expected(op: &S4dStep, inputs: &[Vec<f64>]) -> [Vec<f64>; 2] {
         for n in 0..op.states {
             let at = channel * op.states + n;
             let (re, im) = (-log_a[at].exp(), a_imag[at]);
-            let (pr, pi) = ((dt * re).exp() * (dt * im).cos(), (dt * re).exp() * (dt * im).sin());
+            let (pr, pi) = (
+                (dt * re).exp() * (dt * im).cos(),
+                (dt * re).exp() * (dt * im).sin(),
+            );
             let h = &mut state[2 * (row * op.states + n)..][..2];
             (h[0], h[1]) = (pr * h[0] - pi * h[1] + u, pr * h[1] + pi * h[0]);
             // C (e^z - 1), over A.
@@ -100,6 +103,9 @@ fn refuses_129_states() {
     };
     assert!(op(128).validate().is_ok());
     let message = op(129).validate().unwrap_err().to_string();
-    assert!(message.contains("129 states of a channel: at most 128"), "{message}");
+    assert!(
+        message.contains("129 states of a channel: at most 128"),
+        "{message}"
+    );
     assert!(op(0).validate().is_err());
 }

@@ -8,7 +8,15 @@ use crate::tensor::TensorId;
 
 /// Widths around a row's threads, a channel a row, a factor of nothing.
 pub fn cases() -> Vec<Case> {
-    let sizes = [(1, 1), (3, 4), (195, 18), (70_001, 1), (680, 33), (5, 257), (6, 600)];
+    let sizes = [
+        (1, 1),
+        (3, 4),
+        (195, 18),
+        (70_001, 1),
+        (680, 33),
+        (5, 257),
+        (6, 600),
+    ];
     sizes
         .map(|(rows, p)| {
             let mut fill = Fill::new((rows * p) as u64);

@@ -10,7 +10,10 @@ impl CpuOp for Scale {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
         let (p, per) = (self.p, Pieces::new(self.rows).rows);
         let made = outs[0].real().par_chunks_mut(per * p);
-        let read = ins[0].real().par_chunks(per * p).zip(ins[1].real().par_chunks(per));
+        let read = ins[0]
+            .real()
+            .par_chunks(per * p)
+            .zip(ins[1].real().par_chunks(per));
         made.zip(read).for_each(|(y, (x, s))| {
             for ((y, x), s) in y.chunks_mut(p).zip(x.chunks(p)).zip(s) {
                 y.iter_mut().zip(x).for_each(|(y, x)| *y = *s * *x);

@@ -29,7 +29,12 @@ impl GpuOp for Scale {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
         let grid = grid_1d((self.rows * self.p).div_ceil(256));
         let bindings = [ins[0], ins[1], outs[0].view];
-        l.run(Kernel::new("scale/scale_fwd"), &bindings, self.params(false), grid);
+        l.run(
+            Kernel::new("scale/scale_fwd"),
+            &bindings,
+            self.params(false),
+            grid,
+        );
     }
 
     fn gpu_bwd(
@@ -48,6 +53,11 @@ impl GpuOp for Scale {
         let layout = Layout::new(self.p);
         let params = self.params(d_ins[0].is_some_and(|out| out.accumulate));
         let kernel = layout.kernel("scale/scale_bwd");
-        l.run(kernel, &[x, s, dy, dx, ds], params, grid_1d(layout.groups(self.rows)));
+        l.run(
+            kernel,
+            &[x, s, dy, dx, ds],
+            params,
+            grid_1d(layout.groups(self.rows)),
+        );
     }
 }

@@ -16,7 +16,15 @@ pub fn cases() -> Vec<Case> {
         tied: true,
         decays: true,
     };
-    let sizes = [(1, 1, 1), (2, 3, 3), (3, 70, 16), (1, 33, 64), (2, 9, 100), (1, 5, 128), (2, 3, 256)];
+    let sizes = [
+        (1, 1, 1),
+        (2, 3, 3),
+        (3, 70, 16),
+        (1, 33, 64),
+        (2, 9, 100),
+        (1, 5, 128),
+        (2, 3, 256),
+    ];
     let mut cases: Vec<Case> = sizes
         .into_iter()
         .map(|(b, channels, states)| case("", op(b, channels, states), USUAL))
@@ -32,10 +40,23 @@ pub fn cases() -> Vec<Case> {
     }
     for (name, values) in [
         (" huge steps", Values { delta: 60.0, ..USUAL }),
-        (" tiny steps", Values { delta: -14.0, u: 1e3, ..USUAL }),
+        (
+            " tiny steps",
+            Values {
+                delta: -14.0,
+                u: 1e3,
+                ..USUAL
+            },
+        ),
         (" no steps", Values { delta: -1e4, ..USUAL }),
         (" fast rates", Values { a_log: 9.0, ..USUAL }),
-        (" slow rates", Values { a_log: -12.0, ..USUAL }),
+        (
+            " slow rates",
+            Values {
+                a_log: -12.0,
+                ..USUAL
+            },
+        ),
         (" first token", Values { state: 0.0, ..USUAL }),
     ] {
         cases.push(case(name, op(2, 5, 6), values));

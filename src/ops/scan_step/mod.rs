@@ -69,9 +69,16 @@ impl OpDef for ScanStep {
     const NAME: &'static str = "scan_step";
 
     fn validate(&self) -> Result<(), UserError> {
-        let sizes = [("b", self.b), ("channels", self.channels), ("states", self.states)];
+        let sizes = [
+            ("b", self.b),
+            ("channels", self.channels),
+            ("states", self.states),
+        ];
         rows::check_sizes(Self::NAME, &sizes)?;
-        rows::check_sizes(Self::NAME, &[("b", self.b), ("channels", self.channels), ("values", 4)])?;
+        rows::check_sizes(
+            Self::NAME,
+            &[("b", self.b), ("channels", self.channels), ("values", 4)],
+        )?;
         if self.states > MAX_STATES {
             let reason = format!("{} states of a channel: at most {MAX_STATES}", self.states);
             return Err(UserError::Shape {
@@ -100,12 +107,19 @@ impl OpDef for ScanStep {
 
     fn outputs(&self) -> Vec<Port> {
         let (b, e) = (self.b, self.channels);
-        vec![Port::new("y", &[b, e]), Port::state("state", &[b, e, self.states])]
+        vec![
+            Port::new("y", &[b, e]),
+            Port::state("state", &[b, e, self.states]),
+        ]
     }
 
     fn cost(&self, _pass: Pass) -> Cost {
         let [b, e, n] = [self.b, self.channels, self.states].map(|x| x as f64);
-        let (decay, rates) = if self.decays { (3.0, 4.0 * e * n) } else { (0.0, 0.0) };
+        let (decay, rates) = if self.decays {
+            (3.0, 4.0 * e * n)
+        } else {
+            (0.0, 0.0)
+        };
         Cost {
             flops: b * e * n * (4.0 + decay),
             bytes: 8.0 * b * e * n + rates + 4.0 * b * (4.0 * e + 2.0 * n),

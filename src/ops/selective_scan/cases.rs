@@ -28,19 +28,36 @@ pub fn cases() -> Vec<Case> {
         (2200, 2, 1, 3),
         (1, 2, 8500, 129),
     ]
-    .map(|(b, t, channels, states)| {
-        case("", usual(b, t, channels, states), USUAL)
-    })
+    .map(|(b, t, channels, states)| case("", usual(b, t, channels, states), USUAL))
     .to_vec();
     let op = usual(2, 70, 5, 6);
     for (name, values) in [
         (" huge steps", Values { delta: 60.0, ..USUAL }),
-        (" tiny steps", Values { delta: -14.0, u: 1e3, ..USUAL }),
+        (
+            " tiny steps",
+            Values {
+                delta: -14.0,
+                u: 1e3,
+                ..USUAL
+            },
+        ),
         (" no steps", Values { delta: -1e4, ..USUAL }),
         (" fast rates", Values { a_log: 9.0, ..USUAL }),
-        (" slow rates", Values { a_log: -12.0, ..USUAL }),
+        (
+            " slow rates",
+            Values {
+                a_log: -12.0,
+                ..USUAL
+            },
+        ),
         (" gone at once", Values { delta: 1e3, ..USUAL }),
-        (" equal keys", Values { equal_keys: true, ..USUAL }),
+        (
+            " equal keys",
+            Values {
+                equal_keys: true,
+                ..USUAL
+            },
+        ),
     ] {
         cases.push(case(name, op.clone(), values));
     }
@@ -56,7 +73,11 @@ pub fn cases() -> Vec<Case> {
                 ..op
             };
             let lacks = [(gated, " no gate"), (tied, " not tied"), (decays, " no decay")];
-            let name: String = lacks.into_iter().filter(|(has, _)| !has).map(|(_, name)| name).collect();
+            let name: String = lacks
+                .into_iter()
+                .filter(|(has, _)| !has)
+                .map(|(_, name)| name)
+                .collect();
             cases.push(case(&name, op, USUAL));
         }
     }

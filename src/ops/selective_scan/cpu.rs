@@ -328,7 +328,9 @@ impl CpuOp for SelectiveScan {
         }
         let rows: [(_, Part<R>); 2] = [(db, |g| &g.db), (dc, |g| &g.dc)];
         for (out, of) in rows {
-            let Some(sum) = out.and_then(Out::sum) else { continue };
+            let Some(sum) = out.and_then(Out::sum) else {
+                continue;
+            };
             for (p, part) in pieces.iter().zip(&parts) {
                 let len = self.t * self.states;
                 add_partials(&mut sum[p.b * len..][..len], of(part));
@@ -340,7 +342,9 @@ impl CpuOp for SelectiveScan {
             (d_skip, |g| &g.d_skip, 1),
         ];
         for (out, of, width) in channels {
-            let Some(sum) = out.and_then(Out::sum) else { continue };
+            let Some(sum) = out.and_then(Out::sum) else {
+                continue;
+            };
             for (p, part) in pieces.iter().zip(&parts) {
                 add_partials(&mut sum[p.first * width..][..p.count * width], of(part));
             }

@@ -277,7 +277,11 @@ impl SelectiveScan {
             .set("BACK", back)
             .set("DECAYS", self.decays);
         let bindings = [slots, rates, sum_dt];
-        let bound = if self.decays { &bindings[..] } else { &bindings[..1] };
+        let bound = if self.decays {
+            &bindings[..]
+        } else {
+            &bindings[..1]
+        };
         l.run(kernel, bound, params, grid_1d(n.div_ceil(256)));
     }
 
@@ -308,10 +312,21 @@ impl SelectiveScan {
         };
         let kernel = lanes_kernel(lanes, "selective_scan/scan_end_bwd").set("DECAYS", self.decays);
         let bindings = [x, cm, sums, rates, sum_dt];
-        let bound = if self.decays { &bindings[..] } else { &bindings[..3] };
+        let bound = if self.decays {
+            &bindings[..]
+        } else {
+            &bindings[..3]
+        };
         l.run(kernel, bound, params, grid_1d(groups));
         let strides = [launch.da_at, segments.count * self.matrix(), self.matrix()];
-        self.carry(l, [sums, rates, sum_dt], true, launch.sequences, strides, segments);
+        self.carry(
+            l,
+            [sums, rates, sum_dt],
+            true,
+            launch.sequences,
+            strides,
+            segments,
+        );
     }
 
     /// Second stage of dB and dC: the sums over the tiles of a launch; later tiles of a sequence add to it.
@@ -419,7 +434,9 @@ impl GpuOp for SelectiveScan {
     ) {
         let [u, delta_raw, z, bm, cm, a_log, delta_bias, skip] =
             self.places(ins.iter().copied()).map(Option::flatten);
-        let (Some(u), Some(bm), Some(cm)) = (u, bm, cm) else { return };
+        let (Some(u), Some(bm), Some(cm)) = (u, bm, cm) else {
+            return;
+        };
         let (Some(saved), Some(dy)) = (outs[1], d_outs[0]) else {
             return;
         };
@@ -462,7 +479,12 @@ impl GpuOp for SelectiveScan {
             let grid = grid_1d(n.div_ceil(256));
             let step_rates = self.steps().then_some(rates);
             let bindings = present([Some(dy), Some(x), step_rates, delta_raw, z]);
-            l.run(pointwise("selective_scan/scan_inputs_bwd"), &bindings, point, grid);
+            l.run(
+                pointwise("selective_scan/scan_inputs_bwd"),
+                &bindings,
+                point,
+                grid,
+            );
             let launch = self.layout(sequences, most.tiles, segments.count);
             if segments.count > 1 {
                 self.carry_back(l, [x, cm, rates, sums], &launch, sequence0, segments);
@@ -497,7 +519,12 @@ impl GpuOp for SelectiveScan {
             if self.gated || self.steps() {
                 let gate_dy = self.gated.then_some(dy);
                 let bindings = present([Some(x), ddelta, z, gate_dy, dz]);
-                l.run(pointwise("selective_scan/scan_outputs_bwd"), &bindings, point, grid);
+                l.run(
+                    pointwise("selective_scan/scan_outputs_bwd"),
+                    &bindings,
+                    point,
+                    grid,
+                );
             }
         }
     }

@@ -107,7 +107,9 @@ impl OpDef for SelectiveScan {
         let (points, rows) = ([b, t, e], [b, t, n]);
         let shapes: [&[usize]; 8] = [&points, &points, &points, &rows, &rows, &[e, n], &[e], &[e]];
         let all = INPUTS.iter().zip(shapes).zip(self.reads());
-        all.filter(|(_, read)| *read).map(|((name, shape), _)| Port::new(name, shape)).collect()
+        all.filter(|(_, read)| *read)
+            .map(|((name, shape), _)| Port::new(name, shape))
+            .collect()
     }
 
     fn outputs(&self) -> Vec<Port> {

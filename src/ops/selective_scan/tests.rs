@@ -1,7 +1,7 @@
-use super::cases::{cases, usual};
 #[cfg(feature = "gpu")]
 use super::CHUNK;
 use super::SelectiveScan;
+use super::cases::{cases, usual};
 use crate::check::{Case, Values};
 use crate::cpu::{CpuRuntime, Real};
 use crate::ops::{Op, OpDef};
@@ -98,7 +98,11 @@ fn the_chunked_form_is_the_recurrence() {
         let want = chunked(of_case(&case), &inputs, 16);
         let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
         let off = norm(&mut outputs[0].1.iter().zip(&want).map(|(a, b)| a - b));
-        assert!(off <= 1e-12 * norm(&mut want.iter().copied()), "{}: {off:e}", case.name);
+        assert!(
+            off <= 1e-12 * norm(&mut want.iter().copied()),
+            "{}: {off:e}",
+            case.name
+        );
     }
 }
 
@@ -149,8 +153,16 @@ fn kernels_fit_webgpu_default_limits() {
             let lowered = Lower::graph(&graph, &caps);
             for d in &lowered.dispatches {
                 let (_, found) = reflect(&d.kernel, &d.kernel.expand().unwrap()).unwrap();
-                assert!(found.workgroup_bytes <= caps.workgroup_bytes, "{}", d.kernel.key());
-                assert!(d.bindings.len() <= caps.storage_bindings as usize, "{}", d.kernel.key());
+                assert!(
+                    found.workgroup_bytes <= caps.workgroup_bytes,
+                    "{}",
+                    d.kernel.key()
+                );
+                assert!(
+                    d.bindings.len() <= caps.storage_bindings as usize,
+                    "{}",
+                    d.kernel.key()
+                );
                 assert!(d.grid.iter().all(|n| *n <= 65_535), "{}", d.kernel.key());
             }
             let words = caps.binding_bytes as usize / 4;
@@ -183,6 +195,9 @@ fn refuses_257_states() {
     let op = |states| usual(1, 2, 3, states);
     assert!(op(256).validate().is_ok());
     let message = op(257).validate().unwrap_err().to_string();
-    assert!(message.contains("257 states of a channel: at most 256"), "{message}");
+    assert!(
+        message.contains("257 states of a channel: at most 256"),
+        "{message}"
+    );
     assert!(op(0).validate().is_err());
 }

@@ -64,13 +64,15 @@ fn case(name: &str, op: ShortConv, scale: f32) -> Case {
 
 /// `short_conv_silu`, `short_conv_silu_bias`.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
-    ["short_conv_silu", "short_conv_silu_bias"].contains(&g.name).then(|| {
-        g.only("kernel", WIDTH as f64)?;
-        let bias = g.has("b");
-        let [b, t, channels] = g.sizes("x")?;
-        let names: &[&str] = if bias { &["x", "w", "b"] } else { &["x", "w"] };
-        let ins = g.inputs(names)?;
-        let op = ShortConv { b, t, channels, bias };
-        Ok(vec![("y", g.graph.call(op, &ins)?[0])])
-    })
+    ["short_conv_silu", "short_conv_silu_bias"]
+        .contains(&g.name)
+        .then(|| {
+            g.only("kernel", WIDTH as f64)?;
+            let bias = g.has("b");
+            let [b, t, channels] = g.sizes("x")?;
+            let names: &[&str] = if bias { &["x", "w", "b"] } else { &["x", "w"] };
+            let ins = g.inputs(names)?;
+            let op = ShortConv { b, t, channels, bias };
+            Ok(vec![("y", g.graph.call(op, &ins)?[0])])
+        })
 }

@@ -29,7 +29,12 @@ impl GpuOp for Slice {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
         let params = self.params(self.len);
         let grid = grid_1d((self.rows * self.len).div_ceil(256));
-        l.run(Kernel::new("slice/slice_fwd"), &[ins[0], outs[0].view], params, grid);
+        l.run(
+            Kernel::new("slice/slice_fwd"),
+            &[ins[0], outs[0].view],
+            params,
+            grid,
+        );
     }
 
     fn gpu_bwd(

@@ -49,7 +49,11 @@ fn parts_of_one_matrix(device: &str, runtime: &mut dyn Runtime) {
         pairs.push((y, graph.input("dy", &[rows, len], Dtype::F32)));
     }
     let dx = graph.backward(&pairs, &[x]).unwrap()[0];
-    assert_eq!(graph.calls().len(), 6, "the gradient needs no call but the op's own");
+    assert_eq!(
+        graph.calls().len(),
+        6,
+        "the gradient needs no call but the op's own"
+    );
     let program = runtime.load(&graph).unwrap();
     runtime.poison(program).unwrap();
     let values = Fill::new(1).normal(rows * width);
@@ -62,13 +66,15 @@ fn parts_of_one_matrix(device: &str, runtime: &mut dyn Runtime) {
             want[k / len * width + from + k % len] += f64::from(*s);
         }
     }
-    runtime
-        .run(program, &crate::step::StepParams::eval(1))
-        .unwrap();
+    runtime.run(program, &crate::step::StepParams::eval(1)).unwrap();
     for ((from, len), (y, _)) in parts.into_iter().zip(&pairs) {
         let got = runtime.read(program, *y).unwrap();
         for (k, y) in got.iter().enumerate() {
-            assert_eq!(*y, f64::from(values[k / len * width + from + k % len]), "{device}");
+            assert_eq!(
+                *y,
+                f64::from(values[k / len * width + from + k % len]),
+                "{device}"
+            );
         }
     }
     for (got, want) in runtime.read(program, dx).unwrap().iter().zip(&want) {

@@ -12,12 +12,21 @@ pub fn cases() -> Vec<Case> {
     let case = |name: &str, b: usize, t: usize, e: usize, classes: usize, size: f32| {
         let mut fill = Fill::new((b + t + classes) as u64);
         let z: Vec<f32> = fill.normal(b * t * classes).iter().map(|v| v * size).collect();
-        let lse: Vec<f32> = z.chunks(classes).map(|z| z.iter().map(|v| v.exp()).sum::<f32>().ln()).collect();
+        let lse: Vec<f32> = z
+            .chunks(classes)
+            .map(|z| z.iter().map(|v| v.exp()).sum::<f32>().ln())
+            .collect();
         let step = t / e;
-        let windows = (0..b * e).flat_map(|i| [(i % e * step) as u32, (step - i % 2) as u32]).collect::<Vec<u32>>();
+        let windows = (0..b * e)
+            .flat_map(|i| [(i % e * step) as u32, (step - i % 2) as u32])
+            .collect::<Vec<u32>>();
         let labels = fill.below(b * e, classes as u32);
         let op = WindowAccuracy { b, t, e, classes };
-        let mut case = Case::new(name, op, vec![z.into(), lse.into(), windows.into(), labels.into()]);
+        let mut case = Case::new(
+            name,
+            op,
+            vec![z.into(), lse.into(), windows.into(), labels.into()],
+        );
         case.outputs = 2;
         case
     };

@@ -5,29 +5,39 @@ use crate::step::StepParams;
 use rayon::prelude::*;
 
 /// Predictions of the windows of whole sequences; `z` and `lse` hold `t` rows for every `e` windows.
-pub(crate) fn predict<R: Real>(op: &WindowAccuracy, z: &[R], lse: &[R], windows: &[u32], predictions: &mut [u32]) {
+pub(crate) fn predict<R: Real>(
+    op: &WindowAccuracy,
+    z: &[R],
+    lse: &[R],
+    windows: &[u32],
+    predictions: &mut [u32],
+) {
     let k = op.classes;
-    predictions.par_chunks_mut(op.e).zip(windows.par_chunks(2 * op.e)).enumerate().for_each_init(
-        || vec![R::ZERO; k],
-        |sums, (b, (predictions, windows))| {
-            for (prediction, window) in predictions.iter_mut().zip(windows.chunks_exact(2)) {
-                sums.fill(R::ZERO);
-                let (first, len) = (window[0] as usize, window[1] as usize);
-                for row in b * op.t + first..b * op.t + first + len {
-                    for (sum, z) in sums.iter_mut().zip(&z[row * k..(row + 1) * k]) {
-                        *sum += (*z - lse[row]).exp();
+    predictions
+        .par_chunks_mut(op.e)
+        .zip(windows.par_chunks(2 * op.e))
+        .enumerate()
+        .for_each_init(
+            || vec![R::ZERO; k],
+            |sums, (b, (predictions, windows))| {
+                for (prediction, window) in predictions.iter_mut().zip(windows.chunks_exact(2)) {
+                    sums.fill(R::ZERO);
+                    let (first, len) = (window[0] as usize, window[1] as usize);
+                    for row in b * op.t + first..b * op.t + first + len {
+                        for (sum, z) in sums.iter_mut().zip(&z[row * k..(row + 1) * k]) {
+                            *sum += (*z - lse[row]).exp();
+                        }
                     }
-                }
-                let mut best = 0;
-                for c in 1..k {
-                    if sums[c] > sums[best] {
-                        best = c;
+                    let mut best = 0;
+                    for c in 1..k {
+                        if sums[c] > sums[best] {
+                            best = c;
+                        }
                     }
+                    *prediction = best as u32;
                 }
-                *prediction = best as u32;
-            }
-        },
-    );
+            },
+        );
 }
 
 /// The four counts of the module docs.
@@ -46,10 +56,16 @@ pub(crate) fn count(windows: &[u32], labels: &[u32], predictions: &[u32]) -> [us
 
 impl CpuOp for WindowAccuracy {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let [predictions, counts] = outs else { unreachable!("two output ports") };
+        let [predictions, counts] = outs else {
+            unreachable!("two output ports")
+        };
         let predictions = predictions.int();
         predict(self, ins[0].real(), ins[1].real(), ins[2].int(), predictions);
-        for (out, n) in counts.real().iter_mut().zip(count(ins[2].int(), ins[3].int(), predictions)) {
+        for (out, n) in counts
+            .real()
+            .iter_mut()
+            .zip(count(ins[2].int(), ins[3].int(), predictions))
+        {
             *out = R::of(n as f64);
         }
     }

@@ -11,9 +11,20 @@ pub(crate) fn predict(
     first: usize,
     [z, lse, windows, predictions]: [View; 4],
 ) {
-    let params = [op.t as u32, op.e as u32, op.classes as u32, (op.b * op.e) as u32, (first * op.e) as u32];
+    let params = [
+        op.t as u32,
+        op.e as u32,
+        op.classes as u32,
+        (op.b * op.e) as u32,
+        (first * op.e) as u32,
+    ];
     let kernel = Kernel::new("window_accuracy/window_accuracy_predict");
-    l.run(kernel, &[z, lse, windows, predictions], params, grid_1d(op.b * op.e));
+    l.run(
+        kernel,
+        &[z, lse, windows, predictions],
+        params,
+        grid_1d(op.b * op.e),
+    );
 }
 
 impl GpuOp for WindowAccuracy {

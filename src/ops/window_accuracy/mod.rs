@@ -45,11 +45,17 @@ impl OpDef for WindowAccuracy {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::index("predictions", &[self.b * self.e]), Port::new("counts", &[4])]
+        vec![
+            Port::index("predictions", &[self.b * self.e]),
+            Port::new("counts", &[4]),
+        ]
     }
 
     fn cost(&self, _pass: Pass) -> Cost {
         let n = (self.b * self.t * self.classes) as f64;
-        Cost { flops: 2.0 * n, bytes: 4.0 * n }
+        Cost {
+            flops: 2.0 * n,
+            bytes: 4.0 * n,
+        }
     }
 }

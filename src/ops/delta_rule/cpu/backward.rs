@@ -254,6 +254,15 @@ impl DeltaRule {
             of_query - dot(&x2[t * dk..][..dk], at.rows.at(x.k, dk, t))
         };
         let outward = |t: usize| dot(&x3[t * dk..][..dk], at.rows.at(x.k, dk, t));
-        decay_sums(self.chunk, steps, &bw.m, inward, outward, a_sd, &mut bw.columns, d_g);
+        decay_sums(
+            self.chunk,
+            steps,
+            &bw.m,
+            inward,
+            outward,
+            a_sd,
+            &mut bw.columns,
+            d_g,
+        );
     }
 }
