@@ -22,10 +22,13 @@ test: drivers
 check: lint test
 	$(CARGO) run --locked -- check --fixtures-only --quiet --device cpu
 
+# Every file, with each set of features.
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features --features cli -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	$(CARGO) clippy --locked --lib --no-default-features --features gpu -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 # Kernels are tested on software Vulkan where there is no GPU. Without root, or without apt, it says what to install.

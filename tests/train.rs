@@ -1,5 +1,6 @@
 //! The program as a whole: training, stopping, resuming and refusing, on the CPU.
 
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
 
 use assert_cmd::Command;

@@ -1,6 +1,7 @@
 //! What a run leaves in its folder beside its checkpoints: metrics, the result, `TensorBoard` events, a picture.
 
 pub(crate) mod atomic;
+#[cfg(feature = "cli")]
 pub mod curve;
 pub mod metrics;
 pub mod tensorboard;
