@@ -2,7 +2,6 @@
 //! whether decoding token by token does the same.
 
 use super::device::DeviceArgs;
-use super::folder::read_run;
 use super::inspect::plain_table;
 use super::print_result;
 use super::progress::Verbosity;
@@ -10,6 +9,7 @@ use crate::config::{Config, task_name};
 use crate::error::{Result, UserError};
 use crate::models::{Gate, ModelConfig};
 use crate::tasks::{DataSet, Split, plain_gap_steps};
+use crate::train::folder::read_run;
 use crate::train::{Decoded, Evaluator, Executor, GateMean, Saved, ceiling, decode, gate_means, setup};
 use clap::Args;
 use serde::Serialize;

@@ -1,22 +1,20 @@
 //! `selectiv train`: trains and tests one model on one task.
 
 use super::device::DeviceArgs;
-use super::folder::{self, Folder};
 use super::inspect::{bytes, call_list, plain_table, profile_table, time};
 use super::print_result;
 use super::progress::{Progress, Verbosity};
-use super::recorder::Recorder;
 use super::signals::stop_flag;
 use crate::config::{Config, parse_override, task_name};
-use crate::error::{Error, Result};
-use crate::tasks::{DataSet, Split, Splits, Statistics, loader};
-use crate::train::records::RunResult;
-use crate::train::{Outcome, Row, Session, Setup, StepReport, Watch, setup};
+use crate::error::Result;
+use crate::tasks::{Split, Splits, Statistics, loader};
+use crate::train::folder::{self, Folder};
+use crate::train::records::Recorder;
+use crate::train::{Counting, Outcome, Row, Session, Setup, StepReport, Watch, run_result, setup};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// How long `--dry-run` makes samples.
@@ -173,14 +171,16 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let mut live = Live {
         progress: Progress::new(verbosity, session.step(), run.recipe.schedule.steps),
         recorder: Recorder::open(&run.folder, session.step())?,
-        statistics: Waiting::new(data),
+        statistics: Counting::new(data),
     };
     let params = session.stepper().train_net().0.graph.param_count();
     let outcome = session.run(&mut live);
     live.progress.finish();
     let outcome = outcome?;
-    let statistics = live.statistics.wait(stop, &live.progress)?;
-    let result = result(&run, &config, &outcome, &statistics, params, device, precision);
+    let statistics = live
+        .statistics
+        .wait(stop, |found| live.progress.reachable(found))?;
+    let result = run_result(&run, &config, &outcome, &statistics, params, device, precision);
     say(&table(&outcome, &statistics));
     live.recorder.finish(&result)?;
     print_result(&result.to_json())
@@ -273,62 +273,19 @@ fn profile(session: &mut Session<'_>, run: &Setup) -> Result<String> {
     Ok(profile_table(&session.stepper().profile(step, &samples)?))
 }
 
-/// Statistics of the data, counted in the background while the model trains.
-struct Waiting {
-    counting: Option<JoinHandle<Statistics>>,
-    done: Option<Statistics>,
-}
-
-impl Waiting {
-    fn new(data: Arc<DataSet>) -> Self {
-        // A pool of its own, so that updates do not queue behind it.
-        let threads = (rayon::current_num_threads() / 4).max(1);
-        let count = move || match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-            Ok(pool) => pool.install(|| data.statistics(|_, _| {})),
-            Err(_) => data.statistics(|_, _| {}),
-        };
-        Self {
-            counting: Some(std::thread::spawn(count)),
-            done: None,
-        }
-    }
-
-    /// Says what was found once it is there.
-    fn look(&mut self, progress: &Progress) {
-        if let Some(handle) = self.counting.take_if(|handle| handle.is_finished()) {
-            let statistics = handle
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            progress.reachable(&statistics);
-            self.done = Some(statistics);
-        }
-    }
-
-    fn wait(&mut self, stop: &AtomicBool, progress: &Progress) -> Result<Statistics> {
-        loop {
-            self.look(progress);
-            if let Some(statistics) = self.done.take() {
-                return Ok(statistics);
-            }
-            if stop.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
 /// Everything that hears of the run while it goes on.
 struct Live {
     progress: Progress,
     recorder: Recorder,
-    statistics: Waiting,
+    statistics: Counting,
 }
 
 impl Watch for Live {
     fn updated(&mut self, report: &StepReport, tokens_per_s: f64) {
         self.progress.updated(report, tokens_per_s);
-        self.statistics.look(&self.progress);
+        if let Some(found) = self.statistics.look() {
+            self.progress.reachable(found);
+        }
     }
 
     fn logged(&mut self, row: &Row) -> Result<()> {
@@ -340,43 +297,6 @@ impl Watch for Live {
 
     fn saving(&mut self) -> Result<()> {
         self.recorder.sync()
-    }
-}
-
-fn result(
-    run: &Setup,
-    config: &Config,
-    outcome: &Outcome,
-    statistics: &Statistics,
-    params: usize,
-    device: String,
-    precision: &str,
-) -> RunResult {
-    let steps = run.recipe.schedule.steps;
-    let counters = &outcome.counters;
-    let seconds = counters.update_s.max(1e-9);
-    RunResult {
-        task: run.task.clone(),
-        model: run.model_name.clone(),
-        params: params as u64,
-        d_model: config.model.d_model,
-        layers: run.model.blocks.len(),
-        seed: config.train.seed,
-        lr: config.train.lr,
-        steps,
-        loss: outcome.test.loss,
-        accuracy: outcome.test.accuracy,
-        chance: statistics.chance,
-        ceiling: statistics.ceiling,
-        device,
-        precision: precision.to_owned(),
-        wall_s: counters.wall_s,
-        steps_per_s: steps as f64 / seconds,
-        tokens_per_s: counters.tokens as f64 / seconds,
-        peak_bytes: outcome.peak_bytes as u64,
-        baseline_constant: statistics.constant,
-        baseline_n1: statistics.n1,
-        baseline_n2: statistics.n2,
     }
 }
 

@@ -1,12 +1,11 @@
 //! `selectiv weights`: a run's weights out to a file, and a file's weights in as a run.
 
-use super::folder;
 use super::print_result;
 use super::train::overrides;
 use crate::config::{Config, task_name};
 use crate::error::Result;
 use crate::train::checkpoint::{self, Checkpoint};
-use crate::train::{Counters, State, setup, weights};
+use crate::train::{Counters, State, folder, setup, weights};
 use clap::{Args, Subcommand};
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -4,6 +4,7 @@ pub(crate) mod atomic;
 #[cfg(feature = "cli")]
 pub mod curve;
 pub mod metrics;
+mod recorder;
 pub mod tensorboard;
 
 use crate::error::{Error, Result, UserError};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 pub use metrics::{Metrics, MetricsLog};
+pub use recorder::Recorder;
 
 /// The file of a run's [`RunResult`].
 pub const RESULT_FILE: &str = "result.json";

@@ -1,18 +1,18 @@
 //! What a run leaves in its folder beside its checkpoints.
 
+use super::curve::{self, Levels};
+use super::metrics;
+use super::tensorboard::EventWriter;
+use super::{Metrics, MetricsLog, RunResult};
 use crate::error::Result;
 use crate::train::Row;
-use crate::train::records::curve::{self, Levels};
-use crate::train::records::metrics;
-use crate::train::records::tensorboard::EventWriter;
-use crate::train::records::{Metrics, MetricsLog, RunResult};
 use std::path::{Path, PathBuf};
 
 /// The learning curve of a finished run.
 const CURVE_FILE: &str = "curve.svg";
 
 /// Writes metrics as they come, and the result at the end.
-pub(super) struct Recorder {
+pub struct Recorder {
     folder: PathBuf,
     metrics: MetricsLog,
     events: EventWriter,
@@ -23,7 +23,7 @@ impl Recorder {
     ///
     /// # Errors
     /// [`crate::error::Error::Io`], as of all functions here.
-    pub(super) fn open(folder: &Path, step: u64) -> Result<Self> {
+    pub fn open(folder: &Path, step: u64) -> Result<Self> {
         Ok(Self {
             folder: folder.to_owned(),
             metrics: MetricsLog::resume(folder, step)?,
@@ -32,7 +32,7 @@ impl Recorder {
     }
 
     /// Adds a line.
-    pub(super) fn row(&mut self, row: &Row) -> Result<()> {
+    pub fn row(&mut self, row: &Row) -> Result<()> {
         let line = Metrics {
             step: row.step,
             loss: row.loss,
@@ -48,12 +48,12 @@ impl Recorder {
     }
 
     /// Flushes to the disk what a checkpoint that comes next relies on.
-    pub(super) fn sync(&mut self) -> Result<()> {
+    pub fn sync(&mut self) -> Result<()> {
         self.metrics.sync()
     }
 
     /// Draws the learning curve, and then writes the result: a folder that has it is a finished run.
-    pub(super) fn finish(&mut self, result: &RunResult) -> Result<()> {
+    pub fn finish(&mut self, result: &RunResult) -> Result<()> {
         let levels = Levels {
             chance: result.chance,
             bigram: result.baseline_n2,

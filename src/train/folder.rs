@@ -1,16 +1,16 @@
 //! The state of a run's folder before a run begins, and what is put there first.
 
+use super::Saved;
+use super::records::{RESULT_FILE, RunResult, atomic};
 use crate::config::Config;
 use crate::error::{Error, Result, UserError};
-use crate::train::Saved;
-use crate::train::records::{RESULT_FILE, RunResult, atomic};
 use std::path::Path;
 
 /// The configuration of a run.
 const CONFIG_FILE: &str = "config.toml";
 
 /// What a folder holds.
-pub(super) enum Folder {
+pub enum Folder {
     /// Nothing.
     Fresh,
     /// A run to continue, after its checkpoint if there is one.
@@ -24,7 +24,7 @@ pub(super) enum Folder {
 /// # Errors
 /// [`UserError::Folder`] if the folder is in use and `resume` is not set, if it holds something else, or a run with
 /// another configuration or model (all fields that differ are named).
-pub(super) fn look(
+pub fn look(
     path: &Path,
     resume: bool,
     config: &Config,
@@ -85,7 +85,7 @@ pub(super) fn look(
 ///
 /// # Errors
 /// [`UserError::Folder`] if the folder holds no run, no checkpoint, or one of another configuration.
-pub(super) fn read_run(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<(Config, Saved)> {
+pub fn read_run(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<(Config, Saved)> {
     let refuse = |reason: &str| UserError::Folder {
         path: dir.to_owned(),
         reason: reason.to_owned(),
@@ -106,7 +106,7 @@ pub(super) fn read_run(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<(Config,
 ///
 /// # Errors
 /// [`UserError::Folder`].
-pub(super) fn refuse_used(path: &Path) -> Result<()> {
+pub fn refuse_used(path: &Path) -> Result<()> {
     let refuse = |reason: String| UserError::Folder {
         path: path.to_owned(),
         reason,
@@ -126,7 +126,7 @@ pub(super) fn refuse_used(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub(super) fn create(path: &Path, config: &Config, model: &str, on: &str) -> Result<()> {
+pub fn create(path: &Path, config: &Config, model: &str, on: &str) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|source| Error::Io {
         action: "create",
         path: path.to_owned(),

@@ -1,0 +1,102 @@
+//! What a run needs around its session: statistics of its data counted meanwhile, and its result.
+
+use super::records::RunResult;
+use super::session::{Outcome, Setup};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::tasks::{DataSet, Statistics};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Statistics of a data set, counted in the background while a model trains.
+pub struct Counting {
+    counting: Option<JoinHandle<Statistics>>,
+    done: Option<Statistics>,
+}
+
+impl Counting {
+    /// Begins to count.
+    pub fn new(data: Arc<DataSet>) -> Self {
+        // A pool of its own, so that updates do not queue behind it.
+        let threads = (rayon::current_num_threads() / 4).max(1);
+        let count = move || match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+            Ok(pool) => pool.install(|| data.statistics(|_, _| {})),
+            Err(_) => data.statistics(|_, _| {}),
+        };
+        Self {
+            counting: Some(std::thread::spawn(count)),
+            done: None,
+        }
+    }
+
+    /// What was found, once: when it is there and was not told before.
+    ///
+    /// # Panics
+    /// If counting has panicked.
+    pub fn look(&mut self) -> Option<&Statistics> {
+        let handle = self.counting.take_if(|handle| handle.is_finished())?;
+        let statistics = handle
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Some(self.done.insert(statistics))
+    }
+
+    /// What was found, once it is there. `hear` is told if [`Counting::look`] did not tell it before.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if `stop` is set before.
+    pub fn wait(&mut self, stop: &AtomicBool, mut hear: impl FnMut(&Statistics)) -> Result<Statistics> {
+        loop {
+            if let Some(found) = self.look() {
+                hear(found);
+            }
+            if let Some(statistics) = self.done.take() {
+                return Ok(statistics);
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// The result of a run that is done.
+pub fn run_result(
+    run: &Setup,
+    config: &Config,
+    outcome: &Outcome,
+    statistics: &Statistics,
+    params: usize,
+    device: String,
+    precision: &str,
+) -> RunResult {
+    let steps = run.recipe.schedule.steps;
+    let counters = &outcome.counters;
+    let seconds = counters.update_s.max(1e-9);
+    RunResult {
+        task: run.task.clone(),
+        model: run.model_name.clone(),
+        params: params as u64,
+        d_model: config.model.d_model,
+        layers: run.model.blocks.len(),
+        seed: config.train.seed,
+        lr: config.train.lr,
+        steps,
+        loss: outcome.test.loss,
+        accuracy: outcome.test.accuracy,
+        chance: statistics.chance,
+        ceiling: statistics.ceiling,
+        device,
+        precision: precision.to_owned(),
+        wall_s: counters.wall_s,
+        steps_per_s: steps as f64 / seconds,
+        tokens_per_s: counters.tokens as f64 / seconds,
+        peak_bytes: outcome.peak_bytes as u64,
+        baseline_constant: statistics.constant,
+        baseline_n1: statistics.n1,
+        baseline_n2: statistics.n2,
+    }
+}
