@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 /// Elements by which parameters are aligned in their bank: 256 bytes, a legal binding offset on every adapter.
 pub const PARAM_ALIGN: usize = 64;
 
-/// How a parameter starts (models.md sections 1 and 3).
+/// How a parameter starts (models.md 1 and 3).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
     /// One value everywhere.

@@ -120,7 +120,7 @@ fn models_count_what_the_paper_counts() {
         assert_eq!(model["d_model"], 1024);
         model["params"].as_u64().unwrap()
     };
-    // models.md section 2, in millions: 136.035 and 69.074.
+    // models.md 2, in millions: 136.035 and 69.074.
     assert_eq!(params("transformer"), 136_034_889);
     assert_eq!(params("gated_delta_net"), 69_073_601);
 }

@@ -687,7 +687,7 @@ fn eval_shows_gates_and_decodes_every_kind_of_layer() {
     assert!(decoded["error"].as_f64().unwrap() < 1e-5, "{decoded}");
     assert_eq!(decoded["accuracy_decode"], decoded["accuracy_chunkwise"]);
     assert!(decoded["tokens_per_s"].as_f64().unwrap() > 0.0);
-    // models.md section 7, d 16, H 2, N 4, 32 time steps, in f32.
+    // models.md 7, d 16, H 2, N 4, 32 time steps, in f32.
     let (d, h, n, t) = (16, 2, 4, 32);
     let matrix = 2 * d * d / h + 12 * d;
     let floats = [

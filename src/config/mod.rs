@@ -1,7 +1,7 @@
 //! Task files: what a run is made of, read from TOML, checked before any work, and written out again in full.
 //!
 //! A field comes from the last `--set` or flag that names it, else from the file, else it is the paper's task 1
-//! (tasks.md section 5, models.md section 5). Every refusal names the place (`file:line` or `command line`), the
+//! (tasks.md 5, models.md 5). Every refusal names the place (`file:line` or `command line`), the
 //! field, what was found and what is allowed.
 
 mod compare;
@@ -52,7 +52,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum GrammarConfig {
-    /// Made from four numbers (tasks.md section 2).
+    /// Made from four numbers (tasks.md 2).
     Generated {
         /// Symbols, the terminator included: 2 to 53.
         vocab: usize,
@@ -63,7 +63,7 @@ pub enum GrammarConfig {
         /// Below 2^32.
         seed: u64,
     },
-    /// Read from a JSON file with the keys of tasks.md section 8.
+    /// Read from a JSON file with the keys of tasks.md 8.
     File {
         /// Absolute; in a task file it is relative to that file, on the command line to the working folder.
         file: PathBuf,
@@ -89,7 +89,7 @@ pub struct DataConfig {
     pub test_gap: f64,
 }
 
-/// The random streams of the samples (tasks.md section 6).
+/// The random streams of the samples (tasks.md 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Splits {
@@ -134,7 +134,7 @@ pub enum LayerList {
     Blocks(Vec<String>),
 }
 
-/// `[train]`: the recipe (models.md section 5).
+/// `[train]`: the recipe (models.md 5).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TrainConfig {
     /// Drives data and weights; below 2^32.
@@ -178,7 +178,7 @@ pub enum Schedule {
 pub enum DropoutMode {
     /// In every update.
     Always,
-    /// As in the reference (models.md section 6, quirk 1).
+    /// As in the reference (models.md 6 (quirk 1)).
     Reference,
 }
 

@@ -4,7 +4,7 @@ use crate::graph::{Graph, Init};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// A whole parameter bank (models.md sections 1 and 3).
+/// A whole parameter bank (models.md 1 and 3).
 pub fn initial_parameters(graph: &Graph, seed: u64) -> Vec<f32> {
     let mut bank = vec![0.0; graph.bank_len()];
     for p in graph.params() {

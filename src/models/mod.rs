@@ -1,6 +1,10 @@
 //! The models: one file per block, and the stack that they share.
 //!
-//! Adding a model: `docs/adding-a-model.md`.
+//! Formulas, initial values and sizes of every block: [docs/models.md], whose sections the comments of this crate cite.
+//! Adding a model: [docs/adding-a-model.md].
+//!
+//! [docs/models.md]: https://github.com/selectiv/selectiv/blob/main/docs/models.md
+//! [docs/adding-a-model.md]: https://github.com/selectiv/selectiv/blob/main/docs/adding-a-model.md
 
 mod context;
 mod delta_net;
@@ -75,7 +79,7 @@ pub trait Block: fmt::Debug + Send + Sync {
     fn validate(&self, config: &ModelConfig) -> Result<()>;
 
     /// Appends the block's calls: input and output are \[B T, d\]. Parameters are named as in the reference
-    /// (models.md section 3); the stack adds `layers.{i}.`.
+    /// (models.md 3); the stack adds `layers.{i}.`.
     ///
     /// # Errors
     /// Those of the ops for sizes that `validate` let through.
@@ -174,7 +178,7 @@ pub struct ModelConfig {
     pub dropout: f32,
 }
 
-/// The reference's number of heads for a width (models.md section 2): 4 up to 512, above that the smallest of
+/// The reference's number of heads for a width (models.md 2): 4 up to 512, above that the smallest of
 /// 4, 8, 16, ... that divides the width into heads of at most 128. `None` if there is no such number.
 pub fn head_count(d_model: usize) -> Option<usize> {
     let enough = |heads: usize| d_model <= 512 || d_model / heads <= 128;

@@ -10,7 +10,7 @@ fn paper(name: &str, d_model: usize) -> ModelConfig {
     ModelConfig::new(block(name).unwrap(), 8, d_model, 41, 1601)
 }
 
-/// Parameters of one layer's block (models.md section 2).
+/// Parameters of one layer's block (models.md 2).
 fn formula(name: &str, d: usize, h: usize, n: usize, states: usize) -> usize {
     match name {
         "transformer" => 16 * d * d + 14 * d + 2 * d / h + 1,

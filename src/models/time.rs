@@ -1,5 +1,5 @@
 //! The ops that look at more than one time step, each in the form that the graph at hand needs: over whole sequences, or
-//! one token at a time with a state that stays between runs (models.md section 7).
+//! one token at a time with a state that stays between runs (models.md 7).
 
 use super::BlockContext;
 use super::context::one;

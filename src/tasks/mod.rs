@@ -1,6 +1,10 @@
 //! The `SelectivBench` tasks: grammars, the sequences they make, batches for training, and what can be
 //! reached on them.
 //!
+//! Everything down to the random bits is in [docs/tasks.md], whose sections the comments of this crate cite.
+//!
+//! [docs/tasks.md]: https://github.com/selectiv/selectiv/blob/main/docs/tasks.md
+//!
 //! Data flow: a [`GrammarSpec`] makes a [`Grammar`]; a [`DataSet`] draws samples from it, each from its own
 //! random stream; a [`Loader`] makes batches of them ahead in the background; [`DataSet::statistics`] says
 //! what chance, an n-gram predictor and the ideal observer reach on its test samples.

@@ -3,7 +3,7 @@
 use crate::ops::adam::{BETA1, BETA2};
 use crate::step::StepParams;
 
-/// Linear warm-up from 0, then a cosine (models.md section 5).
+/// Linear warm-up from 0, then a cosine (models.md 5).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Schedule {
     /// The largest rate.

@@ -8,7 +8,7 @@
 //!            has gradient 0 and stays 0. 1 - beta and the bias corrections are rounded from f64: 1 - 0.999 in f32 is
 //!            off by 1.3e-5
 //! Cost       12 n FLOPs, 28 n bytes
-//! Source     models.md 4.15, section 5; golden `adam_clip_schedule`
+//! Source     models.md 4.15, 5; golden `adam_clip_schedule`
 
 pub mod cases;
 mod cpu;

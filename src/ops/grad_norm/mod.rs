@@ -6,7 +6,7 @@
 //! Numerics   f32, partial sums of a fixed shape: the same bits every time. `halted` becomes 1 when the norm is not
 //!            finite and stays 1: `adam` then leaves the parameters as they are, so the step can be run again
 //! Cost       2 n FLOPs, 4 n bytes
-//! Source     models.md 4.15, section 5; golden `adam_clip_schedule`
+//! Source     models.md 4.15, 5; golden `adam_clip_schedule`
 
 pub mod cases;
 mod cpu;

@@ -9,7 +9,7 @@
 //! Numerics   as in the ops it is made of
 //! Cost       2 B T d K FLOPs forward, 6 B T d K in training; the logits of one piece are written and read 3 times
 //! Errors     a sequence whose logits exceed the adapter's largest binding is refused when the plan is loaded
-//! Source     models.md sections 2, 4.11, 4.12; golden: the model fixtures
+//! Source     models.md 2, 4.11, 4.12; golden: the model fixtures
 
 pub mod cases;
 mod cpu;
