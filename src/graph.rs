@@ -4,7 +4,8 @@
 //! Gradients of activations are written (`=`), those of parameters are added to (`+=`), so that micro-batches sum up.
 
 use crate::error::{Result, UserError};
-use crate::ops::{InputGrad, Op, Pass};
+use crate::ops::Op;
+use crate::port::{InputGrad, Pass};
 use crate::tensor::{Bank, Dtype, Role, TensorId, TensorInfo};
 use std::collections::{BTreeMap, HashSet};
 

@@ -2,6 +2,7 @@
 //! and the SelectivBench tasks.
 
 pub mod bench;
+pub mod cases;
 pub mod check;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -11,14 +12,20 @@ pub mod error;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod graph;
+#[cfg(feature = "gpu")]
+pub mod launch;
 pub mod models;
 pub mod ops;
 pub mod philox;
 pub mod plan;
+pub mod port;
 pub mod runtime;
+#[cfg(feature = "gpu")]
+pub mod shader;
 pub mod step;
 pub mod tasks;
 pub mod tensor;
 #[cfg(test)]
 mod testing;
 pub mod train;
+pub mod twin;

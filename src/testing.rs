@@ -1,13 +1,15 @@
 //! What the ops' tests share: each claim once, over all cases of an op.
 
-use crate::check::random::Fill;
-use crate::check::{Case, Deviation, FLOOR, Named, TOLERANCE_F32, Values, compare};
-use crate::cpu::{CpuRuntime, In, Out};
+use crate::cases::Fill;
+use crate::cases::{Case, Deviation, FLOOR, Named, TOLERANCE_F32, Values, compare};
+use crate::cpu::CpuRuntime;
 use crate::graph::Graph;
-use crate::ops::{Op, Port};
+use crate::ops::Op;
+use crate::port::Port;
 use crate::runtime::{Data, Runtime};
 use crate::step::StepParams;
 use crate::tensor::{Dtype, TensorId};
+use crate::twin::{In, Out};
 
 /// Appends the calls of a token to a graph, given its inputs.
 type Token<'a> = &'a dyn Fn(&mut Graph, &[TensorId]) -> TensorId;
@@ -255,12 +257,12 @@ fn stepwise(
 pub(crate) mod gpu {
     use super::{Case, compare, report};
     use crate::cpu::CpuRuntime;
-    use crate::gpu::lower::Lower;
-    use crate::gpu::shader::reflect;
+    use crate::gpu::lower::lower;
     use crate::gpu::{Gpu, GpuRuntime, Options, adapter};
     use crate::graph::Graph;
-    use crate::ops::InputGrad;
+    use crate::port::InputGrad;
     use crate::runtime::Runtime;
+    use crate::shader::reflect;
     use crate::tensor::Dtype;
     use std::collections::HashMap;
 
@@ -279,7 +281,7 @@ pub(crate) mod gpu {
 
     /// Every kernel of the cases, forward and backward, fits in WebGPU's default limits where nothing more is there.
     pub(crate) fn fits_webgpu_default_limits(cases: &[Case]) {
-        let caps = crate::gpu::Caps::webgpu_default();
+        let caps = crate::launch::Caps::webgpu_default();
         let mut seen = HashMap::new();
         for case in cases {
             let mut graph = Graph::new();
@@ -297,7 +299,7 @@ pub(crate) mod gpu {
                 .map(|(_, id)| *id)
                 .collect();
             graph.backward(&[(outs[0], seed)], &wrt).unwrap();
-            let lowered = Lower::graph(&graph, &caps);
+            let lowered = lower(&graph, &caps);
             assert!(!lowered.dispatches.is_empty(), "{}: no kernels", case.name);
             for dispatch in &lowered.dispatches {
                 let (kernel, grid) = (&dispatch.kernel, dispatch.grid);

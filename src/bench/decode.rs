@@ -1,6 +1,6 @@
 //! One token of the paper's stack: what decoding runs once a token and layer.
 
-use super::registry::{Bench, Family};
+use super::item::{Bench, Family};
 use crate::ops::Op;
 use crate::ops::attention_step::AttentionStep;
 use crate::ops::conv_step::ConvStep;

@@ -1,8 +1,9 @@
 //! Data for benches: random, of the scale that trained models see, quickly made.
 
-use super::registry::{Bench, Family};
-use crate::check::random::Fill;
-use crate::ops::{Op, Port};
+use super::item::{Bench, Family};
+use crate::cases::Fill;
+use crate::ops::Op;
+use crate::port::Port;
 use crate::tensor::Dtype;
 
 /// Values drawn for a tensor; a larger one repeats them. No kernel is faster for it, and large tensors take no minutes.

@@ -5,6 +5,7 @@
 
 mod decode;
 mod fill;
+mod item;
 mod registry;
 mod report;
 mod roof;
@@ -13,8 +14,9 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use registry::{Bench, Family, Scale, names, registry, suite};
+pub use item::{Bench, Family, Timed};
+pub use registry::{Scale, names, registry, suite};
 pub use report::{Comparison, Entry, Report, StepFacts, Verdict};
 pub use roof::{DeviceClass, Roof, copy_rate};
-pub use runner::{Prepared, Timed, Timing};
+pub use runner::{Prepared, Timing};
 pub use step::{StepShape, time_step};

@@ -2,7 +2,7 @@
 //! recurrences.
 
 use super::decode;
-use super::runner::Timed;
+use super::item::{Bench, Family};
 use crate::ops::adam::Adam;
 use crate::ops::add::Add;
 use crate::ops::attention::Attention;
@@ -35,7 +35,7 @@ use crate::ops::slice::Slice;
 use crate::ops::ssm_gate::SsmGate;
 use crate::ops::swiglu::SwiGlu;
 use crate::ops::window_accuracy::WindowAccuracy;
-use crate::ops::{self, Cost, InputGrad, Op, Pass};
+use crate::ops::{self, Op};
 
 /// The paper's stack: a batch of 64 sequences of 400 steps, width 1024 in 8 heads.
 const PAPER: Extents = Extents { b: 64, t: 400, h: 8 };
@@ -53,21 +53,6 @@ const PARAMS: usize = 69_100_000;
 
 const STACK: &str = "the paper's stack: batch 64, 400 steps, width 1024";
 const LONG_SOURCE: &str = "batch 8, 4096 steps";
-
-/// Which criterion file an op belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// Matrix products, and the head that is made of them.
-    Dense,
-    /// Norms of rows.
-    Norms,
-    /// Linear recurrences.
-    Recurrences,
-    /// Softmax attention and its positions.
-    Attention,
-    /// What is bound by bandwidth: gates, activations, short filters, the optimiser.
-    Elementwise,
-}
 
 /// By how much shapes are made smaller, a power of two: first the batch is halved, then the heads, then the time steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,52 +80,6 @@ struct Extents {
     b: usize,
     t: usize,
     h: usize,
-}
-
-/// One op at one shape.
-#[derive(Debug, Clone)]
-pub struct Bench {
-    /// The op, or the kind of it that is timed, such as `gated_delta_rule`.
-    pub kind: &'static str,
-    /// Its shape in words.
-    pub shape: String,
-    /// Where the shape comes from (before it was scaled down).
-    pub source: &'static str,
-    /// Which ops it belongs with.
-    pub family: Family,
-    /// The op with its sizes.
-    pub op: Op,
-}
-
-impl Bench {
-    /// Kind and shape: the same name is the same work, on every device and in every version.
-    pub fn name(&self) -> String {
-        format!("{} {}", self.kind, self.shape)
-    }
-
-    /// Whether there is a backward pass to time.
-    pub fn trains(&self) -> bool {
-        let has_kernel = |grad| matches!(grad, InputGrad::Kernel | InputGrad::Accumulates);
-        self.op.inputs().iter().any(|port| has_kernel(port.grad))
-    }
-
-    /// FLOPs and bytes of a run.
-    pub fn cost(&self, timed: Timed) -> Cost {
-        let passes: &[Pass] = match timed {
-            Timed::Forward => &[Pass::Forward],
-            Timed::Training => &[Pass::Forward, Pass::Backward],
-        };
-        let costs = passes.iter().map(|pass| self.op.cost(*pass));
-        costs.fold(Cost::default(), |sum, one| Cost {
-            flops: sum.flops + one.flops,
-            bytes: sum.bytes + one.bytes,
-        })
-    }
-
-    /// Whether `--op name` means it.
-    pub fn answers_to(&self, name: &str) -> bool {
-        self.kind == name || self.op.name() == name
-    }
 }
 
 /// Makes an op of some extents.

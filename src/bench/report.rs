@@ -1,10 +1,10 @@
 //! What a run of the benches found, as JSON has it, and the comparison of two.
 
-use super::registry::Bench;
+use super::item::{Bench, Timed};
 use super::roof::Roof;
-use super::runner::{Timed, Timing};
+use super::runner::Timing;
 use crate::error::UserError;
-use crate::ops::Cost;
+use crate::port::Cost;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! What the device at hand can do at best: the roof that kernels are compared with.
 
-use super::registry::{Bench, Family, Scale};
-use super::runner::{Prepared, Timed, Timing};
+use super::item::{Bench, Family, Timed};
+use super::registry::Scale;
+use super::runner::{Prepared, Timing};
 use crate::error::{Result, UserError};
 use crate::ops::add::Add;
 use crate::ops::linear::Linear;

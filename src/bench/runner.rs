@@ -1,10 +1,11 @@
 //! Times one bench on one executor.
 
 use super::fill::{self, Values};
-use super::registry::Bench;
+use super::item::{Bench, Timed};
 use crate::error::Result;
 use crate::graph::{Graph, Output};
-use crate::ops::{Cost, InputGrad, Op, Pass};
+use crate::ops::Op;
+use crate::port::{Cost, InputGrad, Pass};
 use crate::runtime::{Data, Program, Runtime};
 use crate::step::StepParams;
 use crate::tensor::{Dtype, TensorId};
@@ -23,25 +24,6 @@ const WARM_UP: (usize, Duration) = (3, Duration::from_millis(100));
 const LONG_RUN: Duration = Duration::from_secs(1);
 /// Runs between two looks at the host's clock, where the device has none.
 const WALL_RUNS: u32 = 10;
-
-/// What of an op is timed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Timed {
-    /// The forward call, saved tensors included.
-    Forward,
-    /// Forward and backward, with random gradients of the outputs.
-    Training,
-}
-
-impl Timed {
-    /// As results name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Forward => "forward",
-            Self::Training => "training",
-        }
-    }
-}
 
 /// Times of several runs.
 #[derive(Debug, Clone, Copy, PartialEq)]

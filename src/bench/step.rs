@@ -3,10 +3,10 @@
 use super::report::{Entry, StepFacts};
 use super::roof::{DeviceClass, Roof};
 use super::runner::{Timing, has_own_clock};
-use crate::check::random::Fill;
+use crate::cases::Fill;
 use crate::error::Result;
 use crate::models::{BlockRef, ModelConfig, update_graph};
-use crate::ops::Cost;
+use crate::port::Cost;
 use crate::tasks::Batch;
 use crate::train::{CallTime, Executor, Recipe, Schedule, Stepper};
 use std::collections::BTreeMap;

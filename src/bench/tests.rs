@@ -1,7 +1,7 @@
 //! What the benches promise besides times, which are never asserted.
 
 use super::*;
-use crate::ops::Pass;
+use crate::port::Pass;
 use crate::tensor::Bank;
 use crate::train::Executor;
 use std::time::Duration;

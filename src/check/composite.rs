@@ -1,6 +1,6 @@
 //! Golden entries that are several ops in a row.
 
-use super::Golden;
+use crate::cases::Golden;
 use crate::error::Result;
 use crate::ops::attention::Attention;
 use crate::ops::delta_rule::{CHUNK, DeltaRule};

@@ -1,8 +1,10 @@
 //! Golden files: ops and models against numbers that were computed elsewhere, in f64.
 
+use super::Outcome;
+use super::compared::{Compared, malformed, same_length};
 use super::composite::composite;
 use super::source::{Source, Tensors};
-use super::{Deviation, Golden, Outcome};
+use crate::cases::{Deviation, FLOOR, Golden};
 use crate::error::{Error, Result, UserError};
 use crate::graph::Graph;
 use crate::models::{self, BlockRef, EXPAND, HOUSEHOLDER, ModelConfig, ROPE_BASE, head_count, linear};
@@ -96,14 +98,6 @@ fn prepare(tensors: &mut Tensors) -> Result<StepParams> {
     Ok(StepParams::eval(tokens))
 }
 
-pub(super) fn malformed(place: &str, message: &str) -> Error {
-    UserError::Malformed {
-        place: place.to_owned(),
-        message: message.to_owned(),
-    }
-    .into()
-}
-
 /// Runs the entries of `ops/index.json`.
 ///
 /// # Errors
@@ -135,7 +129,7 @@ pub fn ops(
         };
         let deviations = compared.into_iter().map(|c| {
             let allowed = allowed(&index, entry, &c.name, precision.key(), 1e-5);
-            let floor = super::FLOOR * (c.want.len() as f64).sqrt();
+            let floor = FLOOR * (c.want.len() as f64).sqrt();
             Deviation::new(&c.name, &c.got, &c.want, floor, allowed)
         });
         report(Outcome::new(&label, &device, deviations.collect()));
@@ -157,32 +151,6 @@ fn unless_refused<T>(
             Ok(None)
         }
         other => other.map(Some),
-    }
-}
-
-/// Refuses a tensor with another number of elements than what it is for.
-pub(super) fn same_length(name: &str, found: usize, needed: usize) -> Result<()> {
-    if found == needed {
-        return Ok(());
-    }
-    Err(malformed(
-        name,
-        &format!("has {found} elements, {needed} are needed"),
-    ))
-}
-
-/// A tensor of a golden file and what came out instead.
-pub(super) struct Compared {
-    pub(super) name: String,
-    pub(super) got: Vec<f64>,
-    pub(super) want: Vec<f64>,
-}
-
-impl Compared {
-    /// Refuses a tensor of the file that has another number of elements.
-    pub(super) fn new(name: String, got: Vec<f64>, want: Vec<f64>) -> Result<Self> {
-        same_length(&name, want.len(), got.len())?;
-        Ok(Self { name, got, want })
     }
 }
 
@@ -210,7 +178,7 @@ fn op(
         graph: &mut graph,
         inputs: &inputs,
     };
-    let Some(outputs) = crate::ops::golden(&mut g).or_else(|| composite(&mut g)) else {
+    let Some(outputs) = crate::ops::cases::golden(&mut g).or_else(|| composite(&mut g)) else {
         return Ok(None);
     };
     let mut read: Vec<(String, TensorId)> = Vec::new();

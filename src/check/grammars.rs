@@ -1,6 +1,7 @@
 //! Grammars, sequences and random streams against their goldens, bit for bit.
 
-use super::{Deviation, Outcome, Source};
+use super::{Outcome, Source};
+use crate::cases::Deviation;
 use crate::error::Result;
 use crate::tasks::golden::{check_grammar, check_rng, check_steps};
 use serde_json::Value;

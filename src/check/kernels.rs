@@ -1,6 +1,7 @@
 //! Every op on a device, forward and all gradients, at hostile shapes, against the f64 twin.
 
-use super::{Outcome, compare};
+use super::Outcome;
+use crate::cases::compare;
 use crate::cpu::CpuRuntime;
 use crate::error::Result;
 use crate::runtime::Runtime;
@@ -13,7 +14,10 @@ pub fn kernels(
     long: bool,
     report: &mut dyn FnMut(Outcome),
 ) -> Result<()> {
-    for case in crate::ops::cases().into_iter().filter(|case| long || !case.long) {
+    for case in crate::ops::cases::cases()
+        .into_iter()
+        .filter(|case| long || !case.long)
+    {
         let oracle = case.run(&mut CpuRuntime::<f64>::new())?;
         let got = case.run(runtime);
         runtime.reset();

@@ -1,6 +1,6 @@
 //! The golden of several updates: schedule, clipping and Adam in a row.
 
-use super::golden::{Compared, malformed, same_length};
+use super::compared::{Compared, malformed, same_length};
 use super::source::Tensors;
 use crate::error::{Result, UserError};
 use crate::graph::{Graph, Init};

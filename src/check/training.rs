@@ -1,7 +1,8 @@
 //! Whole training runs: the first updates of every model, and of models with their gates switched, against the f64
 //! executor. A model with a wrong gate still learns; it does not learn along the same curve.
 
-use super::{Deviation, Outcome};
+use super::Outcome;
+use crate::cases::Deviation;
 use crate::cpu::CpuRuntime;
 use crate::error::Result;
 use crate::models::{
@@ -320,7 +321,7 @@ mod tests {
             for (p, grad) in net.graph.params().iter().zip(&grads) {
                 let info = net.graph.tensor(p.tensor);
                 let here = &start[p.offset..p.offset + info.numel()];
-                let v = crate::check::random::Fill::new(p.offset as u64 + 7).normal(here.len());
+                let v = crate::cases::Fill::new(p.offset as u64 + 7).normal(here.len());
                 let h = 1e-5;
                 let mut loss = |sign: f64| {
                     let moved = here.iter().zip(&v);

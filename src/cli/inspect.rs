@@ -128,7 +128,7 @@ pub(super) fn profile_table(times: &[CallTime]) -> String {
 mod tests {
     use super::*;
     use crate::ops::pointwise::{Function, Pointwise};
-    use crate::ops::{Cost, Pass};
+    use crate::port::{Cost, Pass};
     use crate::tensor::Dtype;
 
     #[test]

@@ -1,13 +1,13 @@
 //! Walks a planned graph call by call, handing each op's twin slices of the storage.
 
-use super::{In, Out, Real};
 use crate::error::Result;
 use crate::graph::{Call, Graph};
-use crate::ops::Pass;
 use crate::plan::{Plan, Policy, lifetimes};
+use crate::port::Pass;
 use crate::runtime::{Data, Program, Runtime, Ticket};
 use crate::step::StepParams;
 use crate::tensor::{Bank, Dtype, Role, TensorId, TensorInfo};
+use crate::twin::{In, Out, Real};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
 //! `shaders/lib/philox.wgsl` against the generator's known answers: no op draws bits for a counter of one's choice.
 
-use super::shader::Kernel;
 use super::{Gpu, Options, adapter};
 use crate::philox::philox4x32;
 use crate::philox::tests::KNOWN;
+use crate::shader::Kernel;
 use wgpu::util::DeviceExt as _;
 
 const ENTRY: &str = "

@@ -1,10 +1,10 @@
 //! Matrix units are only used where a short test of them has passed: on some GPU generations accumulators that are
 //! carried through a loop race, and some drivers fold the split of an operand away. Both give wrong numbers silently.
 
-use super::pipeline::{cache_file, store};
-use super::{Gpu, GpuRuntime, Options};
-use crate::check::random::Fill;
-use crate::check::{Case, Deviation, compare};
+use super::cache::{cache_file, store};
+use super::device::{Gpu, Options};
+use super::runtime::GpuRuntime;
+use crate::cases::{Case, Deviation, Fill, compare};
 use crate::cpu::CpuRuntime;
 use crate::error::Result;
 use crate::ops::linear::Linear;

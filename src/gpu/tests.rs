@@ -1,9 +1,8 @@
 //! What holds for every shader of the crate.
 
-use super::Caps;
-use super::lower::Lower;
-use super::shader::{Kernel, Value, reflect};
-use super::shader_names;
+use super::lower::lower;
+use crate::launch::Caps;
+use crate::shader::{Kernel, Value, reflect, shader_names};
 use std::collections::BTreeMap;
 
 /// Every file, with its default constants, expands, parses and is valid; and runs within WebGPU's default limits,
@@ -52,8 +51,8 @@ fn validate(name: &str, module: &naga::Module, text: &str) {
 /// All kernels that the ops' cases launch on an adapter, each with the most bindings and the largest grid seen.
 fn launched(caps: &Caps) -> BTreeMap<String, (Kernel, usize, u32)> {
     let mut all = BTreeMap::new();
-    for case in crate::ops::cases() {
-        for d in Lower::graph(&case.graph().unwrap(), caps).dispatches {
+    for case in crate::ops::cases::cases() {
+        for d in lower(&case.graph().unwrap(), caps).dispatches {
             let extent = d.grid.into_iter().max().unwrap();
             let seen = all.entry(d.kernel.key()).or_insert((d.kernel, 0, 0));
             seen.1 = seen.1.max(d.bindings.len());

@@ -1,17 +1,10 @@
-//! What a block's builder is told, and the parts that blocks are made of.
+//! What a block's builder is told.
 
 use super::gates::{Form, Gate, ShownGate};
-use super::time::Decoding;
 use super::{BlockRef, Gates, ModelConfig};
 use crate::error::Result;
-use crate::graph::{Graph, Init};
+use crate::graph::Graph;
 use crate::ops::Op;
-use crate::ops::fill::{Content, Fill};
-use crate::ops::linear::Linear;
-use crate::ops::pointwise::{Function, Pointwise};
-use crate::ops::rms_norm::{Kind, RmsNorm};
-use crate::ops::short_conv::ShortConv;
-use crate::ops::slice::Slice;
 use crate::tensor::TensorId;
 use std::cell::RefCell;
 
@@ -81,144 +74,18 @@ impl BlockContext<'_> {
             shown.interleaved = true;
         }
     }
+}
 
-    /// y = x W^T (+ b) of \[rows, inp\] with parameters `name.weight` (and `name.bias`), both U(+-inp^-1/2).
-    ///
-    /// # Errors
-    /// [`crate::error::UserError::Shape`] for sizes that do not fit x.
-    pub fn linear(
-        &self,
-        g: &mut Graph,
-        name: &str,
-        x: TensorId,
-        [inp, out]: [usize; 2],
-        bias: bool,
-    ) -> Result<TensorId> {
-        g.scoped(name, |g| linear(g, x, self.rows(), inp, out, bias))
-    }
-
-    /// One output of a function of single elements, times `scale`.
-    ///
-    /// # Errors
-    /// [`crate::error::UserError::Shape`] for too many elements.
-    pub fn pointwise(&self, g: &mut Graph, function: Function, scale: f32, x: TensorId) -> Result<TensorId> {
-        let numel = g.tensor(x).numel();
-        one(
-            g,
-            Pointwise {
-                numel,
-                function,
-                scale,
-                offset: 0.0,
-            },
-            &[x],
-        )
-    }
-
-    /// Columns `from..from + len` of rows of `width`.
-    ///
-    /// # Errors
-    /// [`crate::error::UserError::Shape`] for columns that are not there.
-    pub fn slice(
-        &self,
-        g: &mut Graph,
-        x: TensorId,
-        width: usize,
-        from: usize,
-        len: usize,
-    ) -> Result<TensorId> {
-        let slice = Slice {
-            rows: self.rows(),
-            width,
-            from,
-            len,
-        };
-        one(g, slice, &[x])
-    }
-
-    /// A value everywhere, \[numel\].
-    ///
-    /// # Errors
-    /// [`crate::error::UserError::Shape`] for too many elements.
-    pub fn constant(&self, g: &mut Graph, numel: usize, value: f32) -> Result<TensorId> {
-        let content = Content::Constant(value);
-        one(g, Fill { numel, content }, &[])
-    }
-
-    /// A causal convolution over four steps, each channel by itself, then silu; parameters `name.weight` (and
-    /// `name.bias`). Without `model.conv`: silu alone.
-    pub(super) fn conv(
-        &self,
-        g: &mut Graph,
-        name: &str,
-        x: TensorId,
-        channels: usize,
-        bias: bool,
-    ) -> Result<TensorId> {
-        if !self.gates().conv {
-            return self.pointwise(g, Function::Silu, 1.0, x);
-        }
-        g.scoped(name, |g| {
-            let mut ins = vec![x, g.param("weight", &[channels, 1, 4], Init::Uniform(0.5))];
-            if bias {
-                ins.push(g.param("bias", &[channels], Init::Uniform(0.5)));
-            }
-            let conv = ShortConv {
-                b: self.b,
-                t: self.t,
-                channels,
-                bias,
-            };
-            self.short_conv(g, conv, &ins)
-        })
-    }
-
-    /// The RMS norm of \[rows, d\] with a weight, and `gated` (before or after) by `gate` if there is one.
-    pub(super) fn norm(
-        &self,
-        g: &mut Graph,
-        weight: &str,
-        [rows, d]: [usize; 2],
-        x: TensorId,
-        gate: Option<TensorId>,
-        gated: Kind,
-    ) -> Result<TensorId> {
-        let weight = g.param(weight, &[d], Init::Constant(1.0));
-        let norm = RmsNorm {
-            rows,
-            d,
-            eps: 1e-5,
-            kind: gate.map_or(Kind::Plain, |_| gated),
-        };
-        let ins: Vec<TensorId> = [x].into_iter().chain(gate).chain([weight]).collect();
-        one(g, norm, &ins)
-    }
-
-    /// A projection `name_proj` from the width to `out` channels, then the convolution `name_conv1d`.
-    pub(super) fn conved(&self, g: &mut Graph, name: &str, x: TensorId, out: usize) -> Result<TensorId> {
-        let y = self.linear(g, &format!("{name}_proj"), x, [self.config.d_model, out], false)?;
-        self.conv(g, &format!("{name}_conv1d"), y, out, false)
-    }
+/// Where a graph that runs once a token is in its sequences.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Decoding {
+    /// \[1\] u32: how many tokens came before.
+    pub(super) position: TensorId,
+    /// Most tokens of a sequence.
+    pub(super) most: usize,
 }
 
 /// Appends a call and returns its first output.
 pub(super) fn one(g: &mut Graph, op: impl Into<Op>, ins: &[TensorId]) -> Result<TensorId> {
     Ok(g.call(op, ins)?[0])
-}
-
-/// y = x W^T (+ b) with parameters `weight` (and `bias`) of the current scope, both U(+-inp^-1/2).
-pub(crate) fn linear(
-    g: &mut Graph,
-    x: TensorId,
-    rows: usize,
-    inp: usize,
-    out: usize,
-    bias: bool,
-) -> Result<TensorId> {
-    let r = (inp as f64).powf(-0.5);
-    let mut ins = vec![x, g.param("weight", &[out, inp], Init::Uniform(r))];
-    if bias {
-        ins.push(g.param("bias", &[out], Init::Uniform(r)));
-    }
-    one(g, Linear { rows, inp, out, bias }, &ins)
 }

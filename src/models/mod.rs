@@ -19,6 +19,7 @@ mod mamba;
 mod mamba2;
 mod mesa_net;
 mod net;
+mod parts;
 mod recurrence;
 mod retnet;
 mod s4;
@@ -29,11 +30,11 @@ mod time;
 mod transformer;
 
 pub use context::BlockContext;
-pub(crate) use context::linear;
 pub use gates::{Form, Gate, ShownGate};
 pub use init::initial_parameters;
 pub(crate) use net::append_update;
 pub use net::{LogitsNet, Net, Update, update_graph};
+pub(crate) use parts::linear;
 pub use switches::{DecayKind, Gates, InputGate, Switches};
 
 use crate::error::{Result, UserError};
@@ -259,7 +260,7 @@ impl ModelConfig {
         u: TensorId,
         b: usize,
         t: usize,
-        decoding: Option<time::Decoding>,
+        decoding: Option<context::Decoding>,
     ) -> Result<Stack> {
         let (rows, d) = (b * t, self.d_model);
         let mut x = g.scoped("encoder", |g| linear(g, u, rows, self.vocab, d, true))?;

@@ -1,6 +1,6 @@
 //! Whole graphs: a training step, an evaluation, and the update of the parameters.
 
-use super::time::Decoding;
+use super::context::Decoding;
 use super::{ModelConfig, ShownGate};
 use crate::error::Result;
 use crate::graph::{Graph, Output};

@@ -1,10 +1,11 @@
 use super::{BLOCKS, HOUSEHOLDER, ModelConfig, block};
 use crate::check::switched;
-use crate::cpu::{CpuRuntime, Real};
+use crate::cpu::CpuRuntime;
 use crate::ops::delta_rule::MAX_STEPS;
 use crate::runtime::{Data, Runtime};
 use crate::step::StepParams;
 use crate::tensor::Bank;
+use crate::twin::Real;
 
 fn paper(name: &str, d_model: usize) -> ModelConfig {
     ModelConfig::new(block(name).unwrap(), 8, d_model, 41, 1601)

@@ -1,8 +1,7 @@
 //! The ops that look at more than one time step, each in the form that the graph at hand needs: over whole sequences, or
 //! one token at a time with a state that stays between runs (models.md 7).
 
-use super::BlockContext;
-use super::context::one;
+use super::context::{BlockContext, one};
 use crate::error::Result;
 use crate::graph::{Graph, Output};
 use crate::ops::Op;
@@ -24,15 +23,6 @@ use crate::ops::scan_step::ScanStep;
 use crate::ops::selective_scan::SelectiveScan;
 use crate::ops::short_conv::ShortConv;
 use crate::tensor::{Dtype, TensorId};
-
-/// Where a graph that runs once a token is in its sequences.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Decoding {
-    /// \[1\] u32: how many tokens came before.
-    pub(super) position: TensorId,
-    /// Most tokens of a sequence.
-    pub(super) most: usize,
-}
 
 impl BlockContext<'_> {
     /// The op over whole sequences, or its step, with the same inputs, in a graph that runs once a token.

@@ -7,9 +7,9 @@ pub(crate) mod gpu;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::cpu::Real;
-use crate::cpu::matmul::{Mat, Threads, matmul};
 use crate::error::UserError;
+use crate::twin::Real;
+use crate::twin::matmul::{Mat, Threads, matmul};
 
 /// Largest key and value width of a head.
 const MAX_WIDTH: usize = 256;

@@ -1,6 +1,6 @@
 //! What scans over diagonal states share: how channels and their states are spread over threads.
 
-use crate::gpu::shader::Kernel;
+use crate::shader::Kernel;
 
 /// Channels and states on a workgroup, as `shaders/lib/lanes.wgsl` has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,13 +2,12 @@
 //!
 //! Adding an op: `docs/adding-an-op.md`.
 
-use crate::check::{Case, Golden};
-use crate::cpu::{In, Out, Real};
-use crate::error::{Result, UserError};
+use crate::error::UserError;
 #[cfg(feature = "gpu")]
-use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, GpuOut, Lower, View};
+use crate::port::{Cost, OpDef, Pass, Port, Reads};
 use crate::step::StepParams;
-use crate::tensor::{Dtype, TensorId};
+use crate::twin::{CpuOp, In, Out, Real};
 
 mod chunks;
 #[cfg(feature = "gpu")]
@@ -56,171 +55,57 @@ pub mod ssm_gate;
 pub mod swiglu;
 pub mod window_accuracy;
 
-/// Forward or backward.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Pass {
-    /// Outputs from inputs.
-    Forward,
-    /// Gradients of the inputs from those of the outputs.
-    Backward,
-}
-
-impl Pass {
-    /// `fwd` or `bwd`, as in kernel names.
-    pub fn suffix(self) -> &'static str {
-        match self {
-            Self::Forward => "fwd",
-            Self::Backward => "bwd",
+/// The op list, one line an op, handed to another macro.
+macro_rules! op_list {
+    ($given_to:ident) => {
+        $given_to! {
+            adam::Adam,
+            add::Add,
+            attention::Attention,
+            attention_step::AttentionStep,
+            conv_step::ConvStep,
+            cross_entropy::CrossEntropy,
+            decay_gate::DecayGate,
+            delta_rule::DeltaRule,
+            dropout::Dropout,
+            fill::Fill,
+            gelu_dropout::GeluDropout,
+            glu::Glu,
+            grad_norm::GradNorm,
+            gru::Gru,
+            gru_step::GruStep,
+            head_loss::HeadLoss,
+            l2_norm::L2Norm,
+            layer_norm::LayerNorm,
+            linear::Linear,
+            linear_attention::LinearAttention,
+            mesa::Mesa,
+            mesa_step::MesaStep,
+            one_hot::OneHot,
+            pointwise::Pointwise,
+            recurrence_step::RecurrenceStep,
+            repeat::Repeat,
+            rms_norm::RmsNorm,
+            rope::Rope,
+            s4d_scan::S4dScan,
+            s4d_step::S4dStep,
+            scale::Scale,
+            scan_step::ScanStep,
+            selective_scan::SelectiveScan,
+            short_conv::ShortConv,
+            skip::Skip,
+            slice::Slice,
+            ssm_gate::SsmGate,
+            swiglu::SwiGlu,
+            window_accuracy::WindowAccuracy,
         }
-    }
+    };
 }
 
-/// How the gradient of an input comes about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InputGrad {
-    /// It has none (symbols, labels).
-    None,
-    /// The backward call writes it; for parameters it always adds to the gradient bank.
-    Kernel,
-    /// As `Kernel`, and the backward call can also add to what is there (activations with several readers).
-    Accumulates,
-    /// It is the gradient of the op's only output, unchanged.
-    Passes,
-}
+pub mod cases;
 
-/// An input or output of an op.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Port {
-    /// Name in the maths, such as `q`.
-    pub name: &'static str,
-    /// Extents, slowest first. Inputs may come in any shape with the same number of elements.
-    pub shape: Vec<usize>,
-    /// Storage type.
-    pub dtype: Dtype,
-    /// For inputs: where the gradient comes from.
-    pub grad: InputGrad,
-    /// For outputs: a tensor that lives on from run to run and that the call updates in place.
-    pub state: bool,
-}
-
-impl Port {
-    /// An f32 port with a gradient from the op's backward call.
-    pub fn new(name: &'static str, shape: &[usize]) -> Self {
-        Self {
-            name,
-            shape: shape.to_vec(),
-            dtype: Dtype::F32,
-            grad: InputGrad::Kernel,
-            state: false,
-        }
-    }
-
-    /// An f32 input of an op that is never trained through.
-    pub fn fixed(name: &'static str, shape: &[usize]) -> Self {
-        Self::new(name, shape).grad(InputGrad::None)
-    }
-
-    /// A state: an f32 output that the call finds as the last run left it, zero in the first.
-    pub fn state(name: &'static str, shape: &[usize]) -> Self {
-        Self {
-            state: true,
-            ..Self::fixed(name, shape)
-        }
-    }
-
-    /// A u32 port without a gradient.
-    pub fn index(name: &'static str, shape: &[usize]) -> Self {
-        Self {
-            name,
-            shape: shape.to_vec(),
-            dtype: Dtype::U32,
-            grad: InputGrad::None,
-            state: false,
-        }
-    }
-
-    /// The same port with another source of its gradient.
-    pub fn grad(mut self, grad: InputGrad) -> Self {
-        self.grad = grad;
-        self
-    }
-}
-
-/// Which forward inputs and outputs the backward call reads, by port position.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Reads {
-    /// Forward inputs.
-    pub ins: &'static [usize],
-    /// Forward outputs: the saved tensors.
-    pub outs: &'static [usize],
-}
-
-/// Work of one call. The benches and rooflines use these.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Cost {
-    /// Multiplications plus additions.
-    pub flops: f64,
-    /// Bytes that must move, each operand once.
-    pub bytes: f64,
-}
-
-/// What every op states (`mod.rs` of its folder).
-pub trait OpDef {
-    /// The op's name everywhere: folder, shaders, labels, benches, command line.
-    const NAME: &'static str;
-
-    /// Refuses sizes that the op cannot have, with what is allowed.
-    fn validate(&self) -> std::result::Result<(), UserError> {
-        Ok(())
-    }
-    /// Input ports.
-    fn inputs(&self) -> Vec<Port>;
-    /// Output ports, saved tensors or states last.
-    fn outputs(&self) -> Vec<Port>;
-    /// What the backward call reads besides the outputs' gradients.
-    fn backward_reads(&self) -> Reads {
-        Reads::default()
-    }
-    /// FLOPs and bytes.
-    fn cost(&self, pass: Pass) -> Cost;
-}
-
-/// An op's CPU twin (`cpu.rs`): readable loops, generic over f32 (the executor) and f64 (the oracle).
-pub trait CpuOp: OpDef {
-    /// Forward.
-    fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]);
-
-    /// Backward: `ins` and `outs` of the forward call (`In::None` where not in `backward_reads`), gradients of the
-    /// outputs, and where the gradients of the inputs go (`Out::None` where nobody wants one).
-    fn cpu_bwd<R: Real>(
-        &self,
-        step: &StepParams,
-        ins: &[In<'_, R>],
-        outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
-    );
-}
-
-/// An op's kernels (`gpu.rs`): which ones, in which order, with which grid.
-#[cfg(feature = "gpu")]
-pub trait GpuOp: OpDef {
-    /// Forward.
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]);
-
-    /// Backward; positions as in [`CpuOp::cpu_bwd`].
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
-    );
-}
-
-/// The op list: one line an op.
-macro_rules! ops {
+/// The op set as an enum that does what its members do.
+macro_rules! op_enum {
     ($($module:ident :: $op:ident),* $(,)?) => {
         /// Every op, with its sizes.
         #[derive(Debug, Clone, PartialEq)]
@@ -236,20 +121,6 @@ macro_rules! ops {
 
         /// The names of all ops.
         pub const NAMES: &[&str] = &[$(<$module::$op as OpDef>::NAME),*];
-
-        /// Hostile shapes and values of all ops, for `check`.
-        pub fn cases() -> Vec<Case> {
-            [$($module::cases::cases()),*].concat()
-        }
-
-        /// Builds the op of a golden file's entry and returns its outputs under their names in the file, or `None` if
-        /// no op knows the entry's name.
-        pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
-            $(if let Some(outputs) = $module::cases::golden(g) {
-                return Some(outputs);
-            })*
-            None
-        }
 
         impl Op {
             /// See [`OpDef::NAME`].
@@ -312,52 +183,4 @@ macro_rules! ops {
     };
 }
 
-ops! {
-    adam::Adam,
-    add::Add,
-    attention::Attention,
-    attention_step::AttentionStep,
-    conv_step::ConvStep,
-    cross_entropy::CrossEntropy,
-    decay_gate::DecayGate,
-    delta_rule::DeltaRule,
-    dropout::Dropout,
-    fill::Fill,
-    gelu_dropout::GeluDropout,
-    glu::Glu,
-    grad_norm::GradNorm,
-    gru::Gru,
-    gru_step::GruStep,
-    head_loss::HeadLoss,
-    l2_norm::L2Norm,
-    layer_norm::LayerNorm,
-    linear::Linear,
-    linear_attention::LinearAttention,
-    mesa::Mesa,
-    mesa_step::MesaStep,
-    one_hot::OneHot,
-    pointwise::Pointwise,
-    recurrence_step::RecurrenceStep,
-    repeat::Repeat,
-    rms_norm::RmsNorm,
-    rope::Rope,
-    s4d_scan::S4dScan,
-    s4d_step::S4dStep,
-    scale::Scale,
-    scan_step::ScanStep,
-    selective_scan::SelectiveScan,
-    short_conv::ShortConv,
-    skip::Skip,
-    slice::Slice,
-    ssm_gate::SsmGate,
-    swiglu::SwiGlu,
-    window_accuracy::WindowAccuracy,
-}
-
-/// Two-dimensional grid for `n` workgroups: WebGPU allows 65,535 a dimension. Kernels undo it with
-/// `workgroup_index` of `shaders/lib/grid.wgsl` and must ignore the overhang.
-pub fn grid_1d(n: usize) -> [u32; 3] {
-    const MAX: usize = 32_768;
-    let x = n.clamp(1, MAX);
-    [x as u32, n.div_ceil(x) as u32, 1]
-}
+op_list!(op_enum);

@@ -1,11 +1,11 @@
 //! Sums over rows (gradients of weights and biases) in two stages with one order, on any device and any number of
 //! threads: partial sums first, then the sum of those.
 
-use crate::cpu::{Out, Real};
 #[cfg(feature = "gpu")]
-use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::launch::{GpuOut, Lower, View, grid_1d};
 #[cfg(feature = "gpu")]
-use crate::gpu::shader::Kernel;
+use crate::shader::Kernel;
+use crate::twin::{Out, Real};
 #[cfg(feature = "gpu")]
 use bytemuck::{Pod, Zeroable};
 
@@ -85,7 +85,7 @@ pub(crate) fn column_sum(l: &mut Lower<'_>, partial: View, parts: usize, n: usiz
         accumulate: u32::from(out.accumulate),
     };
     let kernel = Kernel::new("reduce/column_sum").set("COLUMNS", columns);
-    let grid = super::grid_1d(n.div_ceil(columns));
+    let grid = grid_1d(n.div_ceil(columns));
     l.run(kernel, &[partial, out.view], params, grid);
 }
 
@@ -117,10 +117,11 @@ pub(crate) fn or_scratch(l: &mut Lower<'_>, out: Option<GpuOut>, len: usize) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Case, Values};
+    use crate::cases::{Case, Values};
     use crate::cpu::CpuRuntime;
     use crate::graph::Graph;
-    use crate::ops::{InputGrad, decay_gate, layer_norm, rms_norm, short_conv, swiglu};
+    use crate::ops::{decay_gate, layer_norm, rms_norm, short_conv, swiglu};
+    use crate::port::InputGrad;
     use crate::runtime::{Data, Runtime};
     use crate::tensor::Dtype;
 

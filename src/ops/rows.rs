@@ -2,10 +2,10 @@
 
 #[cfg(feature = "gpu")]
 use super::reduce::MAX_PARTS;
-use crate::cpu::Real;
 use crate::error::UserError;
 #[cfg(feature = "gpu")]
-use crate::gpu::shader::Kernel;
+use crate::shader::Kernel;
+use crate::twin::Real;
 #[cfg(feature = "gpu")]
 use bytemuck::{Pod, Zeroable};
 

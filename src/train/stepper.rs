@@ -6,7 +6,7 @@ use super::schedule::Schedule;
 use crate::error::{Error, Result, UserError};
 use crate::graph::{Graph, Param};
 use crate::models::{ModelConfig, Net, Update, initial_parameters, update_graph};
-use crate::ops::{Cost, Pass};
+use crate::port::{Cost, Pass};
 use crate::runtime::{Program, Ticket};
 use crate::step::StepParams;
 use crate::tasks::Batch;

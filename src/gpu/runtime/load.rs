@@ -3,11 +3,12 @@
 
 use super::{ALIGN, GpuRuntime, Launch, Loaded, buffer};
 use crate::error::{DeviceError, Result};
-use crate::gpu::lower::{Dispatch, Lower, Source, View};
+use crate::gpu::lower::lower;
 use crate::gpu::pipeline::Pipeline;
-use crate::gpu::shader::{Kernel, ShaderError, reflect};
 use crate::graph::Graph;
+use crate::launch::{Dispatch, Source, View};
 use crate::plan::{Item, Place, Plan, Policy, lifetimes};
+use crate::shader::{Kernel, ShaderError, reflect};
 use crate::step::StepParams;
 use crate::tensor::{Bank, Dtype, Role, TensorId};
 use rayon::prelude::*;
@@ -44,7 +45,7 @@ impl Memory<'_> {
 impl GpuRuntime {
     /// Bytes that a graph would take on this adapter, the banks not included, without allocating anything.
     pub fn planned_bytes(&self, graph: &Graph) -> usize {
-        let lowered = Lower::graph(graph, &self.gpu.caps);
+        let lowered = lower(graph, &self.gpu.caps);
         let (_, items) = all_items(graph, &lowered.scratch);
         Plan::new(&items, self.policy()).bytes()
     }
@@ -103,7 +104,7 @@ impl GpuRuntime {
     /// What [`Runtime::load`](crate::runtime::Runtime::load) keeps.
     pub(super) fn prepare(&mut self, graph: &Graph) -> Result<Loaded> {
         self.make_banks(graph.bank_len())?;
-        let lowered = Lower::graph(graph, &self.gpu.caps);
+        let lowered = lower(graph, &self.gpu.caps);
         let (ids, items) = all_items(graph, &lowered.scratch);
         self.refuse_large(graph, &ids, &items)?;
         let plan = Plan::new(&items, self.policy());

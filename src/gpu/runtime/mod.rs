@@ -7,7 +7,7 @@ mod encode;
 mod load;
 mod transfer;
 
-use super::adapter::Gpu;
+use super::device::Gpu;
 use super::pipeline::Pipeline;
 use crate::error::Result;
 use crate::graph::Graph;

@@ -1,6 +1,6 @@
 //! The op updates banks in place, which a case cannot hold: `tests.rs` and the golden run it through the banks.
 
-use crate::check::{Case, Golden};
+use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
 

@@ -17,7 +17,7 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, InputGrad, OpDef, Pass, Port};
+use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
 
 /// Decay of the first moment.
 pub const BETA1: f64 = 0.9;

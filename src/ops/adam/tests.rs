@@ -79,7 +79,7 @@ fn runs_right(name: &str, runtime: &mut dyn Runtime, tolerance: f64) {
         .into_iter()
         .map(f64::from)
         .collect();
-    let d = crate::check::Deviation::new("p", &got, &want, 1e-6, tolerance);
+    let d = crate::cases::Deviation::new("p", &got, &want, 1e-6, tolerance);
     assert!(d.passed(), "{name}: {d:?}");
     let s = runtime.read(program, stats).unwrap();
     assert!(

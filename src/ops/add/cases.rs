@@ -1,6 +1,6 @@
 //! The op has no gradients of its own: the tests of every op with several readers run it.
 
-use crate::check::{Case, Golden};
+use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
 

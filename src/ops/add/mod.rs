@@ -10,7 +10,7 @@ mod cpu;
 #[cfg(feature = "gpu")]
 mod gpu;
 
-use super::{Cost, InputGrad, OpDef, Pass, Port};
+use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
 
 /// `y += x` over `numel` elements.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,8 +1,9 @@
 use super::{Attention, MIN_LOG_F};
-use crate::cpu::matmul::{Mat, Threads, matmul};
-use crate::cpu::{In, Out, Real};
-use crate::ops::{CpuOp, rows};
+use crate::ops::rows;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::matmul::{Mat, Threads, matmul};
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// Query rows of a tile.

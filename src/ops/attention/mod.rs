@@ -39,8 +39,8 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, OpDef, Pass, Port, Reads};
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port, Reads};
 
 /// Widest head: a workgroup keeps whole output rows in registers.
 pub const MAX_D: usize = 256;

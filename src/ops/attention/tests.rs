@@ -1,8 +1,9 @@
 use super::Attention;
 use super::cases::cases;
-use crate::check::Case;
+use crate::cases::Case;
 use crate::cpu::CpuRuntime;
-use crate::ops::{Op, OpDef};
+use crate::ops::Op;
+use crate::port::OpDef;
 use crate::testing;
 
 #[test]

@@ -1,8 +1,8 @@
 //! Hostile shapes and values of the op, for its tests and for `check`.
 
 use super::AttentionStep;
-use crate::check::random::Fill;
-use crate::check::{Case, Golden, Values};
+use crate::cases::Fill;
+use crate::cases::{Case, Golden, Values};
 use crate::error::Result;
 use crate::tensor::TensorId;
 

@@ -1,9 +1,9 @@
 use super::AttentionStep;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::chunks::{clamped, exps};
 use crate::ops::rows::{dot, sum};
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// The states of one sequence, the new token in them.

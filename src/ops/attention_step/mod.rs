@@ -27,8 +27,9 @@ mod gpu;
 mod tests;
 
 use super::attention::MAX_D;
-use super::{Cost, OpDef, Pass, Port, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port};
 
 /// Keys of a part: what a workgroup takes of a head, as the kernels have it.
 const PART: usize = 128;

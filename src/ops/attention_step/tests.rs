@@ -1,8 +1,9 @@
 use super::AttentionStep;
 use super::cases::cases;
-use crate::check::{Case, Values};
+use crate::cases::{Case, Values};
 use crate::cpu::CpuRuntime;
-use crate::ops::{Op, OpDef, attention};
+use crate::ops::{Op, attention};
+use crate::port::OpDef;
 use crate::testing;
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the hostile cases of the matrix-state recurrences share.
 
-use crate::check::random::Fill;
+use crate::cases::Fill;
 
 /// Steps of the long cases: many chunks of every length, and one step more.
 pub(crate) const LONG: usize = 4097;

@@ -1,8 +1,8 @@
 //! What the lowerings of the chunkwise recurrences share: grids, tables and parameters of `shaders/lib/chunk.wgsl`.
 
 use super::{Sizes, TILE};
-use crate::gpu::lower::{Lower, View};
-use crate::gpu::shader::Kernel;
+use crate::launch::{Lower, View};
+use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
 /// Fields of the forward table: p, s, and beta or the log decay.

@@ -1,6 +1,6 @@
 //! What the tests of the chunkwise recurrences share: the comparison with an oracle that goes token by token.
 
-use crate::check::Case;
+use crate::cases::Case;
 use crate::ops::Op;
 use crate::testing;
 

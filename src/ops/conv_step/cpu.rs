@@ -1,7 +1,7 @@
 use super::{ConvStep, PAST, WIDTH};
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 impl CpuOp for ConvStep {

@@ -1,7 +1,7 @@
 use super::ConvStep;
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
-use crate::ops::{GpuOp, grid_1d};
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
+use crate::shader::Kernel;
 
 impl GpuOp for ConvStep {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {

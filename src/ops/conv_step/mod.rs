@@ -16,9 +16,10 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+use super::rows;
 use super::short_conv::ShortConv;
-use super::{Cost, OpDef, Pass, Port, rows};
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port};
 
 /// Taps of the filter.
 const WIDTH: usize = 4;

@@ -1,7 +1,7 @@
 use super::CrossEntropy;
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
-use crate::ops::{GpuOp, grid_1d};
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
+use crate::shader::Kernel;
 
 /// lse and negative log-likelihood of every row.
 pub(crate) fn rows(l: &mut Lower<'_>, op: &CrossEntropy, z: View, labels: View, lse: View, nll: View) {

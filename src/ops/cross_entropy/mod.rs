@@ -16,7 +16,7 @@ pub(crate) mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, InputGrad, OpDef, Pass, Port, Reads};
+use crate::port::{Cost, InputGrad, OpDef, Pass, Port, Reads};
 
 /// Label of a masked row.
 pub const IGNORE: u32 = u32::MAX;

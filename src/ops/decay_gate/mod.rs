@@ -17,8 +17,9 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, OpDef, Pass, Port, Reads, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port, Reads};
 
 /// `g = -exp(A_log) softplus(y + dt_bias)`. Inputs: y, `A_log`, `dt_bias`.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,12 +2,12 @@ mod backward;
 
 use self::backward::{BackwardWork, HeadGrads};
 use super::DeltaRule;
-use crate::cpu::matmul::Mat;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::chunks::{Chunk, clamped, decay_factors, head_rows, product, scale_rows};
 use crate::ops::reduce::wanted_or;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::matmul::Mat;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// Forward inputs.

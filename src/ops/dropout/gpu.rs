@@ -1,8 +1,8 @@
 use super::Dropout;
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::{Kernel, Value};
-use crate::ops::{GpuOp, grid_1d};
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
 use crate::philox::DROPOUT_KEY;
+use crate::shader::{Kernel, Value};
 use bytemuck::{Pod, Zeroable};
 
 /// Mirrors `Params` of both kernels.

@@ -20,9 +20,10 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, InputGrad, OpDef, Pass, Port, rows};
+use super::rows;
 use crate::error::UserError;
 use crate::philox::{DROPOUT_KEY, philox4x32};
+use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
 use crate::step::StepParams;
 
 /// `y = residual + dropout(x)`. Inputs: residual, x.

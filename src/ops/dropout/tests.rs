@@ -1,9 +1,9 @@
 use super::Dropout;
 use super::cases::cases;
-use crate::check::Case;
+use crate::cases::Case;
 use crate::cpu::CpuRuntime;
 use crate::error::UserError;
-use crate::ops::OpDef;
+use crate::port::OpDef;
 use crate::runtime::Runtime;
 use crate::step::StepParams;
 use crate::testing;
@@ -154,8 +154,8 @@ fn tags_seeds_and_steps_change_the_mask() {
 fn off_is_the_plain_sum() {
     let case = cases().into_iter().find(|c| c.name.ends_with("off")).unwrap();
     let real = |i: usize| match &case.inputs[i] {
-        crate::check::Values::Real(x) => x.clone(),
-        crate::check::Values::Int(_) => unreachable!("both are numbers"),
+        crate::cases::Values::Real(x) => x.clone(),
+        crate::cases::Values::Int(_) => unreachable!("both are numbers"),
     };
     let (residual, x) = (real(0), real(1));
     let want: Vec<f64> = residual.iter().zip(&x).map(|(a, b)| f64::from(a + b)).collect();

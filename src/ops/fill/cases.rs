@@ -1,7 +1,7 @@
 //! Sizes of the op, for its tests and for `check`.
 
 use super::{Content, Fill};
-use crate::check::{Case, Golden};
+use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
 

@@ -1,8 +1,8 @@
 use super::{Content, Fill};
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::chunks::retention_log_decay;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 
 impl CpuOp for Fill {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, _ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {

@@ -15,8 +15,9 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, OpDef, Pass, Port, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port};
 
 /// See the module docs.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,6 @@
 use super::Content;
 use super::cases::cases;
-use crate::check::Values;
+use crate::cases::Values;
 use crate::cpu::CpuRuntime;
 use crate::testing;
 

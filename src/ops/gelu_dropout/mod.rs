@@ -18,8 +18,9 @@ mod gpu;
 mod tests;
 
 use super::dropout::Dropout;
-use super::{Cost, OpDef, Pass, Port, Reads, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port, Reads};
 
 /// `y = dropout(gelu(x))`. Input: x.
 #[derive(Debug, Clone, PartialEq)]

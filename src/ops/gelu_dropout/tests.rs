@@ -1,8 +1,8 @@
 use super::GeluDropout;
 use super::cases::cases;
-use crate::check::Case;
+use crate::cases::Case;
 use crate::cpu::CpuRuntime;
-use crate::ops::OpDef;
+use crate::port::OpDef;
 use crate::runtime::Runtime;
 use crate::step::StepParams;
 use crate::testing;

@@ -1,8 +1,8 @@
 use super::Glu;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::reduce::Pieces;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 impl CpuOp for Glu {

@@ -15,8 +15,9 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, OpDef, Pass, Port, Reads, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port, Reads};
 
 /// `y = a sigma(b)`. Input: x.
 #[derive(Debug, Clone, PartialEq)]

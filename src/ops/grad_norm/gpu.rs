@@ -1,7 +1,7 @@
 use super::GradNorm;
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
-use crate::ops::GpuOp;
+use crate::launch::GpuOp;
+use crate::launch::{GpuOut, Lower, View};
+use crate::shader::Kernel;
 
 /// Elements of one partial sum: 256 invocations with 16 each.
 const PART: usize = 4096;
@@ -20,7 +20,7 @@ impl GpuOp for GradNorm {
                 kernel,
                 &[ins[0].part(start, n), partial],
                 params,
-                crate::ops::grid_1d(n.div_ceil(PART)),
+                crate::launch::grid_1d(n.div_ceil(PART)),
             );
         }
         let kernel = Kernel::new("grad_norm/grad_norm_total");

@@ -13,7 +13,7 @@ mod cpu;
 #[cfg(feature = "gpu")]
 mod gpu;
 
-use super::{Cost, InputGrad, OpDef, Pass, Port};
+use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
 
 /// See the module docs. The output is updated in place (`accumulate`): it remembers `halted`.
 #[derive(Debug, Clone, PartialEq)]

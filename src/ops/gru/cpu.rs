@@ -1,9 +1,9 @@
 use super::Gru;
-use crate::cpu::matmul::{Mat, Threads, matmul};
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::linear::cpu as linear;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::matmul::{Mat, Threads, matmul};
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// (sigma(x), 1 - sigma(x)).

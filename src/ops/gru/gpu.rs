@@ -1,9 +1,9 @@
 use super::Gru;
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
-use crate::ops::GpuOp;
+use crate::launch::GpuOp;
+use crate::launch::{GpuOut, Lower, View};
 use crate::ops::linear::gpu as linear;
 use crate::ops::reduce::or_scratch;
+use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
 /// Threads along the columns of a workgroup, three columns each. Forward those are the gates of one channel; backward,

@@ -20,8 +20,9 @@ mod gpu;
 mod tests;
 
 use super::linear::Linear;
-use super::{Cost, OpDef, Pass, Port, Reads, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port, Reads};
 
 /// Inputs: xg, `weight_hh`, `bias_hh`. Output: h.
 #[derive(Debug, Clone, PartialEq)]

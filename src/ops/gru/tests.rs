@@ -1,7 +1,8 @@
 use super::Gru;
 use super::cases::cases;
-use crate::check::Case;
-use crate::ops::{Op, OpDef};
+use crate::cases::Case;
+use crate::ops::Op;
+use crate::port::OpDef;
 use crate::testing;
 
 #[test]

@@ -1,8 +1,8 @@
 use super::GruStep;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::gru::cpu::step_fwd;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 impl CpuOp for GruStep {

@@ -21,8 +21,9 @@ mod gpu;
 mod tests;
 
 use super::gru::Gru;
-use super::{Cost, OpDef, Pass, Port, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port};
 
 /// See the module docs. Inputs: xg, hg. Outputs: `h_out` and the state h.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,10 +1,11 @@
 use super::GruStep;
 use super::cases::cases;
-use crate::check::Deviation;
+use crate::cases::Deviation;
 use crate::cpu::CpuRuntime;
 use crate::graph::{Graph, Output};
 use crate::ops::linear::Linear;
-use crate::ops::{Op, OpDef, Port, gru};
+use crate::ops::{Op, gru};
+use crate::port::{OpDef, Port};
 use crate::tensor::{Dtype, TensorId};
 use crate::testing;
 

@@ -1,8 +1,9 @@
 use super::HeadLoss;
-use crate::cpu::{In, Out, Real};
 use crate::ops::window_accuracy::cpu as accuracy;
-use crate::ops::{CpuOp, cross_entropy, linear};
+use crate::ops::{cross_entropy, linear};
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 
 impl CpuOp for HeadLoss {
     fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {

@@ -1,7 +1,8 @@
 use super::HeadLoss;
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
-use crate::ops::{GpuOp, cross_entropy, linear, window_accuracy};
+use crate::launch::GpuOp;
+use crate::launch::{GpuOut, Lower, View};
+use crate::ops::{cross_entropy, linear, window_accuracy};
+use crate::shader::Kernel;
 
 impl GpuOp for HeadLoss {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {

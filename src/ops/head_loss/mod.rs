@@ -22,7 +22,7 @@ mod tests;
 use super::cross_entropy::CrossEntropy;
 use super::linear::Linear;
 use super::window_accuracy::WindowAccuracy;
-use super::{Cost, InputGrad, OpDef, Pass, Port};
+use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
 
 /// Bytes of logits in f32 that exist at a time, unless one sequence needs more.
 const PIECE_BYTES: usize = 96 << 20;

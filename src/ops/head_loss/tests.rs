@@ -1,6 +1,6 @@
 use super::HeadLoss;
 use super::cases::cases;
-use crate::check::{Case, Deviation, Values};
+use crate::cases::{Case, Deviation, Values};
 use crate::cpu::CpuRuntime;
 use crate::testing;
 

@@ -1,9 +1,9 @@
 use super::L2Norm;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::reduce::Pieces;
 use crate::ops::rows::dot;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 impl CpuOp for L2Norm {

@@ -1,7 +1,7 @@
 use super::L2Norm;
-use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
 use crate::ops::rows::Layout;
-use crate::ops::{GpuOp, grid_1d};
 use bytemuck::{Pod, Zeroable};
 
 /// Mirrors `Params` of both kernels.

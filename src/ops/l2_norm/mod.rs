@@ -18,8 +18,9 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, OpDef, Pass, Port, Reads, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port, Reads};
 
 /// `y = x / sqrt(sum x^2 + eps)`.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,8 +1,8 @@
 use super::LayerNorm;
-use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
 use crate::ops::reduce::{column_sums, or_scratch};
 use crate::ops::rows::{Layout, NormParams};
-use crate::ops::{GpuOp, grid_1d};
 
 impl LayerNorm {
     fn params(&self, parts: usize) -> NormParams {

@@ -18,8 +18,9 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, OpDef, Pass, Port, Reads, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port, Reads};
 
 /// `y = (x - mean) / sqrt(var + eps) w + b`. Inputs: x, w, b.
 #[derive(Debug, Clone, PartialEq)]

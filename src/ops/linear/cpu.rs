@@ -1,10 +1,10 @@
 //! The twin, as functions that the head uses chunk by chunk. Products use all threads.
 
 use super::Linear;
-use crate::cpu::matmul::{Mat, Threads, matmul};
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::matmul::{Mat, Threads, matmul};
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// Rows whose columns are summed in one piece; fixed, so that sums do not depend on the number of threads.

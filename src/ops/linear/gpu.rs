@@ -9,10 +9,10 @@
 //!   quarter more than tiles of 32 would. A head of 4 classes and a batch of few rows end up with 32.
 
 use super::Linear;
-use crate::gpu::adapter::Caps;
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
-use crate::ops::{GpuOp, grid_1d};
+use crate::launch::Caps;
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
+use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
 /// Workgroups that a sum over k is cut for.

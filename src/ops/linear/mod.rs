@@ -25,8 +25,8 @@ pub(crate) mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, InputGrad, OpDef, Pass, Port, Reads};
 use crate::error::UserError;
+use crate::port::{Cost, InputGrad, OpDef, Pass, Port, Reads};
 
 /// `y = x w^T + b`.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,8 +1,8 @@
 use super::Linear;
 use super::cases::{cases, shapes};
-use crate::check::Case;
+use crate::cases::Case;
 use crate::cpu::CpuRuntime;
-use crate::ops::OpDef;
+use crate::port::OpDef;
 use crate::testing;
 
 /// Over the small shapes: the large ones differ only for the kernels. Magnitudes do not change the maths, but the
@@ -78,10 +78,11 @@ fn refuses_sizes_that_leave_32_bits() {
 #[cfg(feature = "gpu")]
 mod gpu {
     use super::*;
-    use crate::gpu::Caps;
-    use crate::gpu::lower::{Dispatch, Lower};
-    use crate::gpu::shader::{Kernel, reflect};
+    use crate::gpu::lower::lower;
     use crate::graph::Graph;
+    use crate::launch::Caps;
+    use crate::launch::Dispatch;
+    use crate::shader::{Kernel, reflect};
     use crate::tensor::Dtype;
 
     #[test]
@@ -159,7 +160,7 @@ mod gpu {
         let y = graph.call(op, &inputs).unwrap()[0];
         let dy = graph.input("dy", &[rows, out], Dtype::F32);
         graph.backward(&[(y, dy)], &inputs).unwrap();
-        Lower::graph(&graph, caps).dispatches
+        lower(&graph, caps).dispatches
     }
 
     fn count(launches: &[Dispatch], path: &str) -> usize {

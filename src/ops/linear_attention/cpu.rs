@@ -4,12 +4,12 @@ mod channel;
 use self::backward::{BackwardWork, HeadGrads};
 use self::channel::Channels;
 use super::{Decay, LinearAttention};
-use crate::cpu::matmul::Mat;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::chunks::{Chunk, clamped, decay_factors, head_rows, product, retention_log_decay};
 use crate::ops::reduce::wanted_or;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::matmul::Mat;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// Forward inputs.

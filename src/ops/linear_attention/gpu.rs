@@ -1,10 +1,10 @@
 use super::{Decay, LinearAttention};
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
-use crate::ops::GpuOp;
+use crate::launch::GpuOp;
+use crate::launch::{GpuOut, Lower, View};
 use crate::ops::chunks::TILE;
 use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, all_inputs};
 use crate::ops::reduce::or_scratch;
+use crate::shader::Kernel;
 
 /// What both passes make first.
 struct Prepared {

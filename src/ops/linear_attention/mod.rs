@@ -43,8 +43,9 @@ mod gpu;
 mod tests;
 
 use super::chunks::{MAX_GRID, Sizes};
-use super::{Cost, OpDef, Pass, Port, Reads, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port, Reads};
 
 /// Chunk length that suits every device.
 pub const CHUNK: usize = 64;

@@ -1,8 +1,9 @@
 use super::cases::cases;
 use super::{Decay, LinearAttention};
-use crate::check::Case;
+use crate::cases::Case;
 use crate::ops::chunks::tests::{Oracle, every_chunk_matches};
-use crate::ops::{Op, OpDef, chunks};
+use crate::ops::{Op, chunks};
+use crate::port::OpDef;
 use crate::testing;
 
 fn tiny() -> Vec<Case> {

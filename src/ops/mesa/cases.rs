@@ -1,8 +1,8 @@
 //! Hostile shapes and values of the op, for its tests and for `check`.
 
 use super::Mesa;
-use crate::check::random::Fill;
-use crate::check::{Case, Golden};
+use crate::cases::Fill;
+use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::ops::chunks::cases::{Draw, LONG, equal_keys};
 use crate::ops::delta_rule::CHUNK;

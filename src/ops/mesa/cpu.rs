@@ -1,11 +1,11 @@
 use super::Mesa;
-use crate::cpu::matmul::Mat;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::chunks::{Chunk, clamped, decay_factors, head_rows, product};
 use crate::ops::reduce::{Pieces, add_partials, wanted_or};
 use crate::ops::rows::dot;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::matmul::Mat;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// What makes the matrices M.

@@ -1,12 +1,12 @@
 use super::Mesa;
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
 use crate::ops::add::Add;
 use crate::ops::chunks::Sizes;
 use crate::ops::chunks::gpu::{FIELDS_FWD, Params};
 use crate::ops::reduce::{column_sum, or_scratch};
 use crate::ops::rows::Layout;
-use crate::ops::{GpuOp, grid_1d};
+use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
 /// Most partial sums of the gradient of lambda.

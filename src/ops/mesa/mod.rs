@@ -43,8 +43,9 @@ mod tests;
 
 use super::chunks::TILE;
 use super::linear_attention::{Decay, LinearAttention};
-use super::{Cost, OpDef, Pass, Port, Reads, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port, Reads};
 
 /// Steps of the solver that the cost assumes: decays of about 0.97.
 const ASSUMED_STEPS: f64 = 12.0;

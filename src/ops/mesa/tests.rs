@@ -1,9 +1,10 @@
 use super::Mesa;
 use super::cases::cases;
-use crate::check::{Case, Deviation, TOLERANCE_F32, Values};
+use crate::cases::{Case, Deviation, TOLERANCE_F32, Values};
 use crate::cpu::CpuRuntime;
 use crate::ops::chunks::tests::{Oracle, every_chunk_matches};
-use crate::ops::{Op, OpDef, chunks};
+use crate::ops::{Op, chunks};
+use crate::port::OpDef;
 use crate::runtime::Runtime;
 use crate::testing;
 

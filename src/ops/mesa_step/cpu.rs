@@ -1,9 +1,9 @@
 use super::MesaStep;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::chunks::clamped;
 use crate::ops::rows::dot;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// Vectors of the solver, one head at a time.

@@ -25,8 +25,9 @@ mod gpu;
 mod tests;
 
 use super::mesa::Mesa;
-use super::{Cost, OpDef, Pass, Port, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port};
 
 /// Largest width of a head.
 const MAX_WIDTH: usize = 256;

@@ -1,7 +1,7 @@
 use super::MesaStep;
 use super::cases::cases;
-use crate::check::random::Fill;
-use crate::ops::OpDef;
+use crate::cases::Fill;
+use crate::port::OpDef;
 use crate::testing;
 
 #[test]

@@ -1,7 +1,7 @@
 use super::OneHot;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 
 impl CpuOp for OneHot {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {

@@ -13,7 +13,7 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, OpDef, Pass, Port};
+use crate::port::{Cost, OpDef, Pass, Port};
 
 /// Symbols to one-hot rows.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,7 @@
 use super::{Function, Pointwise};
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// Elements of a piece of work.

@@ -25,8 +25,9 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, InputGrad, OpDef, Pass, Port, Reads, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, InputGrad, OpDef, Pass, Port, Reads};
 
 /// f of the module docs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

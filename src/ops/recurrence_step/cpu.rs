@@ -1,9 +1,9 @@
 use super::RecurrenceStep;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::chunks::exps;
 use crate::ops::linear_attention::Decay;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// Forward inputs; the gates are empty where there are none.

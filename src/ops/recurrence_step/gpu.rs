@@ -1,8 +1,8 @@
 use super::RecurrenceStep;
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
 use crate::ops::linear_attention::Decay;
-use crate::ops::{GpuOp, grid_1d};
+use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
 /// Columns of a workgroup, and threads of a column, as the kernel has them.

@@ -26,8 +26,9 @@ mod tests;
 use super::chunks::check_widths;
 use super::delta_rule::check_steps;
 use super::linear_attention::Decay;
-use super::{Cost, OpDef, Pass, Port, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port};
 
 /// See the module docs. Inputs: q, k, v, beta if `beta`, and g (Scalar) or gk (Channel). Outputs: o and the state.
 #[derive(Debug, Clone, PartialEq)]

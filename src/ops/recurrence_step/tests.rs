@@ -1,7 +1,8 @@
 use super::RecurrenceStep;
 use super::cases::cases;
 use crate::ops::linear_attention::Decay;
-use crate::ops::{Op, OpDef, delta_rule, linear_attention};
+use crate::ops::{Op, delta_rule, linear_attention};
+use crate::port::OpDef;
 use crate::testing;
 
 #[test]

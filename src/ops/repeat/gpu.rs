@@ -1,8 +1,8 @@
 use super::Repeat;
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
 use crate::ops::linear::{Linear, gpu::db};
-use crate::ops::{GpuOp, grid_1d};
+use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
 /// Mirrors `Params` of the kernel.

@@ -14,8 +14,9 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, OpDef, Pass, Port, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port};
 
 /// `y_ij = x_j`.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,9 +1,9 @@
 use super::RmsNorm;
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
 use crate::ops::reduce::{column_sum, or_scratch};
 use crate::ops::rows::{Layout, NormParams};
-use crate::ops::{GpuOp, grid_1d};
+use crate::shader::Kernel;
 
 impl RmsNorm {
     fn params(&self, parts: usize) -> NormParams {

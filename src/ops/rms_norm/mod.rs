@@ -22,8 +22,9 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, OpDef, Pass, Port, Reads, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port, Reads};
 
 /// Where eps and the gate are. The numbers are those of `KIND` in the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

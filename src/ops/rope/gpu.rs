@@ -1,7 +1,7 @@
 use super::{MAX_D, Rope};
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
-use crate::ops::{GpuOp, grid_1d};
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
+use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
 /// Mirrors `Params` of the kernel.

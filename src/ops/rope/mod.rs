@@ -25,8 +25,8 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, OpDef, Pass, Port, Reads};
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port, Reads};
 
 /// Largest head width: the kernel's uniform holds this many halves of frequencies.
 pub const MAX_D: usize = 256;

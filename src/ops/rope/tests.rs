@@ -1,8 +1,8 @@
 use super::Rope;
 use super::cases::cases;
-use crate::check::Case;
-use crate::check::random::Fill;
-use crate::ops::OpDef;
+use crate::cases::Case;
+use crate::cases::Fill;
+use crate::port::OpDef;
 use crate::testing;
 
 #[test]

@@ -1,7 +1,7 @@
 use super::S4dScan;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// Channels that lie side by side in the loops, so that these vectorise.

@@ -1,9 +1,9 @@
 use super::S4dScan;
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
 use crate::ops::lanes::{Lanes, pitch};
 use crate::ops::reduce::column_sum;
-use crate::ops::{GpuOp, grid_1d};
+use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
 /// Workgroups of `s4d_sums_bwd`, two on each of 132 multiprocessors: more of them gain less than their partial sums

@@ -27,8 +27,9 @@ pub(crate) mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, OpDef, Pass, Port, Reads, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port, Reads};
 
 /// Most complex states of a channel.
 pub(crate) const MAX_STATES: usize = 128;

@@ -1,8 +1,9 @@
 use super::S4dScan;
 use super::cases::cases;
-use crate::check::{Case, Values};
+use crate::cases::{Case, Values};
 use crate::cpu::CpuRuntime;
-use crate::ops::{Op, OpDef};
+use crate::ops::Op;
+use crate::port::OpDef;
 use crate::testing;
 
 fn of_case(case: &Case) -> &S4dScan {

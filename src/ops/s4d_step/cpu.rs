@@ -1,8 +1,8 @@
 use super::S4dStep;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::s4d_scan::cpu::{DRIFT, Factor, Inputs};
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// Channels that a thread takes at least.

@@ -1,8 +1,8 @@
 use super::S4dStep;
-use crate::gpu::lower::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
 use crate::ops::rows::Layout;
 use crate::ops::s4d_scan::gpu::discretise;
-use crate::ops::{GpuOp, grid_1d};
 
 impl GpuOp for S4dStep {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {

@@ -22,9 +22,10 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+use super::rows;
 use super::s4d_scan::{MAX_STATES, S4dScan};
-use super::{Cost, OpDef, Pass, Port, rows};
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port};
 
 /// See the module docs. Inputs: u, `log_dt`, C, `log_A_real`, `A_imag`, D, position. Outputs: y and the
 /// state.

@@ -1,8 +1,9 @@
 use super::S4dStep;
 use super::cases::cases;
-use crate::check::Deviation;
+use crate::cases::Deviation;
 use crate::cpu::CpuRuntime;
-use crate::ops::{Op, OpDef, s4d_scan};
+use crate::ops::{Op, s4d_scan};
+use crate::port::OpDef;
 use crate::testing;
 
 #[test]

@@ -1,8 +1,8 @@
 //! Hostile shapes of the op, for its tests and for `check`.
 
 use super::Scale;
-use crate::check::random::Fill;
-use crate::check::{Case, Golden};
+use crate::cases::Fill;
+use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
 

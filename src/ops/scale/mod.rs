@@ -16,8 +16,9 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, InputGrad, OpDef, Pass, Port, Reads, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, InputGrad, OpDef, Pass, Port, Reads};
 
 /// `y = s x`. Inputs: x, s.
 #[derive(Debug, Clone, PartialEq)]

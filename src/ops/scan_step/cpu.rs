@@ -1,9 +1,9 @@
 use super::ScanStep;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::chunks::exps;
 use crate::ops::rows::dot;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// Channels that a thread takes at least.

@@ -1,8 +1,8 @@
 use super::ScanStep;
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
 use crate::ops::rows::Layout;
-use crate::ops::{GpuOp, grid_1d};
+use crate::shader::Kernel;
 
 impl GpuOp for ScanStep {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {

@@ -21,10 +21,11 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+use super::rows;
 use super::selective_scan::MAX_STATES;
 use super::selective_scan::SelectiveScan;
-use super::{Cost, OpDef, Pass, Port, rows};
 use crate::error::UserError;
+use crate::port::{Cost, OpDef, Pass, Port};
 
 /// See the module docs. Inputs, those that there are: u, `delta_raw`, z, Bm, Cm, `A_log`, `delta_bias`, D. Outputs: y and
 /// the state.

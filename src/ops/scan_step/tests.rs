@@ -1,8 +1,9 @@
 use super::ScanStep;
 use super::cases::cases;
-use crate::check::{Case, Deviation, Values};
+use crate::cases::{Case, Deviation, Values};
 use crate::cpu::CpuRuntime;
-use crate::ops::{Op, OpDef, selective_scan};
+use crate::ops::{Op, selective_scan};
+use crate::port::OpDef;
 use crate::testing;
 
 #[test]

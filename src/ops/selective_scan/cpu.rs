@@ -1,9 +1,9 @@
 use super::{CHUNK, SelectiveScan};
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::reduce::add_partials;
 use crate::ops::rows::dot;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// Pieces that the channels of a sequence are split into for the threads, whatever their number.

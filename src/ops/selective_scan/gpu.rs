@@ -1,9 +1,9 @@
 use super::{CHUNK, SelectiveScan};
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
 use crate::ops::lanes::{Lanes, pitch};
 use crate::ops::reduce::{column_sum, or_scratch};
-use crate::ops::{GpuOp, grid_1d};
+use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
 /// Multiprocessors of a large card.

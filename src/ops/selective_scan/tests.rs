@@ -2,10 +2,12 @@
 use super::CHUNK;
 use super::SelectiveScan;
 use super::cases::{cases, usual};
-use crate::check::{Case, Values};
-use crate::cpu::{CpuRuntime, Real};
-use crate::ops::{Op, OpDef};
+use crate::cases::{Case, Values};
+use crate::cpu::CpuRuntime;
+use crate::ops::Op;
+use crate::port::OpDef;
 use crate::testing;
+use crate::twin::Real;
 
 fn of_case(case: &Case) -> &SelectiveScan {
     match &case.op {
@@ -133,11 +135,11 @@ fn cases_reach_segments_and_several_launches() {
 #[cfg(feature = "gpu")]
 #[test]
 fn kernels_fit_webgpu_default_limits() {
-    use crate::gpu::lower::Lower;
-    use crate::gpu::shader::reflect;
+    use crate::gpu::lower::lower;
     use crate::graph::Graph;
+    use crate::shader::reflect;
     use crate::tensor::Dtype;
-    let caps = crate::gpu::Caps::webgpu_default();
+    let caps = crate::launch::Caps::webgpu_default();
     for states in [1, 4, 5, 8, 13, 16, 17, 32, 40, 64, 65, 128, 129, 200, 256] {
         for b in [1, 600] {
             let op = usual(b, 100, 70, states);
@@ -150,7 +152,7 @@ fn kernels_fit_webgpu_default_limits() {
             let y = graph.call(op, &ins).unwrap()[0];
             let dy = graph.input("dy", &[b, 100, 70], Dtype::F32);
             graph.backward(&[(y, dy)], &ins).unwrap();
-            let lowered = Lower::graph(&graph, &caps);
+            let lowered = lower(&graph, &caps);
             for d in &lowered.dispatches {
                 let (_, found) = reflect(&d.kernel, &d.kernel.expand().unwrap()).unwrap();
                 assert!(

@@ -1,8 +1,8 @@
 use super::{ShortConv, WIDTH};
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::reduce::{Pieces, add_partials};
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 impl ShortConv {

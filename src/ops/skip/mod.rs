@@ -15,8 +15,9 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, InputGrad, OpDef, Pass, Port, Reads, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, InputGrad, OpDef, Pass, Port, Reads};
 
 /// See the module docs. Inputs: o, x, D.
 #[derive(Debug, Clone, PartialEq)]

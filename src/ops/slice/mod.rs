@@ -16,8 +16,9 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, InputGrad, OpDef, Pass, Port, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
 
 /// `y = x[.., from..from + len]`.
 #[derive(Debug, Clone, PartialEq)]

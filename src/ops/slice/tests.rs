@@ -1,9 +1,9 @@
 use super::Slice;
 use super::cases::cases;
-use crate::check::random::Fill;
+use crate::cases::Fill;
 use crate::cpu::CpuRuntime;
 use crate::graph::Graph;
-use crate::ops::OpDef;
+use crate::port::OpDef;
 use crate::runtime::{Data, Runtime};
 use crate::tensor::Dtype;
 use crate::testing;

@@ -16,8 +16,9 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, InputGrad, OpDef, Pass, Port, Reads, rows};
+use super::rows;
 use crate::error::UserError;
+use crate::port::{Cost, InputGrad, OpDef, Pass, Port, Reads};
 
 /// See the module docs. Inputs: x, `dt_raw`, `dt_bias`, `A_log`; outputs g, v.
 #[derive(Debug, Clone, PartialEq)]

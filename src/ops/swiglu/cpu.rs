@@ -1,9 +1,9 @@
 use super::SwiGlu;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::ops::reduce::{Pieces, add_partials, wanted_or};
 use crate::ops::rows::sum;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 impl CpuOp for SwiGlu {

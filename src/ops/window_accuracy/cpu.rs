@@ -1,7 +1,7 @@
 use super::WindowAccuracy;
-use crate::cpu::{In, Out, Real};
-use crate::ops::CpuOp;
 use crate::step::StepParams;
+use crate::twin::CpuOp;
+use crate::twin::{In, Out, Real};
 use rayon::prelude::*;
 
 /// Predictions of the windows of whole sequences; `z` and `lse` hold `t` rows for every `e` windows.

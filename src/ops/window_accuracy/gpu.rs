@@ -1,7 +1,7 @@
 use super::WindowAccuracy;
-use crate::gpu::lower::{GpuOut, Lower, View};
-use crate::gpu::shader::Kernel;
-use crate::ops::{GpuOp, grid_1d};
+use crate::launch::{GpuOp, grid_1d};
+use crate::launch::{GpuOut, Lower, View};
+use crate::shader::Kernel;
 
 /// Predictions of the windows of `op.b` sequences, which start at sequence `first` of `windows` and `predictions`;
 /// `z` and `lse` hold the rows of just these sequences.

@@ -17,7 +17,7 @@ pub(crate) mod gpu;
 #[cfg(test)]
 mod tests;
 
-use super::{Cost, InputGrad, OpDef, Pass, Port};
+use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
 
 /// See the module docs.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,8 +1,8 @@
 use super::{Inputs, Place, Work};
-use crate::cpu::Real;
-use crate::cpu::matmul::Mat;
 use crate::ops::chunks::{decay_sums, dot, product, scale_rows};
 use crate::ops::delta_rule::DeltaRule;
+use crate::twin::Real;
+use crate::twin::matmul::Mat;
 
 /// Where the gradients of one head go: rows in the order of time, a row a token (q, g) or a step.
 pub(super) struct HeadGrads<'a, R> {

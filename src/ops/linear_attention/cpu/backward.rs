@@ -1,8 +1,8 @@
 use super::{Inputs, Place, Work, decay_rows};
-use crate::cpu::Real;
-use crate::cpu::matmul::Mat;
 use crate::ops::chunks::{decay_sums, dot, product};
 use crate::ops::linear_attention::{Decay, LinearAttention};
+use crate::twin::Real;
+use crate::twin::matmul::Mat;
 
 /// Where the gradients of one head go: rows in the order of time.
 pub(super) struct HeadGrads<'a, 'b, R> {

@@ -1,7 +1,7 @@
 use super::Inputs;
-use crate::cpu::Real;
-use crate::cpu::matmul::Mat;
 use crate::ops::chunks::{Chunk, clamped, exps, product};
+use crate::twin::Real;
+use crate::twin::matmul::Mat;
 
 /// Tokens of a sub-block: between two of them a decay splits at their ends, inside one it is formed for every pair.
 const SUB: usize = 16;

@@ -9,9 +9,22 @@
 //! Names are loop variables and the file's constants: `const NAME: u32 = 64;` (also bool, f32) and `alias NAME = f32;`
 //! at the start of a line, whose values the host may replace. The storage type of a binding `x` is `alias t_x`.
 
-use super::embedded::SOURCES;
+use embedded::SOURCES;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+
+/// Shader sources, embedded when the crate is built.
+mod embedded {
+    include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
+}
+
+/// The names of all shader files, without those in `lib/`.
+pub fn shader_names() -> impl Iterator<Item = &'static str> {
+    SOURCES
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| !name.starts_with("lib/"))
+}
 
 /// A value that the host writes into a shader.
 #[derive(Debug, Clone, Copy, PartialEq)]

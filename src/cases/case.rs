@@ -1,10 +1,11 @@
 //! One op with data: what the checks, the tests and the fixtures run on a device.
 
-use super::Named;
+use super::deviation::{Deviation, FLOOR, Named, TOLERANCE_F32};
 use super::random::Fill;
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::ops::{InputGrad, Op};
+use crate::ops::Op;
+use crate::port::InputGrad;
 use crate::runtime::{Data, Runtime};
 use crate::step::StepParams;
 use crate::tensor::{Dtype, TensorId};
@@ -78,7 +79,7 @@ impl Case {
         self.allowed
             .iter()
             .find(|(n, _)| *n == tensor)
-            .map_or(super::TOLERANCE_F32, |(_, a)| *a)
+            .map_or(TOLERANCE_F32, |(_, a)| *a)
     }
 
     /// The graph that [`Case::run`] runs.
@@ -139,6 +140,22 @@ impl Case {
         }
         Ok(out)
     }
+}
+
+/// Compares values of a case with those of the f64 twin.
+pub fn compare(case: &Case, got: &Named, oracle: &Named) -> Vec<Deviation> {
+    got.iter()
+        .zip(oracle)
+        .map(|((name, got), (_, want))| {
+            Deviation::new(
+                name,
+                got,
+                want,
+                FLOOR * (want.len() as f64).sqrt(),
+                case.allowed(name),
+            )
+        })
+        .collect()
 }
 
 /// A case as a graph that is loaded once per runtime.

@@ -1,0 +1,11 @@
+//! Ops with data: hostile cases, golden entries as ops see them, random values, and errors against a reference.
+
+mod case;
+mod deviation;
+mod golden;
+mod random;
+
+pub use case::{Case, Values, compare};
+pub use deviation::{Deviation, FLOOR, Named, TOLERANCE_F32};
+pub use golden::Golden;
+pub use random::Fill;

@@ -1,0 +1,165 @@
+//! An open device.
+
+use super::adapter::caps;
+use super::cache::DiskCache;
+use crate::error::{DeviceError, Result};
+use crate::launch::Caps;
+use std::sync::{Arc, Mutex};
+
+/// How a device is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// naga's bounds checks and zeroed workgroup memory: 4 to 15 times slower, for tests.
+    pub checked: bool,
+    /// Use cooperative matrices where the adapter has them.
+    pub coop: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            checked: false,
+            coop: true,
+        }
+    }
+}
+
+/// An open device.
+pub struct Gpu {
+    adapter: wgpu::Adapter,
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) caps: Caps,
+    pub(super) options: Options,
+    pub(super) timestamps: bool,
+    pub(super) cache: Option<DiskCache>,
+    /// Errors that the driver reported outside a call.
+    pub(super) faults: Arc<Mutex<Vec<String>>>,
+    description: String,
+}
+
+impl Gpu {
+    /// Opens an adapter with all that it offers and the kernels use.
+    ///
+    /// # Errors
+    /// [`DeviceError::Driver`] if the driver opens no device.
+    pub fn open(adapter: &wgpu::Adapter, options: Options) -> Result<Self> {
+        let mut caps = caps(adapter);
+        caps.coop &= options.coop;
+        let want = wgpu::Features::SHADER_F16
+            | wgpu::Features::SUBGROUP
+            | wgpu::Features::SUBGROUP_BARRIER
+            | wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::PIPELINE_CACHE
+            | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        let features = want & adapter.features();
+        let desc = wgpu::DeviceDescriptor {
+            label: Some("selectiv"),
+            required_features: features,
+            required_limits: adapter.limits(),
+            experimental_features: experimental(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        };
+        let info = adapter.get_info();
+        let (device, queue) =
+            pollster::block_on(adapter.request_device(&desc)).map_err(|e| DeviceError::Driver {
+                adapter: info.name.clone(),
+                message: e.to_string(),
+            })?;
+        let faults = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&faults);
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
+            sink.lock()
+                .expect("nothing panics while holding it")
+                .push(e.to_string());
+        }));
+        let sink = Arc::clone(&faults);
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                sink.lock()
+                    .expect("nothing panics while holding it")
+                    .push(format!("device lost: {message}"));
+            }
+        });
+        let cache = features
+            .contains(wgpu::Features::PIPELINE_CACHE)
+            .then(|| DiskCache::open(&device, &info))
+            .flatten();
+        Ok(Self {
+            adapter: adapter.clone(),
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            description: format!(
+                "{} ({:?}, {} {})",
+                info.name, info.backend, info.driver, info.driver_info
+            ),
+            device,
+            queue,
+            caps,
+            options,
+            cache,
+            faults,
+        })
+    }
+
+    /// The same adapter, opened once more with other options.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub fn reopen(&self, options: Options) -> Result<Self> {
+        Self::open(&self.adapter, options)
+    }
+
+    /// What the driver says of itself.
+    pub fn info(&self) -> wgpu::AdapterInfo {
+        self.adapter.get_info()
+    }
+
+    /// What it can do, options applied.
+    pub fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    /// Name, backend and driver.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// Whether it measures the time of its own commands.
+    pub fn has_timestamps(&self) -> bool {
+        self.timestamps
+    }
+
+    /// The first fault that the driver reported, if any.
+    ///
+    /// # Errors
+    /// [`DeviceError::Driver`] with the driver's message.
+    pub fn fault(&self) -> Result<()> {
+        match self
+            .faults
+            .lock()
+            .expect("nothing panics while holding it")
+            .first()
+        {
+            None => Ok(()),
+            Some(message) => Err(self.driver_error(message.clone()).into()),
+        }
+    }
+
+    pub(super) fn driver_error(&self, message: String) -> DeviceError {
+        DeviceError::Driver {
+            adapter: self.caps.adapter.clone(),
+            message,
+        }
+    }
+}
+
+/// Permission to use wgpu's experimental features.
+fn experimental() -> wgpu::ExperimentalFeatures {
+    // SAFETY: the one experimental feature used is cooperative matrices, by kernels that `check` holds against the
+    // f64 twin on the adapter at hand.
+    #[allow(unsafe_code, reason = "wgpu asks for it")]
+    unsafe {
+        wgpu::ExperimentalFeatures::enabled()
+    }
+}
