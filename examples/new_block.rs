@@ -22,7 +22,7 @@ use selectiv::ops::pointwise::Function;
 use selectiv::ops::scale::Scale;
 use selectiv::runtime::Data;
 use selectiv::step::StepParams;
-use selectiv::tasks::{DataSet, DataSpec, Grammar, GrammarSpec, Split, Splits};
+use selectiv::tasks::{DataSet, DataSpec, Gap, Grammar, GrammarSpec, Split, Splits};
 use selectiv::tensor::TensorId;
 use selectiv::train::{Executor, Recipe, Schedule, Stepper, gate_means};
 use std::sync::Arc;
@@ -170,15 +170,7 @@ fn data() -> Result<DataSet> {
         depth: 4,
         seed: 1,
     })?;
-    let spec = DataSpec {
-        length: 32,
-        splits: Splits::Disjoint,
-        train: STEPS * BATCH as u64,
-        validation: 0,
-        test: 16,
-        gap_steps: 1,
-        test_gap_steps: 1,
-    };
+    let spec = DataSpec::plain(32, Splits::Disjoint, [STEPS * BATCH as u64, 0, 16], Gap::Fixed(1));
     Ok(DataSet::new(Arc::new(grammar), spec, 1)?)
 }
 

@@ -10,7 +10,7 @@
 
 use selectiv::error::Result;
 use selectiv::models::{self, ModelConfig};
-use selectiv::tasks::{DataSet, DataSpec, Grammar, GrammarSpec, Split, Splits};
+use selectiv::tasks::{DataSet, DataSpec, Gap, Grammar, GrammarSpec, Split, Splits};
 use selectiv::train::{Evaluator, Executor, Recipe, Schedule, Stepper};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -37,17 +37,10 @@ pub(crate) fn run(device: &str, print: &mut dyn FnMut(&str)) -> Result<()> {
         depth: 6,
         seed: 1,
     })?;
-    let spec = DataSpec {
-        length: 32,
-        // Streams of its own for each split: no test sample is drawn from the training samples' stream.
-        splits: Splits::Disjoint,
-        train: STEPS * BATCH as u64,
-        validation: 0,
-        test: 200,
-        // An empty time step after each symbol: a sample has 64 steps.
-        gap_steps: 1,
-        test_gap_steps: 1,
-    };
+    // Streams of its own for each split: no test sample is drawn from the training samples' stream. An empty time step
+    // after each symbol: a sample has 64 steps.
+    let samples = [STEPS * BATCH as u64, 0, 200];
+    let spec = DataSpec::plain(32, Splits::Disjoint, samples, Gap::Fixed(1));
     let data = Arc::new(DataSet::new(Arc::new(grammar), spec, 1)?);
 
     // Two layers of 32 channels; heads, state and the rest as in the paper.

@@ -7,7 +7,7 @@ use super::source::{Source, Tensors};
 use crate::cases::{Deviation, FLOOR, Golden};
 use crate::error::{Error, Result, UserError};
 use crate::graph::Graph;
-use crate::models::{self, BlockRef, EXPAND, HOUSEHOLDER, ModelConfig, ROPE_BASE, head_count, linear};
+use crate::models::{self, BlockRef, EXPAND, HOUSEHOLDER, ModelConfig, ROPE_BASE, Sizes, head_count, linear};
 use crate::ops::cross_entropy::{CrossEntropy, IGNORE};
 use crate::ops::delta_rule::CHUNK;
 use crate::runtime::{Data, Runtime};
@@ -349,12 +349,15 @@ fn model_entry(
     let or = |name: &str, usual: usize| config[name].as_u64().map_or(usual, |n| n as usize);
     let (b, t) = (number("B"), number("T"));
     let model = ModelConfig {
-        heads: or("n_head", head_count(number("d_model")).unwrap_or_default()),
-        householder: or("num_householder", HOUSEHOLDER),
-        chunk: or("chunk", CHUNK),
-        expand: or("expand", EXPAND),
+        sizes: Sizes {
+            heads: or("n_head", head_count(number("d_model")).unwrap_or_default()),
+            householder: or("num_householder", HOUSEHOLDER),
+            chunk: or("chunk", CHUNK),
+            expand: or("expand", EXPAND),
+            d_state: config["d_state"].as_u64().map(|n| n as usize),
+            ..Sizes::new(number("d_model"))
+        },
         rope_base: config["rope_base"].as_f64().map_or(ROPE_BASE, |base| base as f32),
-        d_state: config["d_state"].as_u64().map(|n| n as usize),
         dropout: 0.0,
         ..ModelConfig::new(
             block,

@@ -10,7 +10,7 @@ use crate::models::{
 };
 use crate::runtime::Runtime;
 use crate::step::StepParams;
-use crate::tasks::{DataSet, DataSpec, Grammar, GrammarSpec, Split, Splits};
+use crate::tasks::{DataSet, DataSpec, Gap, Grammar, GrammarSpec, Split, Splits};
 use crate::tensor::Bank;
 use crate::train::{Schedule, write_inputs};
 use std::sync::Arc;
@@ -47,27 +47,22 @@ fn data() -> Result<DataSet> {
         depth: 8,
         seed: 1,
     })?;
-    let spec = DataSpec {
-        length: 36,
-        splits: Splits::Disjoint,
-        train: UPDATES * BATCH as u64,
-        validation: 1,
-        test: 1,
-        gap_steps: 1,
-        test_gap_steps: 1,
-    };
+    let spec = DataSpec::plain(
+        36,
+        Splits::Disjoint,
+        [UPDATES * BATCH as u64, 1, 1],
+        Gap::Fixed(1),
+    );
     Ok(DataSet::new(Arc::new(grammar), spec, 1)?)
 }
 
 /// Two layers of one block, small.
 fn small(name: &str, switches: Switches) -> ModelConfig {
-    ModelConfig {
-        heads: 2,
-        householder: 2,
-        d_state: Some(6),
-        switches,
-        ..ModelConfig::new(block(name).expect("names of this list are models"), 2, 24, 13, 97)
-    }
+    let block = block(name).expect("names of this list are models");
+    let mut model = ModelConfig::new(block, 2, 24, 13, 97);
+    (model.heads, model.householder, model.d_state) = (2, 2, Some(6));
+    model.switches = switches;
+    model
 }
 
 /// Models with their gates switched, with what is switched in words.

@@ -8,7 +8,7 @@ use super::progress::Verbosity;
 use crate::config::{Config, task_name};
 use crate::error::{Result, UserError};
 use crate::models::{Gate, ModelConfig};
-use crate::tasks::{DataSet, Split, plain_gap_steps};
+use crate::tasks::{DataSet, Gap, Split};
 use crate::train::folder::read_run;
 use crate::train::{Decoded, Evaluator, Executor, GateMean, Saved, ceiling, decode, gate_means, setup};
 use clap::Args;
@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicBool;
 pub struct EvalArgs {
     /// Folder of a run
     pub dir: PathBuf,
-    /// Gaps to test at, in units of 10 time steps
+    /// Gaps to test at, in seconds (a time step is 0.1 s)
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub gaps: Vec<f64>,
     /// Print what the gates do on symbols and gaps instead: mean decay, write strength and read-out gate a head
@@ -225,7 +225,13 @@ fn with_gaps(data: DataSet, gaps: &[f64], seed: u64) -> Result<Vec<Arc<DataSet>>
     gaps.iter()
         .map(|&gap| {
             let mut spec = data.spec().clone();
-            spec.test_gap_steps = plain_gap_steps(gap, "--gaps")?;
+            let refuse = || UserError::Value {
+                place: "command line".to_owned(),
+                field: "--gaps".to_owned(),
+                found: gap.to_string(),
+                allowed: "multiples of 0.1 from 0 to 100 (seconds)".to_owned(),
+            };
+            spec.test_gap = Gap::fixed(gap).ok_or_else(refuse)?.into();
             Ok(Arc::new(DataSet::new(Arc::clone(data.grammar()), spec, seed)?))
         })
         .collect()

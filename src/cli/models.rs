@@ -86,10 +86,8 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
 }
 
 fn describe(block: BlockRef, args: &ModelsArgs) -> Value {
-    let config = ModelConfig {
-        d_state: args.d_state,
-        ..ModelConfig::new(block, args.layers, args.d_model, args.vocab, args.classes)
-    };
+    let mut config = ModelConfig::new(block, args.layers, args.d_model, args.vocab, args.classes);
+    config.d_state = args.d_state;
     let mut model = json!({
         "name": block.name(),
         "what": block.describe(),

@@ -125,7 +125,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let seed = config.train.seed;
     let out = args.out.clone();
     let out = out.unwrap_or_else(|| PathBuf::from(format!("runs/{task}-{name}-{seed}")));
-    let run = Setup {
+    let mut run = Setup {
         recipe: setup::recipe(&config),
         eval_every: config.train.eval_every,
         checkpoint_every: config.train.checkpoint_every,
@@ -147,7 +147,10 @@ pub fn run(args: &TrainArgs) -> Result<()> {
             return print_result(&result.to_json());
         }
         Folder::Fresh => None,
-        Folder::Begun(saved) => saved.map(|saved| *saved),
+        Folder::Begun(saved) => saved.map(|saved| {
+            run.config_hash.clone_from(&saved.config_hash);
+            *saved
+        }),
     };
     let executor = args.device.open(&mut say)?;
     let stop = if args.dry_run {

@@ -1,9 +1,11 @@
 //! The file and the command line as layers of half-filled configurations, each value with its place.
 
-use super::{DropoutMode, Schedule, Splits};
+use super::{Anneal, DropoutMode};
 use crate::error::{Error, Result, UserError};
 use crate::models::{DecayKind, InputGate};
+use crate::tasks::{Splits, Targets};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use toml::Spanned;
 const COMMAND_LINE: &str = "command line";
 
 /// A field that may be missing. Integers are signed here so that -1 is refused by us, with what is allowed.
-type Field<T> = Option<Spanned<T>>;
+pub(super) type Field<T> = Option<Spanned<T>>;
 
 /// A task file as it lies.
 #[derive(Debug, Default, Deserialize)]
@@ -42,8 +44,13 @@ pub(super) struct RawData {
     pub(super) train: Field<i64>,
     pub(super) validation: Field<i64>,
     pub(super) test: Field<i64>,
+    pub(super) targets: Field<Targets>,
     pub(super) gap: Field<toml::Value>,
     pub(super) test_gap: Field<toml::Value>,
+    pub(super) noise: Field<f64>,
+    pub(super) nongrammatical: Field<bool>,
+    pub(super) gap_start: Field<i64>,
+    pub(super) gap_prob: Field<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,7 +79,7 @@ pub(super) struct RawTrain {
     pub(super) steps: Field<i64>,
     pub(super) lr: Field<f64>,
     pub(super) warmup: Field<i64>,
-    pub(super) schedule: Field<Schedule>,
+    pub(super) schedule: Field<Anneal>,
     pub(super) clip: Field<f64>,
     pub(super) dropout: Field<f64>,
     pub(super) dropout_mode: Field<DropoutMode>,
@@ -92,6 +99,11 @@ pub(super) struct Given<T> {
 impl<T> Given<T> {
     pub(super) fn is_given(&self) -> bool {
         self.place.is_some()
+    }
+
+    /// Whether the field has this name.
+    pub(super) fn is(&self, field: &str) -> bool {
+        self.field == field
     }
 
     pub(super) fn is_on_command_line(&self) -> bool {
@@ -264,23 +276,19 @@ impl Layers {
         Ok(Some(self.integer(field, pick, *range.start(), range)?.value))
     }
 
-    /// A gap in seconds.
-    pub(super) fn gap(
+    /// A field with several forms, or its default. The type's own refusal says what is allowed.
+    pub(super) fn parsed<T: DeserializeOwned>(
         &self,
         field: &'static str,
         pick: impl Fn(&RawConfig) -> &Field<toml::Value>,
-        default: f64,
-        max_s: f64,
-    ) -> Result<f64> {
-        let seconds = |value: &toml::Value| match value {
-            toml::Value::Float(v) => *v,
-            toml::Value::Integer(v) => *v as f64,
-            _ => f64::NAN,
-        };
-        let allowed = format!("one number of seconds from 0 to {max_s}, the same after every symbol");
-        let given = self.given(field, pick, default.into());
-        let given = given.check(|v| (0.0..=max_s).contains(&seconds(v)), &allowed)?;
-        Ok(seconds(&given.value))
+        default: T,
+    ) -> Result<T> {
+        if !self.has(&pick) {
+            return Ok(default);
+        }
+        let given = self.given(field, pick, toml::Value::Boolean(false));
+        let parsed = T::deserialize(given.value.clone());
+        parsed.map_err(|error| given.refuse(error.message()))
     }
 
     /// Whether the file names a grammar file.

@@ -80,9 +80,10 @@ mod tests {
 
     #[test]
     fn refuses_heads_that_attention_does_not_hold() {
-        let config = |d_model| ModelConfig {
-            heads: 4,
-            ..ModelConfig::new(&Fox, 3, d_model, 41, 1601)
+        let config = |d_model| {
+            let mut model = ModelConfig::new(&Fox, 3, d_model, 41, 1601);
+            model.heads = 4;
+            model
         };
         assert!(config(1024).validate().is_ok());
         let message = config(1032).validate().unwrap_err().to_string();

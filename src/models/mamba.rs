@@ -182,10 +182,9 @@ mod tests {
     use super::*;
 
     fn config(d_model: usize, d_state: usize) -> ModelConfig {
-        ModelConfig {
-            d_state: Some(d_state),
-            ..ModelConfig::new(&Mamba, 8, d_model, 41, 1601)
-        }
+        let mut model = ModelConfig::new(&Mamba, 8, d_model, 41, 1601);
+        model.d_state = Some(d_state);
+        model
     }
 
     #[test]

@@ -177,10 +177,9 @@ mod tests {
     use super::*;
 
     fn paper(d_model: usize, heads: usize) -> ModelConfig {
-        ModelConfig {
-            heads,
-            ..ModelConfig::new(&MesaNet, 8, d_model, 41, 1601)
-        }
+        let mut model = ModelConfig::new(&MesaNet, 8, d_model, 41, 1601);
+        model.heads = heads;
+        model
     }
 
     #[test]

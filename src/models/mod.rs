@@ -42,8 +42,10 @@ use crate::graph::{Graph, Init};
 use crate::ops::dropout::Dropout;
 use crate::ops::layer_norm::LayerNorm;
 use crate::tensor::TensorId;
+use serde::Serialize;
 use std::cell::RefCell;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 /// n of the paper's Gated `DeltaProduct`.
 pub const HOUSEHOLDER: usize = 4;
@@ -150,33 +152,72 @@ pub struct Taxonomy {
     pub paper_gate_params: &'static str,
 }
 
-/// Sizes of a model, and which block each of its layers is.
+/// The sizes that all blocks of a model share, and the switches of their gates: `[model]` without the layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sizes {
+    /// d, width of the residual stream.
+    pub d_model: usize,
+    /// H.
+    pub heads: usize,
+    /// n, steps a token of the Gated `DeltaProduct`: 1 to 8.
+    pub householder: usize,
+    /// C, steps that a chunkwise kernel takes at once: 16, 32 or 64. It never changes the result beyond rounding.
+    pub chunk: usize,
+    /// N, states of a channel (Mamba, S4D) or of a head (Mamba2), 1 to 256; as published unless told: 64, Mamba2 128.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub d_state: Option<usize>,
+    /// Values (or inner channels) are this many times as wide as keys (or the model): 1 to 8.
+    pub expand: usize,
+    /// Changes to the gates of the linear recurrent blocks.
+    #[serde(flatten)]
+    pub switches: Switches,
+}
+
+impl Sizes {
+    /// Everything as in the paper at this width.
+    pub fn new(d_model: usize) -> Self {
+        Self {
+            d_model,
+            // Widths that have none are refused when the model is validated.
+            heads: head_count(d_model).unwrap_or(4),
+            householder: HOUSEHOLDER,
+            chunk: 64,
+            d_state: None,
+            expand: EXPAND,
+            switches: Switches::default(),
+        }
+    }
+}
+
+/// A model: its sizes, which are read as if they were its own fields, and which block each of its layers is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
     /// One block a layer.
     pub blocks: Vec<BlockRef>,
-    /// d.
-    pub d_model: usize,
-    /// H.
-    pub heads: usize,
+    /// What the blocks share.
+    pub sizes: Sizes,
     /// V, width of the input.
     pub vocab: usize,
     /// K, width of the output.
     pub classes: usize,
-    /// n, steps a token of the Gated `DeltaProduct`.
-    pub householder: usize,
-    /// C, chunk of the chunkwise recurrences.
-    pub chunk: usize,
-    /// N, states of a channel (Mamba, S4D) or of a head (Mamba2); as published unless told: 64, Mamba2 128.
-    pub d_state: Option<usize>,
-    /// Values (or inner channels) are this many times as wide as keys (or the model).
-    pub expand: usize,
-    /// Changes to the gates of the linear recurrent blocks.
-    pub switches: Switches,
     /// Base of the Transformer's rotary positions; `RetNet` has its own.
     pub rope_base: f32,
     /// Dropout after every block.
     pub dropout: f32,
+}
+
+impl Deref for ModelConfig {
+    type Target = Sizes;
+
+    fn deref(&self) -> &Sizes {
+        &self.sizes
+    }
+}
+
+impl DerefMut for ModelConfig {
+    fn deref_mut(&mut self) -> &mut Sizes {
+        &mut self.sizes
+    }
 }
 
 /// The reference's number of heads for a width (models.md 2): 4 up to 512, above that the smallest of
@@ -194,16 +235,9 @@ impl ModelConfig {
     pub fn new(block: BlockRef, layers: usize, d_model: usize, vocab: usize, classes: usize) -> Self {
         Self {
             blocks: vec![block; layers],
-            d_model,
-            // Widths that have none are refused when the model is validated.
-            heads: head_count(d_model).unwrap_or(4),
+            sizes: Sizes::new(d_model),
             vocab,
             classes,
-            householder: HOUSEHOLDER,
-            chunk: 64,
-            d_state: None,
-            expand: EXPAND,
-            switches: Switches::default(),
             rope_base: ROPE_BASE,
             dropout: 0.2,
         }

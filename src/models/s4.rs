@@ -141,9 +141,10 @@ mod tests {
 
     #[test]
     fn refuses_odd_and_large_states() {
-        let config = |d_state| ModelConfig {
-            d_state: Some(d_state),
-            ..ModelConfig::new(&S4, 8, 64, 41, 1601)
+        let config = |d_state| {
+            let mut model = ModelConfig::new(&S4, 8, 64, 41, 1601);
+            model.d_state = Some(d_state);
+            model
         };
         assert!(config(256).validate().is_ok());
         for n in [0, 63, 258] {

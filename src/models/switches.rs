@@ -2,7 +2,7 @@
 
 use super::{Block, ModelConfig};
 use crate::error::{Error, Result, UserError};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// What the state forgets by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,9 +67,13 @@ pub struct Switches {
     /// See [`Gates::channel_mixing`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel_mixing: Option<bool>,
-    /// See [`Gates::conv`]; `[model]` has the width of the filter instead.
-    #[serde(skip)]
+    /// See [`Gates::conv`]; `[model]` has the width of the filter instead: 4, or 0 for none.
+    #[serde(serialize_with = "write_taps")]
     pub conv: Option<bool>,
+}
+
+fn write_taps<S: Serializer>(conv: &Option<bool>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_u8(if conv.unwrap_or(true) { 4 } else { 0 })
 }
 
 impl Switches {

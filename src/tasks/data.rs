@@ -3,19 +3,16 @@
 //! Every sample comes from a random stream of its own, so any one can be made alone, in any order, by any
 //! thread.
 
+use super::gap::{Gap, TestGaps};
 use super::grammar::Grammar;
 use super::observer::Reach;
 use super::sequence::{Sampler, too_long};
 use super::streams::Pcg64;
 use crate::error::UserError;
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-/// Seconds of one time step.
-const STEP_S: f64 = 0.1;
-/// Longest gap, in seconds.
-const MAX_GAP_S: f64 = 100.0;
-/// Longest sequence, in elements.
-const MAX_LENGTH: usize = 10_000;
 /// The least share of strings that must end within the length. At 0.003, 10,000 failures in a row have a
 /// probability of 9e-14, so drawing a sample cannot fail in practice.
 const MIN_ACCEPTED: f64 = 0.003;
@@ -35,7 +32,8 @@ pub enum Split {
 }
 
 /// How the splits relate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Splits {
     /// Each split has streams of its own.
     Disjoint,
@@ -44,10 +42,21 @@ pub enum Splits {
     Reference,
 }
 
-/// Sizes and form of a data set.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a model has to name at each step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Targets {
+    /// The state of the automaton.
+    Class,
+    /// The next symbol.
+    Next,
+}
+
+/// `[data]`: sizes and form of a data set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DataSpec {
-    /// Elements of a sequence, which is also the most entries of a string: 2 to 10,000.
+    /// Elements of a sequence, which is also the most entries of a string: [`DataSpec::LENGTHS`].
     pub length: usize,
     /// How the splits relate.
     pub splits: Splits,
@@ -57,25 +66,89 @@ pub struct DataSpec {
     pub validation: u64,
     /// Number of test samples.
     pub test: u64,
-    /// Zero steps after each symbol, in training and validation samples.
-    pub gap_steps: u32,
-    /// Zero steps after each symbol, in test samples.
-    pub test_gap_steps: u32,
+    /// What is asked for at each step.
+    pub targets: Targets,
+    /// Time after each symbol, in training and validation samples.
+    pub gap: Gap,
+    /// The same in test samples; a model is tested at each of these gaps.
+    pub test_gap: TestGaps,
+    /// Uniform noise in [0, noise) on every channel of every step: 0 to 1.
+    pub noise: f64,
+    /// Whether gaps are filled with symbols that cannot follow, instead of nothing.
+    pub nongrammatical: bool,
+    /// Elements at the start of a sequence that no gap follows: 0 to `length`.
+    pub gap_start: usize,
+    /// Probability that a gap follows an element from `gap_start` on: 0 to 1.
+    pub gap_prob: f64,
 }
 
-/// The zero steps of a gap of so many seconds, one step being 0.1 s; a begun step counts.
-///
-/// # Errors
-/// [`UserError::Value`] below 0, above 100 s, or if it is not a number. `field` is its name in the message.
-pub fn plain_gap_steps(seconds: f64, field: &str) -> Result<u32, UserError> {
-    if (0.0..=MAX_GAP_S).contains(&seconds) {
-        return Ok((seconds / STEP_S).ceil() as u32);
+impl DataSpec {
+    /// Lengths that a sequence may have, in elements.
+    pub const LENGTHS: RangeInclusive<usize> = 2..=10_000;
+    /// Most samples of a split: a sample's number is a 32-bit word of its stream's key.
+    pub const MAX_SAMPLES: u64 = u32::MAX as u64;
+
+    /// Samples with the same number of empty time steps after every symbol and no noise, told apart by `splits`; the
+    /// counts are of training, validation and test samples.
+    pub fn plain(length: usize, splits: Splits, [train, validation, test]: [u64; 3], gap: Gap) -> Self {
+        Self {
+            length,
+            splits,
+            train,
+            validation,
+            test,
+            targets: Targets::Class,
+            gap,
+            test_gap: gap.into(),
+            noise: 0.0,
+            nongrammatical: false,
+            gap_start: 0,
+            gap_prob: 1.0,
+        }
     }
-    Err(refuse(
-        field,
-        seconds.to_string(),
-        format!("0 to {MAX_GAP_S} (seconds)"),
-    ))
+
+    /// Checks every field against its limits.
+    ///
+    /// # Errors
+    /// [`UserError::Value`] for the first one outside, as `data.noise`.
+    pub fn validate(&self) -> Result<(), UserError> {
+        let within = |field: &str, found: String, is_allowed: bool, allowed: String| match is_allowed {
+            true => Ok(()),
+            false => Err(refuse(&format!("data.{field}"), found, allowed)),
+        };
+        let (low, high) = (Self::LENGTHS.start(), Self::LENGTHS.end());
+        let length = self.length;
+        within(
+            "length",
+            length.to_string(),
+            Self::LENGTHS.contains(&length),
+            format!("{low} to {high}"),
+        )?;
+        for (name, count, least) in [
+            ("train", self.train, 1),
+            ("validation", self.validation, 0),
+            ("test", self.test, 0),
+        ] {
+            let range = least..=Self::MAX_SAMPLES;
+            let allowed = format!("{least} to {}", Self::MAX_SAMPLES);
+            within(name, count.to_string(), range.contains(&count), allowed)?;
+        }
+        for (name, value) in [("noise", self.noise), ("gap_prob", self.gap_prob)] {
+            within(
+                name,
+                value.to_string(),
+                (0.0..=1.0).contains(&value),
+                "0 to 1".to_owned(),
+            )?;
+        }
+        let start = self.gap_start;
+        within(
+            "gap_start",
+            start.to_string(),
+            start <= length,
+            format!("0 to data.length = {length}"),
+        )
+    }
 }
 
 fn refuse(field: &str, found: String, allowed: String) -> UserError {
@@ -103,28 +176,11 @@ impl DataSet {
     /// [`UserError::Value`] if a length, a count or the seed is outside its limits, or if fewer than 0.3 % of
     /// the grammar's strings end within the length.
     pub fn new(grammar: Arc<Grammar>, spec: DataSpec, seed: u64) -> Result<Self, UserError> {
-        if !(2..=MAX_LENGTH).contains(&spec.length) {
-            return Err(refuse(
-                "data.length",
-                spec.length.to_string(),
-                format!("2 to {MAX_LENGTH}"),
-            ));
-        }
-        let most = u64::from(u32::MAX);
+        spec.validate()?;
+        let most = DataSpec::MAX_SAMPLES;
         if spec.splits == Splits::Disjoint && seed > most {
             let allowed = format!("0 to {most} with splits = \"disjoint\"");
             return Err(refuse("seed", seed.to_string(), allowed));
-        }
-        let counts = [
-            ("train", spec.train),
-            ("validation", spec.validation),
-            ("test", spec.test),
-        ];
-        for (name, count) in counts {
-            if count > most || (name == "train" && count == 0) {
-                let allowed = format!("{} to {most}", u64::from(name == "train"));
-                return Err(refuse(&format!("data.{name}"), count.to_string(), allowed));
-            }
         }
         let reach = Arc::new(Reach::new(&grammar, spec.length));
         if reach.accepted(&grammar) < MIN_ACCEPTED {
@@ -165,8 +221,8 @@ impl DataSet {
     /// Zero steps after each symbol of a split's samples.
     pub fn gap_steps(&self, split: Split) -> u32 {
         match split {
-            Split::Train | Split::Validation => self.spec.gap_steps,
-            Split::Test => self.spec.test_gap_steps,
+            Split::Train | Split::Validation => self.spec.gap.max_steps(),
+            Split::Test => self.spec.test_gap.first().max_steps(),
         }
     }
 
@@ -243,13 +299,8 @@ pub(super) mod tests {
     /// Small splits of its samples.
     pub(in crate::tasks) fn spec(splits: Splits) -> DataSpec {
         DataSpec {
-            length: 20,
-            splits,
-            train: 300,
-            validation: 40,
-            test: 50,
-            gap_steps: 1,
-            test_gap_steps: 3,
+            test_gap: Gap::Fixed(3).into(),
+            ..DataSpec::plain(20, splits, [300, 40, 50], Gap::Fixed(1))
         }
     }
 
@@ -286,22 +337,6 @@ pub(super) mod tests {
             );
         }
         assert_eq!(data.strings_stream(Split::Validation, 5), Pcg64::new(2 * 305));
-    }
-
-    #[test]
-    fn gaps_round_up_to_steps() {
-        for tenths in 0..=120u32 {
-            let seconds: f64 = format!("{}.{}", tenths / 10, tenths % 10).parse().unwrap();
-            assert_eq!(plain_gap_steps(seconds, "data.gap").unwrap(), tenths);
-        }
-        assert_eq!(plain_gap_steps(0.11, "data.gap").unwrap(), 2);
-        for bad in [-0.1, 100.1, f64::NAN, f64::INFINITY] {
-            let error = plain_gap_steps(bad, "data.gap").unwrap_err();
-            assert!(
-                matches!(error, UserError::Value { field, .. } if field == "data.gap"),
-                "{bad}"
-            );
-        }
     }
 
     #[test]

@@ -213,18 +213,10 @@ pub fn rate(data: &Arc<DataSet>, batch_size: usize, threads: usize, duration: Du
 mod tests {
     use super::*;
     use crate::tasks::data::tests::grammar;
-    use crate::tasks::{DataSpec, Splits};
+    use crate::tasks::{DataSpec, Gap, Splits};
 
     fn data() -> Arc<DataSet> {
-        let spec = DataSpec {
-            length: 30,
-            splits: Splits::Disjoint,
-            train: 100,
-            validation: 10,
-            test: 23,
-            gap_steps: 1,
-            test_gap_steps: 1,
-        };
+        let spec = DataSpec::plain(30, Splits::Disjoint, [100, 10, 23], Gap::Fixed(1));
         Arc::new(DataSet::new(grammar(), spec, 7).unwrap())
     }
 

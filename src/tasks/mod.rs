@@ -11,6 +11,7 @@
 
 pub mod batch;
 pub mod data;
+pub mod gap;
 pub mod golden;
 pub mod grammar;
 pub mod loader;
@@ -21,7 +22,8 @@ pub mod statistics;
 pub mod streams;
 
 pub use batch::{Batch, IGNORE, NO_SYMBOL, Sample};
-pub use data::{DataSet, DataSpec, Split, Splits, plain_gap_steps};
+pub use data::{DataSet, DataSpec, Split, Splits, Targets};
+pub use gap::{Gap, TestGaps};
 pub use grammar::{Grammar, GrammarSpec};
 pub use loader::Loader;
 pub use statistics::Statistics;

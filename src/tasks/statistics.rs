@@ -149,7 +149,7 @@ impl TestPrints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::{DataSpec, Grammar, GrammarSpec, Splits};
+    use crate::tasks::{DataSpec, Gap, Grammar, GrammarSpec, Splits};
     use std::sync::Arc;
 
     fn data(letters: u32, ambiguities: u32, depth: u32, seed: u64, train: u64, test: u64) -> DataSet {
@@ -159,15 +159,7 @@ mod tests {
             depth,
             seed,
         };
-        let spec_of_data = DataSpec {
-            length: 200,
-            splits: Splits::Disjoint,
-            train,
-            validation: 0,
-            test,
-            gap_steps: 1,
-            test_gap_steps: 1,
-        };
+        let spec_of_data = DataSpec::plain(200, Splits::Disjoint, [train, 0, test], Gap::Fixed(1));
         DataSet::new(Arc::new(Grammar::generate(&spec).unwrap()), spec_of_data, seed).unwrap()
     }
 
@@ -249,15 +241,7 @@ mod tests {
             seed,
         };
         for (seed, percent) in [(1, 99.496), (3, 99.435)] {
-            let data_spec = DataSpec {
-                length: 200,
-                splits: Splits::Reference,
-                train: 1000,
-                validation: 0,
-                test: 1000,
-                gap_steps: 1,
-                test_gap_steps: 1,
-            };
+            let data_spec = DataSpec::plain(200, Splits::Reference, [1000, 0, 1000], Gap::Fixed(1));
             let grammar = Arc::new(Grammar::generate(&spec(seed)).unwrap());
             let statistics = DataSet::new(grammar, data_spec, seed)
                 .unwrap()
@@ -281,15 +265,7 @@ mod tests {
             seed: 1,
         };
         let grammar = Arc::new(Grammar::generate(&spec).unwrap());
-        let data_spec = DataSpec {
-            length: 6,
-            splits: Splits::Disjoint,
-            train: 50,
-            validation: 0,
-            test: 40,
-            gap_steps: 0,
-            test_gap_steps: 0,
-        };
+        let data_spec = DataSpec::plain(6, Splits::Disjoint, [50, 0, 40], Gap::Fixed(0));
         let data = DataSet::new(grammar, data_spec, 1).unwrap();
         let training: Vec<_> = (0..50)
             .map(|idx| data.sample(Split::Train, idx).symbols)

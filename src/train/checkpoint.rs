@@ -56,7 +56,7 @@ pub struct Checkpoint {
     pub moment1: Vec<Vec<f32>>,
     /// Adam's second moment of each parameter.
     pub moment2: Vec<Vec<f32>>,
-    /// [`Config::hash`](crate::config::Config::hash) of the run.
+    /// Fingerprint of the run's configuration.
     pub config_hash: String,
     /// The training loop's counters, such as the best validation accuracy. Integers, strings and f32 values come back
     /// exactly; an f64 may lose its last bit unless `serde_json` is built with `float_roundtrip`.

@@ -2,7 +2,7 @@
 
 use super::Saved;
 use super::records::{RESULT_FILE, RunResult, atomic};
-use crate::config::Config;
+use crate::config::{Config, fingerprint};
 use crate::error::{Error, Result, UserError};
 use std::path::Path;
 
@@ -70,10 +70,8 @@ pub fn look(
         let fields = fields.collect::<Vec<_>>().join("; ");
         return Err(refuse(format!("holds a run with {fields}")).into());
     }
-    if let Some(saved) = &saved
-        && !config.has_hash(&saved.config_hash)
-    {
-        return Err(refuse("its checkpoint was made with another config.toml".to_owned()).into());
+    if let Some(saved) = &saved {
+        check_fingerprint(path, config, saved)?;
     }
     if path.join(RESULT_FILE).is_file() {
         return Ok(Folder::Finished(Box::new(RunResult::read(path)?)));
@@ -96,10 +94,19 @@ pub fn read_run(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<(Config, Saved)
     }
     let config = Config::load(&file, &[])?;
     let saved = Saved::latest(dir, say)?.ok_or_else(|| refuse("holds no checkpoint yet"))?;
-    if !config.has_hash(&saved.config_hash) {
-        return Err(refuse("its checkpoint was made with another config.toml").into());
-    }
+    check_fingerprint(dir, &config, &saved)?;
     Ok((config, saved))
+}
+
+/// Refuses a checkpoint that was not made with the folder's configuration, whichever version wrote the two.
+fn check_fingerprint(dir: &Path, config: &Config, saved: &Saved) -> Result<()> {
+    let text = std::fs::read_to_string(dir.join(CONFIG_FILE)).unwrap_or_default();
+    if [fingerprint(&text), config.hash()].contains(&saved.config_hash) {
+        return Ok(());
+    }
+    let reason = "its checkpoint was made with another config.toml".to_owned();
+    let path = dir.to_owned();
+    Err(UserError::Folder { path, reason }.into())
 }
 
 /// Refuses a folder in which there is something.

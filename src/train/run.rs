@@ -80,7 +80,7 @@ pub fn run_result(
         task: run.task.clone(),
         model: run.model_name.clone(),
         params: params as u64,
-        d_model: config.model.d_model,
+        d_model: config.model.sizes.d_model,
         layers: run.model.blocks.len(),
         seed: config.train.seed,
         lr: config.train.lr,

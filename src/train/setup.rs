@@ -2,14 +2,11 @@
 
 use super::schedule::Schedule;
 use super::stepper::Recipe;
-use crate::config::{self, Config, DropoutMode, GrammarConfig, LayerList};
+use crate::config::{Config, DropoutMode, GrammarConfig, LayerList};
 use crate::error::{Result, UserError};
 use crate::models::{self, ModelConfig};
-use crate::tasks::{DataSet, DataSpec, Grammar, GrammarSpec, Splits, plain_gap_steps};
+use crate::tasks::{DataSet, Grammar};
 use std::sync::Arc;
-
-/// What the cosine decays to with `schedule = "cosine_floor"`, as a fraction of the peak.
-const FLOOR: f64 = 0.1;
 
 /// The samples that a configuration asks for.
 ///
@@ -17,20 +14,7 @@ const FLOOR: f64 = 0.1;
 /// [`UserError`] if the grammar cannot be made or read, or a value is outside its limits.
 pub fn data_set(config: &Config) -> Result<DataSet> {
     let grammar = match &config.grammar {
-        GrammarConfig::Generated {
-            vocab,
-            ambiguities,
-            depth,
-            seed,
-        } => {
-            let size = |n: usize| u32::try_from(n).expect("a configuration keeps to its limits");
-            Grammar::generate(&GrammarSpec {
-                vocab: size(*vocab),
-                ambiguities: size(*ambiguities),
-                depth: size(*depth),
-                seed: *seed,
-            })?
-        }
+        GrammarConfig::Generated(spec) => Grammar::generate(spec)?,
         GrammarConfig::File { file } => {
             let text = std::fs::read_to_string(file).map_err(|e| UserError::Folder {
                 path: file.clone(),
@@ -39,24 +23,15 @@ pub fn data_set(config: &Config) -> Result<DataSet> {
             Grammar::from_json(&text, &file.display().to_string())?
         }
     };
-    let data = &config.data;
-    let spec = DataSpec {
-        length: data.length,
-        splits: match data.splits {
-            config::Splits::Disjoint => Splits::Disjoint,
-            config::Splits::Reference => Splits::Reference,
-        },
-        train: data.train as u64,
-        validation: data.validation as u64,
-        test: data.test as u64,
-        gap_steps: plain_gap_steps(data.gap, "data.gap")?,
-        test_gap_steps: plain_gap_steps(data.test_gap, "data.test_gap")?,
-    };
-    Ok(DataSet::new(Arc::new(grammar), spec, config.train.seed)?)
+    Ok(DataSet::new(
+        Arc::new(grammar),
+        config.data.clone(),
+        config.train.seed,
+    )?)
 }
 
-/// The model at the configured sizes, for a grammar's symbols and classes. `name` says which block all layers are, or
-/// repeats [`ModelConfig::name`] of a stack whose layers the configuration names.
+/// The model at the configured sizes, for a grammar's symbols and classes. `name` says which block all layers are,
+/// or repeats [`ModelConfig::name`] of a stack whose layers the configuration names.
 ///
 /// # Errors
 /// [`UserError`] for an unknown name, one that is missing, and one that contradicts the configuration.
@@ -76,18 +51,13 @@ pub fn model(config: &Config, name: Option<&str>, grammar: &Grammar) -> Result<M
         }
         (LayerList::Blocks(list), _) => list.iter().map(|b| models::block(b)).collect::<Result<_>>()?,
     };
-    let first = *blocks.first().expect("a configuration has at least one layer");
-    let size = &config.model;
     let model = ModelConfig {
         blocks,
-        heads: size.heads,
-        householder: size.householder,
-        chunk: size.chunk,
-        d_state: size.d_state,
-        expand: size.expand,
-        switches: size.switches,
+        sizes: config.model.sizes.clone(),
+        vocab: grammar.vocab(),
+        classes: grammar.classes(),
+        rope_base: models::ROPE_BASE,
         dropout: config.train.dropout as f32,
-        ..ModelConfig::new(first, 1, size.d_model, grammar.vocab(), grammar.classes())
     };
     match name {
         Some(name) if name != model.name() => {
@@ -106,10 +76,7 @@ pub fn recipe(config: &Config) -> Recipe {
             lr: train.lr,
             warmup: train.warmup as f64,
             steps: train.steps,
-            floor: match train.schedule {
-                config::Schedule::Cosine => 0.0,
-                config::Schedule::CosineFloor => FLOOR,
-            },
+            floor: train.schedule.floor(),
         },
         clip: train.clip as f32,
         dropout_until: match train.dropout_mode {

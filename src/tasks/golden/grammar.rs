@@ -3,7 +3,8 @@
 use super::{field, malformed};
 use crate::error::UserError;
 use crate::tasks::batch::{Batch, NO_SYMBOL};
-use crate::tasks::data::{DataSet, DataSpec, Split, Splits, plain_gap_steps};
+use crate::tasks::data::{DataSet, DataSpec, Split, Splits};
+use crate::tasks::gap::Gap;
 use crate::tasks::grammar::{Grammar, GrammarSpec};
 use crate::tasks::sequence::Sampler;
 use crate::tasks::streams::Pcg64;
@@ -80,21 +81,13 @@ pub fn check_steps(json: &Value) -> Result<Option<Vec<String>>, UserError> {
     let nongrammatical: bool = field(json, "nongrammatical")?;
     let (gap_start, gap_prob): (u64, f64) = (field(json, "gap_start")?, field(json, "gap_prob")?);
     let plain = noise == 0.0 && !nongrammatical && gap_start == 0 && gap_prob == 1.0;
-    let Some(seconds) = fixed_gap(&json["gap"]).filter(|_| plain) else {
+    let Some(gap) = fixed_gap(&json["gap"]).filter(|_| plain) else {
         return Ok(None);
     };
-    let gap_steps = plain_gap_steps(seconds, "gap")?;
     let samples: Vec<Value> = field(json, "samples")?;
     let spec = spec(json)?;
-    let data_spec = DataSpec {
-        length: field(json, "length")?,
-        splits: Splits::Reference,
-        train: samples.len() as u64,
-        validation: 0,
-        test: 0,
-        gap_steps,
-        test_gap_steps: gap_steps,
-    };
+    let counts = [samples.len() as u64, 0, 0];
+    let data_spec = DataSpec::plain(field(json, "length")?, Splits::Reference, counts, gap);
     let seed = spec.seed;
     let data = DataSet::new(Arc::new(Grammar::generate(&spec)?), data_spec, seed)?;
     let mut differences = Vec::new();
@@ -112,10 +105,10 @@ pub fn check_steps(json: &Value) -> Result<Option<Vec<String>>, UserError> {
     Ok(Some(differences))
 }
 
-fn fixed_gap(gap: &Value) -> Option<f64> {
+fn fixed_gap(gap: &Value) -> Option<Gap> {
     let range = &gap["params"];
     let same = range["low"].as_f64().filter(|_| range["low"] == range["high"]);
-    gap["fixed"].as_f64().or(same)
+    gap["fixed"].as_f64().or(same).and_then(Gap::fixed)
 }
 
 /// A batch of one sample under the names of the golden file.

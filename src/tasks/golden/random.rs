@@ -2,7 +2,6 @@
 
 use super::malformed;
 use crate::error::UserError;
-use crate::tasks::data::plain_gap_steps;
 use crate::tasks::streams::{Mt19937, Pcg64, SeedSequence};
 use serde_json::{Value, json};
 
@@ -127,11 +126,9 @@ fn python(seed: u64, field: &str, count: usize) -> Option<Value> {
 fn legacy(seed: u32, field: &str, count: usize) -> Option<Value> {
     let mut rng = Mt19937::from_number(seed);
     if field == "gap_steps" {
-        let gap = || {
-            let seconds = (10.0 * rng.legacy_uniform(0.1, 1.0)).round_ties_even() / 10.0;
-            plain_gap_steps(seconds, field).ok()
-        };
-        return Some(repeat(count, gap));
+        return Some(repeat(count, || {
+            (10.0 * rng.legacy_uniform(0.1, 1.0)).round_ties_even() as u32
+        }));
     }
     if let Some([lo, hi]) = arguments(field, "uniform_") {
         return Some(repeat(count, || rng.legacy_uniform(lo, hi)));

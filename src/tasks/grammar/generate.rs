@@ -3,26 +3,34 @@
 use super::{Grammar, Origin, Parts, TERMINATOR, all_reach, letter};
 use crate::error::UserError;
 use crate::tasks::streams::{Mt19937, Pcg64};
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 
 const INITIAL_STATES: usize = 4;
 const DENSITY: f64 = 0.4;
 const MAX_ATTEMPTS: u32 = 100_000;
 
-/// What a grammar is made from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `[grammar]`: what a grammar is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GrammarSpec {
-    /// Number of symbols, the terminator included.
+    /// Number of symbols, the terminator included: [`GrammarSpec::VOCABS`].
     pub vocab: u32,
-    /// Number of letters that stand for several states each.
+    /// Number of letters that stand for several states each: up to `vocab` - 1.
     pub ambiguities: u32,
     /// Number of states of an ambiguous letter. It divides the density of edges even where no letter is
-    /// ambiguous.
+    /// ambiguous. [`GrammarSpec::DEPTHS`].
     pub depth: u32,
     /// Seed of the random streams.
     pub seed: u64,
 }
 
 impl GrammarSpec {
+    /// Numbers of symbols that a grammar may have.
+    pub const VOCABS: RangeInclusive<u32> = 2..=53;
+    /// Numbers of states that an ambiguous letter may have.
+    pub const DEPTHS: RangeInclusive<u32> = 1..=100;
+
     /// Checks every field against its limit, naming fields as `grammar.depth`.
     ///
     /// # Errors
@@ -47,15 +55,16 @@ impl GrammarSpec {
                 allowed,
             })
         };
-        if !(2..=53).contains(&self.vocab) {
-            return refuse("vocab", self.vocab.to_string(), "2 to 53".to_owned());
+        let range = |range: RangeInclusive<u32>| format!("{} to {}", range.start(), range.end());
+        if !Self::VOCABS.contains(&self.vocab) {
+            return refuse("vocab", self.vocab.to_string(), range(Self::VOCABS));
         }
         if self.ambiguities >= self.vocab {
             let allowed = format!("0 to vocab - 1 = {}", self.vocab - 1);
             return refuse("ambiguities", self.ambiguities.to_string(), allowed);
         }
-        if !(1..=100).contains(&self.depth) {
-            return refuse("depth", self.depth.to_string(), "1 to 100".to_owned());
+        if !Self::DEPTHS.contains(&self.depth) {
+            return refuse("depth", self.depth.to_string(), range(Self::DEPTHS));
         }
         if self.states() <= INITIAL_STATES {
             let found = format!(

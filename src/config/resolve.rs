@@ -1,0 +1,253 @@
+//! From the layers to a configuration: every field's default and limits.
+
+use super::layers::{Field, Given, Layers, RawConfig};
+use super::{Anneal, Config, DropoutMode, GrammarConfig, LayerList, StackConfig, TrainConfig};
+use crate::error::{Error, Result, UserError};
+use crate::models::{self, Sizes, Switches};
+use crate::tasks::{DataSpec, Gap, GrammarSpec, Splits, Targets, TestGaps};
+use std::ops::RangeInclusive;
+
+/// Seeds are single 32-bit words of a random stream's key.
+pub(super) const MAX_WORD: u64 = u32::MAX as u64;
+/// Warm-up of the paper, in updates.
+const PAPER_WARMUP: u64 = 476;
+/// The paper evaluates each time this many samples have been trained on.
+const PAPER_EVAL_SAMPLES: u64 = 5000;
+
+/// Reads every field from the layers, or its default, and checks each alone and all together.
+pub(super) fn resolve(layers: &Layers) -> Result<Config> {
+    let grammar = resolve_grammar(layers)?;
+    let data = resolve_data(layers)?;
+    let model = resolve_model(layers)?;
+    let train = resolve_train(layers, data.train)?;
+    Ok(Config {
+        grammar,
+        data,
+        model,
+        train,
+    })
+}
+
+fn resolve_grammar(layers: &Layers) -> Result<GrammarConfig> {
+    let vocab = layers.given("grammar.vocab", |c| &c.grammar.vocab, 41);
+    let ambiguities = layers.given("grammar.ambiguities", |c| &c.grammar.ambiguities, 40);
+    let depth = layers.given("grammar.depth", |c| &c.grammar.depth, 40);
+    let seed = layers.given("grammar.seed", |c| &c.grammar.seed, 1);
+    if let Some((file, on_command_line)) = layers.grammar_file()? {
+        // A grammar file on the command line takes the place of the numbers in the task file.
+        let rival = |n: &&Given<i64>| n.is_given() && (n.is_on_command_line() || !on_command_line);
+        if let Some(extra) = [&vocab, &ambiguities, &depth, &seed].into_iter().find(rival) {
+            return Err(extra.refuse("left out, because grammar.file is given"));
+        }
+        return Ok(GrammarConfig::File { file });
+    }
+    let vocab = vocab.within(words(GrammarSpec::VOCABS))?;
+    let letters = vocab.value - 1;
+    let allowed = format!("0 to grammar.vocab - 1 = {letters}");
+    let ambiguities = ambiguities.check(|&a| 0 <= a && a.unsigned_abs() <= letters, &allowed)?;
+    let ambiguities = ambiguities.map(i64::unsigned_abs);
+    let depth = depth.within(words(GrammarSpec::DEPTHS))?;
+    let spec = GrammarSpec {
+        vocab: word(vocab.value),
+        ambiguities: word(ambiguities.value),
+        depth: word(depth.value),
+        seed: seed.within(0..=MAX_WORD)?.value,
+    };
+    if let Err(UserError::Value { field, allowed, .. }) = spec.validate() {
+        // Each number is within its limits, so together they are not: the one that was given is to blame.
+        let all = [&vocab, &ambiguities, &depth];
+        let culprit = all.into_iter().find(|n| n.is_given() && n.is(&field));
+        let culprit = culprit.or_else(|| all.into_iter().find(|n| n.is_given()));
+        return Err(culprit.unwrap_or(&vocab).refuse(&allowed));
+    }
+    Ok(GrammarConfig::Generated(spec))
+}
+
+fn resolve_data(layers: &Layers) -> Result<DataSpec> {
+    let samples = |field, pick: fn(&RawConfig) -> &Field<i64>, default| {
+        // A run needs samples of every kind.
+        Ok::<_, Error>(
+            layers
+                .integer(field, pick, default, 1..=DataSpec::MAX_SAMPLES)?
+                .value,
+        )
+    };
+    let lengths = *DataSpec::LENGTHS.start() as u64..=*DataSpec::LENGTHS.end() as u64;
+    let length = layers
+        .integer("data.length", |c| &c.data.length, 200, lengths)?
+        .value;
+    let gap = layers.parsed("data.gap", |c| &c.data.gap, Gap::Fixed(1))?;
+    let fraction = |field, pick: fn(&RawConfig) -> &Field<f64>, default| {
+        let given = layers.given(field, pick, default);
+        Ok::<_, Error>(given.check(|v| (0.0..=1.0).contains(v), "0 to 1")?.value)
+    };
+    Ok(DataSpec {
+        length: size(length),
+        splits: layers
+            .given("data.splits", |c| &c.data.splits, Splits::Disjoint)
+            .value,
+        train: samples("data.train", |c| &c.data.train, 200_000)?,
+        validation: samples("data.validation", |c| &c.data.validation, 1000)?,
+        test: samples("data.test", |c| &c.data.test, 1000)?,
+        targets: layers
+            .given("data.targets", |c| &c.data.targets, Targets::Class)
+            .value,
+        gap,
+        test_gap: layers.parsed("data.test_gap", |c| &c.data.test_gap, TestGaps::from(gap))?,
+        noise: fraction("data.noise", |c| &c.data.noise, 0.0)?,
+        nongrammatical: layers
+            .given("data.nongrammatical", |c| &c.data.nongrammatical, false)
+            .value,
+        gap_start: size(
+            layers
+                .integer("data.gap_start", |c| &c.data.gap_start, 0, 0..=length)?
+                .value,
+        ),
+        gap_prob: fraction("data.gap_prob", |c| &c.data.gap_prob, 1.0)?,
+    })
+}
+
+fn resolve_model(layers: &Layers) -> Result<StackConfig> {
+    let d_model = layers.integer("model.d_model", |c| &c.model.d_model, 256, 1..=65_536)?;
+    let width = d_model.value;
+    let heads = if layers.has(|c| &c.model.heads) {
+        let heads = layers.integer("model.heads", |c| &c.model.heads, 1, 1..=width)?;
+        let allowed = format!("a divisor of model.d_model = {width}");
+        heads.check(|&h| width.is_multiple_of(h), &allowed)?.value
+    } else {
+        let rule = "a multiple of 4 up to 512, above that one that 8, 16, 32, .. divides into heads of at most 128; \
+                    or give model.heads";
+        let heads = models::head_count(size(width)).ok_or_else(|| d_model.refuse(rule))?;
+        heads as u64
+    };
+    let chunk = layers.given("model.chunk", |c| &c.model.chunk, 64);
+    let chunk = chunk.check(|c| [16, 32, 64].contains(c), "16, 32 or 64")?;
+    let conv = layers.given("model.conv", |c| &c.model.conv, 4);
+    let d_state = layers.optional_integer("model.d_state", |c| &c.model.d_state, 1..=256)?;
+    let conv = conv.check(|c| [0, 4].contains(c), "4 (four taps) or 0 (none)")?;
+    let sizes = Sizes {
+        d_model: size(width),
+        heads: size(heads),
+        householder: size(
+            layers
+                .integer(
+                    "model.householder",
+                    |c| &c.model.householder,
+                    models::HOUSEHOLDER as u64,
+                    1..=8,
+                )?
+                .value,
+        ),
+        chunk: size(chunk.value.unsigned_abs()),
+        d_state: d_state.map(size),
+        expand: size(
+            layers
+                .integer("model.expand", |c| &c.model.expand, models::EXPAND as u64, 1..=8)?
+                .value,
+        ),
+        switches: Switches {
+            decay: layers.optional(|c| &c.model.decay),
+            data_dependent_decay: layers.optional(|c| &c.model.data_dependent_decay),
+            input_gate: layers.optional(|c| &c.model.input_gate),
+            readout_gate: layers.optional(|c| &c.model.readout_gate),
+            channel_mixing: layers.optional(|c| &c.model.channel_mixing),
+            conv: (conv.value == 0).then_some(false),
+        },
+    };
+    Ok(StackConfig {
+        layers: resolve_layers(layers)?,
+        sizes,
+    })
+}
+
+fn resolve_layers(layers: &Layers) -> Result<LayerList> {
+    let given = layers.given("model.layers", |c| &c.model.layers, toml::Value::Integer(8));
+    let names: Vec<&str> = models::BLOCKS.iter().map(|b| b.name()).collect();
+    let allowed = format!(
+        "an integer from 1 to 1024, or a list of at most 1024 of {}",
+        names.join(", ")
+    );
+    let list = match &given.value {
+        toml::Value::Integer(n @ 1..=1024) => Some(LayerList::Count(size(n.unsigned_abs()))),
+        toml::Value::Array(list) if (1..=1024).contains(&list.len()) => {
+            let known = |v: &toml::Value| v.as_str().filter(|name| names.contains(name)).map(str::to_owned);
+            list.iter()
+                .map(known)
+                .collect::<Option<_>>()
+                .map(LayerList::Blocks)
+        }
+        _ => None,
+    };
+    list.ok_or_else(|| given.refuse(&allowed))
+}
+
+fn resolve_train(layers: &Layers, samples: u64) -> Result<TrainConfig> {
+    let batch = layers.integer("train.batch", |c| &c.train.batch, 64, 1..=MAX_WORD)?;
+    let batch = batch
+        .check(|&b| b <= samples, &format!("1 to data.train = {samples}"))?
+        .value;
+    let updates = 1..=MAX_WORD;
+    let steps = layers
+        .integer(
+            "train.steps",
+            |c| &c.train.steps,
+            samples / batch,
+            updates.clone(),
+        )?
+        .value;
+    let warmup = PAPER_WARMUP.min(steps / 2);
+    let eval = (PAPER_EVAL_SAMPLES / batch).max(1);
+    let eval_every = layers
+        .integer("train.eval_every", |c| &c.train.eval_every, eval, updates.clone())?
+        .value;
+    let positive = |v: &f64| v.is_finite() && *v > 0.0;
+    let lr: Given<f64> = layers.given("train.lr", |c| &c.train.lr, 1e-3);
+    let clip: Given<f64> = layers.given("train.clip", |c| &c.train.clip, 1.0);
+    let dropout: Given<f64> = layers.given("train.dropout", |c| &c.train.dropout, 0.2);
+    Ok(TrainConfig {
+        seed: layers
+            .integer("train.seed", |c| &c.train.seed, 1, 0..=MAX_WORD)?
+            .value,
+        batch: size(batch),
+        steps,
+        lr: lr.check(positive, "a finite number above 0")?.value,
+        warmup: layers
+            .integer("train.warmup", |c| &c.train.warmup, warmup, 0..=MAX_WORD)?
+            .value,
+        schedule: layers
+            .given("train.schedule", |c| &c.train.schedule, Anneal::Cosine)
+            .value,
+        clip: clip.check(positive, "a finite number above 0")?.value,
+        dropout: dropout
+            .check(|p| (0.0..1.0).contains(p), "0 or more, below 1")?
+            .value,
+        dropout_mode: layers
+            .given(
+                "train.dropout_mode",
+                |c| &c.train.dropout_mode,
+                DropoutMode::Always,
+            )
+            .value,
+        eval_every,
+        checkpoint_every: layers
+            .integer(
+                "train.checkpoint_every",
+                |c| &c.train.checkpoint_every,
+                eval_every,
+                updates,
+            )?
+            .value,
+    })
+}
+
+fn size(value: u64) -> usize {
+    usize::try_from(value).expect("every count is checked to be below 2^32")
+}
+
+fn word(value: u64) -> u32 {
+    u32::try_from(value).expect("every count is checked to be below 2^32")
+}
+
+fn words(range: RangeInclusive<u32>) -> RangeInclusive<u64> {
+    u64::from(*range.start())..=u64::from(*range.end())
+}
