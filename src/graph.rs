@@ -346,12 +346,12 @@ impl Graph {
         wanted: &HashSet<TensorId>,
         grad: &mut BTreeMap<TensorId, TensorId>,
     ) -> Result<()> {
-        let d_outs: Vec<Option<TensorId>> = call
+        let grad_outs: Vec<Option<TensorId>> = call
             .outs
             .iter()
             .map(|o| o.and_then(|o| grad.get(&o.tensor).copied()))
             .collect();
-        if d_outs.iter().all(Option::is_none) {
+        if grad_outs.iter().all(Option::is_none) {
             return Ok(());
         }
         let ports = call.op.inputs();
@@ -385,7 +385,7 @@ impl Graph {
                 reads.outs,
                 call.outs.iter().map(|o| o.map(|o| o.tensor)).collect(),
             ));
-            ins.extend(d_outs.iter().copied());
+            ins.extend(grad_outs.iter().copied());
             self.calls.push(Call {
                 op: call.op.clone(),
                 pass: Pass::Backward,
@@ -398,11 +398,11 @@ impl Graph {
             self.add_into(sum, part)?;
         }
         for id in passed {
-            let dy = d_outs[0].expect("an op that passes a gradient has one output");
+            let grad_y = grad_outs[0].expect("an op that passes a gradient has one output");
             match grad.get(&id) {
-                Some(&sum) => self.add_into(sum, dy)?,
+                Some(&sum) => self.add_into(sum, grad_y)?,
                 None => {
-                    grad.insert(id, dy);
+                    grad.insert(id, grad_y);
                 }
             }
         }

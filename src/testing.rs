@@ -100,17 +100,17 @@ fn twin(op: &Op, inputs: &[Vec<f64>]) -> Vec<(&'static str, Vec<f64>)> {
     }
     let ins: Vec<In<'_, f64>> = inputs.iter().map(|x| In::Real(x)).collect();
     let (ports, step) = (op.inputs(), StepParams::eval(1));
-    let (mut made, mut d_ins) = (sizes(&op.outputs()), sizes(&ports));
+    let (mut made, mut grad_ins) = (sizes(&op.outputs()), sizes(&ports));
     op.cpu_fwd(&step, &ins, &mut outs(&mut made));
     let saved: Vec<In<'_, f64>> = made.iter().map(|x| In::Real(x)).collect();
-    let d_o = output_gradient(op);
-    let d_outs: Vec<In<'_, f64>> = (0..made.len())
-        .map(|i| if i == 0 { In::Real(&d_o) } else { In::None })
+    let grad_o = output_gradient(op);
+    let grad_outs: Vec<In<'_, f64>> = (0..made.len())
+        .map(|i| if i == 0 { In::Real(&grad_o) } else { In::None })
         .collect();
-    op.cpu_bwd(&step, &ins, &saved, &d_outs, &mut outs(&mut d_ins));
+    op.cpu_bwd(&step, &ins, &saved, &grad_outs, &mut outs(&mut grad_ins));
     let o = made.swap_remove(0);
     let names = ports.into_iter().map(|p| p.name);
-    [("o", o)].into_iter().chain(names.zip(d_ins)).collect()
+    [("o", o)].into_iter().chain(names.zip(grad_ins)).collect()
 }
 
 /// Gradients add up where an input has two readers, whichever way the op does it.

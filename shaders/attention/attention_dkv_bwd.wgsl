@@ -5,31 +5,31 @@
 const BACK: bool = true;
 #import lib/attention_tile
 
-alias t_dk = f32;
-alias t_dv = f32;
+alias t_grad_k = f32;
+alias t_grad_v = f32;
 #if VEC
-alias a_dk = vec4<t_dk>;
-alias a_dv = vec4<t_dv>;
+alias a_grad_k = vec4<t_grad_k>;
+alias a_grad_v = vec4<t_grad_v>;
 #else
-alias a_dk = t_dk;
-alias a_dv = t_dv;
+alias a_grad_k = t_grad_k;
+alias a_grad_v = t_grad_v;
 #endif
 
-@group(0) @binding(5) var<storage, read_write> dk: array<a_dk>; // [B, T, H, D]
-@group(0) @binding(6) var<storage, read_write> dv: array<a_dv>; // [B, T, H, D]
+@group(0) @binding(5) var<storage, read_write> grad_k: array<a_grad_k>; // [B, T, H, D]
+@group(0) @binding(6) var<storage, read_write> grad_v: array<a_grad_v>; // [B, T, H, D]
 #if FORGET
 @group(0) @binding(7) var<storage, read_write> col_sums: array<f32>; // [B, T, H]: of dz below the diagonal
 #endif
 @group(0) @binding({7 + FORGET}) var<uniform> params: Params;
 
-const DK: u32 = 0u;
-const DV: u32 = 1u;
+const GRAD_K: u32 = 0u;
+const GRAD_V: u32 = 1u;
 
 fn put(operand: u32, i: u32, x: Value) {
-    if operand == DK {
-        dk[i] = a_dk(x);
+    if operand == GRAD_K {
+        grad_k[i] = a_grad_k(x);
     } else {
-        dv[i] = a_dv(x);
+        grad_v[i] = a_grad_v(x);
     }
 }
 
@@ -47,8 +47,8 @@ fn attention_dkv_bwd(
     // The first keys have the most queries; they come first.
     let k0 = index % params.tiles * ROWS;
 #for s in 0..SLICES
-    var dk{s}: Acc;
-    var dv{s}: Acc;
+    var grad_k{s}: Acc;
+    var grad_v{s}: Acc;
 #end
 #for i in 0..RM
     let key{i} = vec4<u32>(k0 + ty + {16 * i}u);
@@ -62,9 +62,9 @@ fn attention_dkv_bwd(
 #endif
     for (var q0 = k0; q0 < params.t; q0 += 32u) {
         var z: Acc;
-        var dp: Acc;
+        var grad_p: Acc;
         multiply_rows(&z, K, k0, Q, q0);
-        multiply_rows(&dp, V, k0, D_O, q0);
+        multiply_rows(&grad_p, V, k0, GRAD_O, q0);
         workgroupBarrier();
         let queries = across(q0);
         let rows = rows_of(queries);
@@ -83,9 +83,9 @@ fn attention_dkv_bwd(
         score{i} += log_decay(late, early{i});
 #endif
         let p{i} = probability(score{i}, log_sum, seen{i});
-        let dz{i} = through_softmax(p{i}, dp[{i}], mean);
+        let grad_z{i} = through_softmax(p{i}, grad_p[{i}], mean);
 #if FORGET
-        below[{i}] += dot(select(vec4<f32>(), dz{i}, key{i} < queries), vec4<f32>(1.0));
+        below[{i}] += dot(select(vec4<f32>(), grad_z{i}, key{i} < queries), vec4<f32>(1.0));
 #endif
         left[(ty + {16 * i}u) * PITCH + tx] = p{i};
 #end
@@ -93,17 +93,17 @@ fn attention_dkv_bwd(
 #if s > 0
         workgroupBarrier();
 #endif
-        multiply_columns(&dv{s}, D_O, q0, {s}u);
+        multiply_columns(&grad_v{s}, GRAD_O, q0, {s}u);
 #end
         workgroupBarrier();
 #for i in 0..RM
-        left[(ty + {16 * i}u) * PITCH + tx] = dz{i};
+        left[(ty + {16 * i}u) * PITCH + tx] = grad_z{i};
 #end
 #for s in 0..SLICES
 #if s > 0
         workgroupBarrier();
 #endif
-        multiply_columns(&dk{s}, Q, q0, {s}u);
+        multiply_columns(&grad_k{s}, Q, q0, {s}u);
 #end
     }
 #if FORGET
@@ -116,8 +116,8 @@ fn attention_dkv_bwd(
     }
 #endif
 #for s in 0..SLICES
-    store(DK, key{i}.x, {8 * s}u + tx, params.scale * dk{s}[{i}]);
-    store(DV, key{i}.x, {8 * s}u + tx, dv{s}[{i}]);
+    store(GRAD_K, key{i}.x, {8 * s}u + tx, params.scale * grad_k{s}[{i}]);
+    store(GRAD_V, key{i}.x, {8 * s}u + tx, grad_v{s}[{i}]);
 #end
 #end
 }

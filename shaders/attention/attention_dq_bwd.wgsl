@@ -5,21 +5,21 @@
 const BACK: bool = true;
 #import lib/attention_tile
 
-alias t_dq = f32;
+alias t_grad_q = f32;
 #if VEC
-alias a_dq = vec4<t_dq>;
+alias a_grad_q = vec4<t_grad_q>;
 #else
-alias a_dq = t_dq;
+alias a_grad_q = t_grad_q;
 #endif
 
-@group(0) @binding(5) var<storage, read_write> dq: array<a_dq>; // [B, T, H, D]
+@group(0) @binding(5) var<storage, read_write> grad_q: array<a_grad_q>; // [B, T, H, D]
 #if FORGET
 @group(0) @binding(6) var<storage, read_write> row_sums: array<f32>; // [B, T, H]: of dz before the diagonal
 #endif
 @group(0) @binding({6 + FORGET}) var<uniform> params: Params;
 
 fn put(operand: u32, i: u32, x: Value) {
-    dq[i] = a_dq(x);
+    grad_q[i] = a_grad_q(x);
 }
 
 @compute @workgroup_size(128)
@@ -36,7 +36,7 @@ fn attention_dq_bwd(
     // The longest rows first: short ones fill the end of the launch.
     let q0 = (params.tiles - 1u - index % params.tiles) * ROWS;
 #for s in 0..SLICES
-    var dq{s}: Acc;
+    var grad_q{s}: Acc;
 #end
 #for i in 0..RM
     // Rows past the end read the last row's statistics and are not stored.
@@ -53,9 +53,9 @@ fn attention_dq_bwd(
 #endif
     for (var k0 = 0u; k0 < min(q0 + ROWS, params.t); k0 += 32u) {
         var z: Acc;
-        var dp: Acc;
+        var grad_p: Acc;
         multiply_rows(&z, Q, q0, K, k0);
-        multiply_rows(&dp, D_O, q0, V, k0);
+        multiply_rows(&grad_p, GRAD_O, q0, V, k0);
         workgroupBarrier();
         let keys = across(k0);
 #if FORGET
@@ -68,17 +68,17 @@ fn attention_dq_bwd(
         score{i} += log_decay(late{i}, early);
 #endif
         let p{i} = probability(score{i}, vec4<f32>(lse{i}), keys <= query{i});
-        let dz{i} = through_softmax(p{i}, dp[{i}], vec4<f32>(del{i}));
+        let grad_z{i} = through_softmax(p{i}, grad_p[{i}], vec4<f32>(del{i}));
 #if FORGET
-        before[{i}] += dot(select(vec4<f32>(), dz{i}, keys < query{i}), vec4<f32>(1.0));
+        before[{i}] += dot(select(vec4<f32>(), grad_z{i}, keys < query{i}), vec4<f32>(1.0));
 #endif
-        left[(ty + {16 * i}u) * PITCH + tx] = dz{i};
+        left[(ty + {16 * i}u) * PITCH + tx] = grad_z{i};
 #end
 #for s in 0..SLICES
 #if s > 0
         workgroupBarrier();
 #endif
-        multiply_columns(&dq{s}, K, k0, {s}u);
+        multiply_columns(&grad_q{s}, K, k0, {s}u);
 #end
     }
 #if FORGET
@@ -91,7 +91,7 @@ fn attention_dq_bwd(
     }
 #endif
 #for s in 0..SLICES
-    store(0u, query{i}.x, {8 * s}u + tx, params.scale * dq{s}[{i}]);
+    store(0u, query{i}.x, {8 * s}u + tx, params.scale * grad_q{s}[{i}]);
 #end
 #end
 }

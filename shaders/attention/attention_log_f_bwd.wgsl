@@ -8,7 +8,7 @@ struct Params { t: u32, h: u32, heads: u32, per: u32 }
 
 @group(0) @binding(0) var<storage, read_write> row_sums: array<f32>; // [B, T, H]
 @group(0) @binding(1) var<storage, read_write> col_sums: array<f32>; // [B, T, H]
-@group(0) @binding(2) var<storage, read_write> dlog_f: array<f32>; // [B, T, H]
+@group(0) @binding(2) var<storage, read_write> grad_log_f: array<f32>; // [B, T, H]
 @group(0) @binding(3) var<uniform> params: Params;
 
 alias Item = f32;
@@ -38,7 +38,7 @@ fn attention_log_f_bwd(
     var sum = sum_before(lane, own);
     for (var t = begin; t < end; t++) {
         let row = first + t * params.h;
-        dlog_f[row] = sum;
+        grad_log_f[row] = sum;
         sum += col_sums[row] - row_sums[row];
     }
 }

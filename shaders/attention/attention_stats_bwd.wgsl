@@ -3,13 +3,13 @@
 #import lib/grid
 
 alias t_o = f32;
-alias t_d_o = f32;
+alias t_grad_o = f32;
 const FORGET: bool = false;
 
 struct Params { n: u32, d: u32 }
 
 @group(0) @binding(0) var<storage, read_write> o: array<t_o>; // [n, D]
-@group(0) @binding(1) var<storage, read_write> d_o: array<t_d_o>; // [n, D]
+@group(0) @binding(1) var<storage, read_write> grad_o: array<t_grad_o>; // [n, D]
 @group(0) @binding(2) var<storage, read_write> lse: array<f32>; // [n]
 #if FORGET
 @group(0) @binding(3) var<storage, read_write> stats: array<vec4<i32>>; // [n]: bits of lse and del, then `sums`
@@ -31,7 +31,7 @@ fn attention_stats_bwd(
     var sum = 0.0;
     if row < params.n {
         for (var c = lane % 8u; c < params.d; c += 8u) {
-            sum += f32(o[row * params.d + c]) * f32(d_o[row * params.d + c]);
+            sum += f32(o[row * params.d + c]) * f32(grad_o[row * params.d + c]);
         }
     }
     parts[lane] = sum;

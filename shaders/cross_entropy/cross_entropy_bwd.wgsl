@@ -5,7 +5,7 @@
 
 const IN_PLACE: bool = false;
 alias t_z = f32;
-alias t_dz = f32;
+alias t_grad_z = f32;
 
 struct Params { rows: u32, classes: u32 }
 
@@ -17,7 +17,7 @@ struct Params { rows: u32, classes: u32 }
 @group(0) @binding(4) var<uniform> step: Step;
 #else
 @group(0) @binding(3) var<storage, read_write> dloss: array<f32>; // [1]
-@group(0) @binding(4) var<storage, read_write> dz: array<t_dz>;   // [rows, K]
+@group(0) @binding(4) var<storage, read_write> grad_z: array<t_grad_z>;   // [rows, K]
 @group(0) @binding(5) var<uniform> params: Params;
 @group(0) @binding(6) var<uniform> step: Step;
 #endif
@@ -46,6 +46,6 @@ fn cross_entropy_bwd(
 #if IN_PLACE
     z[i] = t_z(value);
 #else
-    dz[i] = t_dz(value);
+    grad_z[i] = t_grad_z(value);
 #endif
 }

@@ -10,10 +10,10 @@ struct Params { rows: u32, h: u32, parts: u32 }
 @group(0) @binding(1) var<storage, read_write> a_log: array<f32>; // [h]
 @group(0) @binding(2) var<storage, read_write> dt_bias: array<f32>; // [h]
 @group(0) @binding(3) var<storage, read_write> g: array<f32>; // [rows, h]
-@group(0) @binding(4) var<storage, read_write> dg: array<f32>; // [rows, h]
-@group(0) @binding(5) var<storage, read_write> dy: array<f32>; // [rows, h]
-@group(0) @binding(6) var<storage, read_write> da_log: array<f32>; // [parts, h]
-@group(0) @binding(7) var<storage, read_write> ddt_bias: array<f32>; // [parts, h]
+@group(0) @binding(4) var<storage, read_write> grad_g: array<f32>; // [rows, h]
+@group(0) @binding(5) var<storage, read_write> grad_y: array<f32>; // [rows, h]
+@group(0) @binding(6) var<storage, read_write> grad_a_log: array<f32>; // [parts, h]
+@group(0) @binding(7) var<storage, read_write> grad_dt_bias: array<f32>; // [parts, h]
 @group(0) @binding(8) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
@@ -37,18 +37,18 @@ fn decay_gate_bwd(
 #for k in 0..PER
         if lane + {k}u * LANES < params.h {
             let at = row * params.h + lane + {k}u * LANES;
-            let d = dg[at];
-            let dy_{k} = d * rate_{k} * sigmoid(y[at] + bias_{k});
-            dy[at] = dy_{k};
-            sums_{k} += vec2(d * g[at], dy_{k});
+            let d = grad_g[at];
+            let grad_y_{k} = d * rate_{k} * sigmoid(y[at] + bias_{k});
+            grad_y[at] = grad_y_{k};
+            sums_{k} += vec2(d * g[at], grad_y_{k});
         }
 #end
     }
 #for k in 0..PER
     let total_{k} = lane_sum(sums_{k}, thread);
     if thread < LANES && lane + {k}u * LANES < params.h {
-        da_log[part * params.h + lane + {k}u * LANES] = total_{k}.x;
-        ddt_bias[part * params.h + lane + {k}u * LANES] = total_{k}.y;
+        grad_a_log[part * params.h + lane + {k}u * LANES] = total_{k}.x;
+        grad_dt_bias[part * params.h + lane + {k}u * LANES] = total_{k}.y;
     }
 #end
 }

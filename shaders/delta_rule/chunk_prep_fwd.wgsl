@@ -2,7 +2,7 @@
 // Gam), and, where INVERSE, Tm = (I + diag(beta) G)^-1 by forward substitution instead of G. A workgroup a (chunk, h,
 // b); grid (chunks, H, B). Source: Yang et al. 2024, section 3 (UT transform); decays of the gated rule: Yang, Kautz,
 // Hatamizadeh 2025, section 3.
-const GATED: bool = true;
+const DECAYS: bool = true;
 const INVERSE: bool = true;
 alias t_q = f32;
 alias t_k = f32;
@@ -10,16 +10,16 @@ alias t_k = f32;
 #import lib/chunk
 #import lib/decay
 
-@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
-@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T STEPS, H, dk]
-@group(0) @binding(2) var<storage, read_write> beta: array<f32>; // [B, T STEPS, H]
-@group(0) @binding(3) var<storage, read_write> p: array<f32>; // [B, H, chunks, QUERIES, C]
+@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, d_k]
+@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(2) var<storage, read_write> beta: array<f32>; // [B, T HOUSEHOLDER, H]
+@group(0) @binding(3) var<storage, read_write> scores: array<f32>; // [B, H, chunks, QUERIES, C]
 @group(0) @binding(4) var<storage, read_write> lower: array<f32>; // [B, H, chunks, C, C]: Tm or G
 @group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-#if GATED
+#if DECAYS
 @group(0) @binding(6) var<storage, read_write> g: array<f32>; // [B, T, H]
 #endif
-@group(0) @binding({6 + GATED}) var<uniform> params: Params;
+@group(0) @binding({6 + DECAYS}) var<uniform> params: Params;
 
 const OF_Q: u32 = 0; // at the last row of each token, elsewhere 0
 const OF_K: u32 = 1;
@@ -28,7 +28,7 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
     var spot = in_keys(i, j);
     var value = 0.0;
     if operand == OF_Q {
-        spot = place(query(token(i)) * params.dk + j, spot.ok && is_last(i));
+        spot = spot_at(query(token(i)) * params.d_k + j, spot.ok && is_last(i));
         value = f32(q[spot.at]);
     } else {
         value = f32(k[spot.at]);
@@ -49,7 +49,7 @@ fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     set_chunk(wg);
     tile_lanes(lane);
     var here = 0.0;
-#if GATED
+#if DECAYS
     if is_row(lane) && is_first(lane) {
         here = max(g[query(token(lane))], -1e4);
     }
@@ -62,19 +62,19 @@ fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     let gam = gam_tile();
     let inside = x < C / 4u;
 
-    let qk = product(zero_tile(), OF_Q, false, 0u, OF_K, true, 0u, params.dk);
+    let qk = product(zero_tile(), OF_Q, false, 0u, OF_K, true, 0u, params.d_k);
     if inside {
 #for r in 0..4
         if is_last(4u * y + {r}u) {
             let at = (block() * QUERIES + token(4u * y + {r}u)) * C + 4u * x;
 #for c in 0..4
-            p[at + {c}u] = select(0.0, qk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u <= 4u * y + {r}u);
+            scores[at + {c}u] = select(0.0, qk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u <= 4u * y + {r}u);
 #end
         }
 #end
     }
 
-    let kk = product(zero_tile(), OF_K, false, 0u, OF_K, true, 0u, params.dk);
+    let kk = product(zero_tile(), OF_K, false, 0u, OF_K, true, 0u, params.d_k);
 #if INVERSE
     let i = 4u * y;
     set_triangle(Tile(

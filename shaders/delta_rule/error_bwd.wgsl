@@ -1,44 +1,44 @@
-// What a chunk wrote, Vn = Tm diag(beta) U with U = V - diag(p) K S, and its prediction errors Y = U - G Vn, for
+// What a chunk wrote, Vn = Tm diag(beta) U with U = V - diag(in) K S, and its prediction errors Y = U - G Vn, for
 // dbeta = dR . Y (Vn / beta would not do for beta = 0); then dV = diag(beta) dR in the place of dR. A workgroup a
-// (64 columns of d_v and chunk, h, b); grid (ceil(dv / 64) chunks, H, B). `vn` holds diag(beta) U before Vn.
+// (64 columns of d_v and chunk, h, b); grid (ceil(d_v / 64) chunks, H, B). `vn` holds diag(beta) U before Vn.
 alias t_k = f32;
 alias t_v = f32;
-alias t_d_v = f32;
+alias t_grad_v = f32;
 #import lib/tile
 #import lib/chunk
 #import lib/store
 
-@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T STEPS, H, dk]
-@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T STEPS, H, dv]
-@group(0) @binding(2) var<storage, read_write> s: array<f32>; // [B, H, chunks, dk, dv]
+@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(2) var<storage, read_write> states: array<f32>; // [B, H, chunks, d_k, d_v]
 @group(0) @binding(3) var<storage, read_write> tm: array<f32>; // [B, H, chunks, C, C]
 @group(0) @binding(4) var<storage, read_write> lower: array<f32>; // [B, H, chunks, C, C]: G
 @group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(6) var<storage, read_write> vn: array<f32>; // [B, T STEPS, H, dv]
-@group(0) @binding(7) var<storage, read_write> d_v: array<t_d_v>; // [B, T STEPS, H, dv]
+@group(0) @binding(6) var<storage, read_write> vn: array<f32>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(7) var<storage, read_write> grad_v: array<t_grad_v>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(8) var<uniform> params: Params;
 
 const OF_K: u32 = 0;
-const OF_S: u32 = 1;
+const OF_STATE: u32 = 1;
 const OF_TM: u32 = 2;
-const OF_G: u32 = 3;
+const OF_LOWER: u32 = 3;
 const OF_VN: u32 = 4;
 const OF_V: u32 = 5;
-const OF_DR: u32 = 6;
+const OF_GRAD_R: u32 = 6;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
-    var spot: Place;
+    var spot: Spot;
     var value = 0.0;
     if operand == OF_K {
         spot = in_keys(i, j);
         value = f32(k[spot.at]);
-    } else if operand == OF_S {
+    } else if operand == OF_STATE {
         spot = in_state(i, j);
-        value = s[spot.at];
+        value = states[spot.at];
     } else if operand == OF_TM {
         spot = in_square(i, j);
         value = tm[spot.at];
-    } else if operand == OF_G {
+    } else if operand == OF_LOWER {
         spot = in_square(i, j);
         value = lower[spot.at];
     } else if operand == OF_VN {
@@ -49,7 +49,7 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
         value = f32(v[spot.at]);
     } else {
         spot = in_values(i, j);
-        value = f32(d_v[spot.at]);
+        value = f32(grad_v[spot.at]);
     }
     return select(0.0, value, spot.ok);
 }
@@ -60,15 +60,15 @@ fn store(at: u32, value: f32) {
 
 @compute @workgroup_size({THREADS})
 fn error_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tile = set_tile(wg, params.dv);
+    let tile = set_tile(wg, params.d_v);
     let n0 = tile * 64u;
     tile_lanes(lane);
     let i = 4u * y;
     let j = n0 + 4u * x;
-    var u = product(zero_tile(), OF_K, false, 0u, OF_S, false, n0, params.dk);
+    var u = product(zero_tile(), OF_K, false, 0u, OF_STATE, false, n0, params.d_k);
     var t: Tile;
 #for r in 0..4
-    u.r{r} = elements(OF_V, i + {r}u, j) - table[entry(P, i + {r}u)] * u.r{r};
+    u.r{r} = elements(OF_V, i + {r}u, j) - table[entry(DECAY_IN, i + {r}u)] * u.r{r};
     let beta{r} = table[entry(BETA, i + {r}u)];
     t.r{r} = beta{r} * u.r{r};
 #end
@@ -78,22 +78,22 @@ fn error_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     storageBarrier();
     store_values(t, n0);
     storageBarrier();
-    t = product(zero_tile(), OF_G, false, 0u, OF_VN, false, n0, rows());
+    t = product(zero_tile(), OF_LOWER, false, 0u, OF_VN, false, n0, rows());
     var part: vec4<f32>;
 #for r in 0..4
     t.r{r} = u.r{r} - t.r{r};
-    u.r{r} = elements(OF_DR, i + {r}u, j);
+    u.r{r} = elements(OF_GRAD_R, i + {r}u, j);
     part[{r}] = dot(u.r{r}, t.r{r});
     if is_row(i + {r}u) {
 #for c in 0..4
-        if j + {c}u < params.dv {
-            d_v[row(i + {r}u) * params.dv + j + {c}u] = t_d_v(beta{r} * u.r{r}[{c}]);
+        if j + {c}u < params.d_v {
+            grad_v[row(i + {r}u) * params.d_v + j + {c}u] = t_grad_v(beta{r} * u.r{r}[{c}]);
         }
 #end
     }
 #end
     let sum = row_sums(part, lane);
     if lane < C {
-        table[entry(D_BETA + tile, lane)] = sum;
+        table[entry(GRAD_BETA + tile, lane)] = sum;
     }
 }

@@ -1,17 +1,17 @@
 // The part of dK inside a chunk, E^T Q + (F + F^T) K, added to the other. A workgroup a (64 columns of d_k and
-// chunk, h, b); grid (ceil(dk / 64) chunks, H, B).
+// chunk, h, b); grid (ceil(d_k / 64) chunks, H, B).
 alias t_q = f32;
 alias t_k = f32;
-alias t_d_k = f32;
+alias t_grad_k = f32;
 #import lib/tile
 #import lib/chunk
 #import lib/store
 
-@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
-@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T STEPS, H, dk]
+@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, d_k]
+@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
 @group(0) @binding(2) var<storage, read_write> e: array<f32>; // [B, H, chunks, QUERIES, C]
 @group(0) @binding(3) var<storage, read_write> f: array<f32>; // [B, H, chunks, C, C]: F + F^T, the diagonal 0
-@group(0) @binding(4) var<storage, read_write> d_k: array<t_d_k>; // [B, T STEPS, H, dk]
+@group(0) @binding(4) var<storage, read_write> grad_k: array<t_grad_k>; // [B, T HOUSEHOLDER, H, d_k]
 @group(0) @binding(5) var<uniform> params: Params;
 
 const OF_Q: u32 = 0;
@@ -20,7 +20,7 @@ const OF_E: u32 = 2;
 const OF_F: u32 = 3;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
-    var spot: Place;
+    var spot: Spot;
     var value = 0.0;
     if operand == OF_E {
         spot = in_scores(i, j);
@@ -39,12 +39,12 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
 }
 
 fn store(at: u32, value: f32) {
-    d_k[at] = t_d_k(f32(d_k[at]) + value);
+    grad_k[at] = t_grad_k(f32(grad_k[at]) + value);
 }
 
 @compute @workgroup_size({THREADS})
 fn key_chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let n0 = set_tile(wg, params.dk) * 64u;
+    let n0 = set_tile(wg, params.d_k) * 64u;
     tile_lanes(lane);
     var t = product(zero_tile(), OF_E, true, 0u, OF_Q, false, n0, queries());
     t = product(t, OF_F, false, 0u, OF_K, false, n0, rows());

@@ -1,5 +1,5 @@
-// O = scale (diag(p) Q S + P Vn) of a chunk, with Vn in `o` before where a token is one step. A workgroup a (64 columns
-// of d_v and chunk, h, b); grid (ceil(dv / 64) chunks, H, B). Source: Yang et al. 2024, section 3.
+// O = scale (diag(in) Q S + P Vn) of a chunk, with Vn in `o` before where a token is one row. A workgroup a (64 columns
+// of d_v and chunk, h, b); grid (ceil(d_v / 64) chunks, H, B). Source: Yang et al. 2024, section 3.
 alias t_q = f32;
 alias t_o = f32;
 alias t_vn = f32;
@@ -7,36 +7,36 @@ alias t_vn = f32;
 #import lib/chunk
 #import lib/store
 
-@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
-@group(0) @binding(1) var<storage, read_write> s: array<f32>; // [B, H, chunks, dk, dv]
-@group(0) @binding(2) var<storage, read_write> p: array<f32>; // [B, H, chunks, QUERIES, C]
+@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, d_k]
+@group(0) @binding(1) var<storage, read_write> states: array<f32>; // [B, H, chunks, d_k, d_v]
+@group(0) @binding(2) var<storage, read_write> scores: array<f32>; // [B, H, chunks, QUERIES, C]
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(4) var<storage, read_write> o: array<t_o>; // [B, T, H, dv]
-#if STEPS > 1
-@group(0) @binding(5) var<storage, read_write> vn: array<t_vn>; // [B, T STEPS, H, dv]
+@group(0) @binding(4) var<storage, read_write> o: array<t_o>; // [B, T, H, d_v]
+#if HOUSEHOLDER > 1
+@group(0) @binding(5) var<storage, read_write> vn: array<t_vn>; // [B, T HOUSEHOLDER, H, d_v]
 #endif
-@group(0) @binding({5 + (STEPS > 1)}) var<uniform> params: Params;
+@group(0) @binding({5 + (HOUSEHOLDER > 1)}) var<uniform> params: Params;
 
 const OF_Q: u32 = 0;
-const OF_S: u32 = 1;
-const OF_P: u32 = 2;
+const OF_STATE: u32 = 1;
+const OF_SCORES: u32 = 2;
 const OF_VN: u32 = 3;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
-    var spot: Place;
+    var spot: Spot;
     var value = 0.0;
     if operand == OF_Q {
         spot = in_queries(i, j);
         value = f32(q[spot.at]);
-    } else if operand == OF_S {
+    } else if operand == OF_STATE {
         spot = in_state(i, j);
-        value = s[spot.at];
-    } else if operand == OF_P {
+        value = states[spot.at];
+    } else if operand == OF_SCORES {
         spot = in_scores(i, j);
-        value = p[spot.at];
+        value = scores[spot.at];
     } else {
         spot = in_values(i, j);
-#if STEPS > 1
+#if HOUSEHOLDER > 1
         value = f32(vn[spot.at]);
 #else
         value = f32(o[spot.at]);
@@ -51,13 +51,13 @@ fn store(at: u32, value: f32) {
 
 @compute @workgroup_size({THREADS})
 fn output_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let n0 = set_tile(wg, params.dv) * 64u;
+    let n0 = set_tile(wg, params.d_v) * 64u;
     tile_lanes(lane);
-    var t = product(zero_tile(), OF_Q, false, 0u, OF_S, false, n0, params.dk);
+    var t = product(zero_tile(), OF_Q, false, 0u, OF_STATE, false, n0, params.d_k);
 #for r in 0..4
-    t.r{r} *= table[entry(P, last(4u * y + {r}u))];
+    t.r{r} *= table[entry(DECAY_IN, last(4u * y + {r}u))];
 #end
-    t = product(t, OF_P, false, 0u, OF_VN, false, n0, rows());
+    t = product(t, OF_SCORES, false, 0u, OF_VN, false, n0, rows());
     storageBarrier();
     store_outputs(t, n0);
 }

@@ -1,6 +1,6 @@
 // The recurrence over chunks: the state at each chunk's start, and the values that each chunk writes. A workgroup a
-// (64 columns of d_v, h, b), sequential over chunks; grid (ceil(dv / 64), H, B). `vn` holds R = diag(beta) (V -
-// diag(p) K S) and then Vn = Tm R. Source: Yang et al. 2024, section 3.
+// (64 columns of d_v, h, b), sequential over chunks; grid (ceil(d_v / 64), H, B). `vn` holds R = diag(beta) (V -
+// diag(in) K S) and then Vn = Tm R. Source: Yang et al. 2024, section 3.
 alias t_k = f32;
 alias t_v = f32;
 alias t_vn = f32;
@@ -8,32 +8,32 @@ alias t_vn = f32;
 #import lib/chunk
 #import lib/store
 
-@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T STEPS, H, dk]
-@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T STEPS, H, dv]
+@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(2) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 @group(0) @binding(3) var<storage, read_write> tm: array<f32>; // [B, H, chunks, C, C]
-@group(0) @binding(4) var<storage, read_write> s: array<f32>; // [B, H, chunks, dk, dv]
-@group(0) @binding(5) var<storage, read_write> vn: array<t_vn>; // [B, T STEPS, H, dv]
+@group(0) @binding(4) var<storage, read_write> states: array<f32>; // [B, H, chunks, d_k, d_v]
+@group(0) @binding(5) var<storage, read_write> vn: array<t_vn>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(6) var<uniform> params: Params;
 
 const OF_K: u32 = 0;
-const OF_SK: u32 = 1; // diag(s) K
-const OF_S: u32 = 2;
+const OF_K_OUT: u32 = 1; // diag(out) K
+const OF_STATE: u32 = 2;
 const OF_TM: u32 = 3;
 const OF_VN: u32 = 4;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
-    var spot: Place;
+    var spot: Spot;
     var value = 0.0;
-    if operand == OF_K || operand == OF_SK {
+    if operand == OF_K || operand == OF_K_OUT {
         spot = in_keys(i, j);
         value = f32(k[spot.at]);
-        if operand == OF_SK {
-            value *= table[entry(S, i)];
+        if operand == OF_K_OUT {
+            value *= table[entry(DECAY_OUT, i)];
         }
-    } else if operand == OF_S {
+    } else if operand == OF_STATE {
         spot = in_state(i, j);
-        value = s[spot.at];
+        value = states[spot.at];
     } else if operand == OF_TM {
         spot = in_square(i, j);
         value = tm[spot.at];
@@ -55,25 +55,25 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     batch = wg.z;
     tile_lanes(lane);
     chunk = 0u;
-    for (var n = lane; n < params.dk * 64u; n += THREADS) {
+    for (var n = lane; n < params.d_k * 64u; n += THREADS) {
         let j = n0 + n % 64u;
-        if j < params.dv {
-            s[(block() * params.dk + n / 64u) * params.dv + j] = 0.0;
+        if j < params.d_v {
+            states[(block() * params.d_k + n / 64u) * params.d_v + j] = 0.0;
         }
     }
     for (var done = 0u; done < params.chunks; done++) {
         chunk = done;
         storageBarrier();
-        var t = product(zero_tile(), OF_K, false, 0u, OF_S, false, n0, params.dk);
+        var t = product(zero_tile(), OF_K, false, 0u, OF_STATE, false, n0, params.d_k);
 #for r in 0..4
         {
             let i = 4u * y + {r}u;
             if is_row(i) {
-                let decay = table[entry(P, i)];
+                let decay = table[entry(DECAY_IN, i)];
                 let beta = table[entry(BETA, i)];
 #for c in 0..4
-                if n0 + 4u * x + {c}u < params.dv {
-                    let at = row(i) * params.dv + n0 + 4u * x + {c}u;
+                if n0 + 4u * x + {c}u < params.d_v {
+                    let at = row(i) * params.d_v + n0 + 4u * x + {c}u;
                     vn[at] = t_vn(beta * (f32(v[at]) - decay * t.r{r}[{c}]));
                 }
 #end
@@ -86,15 +86,15 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         store_values(t, n0);
         storageBarrier();
         if done + 1u < params.chunks {
-            let a = table[entry(P, C - 1u)];
-            for (var m0 = 0u; m0 < params.dk; m0 += C) {
-                t = product(zero_tile(), OF_SK, true, m0, OF_VN, false, n0, rows());
+            let a = table[entry(DECAY_IN, C - 1u)];
+            for (var m0 = 0u; m0 < params.d_k; m0 += C) {
+                t = product(zero_tile(), OF_K_OUT, true, m0, OF_VN, false, n0, rows());
 #for r in 0..4
-                if m0 + 4u * y + {r}u < params.dk {
+                if m0 + 4u * y + {r}u < params.d_k {
 #for c in 0..4
-                    if n0 + 4u * x + {c}u < params.dv {
-                        let at = (block() * params.dk + m0 + 4u * y + {r}u) * params.dv + n0 + 4u * x + {c}u;
-                        s[at + params.dk * params.dv] = fma(a, s[at], t.r{r}[{c}]);
+                    if n0 + 4u * x + {c}u < params.d_v {
+                        let at = (block() * params.d_k + m0 + 4u * y + {r}u) * params.d_v + n0 + 4u * x + {c}u;
+                        states[at + params.d_k * params.d_v] = fma(a, states[at], t.r{r}[{c}]);
                     }
 #end
                 }

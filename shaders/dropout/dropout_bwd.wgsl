@@ -2,13 +2,13 @@
 #import lib/grid
 #import lib/dropout
 
-alias t_dy = f32;
-alias t_dx = f32;
+alias t_grad_y = f32;
+alias t_grad_x = f32;
 
 struct Params { rows: u32, d: u32, groups: u32, tag: u32, threshold: u32, scale: f32 }
 
-@group(0) @binding(0) var<storage, read_write> dy: array<t_dy>; // [rows, d]
-@group(0) @binding(1) var<storage, read_write> dx: array<t_dx>; // [rows, d]
+@group(0) @binding(0) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, d]
+@group(0) @binding(1) var<storage, read_write> grad_x: array<t_grad_x>; // [rows, d]
 @group(0) @binding(2) var<uniform> params: Params;
 @group(0) @binding(3) var<uniform> step: Step;
 
@@ -17,7 +17,7 @@ fn mask_row(row: u32) -> u32 {
 }
 
 fn drop(at: u32, keep: bool, scale: f32) {
-    dx[at] = t_dx(select(0.0, f32(dy[at]) * scale, keep));
+    grad_x[at] = t_grad_x(select(0.0, f32(grad_y[at]) * scale, keep));
 }
 
 @compute @workgroup_size(256)

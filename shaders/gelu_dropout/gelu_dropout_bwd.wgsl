@@ -4,14 +4,14 @@
 #import lib/gelu
 
 alias t_x = f32;
-alias t_dy = f32;
-alias t_dx = f32;
+alias t_grad_y = f32;
+alias t_grad_x = f32;
 
 struct Params { rows: u32, t: u32, d: u32, groups: u32, tag: u32, threshold: u32, scale: f32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [B, T, d]
-@group(0) @binding(1) var<storage, read_write> dy: array<t_dy>; // [B, T, d]
-@group(0) @binding(2) var<storage, read_write> dx: array<t_dx>; // [B, T, d]
+@group(0) @binding(1) var<storage, read_write> grad_y: array<t_grad_y>; // [B, T, d]
+@group(0) @binding(2) var<storage, read_write> grad_x: array<t_grad_x>; // [B, T, d]
 @group(0) @binding(3) var<uniform> params: Params;
 @group(0) @binding(4) var<uniform> step: Step;
 
@@ -20,8 +20,8 @@ fn mask_row(row: u32) -> u32 {
 }
 
 fn drop(at: u32, keep: bool, scale: f32) {
-    let value = d_gelu(f32(x[at])) * f32(dy[at]) * scale;
-    dx[at] = t_dx(select(0.0, value, keep));
+    let value = gelu_slope(f32(x[at])) * f32(grad_y[at]) * scale;
+    grad_x[at] = t_grad_x(select(0.0, value, keep));
 }
 
 @compute @workgroup_size(256)

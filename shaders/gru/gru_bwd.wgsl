@@ -8,21 +8,21 @@
 #import lib/gru
 #import lib/step_product
 
-alias t_dy = f32;
+alias t_grad_y = f32;
 alias t_xg = f32;
 alias t_h = f32;
-alias t_dxg = f32;
+alias t_grad_xg = f32;
 
 struct Params { b: u32, t: u32, d: u32, step: u32 }
 
-@group(0) @binding(0) var<storage, read_write> dy: array<t_dy>; // [B, T, d]
+@group(0) @binding(0) var<storage, read_write> grad_y: array<t_grad_y>; // [B, T, d]
 @group(0) @binding(1) var<storage, read_write> xg: array<t_xg>; // [B, T, 3 d]
 @group(0) @binding(2) var<storage, read_write> h: array<t_h>; // [B, T, d]
 @group(0) @binding(3) var<storage, read_write> w: array<f32>; // U [3 d, d]
 @group(0) @binding(4) var<storage, read_write> bias: array<f32>; // [3 d]
 @group(0) @binding(5) var<storage, read_write> g: array<f32>; // [B T + B, 3 d]
 @group(0) @binding(6) var<storage, read_write> carry: array<f32>; // z dh of the step after this one [B, d]
-@group(0) @binding(7) var<storage, read_write> dxg: array<t_dxg>; // [B, T, 3 d]
+@group(0) @binding(7) var<storage, read_write> grad_xg: array<t_grad_xg>; // [B, T, 3 d]
 @group(0) @binding(8) var<uniform> params: Params;
 
 var<private> top: u32;
@@ -48,9 +48,9 @@ fn cell(row: u32, channel: u32, sum: f32) {
     let token = row * params.t + params.step;
     let is_last = params.step + 1u == params.t;
     let own = row * d + channel;
-    var dh = f32(dy[token * d + channel]);
+    var grad_h = f32(grad_y[token * d + channel]);
     if !is_last {
-        dh += carry[own] + sum;
+        grad_h += carry[own] + sum;
     }
     var s = vec3(bias[channel], bias[d + channel], bias[2u * d + channel]);
     var before = 0.0;
@@ -62,16 +62,16 @@ fn cell(row: u32, channel: u32, sum: f32) {
     }
     let at = token * 3u * d + channel;
     let gates = gru_gates(vec3(f32(xg[at]), f32(xg[at + d]), f32(xg[at + 2u * d])), s);
-    let dm = dh * gates.z.y * gates.m.y;
-    let dz = dh * (before - gates.m.x) * gates.z.x * gates.z.y;
-    let dr = dm * s.z * gates.r.x * gates.r.y;
-    dxg[at] = t_dxg(dr);
-    dxg[at + d] = t_dxg(dz);
-    dxg[at + 2u * d] = t_dxg(dm);
-    g[to] = dr;
-    g[to + d] = dz;
-    g[to + 2u * d] = dm * gates.r.x;
-    carry[own] = gates.z.x * dh;
+    let grad_m = grad_h * gates.z.y * gates.m.y;
+    let grad_z = grad_h * (before - gates.m.x) * gates.z.x * gates.z.y;
+    let grad_r = grad_m * s.z * gates.r.x * gates.r.y;
+    grad_xg[at] = t_grad_xg(grad_r);
+    grad_xg[at + d] = t_grad_xg(grad_z);
+    grad_xg[at + 2u * d] = t_grad_xg(grad_m);
+    g[to] = grad_r;
+    g[to + d] = grad_z;
+    g[to + 2u * d] = grad_m * gates.r.x;
+    carry[own] = gates.z.x * grad_h;
     if is_last {
         g[at] = 0.0;
         g[at + d] = 0.0;

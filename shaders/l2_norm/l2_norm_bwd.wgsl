@@ -3,15 +3,15 @@
 #import lib/row
 
 alias t_y = f32;
-alias t_dy = f32;
-alias t_dx = f32;
+alias t_grad_y = f32;
+alias t_grad_x = f32;
 
 struct Params { rows: u32, d: u32, eps: f32 }
 
 @group(0) @binding(0) var<storage, read_write> y: array<t_y>; // [rows, d]
 @group(0) @binding(1) var<storage, read_write> r: array<f32>; // [rows]
-@group(0) @binding(2) var<storage, read_write> dy: array<t_dy>; // [rows, d]
-@group(0) @binding(3) var<storage, read_write> dx: array<t_dx>; // [rows, d]
+@group(0) @binding(2) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, d]
+@group(0) @binding(3) var<storage, read_write> grad_x: array<t_grad_x>; // [rows, d]
 @group(0) @binding(4) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
@@ -27,19 +27,19 @@ fn l2_norm_bwd(
     var sum = 0.0;
 #for k in 0..PER
     var y_{k} = 0.0;
-    var dy_{k} = 0.0;
+    var grad_y_{k} = 0.0;
     if lane + {k}u * LANES < width {
         y_{k} = f32(y[at + lane + {k}u * LANES]);
-        dy_{k} = f32(dy[at + lane + {k}u * LANES]);
+        grad_y_{k} = f32(grad_y[at + lane + {k}u * LANES]);
     }
-    sum += y_{k} * dy_{k};
+    sum += y_{k} * grad_y_{k};
 #end
     let along = row_sum(vec2(sum, 0.0), thread).x;
     if width > 0u {
         let scale = r[row];
 #for k in 0..PER
         if lane + {k}u * LANES < width {
-            dx[at + lane + {k}u * LANES] = t_dx(scale * (dy_{k} - y_{k} * along));
+            grad_x[at + lane + {k}u * LANES] = t_grad_x(scale * (grad_y_{k} - y_{k} * along));
         }
 #end
     }

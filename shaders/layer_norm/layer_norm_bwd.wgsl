@@ -4,8 +4,8 @@
 #import lib/row
 
 alias t_x = f32;
-alias t_dy = f32;
-alias t_dx = f32;
+alias t_grad_y = f32;
+alias t_grad_x = f32;
 
 struct Params { rows: u32, d: u32, eps: f32, parts: u32 }
 
@@ -13,10 +13,10 @@ struct Params { rows: u32, d: u32, eps: f32, parts: u32 }
 @group(0) @binding(1) var<storage, read_write> w: array<f32>; // [d]
 @group(0) @binding(2) var<storage, read_write> offset: array<f32>; // [rows]
 @group(0) @binding(3) var<storage, read_write> r: array<f32>; // [rows]
-@group(0) @binding(4) var<storage, read_write> dy: array<t_dy>; // [rows, d]
-@group(0) @binding(5) var<storage, read_write> dx: array<t_dx>; // [rows, d]
-@group(0) @binding(6) var<storage, read_write> dw: array<f32>; // [parts, d]
-@group(0) @binding(7) var<storage, read_write> db: array<f32>; // [parts, d]
+@group(0) @binding(4) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, d]
+@group(0) @binding(5) var<storage, read_write> grad_x: array<t_grad_x>; // [rows, d]
+@group(0) @binding(6) var<storage, read_write> grad_w: array<f32>; // [parts, d]
+@group(0) @binding(7) var<storage, read_write> grad_b: array<f32>; // [parts, d]
 @group(0) @binding(8) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
@@ -48,24 +48,24 @@ fn layer_norm_bwd(
         var q_{k} = 0.0;
         if lane + {k}u * LANES < width {
             xh_{k} = (f32(x[at + lane + {k}u * LANES]) - first - mean) * scale;
-            let dy_{k} = f32(dy[at + lane + {k}u * LANES]);
-            q_{k} = dy_{k} * w[lane + {k}u * LANES];
-            dw_db_{k} += vec2(dy_{k} * xh_{k}, dy_{k});
+            let grad_y_{k} = f32(grad_y[at + lane + {k}u * LANES]);
+            q_{k} = grad_y_{k} * w[lane + {k}u * LANES];
+            dw_db_{k} += vec2(grad_y_{k} * xh_{k}, grad_y_{k});
         }
         sums += vec2(q_{k}, q_{k} * xh_{k});
 #end
         let means = row_sum(sums, thread) / f32(params.d);
 #for k in 0..PER
         if lane + {k}u * LANES < width {
-            dx[at + lane + {k}u * LANES] = t_dx(scale * (q_{k} - means.x - xh_{k} * means.y));
+            grad_x[at + lane + {k}u * LANES] = t_grad_x(scale * (q_{k} - means.x - xh_{k} * means.y));
         }
 #end
     }
 #for k in 0..PER
     let sum_{k} = lane_sum(dw_db_{k}, thread);
     if thread < LANES && lane + {k}u * LANES < params.d {
-        dw[part * params.d + lane + {k}u * LANES] = sum_{k}.x;
-        db[part * params.d + lane + {k}u * LANES] = sum_{k}.y;
+        grad_w[part * params.d + lane + {k}u * LANES] = sum_{k}.x;
+        grad_b[part * params.d + lane + {k}u * LANES] = sum_{k}.y;
     }
 #end
 }

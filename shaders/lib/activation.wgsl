@@ -16,7 +16,7 @@ fn silu(x: f32) -> f32 {
     return x * sigmoid(x);
 }
 
-fn d_silu(x: f32) -> f32 {
+fn silu_slope(x: f32) -> f32 {
     let s = sigmoid(x);
     return s * (1.0 + x * (1.0 - s));
 }

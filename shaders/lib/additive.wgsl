@@ -1,22 +1,22 @@
 // Additive linear attention, one chunk of one head: decay factors, a factor a row (`table` of chunk_prep_fwd) or, by
-// CHANNEL, one an element of the keys (`table` of channel_factors_fwd: [B, T, H, 2, dk]). Imports: lib/chunk; the
+// CHANNEL, one an element of the keys (`table` of channel_factors_fwd: [B, T, H, 2, d_k]). Imports: lib/chunk; the
 // importing kernel has a binding `table`.
 const CHANNEL: bool = false;
 
 // Decay from the chunk's start to row i, and from row i to the chunk's end, of channel j; by CHANNEL i is a token.
 fn decay_in(i: u32, j: u32) -> f32 {
 #if CHANNEL
-    return table[2u * row(i) * params.dk + j];
+    return table[2u * row(i) * params.d_k + j];
 #else
-    return table[entry(P, i)];
+    return table[entry(DECAY_IN, i)];
 #endif
 }
 
 fn decay_out(i: u32, j: u32) -> f32 {
 #if CHANNEL
-    return table[(2u * row(i) + 1u) * params.dk + j];
+    return table[(2u * row(i) + 1u) * params.d_k + j];
 #else
-    return table[entry(S, i)];
+    return table[entry(DECAY_OUT, i)];
 #endif
 }
 

@@ -20,7 +20,7 @@ const PITCH: u32 = 9u;
 const Q: u32 = 0u;
 const K: u32 = 1u;
 const V: u32 = 2u;
-const D_O: u32 = 3u;
+const GRAD_O: u32 = 3u;
 
 #if VEC
 alias Value = vec4<f32>;
@@ -39,13 +39,13 @@ alias Acc = array<vec4<f32>, RM>;
 @group(0) @binding(1) var<storage, read_write> k: array<a_k>; // [B, T, H, D]
 @group(0) @binding(2) var<storage, read_write> v: array<a_v>; // [B, T, H, D]
 #if BACK
-alias t_d_o = f32;
+alias t_grad_o = f32;
 #if VEC
-alias a_d_o = vec4<t_d_o>;
+alias a_d_o = vec4<t_grad_o>;
 #else
-alias a_d_o = t_d_o;
+alias a_d_o = t_grad_o;
 #endif
-@group(0) @binding(3) var<storage, read_write> d_o: array<a_d_o>; // [B, T, H, D]
+@group(0) @binding(3) var<storage, read_write> grad_o: array<a_d_o>; // [B, T, H, D]
 #if FORGET
 @group(0) @binding(4) var<storage, read_write> stats: array<vec4<i32>>; // [B, T, H], of attention_stats_bwd
 #else
@@ -60,8 +60,8 @@ fn probability(score: vec4<f32>, log_sum: vec4<f32>, seen: vec4<bool>) -> vec4<f
 
 // The gradient of scores, dp those of their probabilities. Where a key has all of its row's weight it is 0, and dp and
 // its mean are only nearly the same.
-fn through_softmax(p: vec4<f32>, dp: vec4<f32>, mean: vec4<f32>) -> vec4<f32> {
-    return select(p * (dp - mean), vec4<f32>(), p >= vec4<f32>(1.0));
+fn through_softmax(p: vec4<f32>, grad_p: vec4<f32>, mean: vec4<f32>) -> vec4<f32> {
+    return select(p * (grad_p - mean), vec4<f32>(), p >= vec4<f32>(1.0));
 }
 #endif
 
@@ -87,8 +87,8 @@ fn value(operand: u32, i: u32) -> Value {
         return Value(k[i]);
     }
 #if BACK
-    if operand == D_O {
-        return Value(d_o[i]);
+    if operand == GRAD_O {
+        return Value(grad_o[i]);
     }
 #endif
     return Value(v[i]);

@@ -8,8 +8,8 @@ fn gates(i: u32, j: u32) -> vec4<f32> {
     var g = vec4(0.0);
     if is_row(i) {
 #for c in 0..4
-        if j + {c}u < params.dk {
-            g[{c}] = max(gk[row(i) * params.dk + j + {c}u], -1e4);
+        if j + {c}u < params.d_k {
+            g[{c}] = max(gk[row(i) * params.d_k + j + {c}u], -1e4);
         }
 #end
     }

@@ -1,21 +1,21 @@
 // One chunk of one head: where the elements of its tensors lie, and the table of row factors that `chunk_prep_fwd`
-// writes. A chunk is QUERIES tokens: as many rows of Q and O, and STEPS times as many of K, V and beta, ROWS at most, in
-// tiles of C rows. Further rows are padding. What a token has once acts at one of its rows: the log decay at the first,
-// the query at the last. SHARED: all heads have the same Q and K.
-const STEPS: u32 = 1;
+// writes. A chunk is QUERIES tokens: as many rows of Q and O, and HOUSEHOLDER times as many of K, V and beta, ROWS at
+// most, in tiles of C rows. Further rows are padding. What a token has once acts at one of its rows: the log decay at
+// the first, the query at the last. SHARED: all heads have the same Q and K.
+const HOUSEHOLDER: u32 = 1;
 const SHARED: bool = false;
-const QUERIES: u32 = C / STEPS;
-const ROWS: u32 = C / STEPS * STEPS;
-struct Params { t: u32, h: u32, chunks: u32, dk: u32, dv: u32, scale: f32, fields: u32 }
+const QUERIES: u32 = C / HOUSEHOLDER;
+const ROWS: u32 = C / HOUSEHOLDER * HOUSEHOLDER;
+struct Params { t: u32, h: u32, chunks: u32, d_k: u32, d_v: u32, scale: f32, fields: u32 }
 
 // Fields of the table, each C words of the block of a (b, h, chunk).
-const P: u32 = 0; // decay from the chunk's start to the row
-const S: u32 = 1; // decay from the row to the chunk's end
+const DECAY_IN: u32 = 0; // decay from the chunk's start to the row
+const DECAY_OUT: u32 = 1; // decay from the row to the chunk's end
 const BETA: u32 = 2; // write strength (delta rule)
 const LOG: u32 = 2; // log decay (the others)
 // Backward only. The partial sums take a field each of up to four tiles of 64 columns.
 const RECTANGLE: u32 = 3; // sum_{i>=t>j} M_ij
-const D_BETA: u32 = 4; // partial sums over d_v
+const GRAD_BETA: u32 = 4; // partial sums over d_v
 const IN_Q: u32 = 8; // X1_i . q_i, a query each, partial sums over d_k
 const IN_K: u32 = 12; // X2_i . k_i
 const OUT_K: u32 = 16; // X3_i . k_i
@@ -41,19 +41,19 @@ fn set_tile(wg: vec3<u32>, width: u32) -> u32 {
     return wg.x % tiles;
 }
 
-// Index of row i of the chunk in [B, T STEPS, H].
+// Index of row i of the chunk in [B, T HOUSEHOLDER, H].
 fn row(i: u32) -> u32 {
-    return (batch * params.t * STEPS + chunk * ROWS + i) * params.h + head;
+    return (batch * params.t * HOUSEHOLDER + chunk * ROWS + i) * params.h + head;
 }
 
 // Whether row i is a step of a token, not padding.
 fn is_row(i: u32) -> bool {
-    return i < ROWS && chunk * ROWS + i < params.t * STEPS;
+    return i < ROWS && chunk * ROWS + i < params.t * HOUSEHOLDER;
 }
 
 // Rows of the chunk.
 fn rows() -> u32 {
-    return min(ROWS, params.t * STEPS - chunk * ROWS);
+    return min(ROWS, params.t * HOUSEHOLDER - chunk * ROWS);
 }
 
 // Index of query i of the chunk in [B, T, H].
@@ -71,10 +71,10 @@ fn queries() -> u32 {
     return min(QUERIES, params.t - chunk * QUERIES);
 }
 
-// Index of row i of K in [B, T STEPS, H] and of row i of Q in [B, T, H] or, SHARED, without H.
+// Index of row i of K in [B, T HOUSEHOLDER, H] and of row i of Q in [B, T, H] or, SHARED, without H.
 #if SHARED
 fn key_row(i: u32) -> u32 {
-    return batch * params.t * STEPS + chunk * ROWS + i;
+    return batch * params.t * HOUSEHOLDER + chunk * ROWS + i;
 }
 
 fn query_row(i: u32) -> u32 {
@@ -99,23 +99,23 @@ fn heads_here() -> u32 {
 }
 #endif
 
-#if STEPS > 1
+#if HOUSEHOLDER > 1
 // The token of row i.
 fn token(i: u32) -> u32 {
-    return i / STEPS;
+    return i / HOUSEHOLDER;
 }
 
 fn is_first(i: u32) -> bool {
-    return i % STEPS == 0u;
+    return i % HOUSEHOLDER == 0u;
 }
 
 fn is_last(i: u32) -> bool {
-    return i % STEPS == STEPS - 1u;
+    return i % HOUSEHOLDER == HOUSEHOLDER - 1u;
 }
 
 // The row at which query i acts; some row for padding.
 fn last(i: u32) -> u32 {
-    return min(i * STEPS + STEPS - 1u, C - 1u);
+    return min(i * HOUSEHOLDER + HOUSEHOLDER - 1u, C - 1u);
 }
 #else
 fn token(i: u32) -> u32 {
@@ -146,47 +146,47 @@ fn entry(field: u32, i: u32) -> u32 {
 }
 
 // Where an element of an operand lies; outside of the operand not `ok`, and some index that can be read.
-struct Place { at: u32, ok: bool }
+struct Spot { at: u32, ok: bool }
 
-fn place(at: u32, ok: bool) -> Place {
-    return Place(select(0u, at, ok), ok);
+fn spot_at(at: u32, ok: bool) -> Spot {
+    return Spot(select(0u, at, ok), ok);
 }
 
-// Row i, column j of Q [B, T, H or 1, dk] ..
-fn in_queries(i: u32, j: u32) -> Place {
-    return place(query_row(i) * params.dk + j, is_query(i) && j < params.dk);
+// Row i, column j of Q [B, T, H or 1, d_k] ..
+fn in_queries(i: u32, j: u32) -> Spot {
+    return spot_at(query_row(i) * params.d_k + j, is_query(i) && j < params.d_k);
 }
 
-// .. of K [B, T STEPS, H or 1, dk] ..
-fn in_keys(i: u32, j: u32) -> Place {
-    return place(key_row(i) * params.dk + j, is_row(i) && j < params.dk);
+// .. of K [B, T HOUSEHOLDER, H or 1, d_k] ..
+fn in_keys(i: u32, j: u32) -> Spot {
+    return spot_at(key_row(i) * params.d_k + j, is_row(i) && j < params.d_k);
 }
 
-// .. of V [B, T STEPS, H, dv] ..
-fn in_values(i: u32, j: u32) -> Place {
-    return place(row(i) * params.dv + j, is_row(i) && j < params.dv);
+// .. of V [B, T HOUSEHOLDER, H, d_v] ..
+fn in_values(i: u32, j: u32) -> Spot {
+    return spot_at(row(i) * params.d_v + j, is_row(i) && j < params.d_v);
 }
 
-// .. of O [B, T, H, dv] ..
-fn in_outputs(i: u32, j: u32) -> Place {
-    return place(query(i) * params.dv + j, is_query(i) && j < params.dv);
+// .. of O [B, T, H, d_v] ..
+fn in_outputs(i: u32, j: u32) -> Spot {
+    return spot_at(query(i) * params.d_v + j, is_query(i) && j < params.d_v);
 }
 
-// .. of S [B, H, chunks, dk, dv] ..
-fn in_state(i: u32, j: u32) -> Place {
-    return place((block() * params.dk + i) * params.dv + j, i < params.dk && j < params.dv);
+// .. of S [B, H, chunks, d_k, d_v] ..
+fn in_state(i: u32, j: u32) -> Spot {
+    return spot_at((block() * params.d_k + i) * params.d_v + j, i < params.d_k && j < params.d_v);
 }
 
 // .. of P [B, H, chunks, QUERIES, C] ..
-fn in_scores(i: u32, j: u32) -> Place {
-#if STEPS > 1
-    return place((block() * QUERIES + i) * C + j, i < QUERIES);
+fn in_scores(i: u32, j: u32) -> Spot {
+#if HOUSEHOLDER > 1
+    return spot_at((block() * QUERIES + i) * C + j, i < QUERIES);
 #else
-    return Place((block() * C + i) * C + j, true);
+    return Spot((block() * C + i) * C + j, true);
 #endif
 }
 
 // .. and of a matrix of all rows [B, H, chunks, C, C].
-fn in_square(i: u32, j: u32) -> Place {
-    return Place((block() * C + i) * C + j, true);
+fn in_square(i: u32, j: u32) -> Spot {
+    return Spot((block() * C + i) * C + j, true);
 }

@@ -28,7 +28,7 @@ fn write_rectangles(m: Tile, lane: u32) {
 // Between two blocks of four the sum is: the first rows of i's block, the blocks between, the last rows of j's
 // block.
 fn gam_tile() -> Tile {
-#if GATED
+#if DECAYS
     if x > y {
         return Tile(vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0));
     }

@@ -21,7 +21,7 @@ fn write_factors(lane: u32) {
         for (var i = C - 1u; i > lane; i--) {
             after += log_decay[i];
         }
-        table[entry(P, lane)] = exp(before);
-        table[entry(S, lane)] = exp(after);
+        table[entry(DECAY_IN, lane)] = exp(before);
+        table[entry(DECAY_OUT, lane)] = exp(after);
     }
 }

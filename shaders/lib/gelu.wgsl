@@ -23,7 +23,7 @@ fn gelu(x: f32) -> f32 {
     return x * normal(x).x;
 }
 
-fn d_gelu(x: f32) -> f32 {
+fn gelu_slope(x: f32) -> f32 {
     let n = normal(x);
     return fma(x, n.y, n.x);
 }

@@ -1,10 +1,10 @@
 // Channels and states of a diagonal recurrence on a workgroup, which does CHANNELS channels of a sequence: LANES threads
-// share a channel, PER quads of its states each (lane, lane + LANES, ..), and STEPS steps are staged at a time, the
+// share a channel, PER quads of its states each (lane, lane + LANES, ..), and STAGED steps are staged at a time, the
 // channels of a step side by side. The importing kernel has a binding `params` with the number of `channels`.
 const THREADS: u32 = 128;
 const LANES: u32 = 4;
 const PER: u32 = 4;
-const STEPS: u32 = 8;
+const STAGED: u32 = 8;
 const CHANNELS: u32 = THREADS / LANES;
 const QUADS: u32 = LANES * PER;
 

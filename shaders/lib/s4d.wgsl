@@ -132,7 +132,7 @@ fn lost(rate: Rate, f: vec2<f32>, less: f32) -> vec2<f32> {
 }
 
 // Derivative of phi: (e^z - phi) / z, or its series sum over k of z^k (k + 1) / (k + 2)! where that difference cancels.
-fn d_phi(rate: Rate) -> vec2<f32> {
+fn phi_slope(rate: Rate) -> vec2<f32> {
     let z = rate.z;
     if dot(z, z) > 0.25 {
         return over(rate.power - rate.phi, z);

@@ -50,7 +50,7 @@ fn next_state(rate: Rate, h: Complex4, u: f32) -> Complex4 {
     return Complex4(rate.keep * h.re + (change.re + u), rate.keep * h.im + change.im);
 }
 
-// x with what rounding f took from it in STEPS steps.
+// x with what rounding f took from it in STAGED steps.
 fn restored(x: Complex4, at: u32) -> Complex4 {
-    return plus(x, product(scaled(f32(STEPS), complex_at(5u, at)), x));
+    return plus(x, product(scaled(f32(STAGED), complex_at(5u, at)), x));
 }

@@ -10,13 +10,13 @@ fn scaled_row_bwd(row: u32, inside: bool, factor: f32, thread: u32) -> f32 {
 #for k in 0..PER
     if inside && lane + {k}u * LANES < params.p {
         let at = row * params.p + lane + {k}u * LANES;
-        let d = f32(dy[at]);
+        let d = f32(grad_y[at]);
         sum = fma(d, f32(x[at]), sum);
         var value = factor * d;
         if params.accumulate != 0u {
-            value += f32(dx[at]);
+            value += f32(grad_x[at]);
         }
-        dx[at] = t_dx(value);
+        grad_x[at] = t_grad_x(value);
     }
 #end
     return row_sum(vec2(sum, 0.0), thread).x;

@@ -4,10 +4,10 @@
 #import lib/lanes
 #import lib/quads
 
-const CHUNK: u32 = 32; // a multiple of STEPS
+const CHUNK: u32 = 32; // a multiple of STAGED
 const TIED: bool = true; // dt scales the write
 const DECAYS: bool = true; // the states decay
-const STEPPED: bool = TIED || DECAYS; // there is a step dt
+const TIMED: bool = TIED || DECAYS; // there is a step dt
 
 alias t_u = f32;
 alias t_delta_raw = f32;
@@ -20,19 +20,19 @@ struct Params { t: u32, channels: u32, states: u32, chunks: u32, tiles: u32, seg
 @group(0) @binding(1) var<storage, read_write> bm: array<t_bm>; // [B, T, N]
 @group(0) @binding(2) var<storage, read_write> saved: array<f32>; // [B, chunks, E, N]
 @group(0) @binding(3) var<storage, read_write> rates: array<f32>; // [E, N], delta_bias [E], D [E]
-#if STEPPED
+#if TIMED
 @group(0) @binding(4) var<storage, read_write> delta_raw: array<t_delta_raw>; // [B, T, E]
 #endif
 
-var<workgroup> s_b: array<vec4<f32>, STEPS * QUADS>;
+var<workgroup> s_b: array<vec4<f32>, STAGED * QUADS>;
 #if DECAYS
-var<workgroup> s_dt: array<f32, STEPS * CHANNELS>;
+var<workgroup> s_dt: array<f32, STAGED * CHANNELS>;
 #endif
-var<workgroup> s_du: array<f32, STEPS * CHANNELS>; // u, times dt if TIED
+var<workgroup> s_written: array<f32, STAGED * CHANNELS>; // u, times dt if TIED
 
-// `steps` steps from row `row0` of B on: B, dt and u.
-fn stage(thread: u32, row0: u32, steps: u32) {
-    for (var i = thread; i < steps * QUADS; i += THREADS) {
+// `staged` steps from row `row0` of B on: B, dt and u.
+fn stage(thread: u32, row0: u32, staged: u32) {
+    for (var i = thread; i < staged * QUADS; i += THREADS) {
         let row = row0 + i / QUADS;
         let n = 4u * (i % QUADS);
         s_b[i] = quad(B, row, n);
@@ -40,19 +40,19 @@ fn stage(thread: u32, row0: u32, steps: u32) {
         s_c[i] = quad(C, row, n);
 #endif
     }
-    for (var i = thread; i < steps * CHANNELS; i += THREADS) {
+    for (var i = thread; i < staged * CHANNELS; i += THREADS) {
         let c = channel(i % CHANNELS);
         let at = (row0 + i / CHANNELS) * params.channels + c;
-#if STEPPED
+#if TIMED
         let dt = softplus(f32(delta_raw[at]) + rates[params.channels * params.states + c]);
 #endif
 #if DECAYS
         s_dt[i] = dt;
 #endif
 #if TIED
-        s_du[i] = dt * f32(u[at]);
+        s_written[i] = dt * f32(u[at]);
 #else
-        s_du[i] = f32(u[at]);
+        s_written[i] = f32(u[at]);
 #endif
     }
 }

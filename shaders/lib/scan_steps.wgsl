@@ -30,7 +30,7 @@ fn stage(thread: u32, first: u32, local: u32, t0: u32, end: u32, all: bool) {
         let ok = t < end && c < params.channels;
         let at = select(0u, (local * params.t + t) * params.channels + c, ok);
         let from_u = select(0u, ((params.sequence0 + local) * params.t + t) * params.channels + c, ok);
-#if STEPPED
+#if TIMED
         s_point[i] = select(0.0, x[at], ok);
 #endif
         s_point[4u * CHANNELS + i] = select(0.0, f32(u[from_u]), ok);

@@ -1,6 +1,6 @@
 // Sums of the scan's backward pass, a step at a time, from what the threads leave in workgroup memory: over channels
 // for dB and dC; over states for du, yp and ddelta, a pair of channels a thread. Barriers are the caller's. Imports:
-// lib/scan_steps, lib/activation; the importing kernel (scan_bwd) has the bindings `x`, `du`, `sums` and `params`.
+// lib/scan_steps, lib/activation; the importing kernel (scan_bwd) has the bindings `x`, `grad_u`, `sums` and `params`.
 var<workgroup> s_quad: array<vec4<f32>, THREADS>; // for sums over channels
 var<workgroup> s_one: array<vec2<f32>, PAIRS * PITCH>; // for sums over states
 var<workgroup> s_two: array<vec2<f32>, PAIRS * PITCH>;
@@ -21,7 +21,7 @@ fn sum_channels(thread: u32, at: u32, inside: bool) {
 // du, at `out_at`, and yp, at `at`, of the channels c and c + 1, pair `pair` of the workgroup, at a staged step: from lam.B
 // in s_one and C.h in s_two. dD is added to d_skip. Gives lam.B.
 fn write_du(
-    step: u32, pair: u32, c: u32, at: u32, out_at: u32, skip: vec2<f32>, d_skip: ptr<function, vec2<f32>>,
+    step: u32, pair: u32, c: u32, at: u32, out_at: u32, skip: vec2<f32>, grad_skip: ptr<function, vec2<f32>>,
 ) -> vec2<f32> {
     var lam_b = vec2(0.0);
 #if GATED
@@ -40,13 +40,13 @@ fn write_du(
 #else
     let grad = skip * step_dp + lam_b;
 #endif
-    *d_skip += step_dp * step_u;
+    *grad_skip += step_dp * step_u;
 #if GATED
     yp += skip * step_u;
 #endif
 #for p in 0..2
     if c + {p}u < params.channels {
-        du[out_at + {p}u] = t_du(grad[{p}]);
+        grad_u[out_at + {p}u] = t_grad_u(grad[{p}]);
 #if GATED
         x[params.n + at + {p}u] = yp[{p}];
 #endif
@@ -54,27 +54,27 @@ fn write_du(
 #end
     return lam_b;
 }
-#if STEPPED
+#if TIMED
 
 // ddelta, at `at`, of the same channels at the same step: from m.A in s_one and lam.B. Gives it.
 fn write_ddelta(step: u32, pair: u32, c: u32, at: u32, lam_b: vec2<f32>) -> vec2<f32> {
-    var d_step = vec2(0.0);
+    var grad_step = vec2(0.0);
 #if DECAYS
     for (var l = 0u; l < LANES; l++) {
-        d_step += s_one[pair * PITCH + l];
+        grad_step += s_one[pair * PITCH + l];
     }
-    d_step *= 0.6931471805599453;
+    grad_step *= 0.6931471805599453;
 #endif
 #if TIED
-    d_step += point(U, step, pair) * lam_b;
+    grad_step += point(U, step, pair) * lam_b;
 #endif
     let dt = point(DT, step, pair);
-    let ddelta = d_step * vec2(complement(dt.x), complement(dt.y));
+    let grad_delta = grad_step * vec2(complement(dt.x), complement(dt.y));
 #for p in 0..2
     if c + {p}u < params.channels {
-        x[at + {p}u] = ddelta[{p}];
+        x[at + {p}u] = grad_delta[{p}];
     }
 #end
-    return ddelta;
+    return grad_delta;
 }
 #endif

@@ -1,13 +1,13 @@
 // For the gradients of the log decays: <S, D> over 64 rows of the states. Imports: lib/tile, lib/chunk; the importing
-// kernel has bindings `s`, `d` [B, H, chunks, dk, dv] and `table`.
+// kernel has bindings `states`, `grad_states` [B, H, chunks, d_k, d_v] and `table`.
 
 // Writes the partial sum of rows 64 tile .. of the states.
 fn write_state_sum(tile: u32, lane: u32) {
-    let first = (block() * params.dk + tile * 64u) * params.dv;
-    let words = min(64u, params.dk - tile * 64u) * params.dv;
+    let first = (block() * params.d_k + tile * 64u) * params.d_v;
+    let words = min(64u, params.d_k - tile * 64u) * params.d_v;
     var sum = 0.0;
     for (var n = lane; n < words; n += THREADS) {
-        sum = fma(s[first + n], d[first + n], sum);
+        sum = fma(states[first + n], grad_states[first + n], sum);
     }
     let total = workgroup_sum(sum, lane);
     if lane == 0u {

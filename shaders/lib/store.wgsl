@@ -10,38 +10,38 @@ fn store_row(row: u32, n0: u32, width: u32, values: vec4<f32>) {
 #end
 }
 
-// Columns n0 .. of Q [B, T, H or 1, dk] ..
+// Columns n0 .. of Q [B, T, H or 1, d_k] ..
 fn store_queries(t: Tile, n0: u32) {
 #for r in 0..4
     if is_query(4u * y + {r}u) {
-        store_row(query_row(4u * y + {r}u), n0, params.dk, t.r{r});
+        store_row(query_row(4u * y + {r}u), n0, params.d_k, t.r{r});
     }
 #end
 }
 
-// .. of K [B, T STEPS, H or 1, dk] ..
+// .. of K [B, T HOUSEHOLDER, H or 1, d_k] ..
 fn store_keys(t: Tile, n0: u32) {
 #for r in 0..4
     if is_row(4u * y + {r}u) {
-        store_row(key_row(4u * y + {r}u), n0, params.dk, t.r{r});
+        store_row(key_row(4u * y + {r}u), n0, params.d_k, t.r{r});
     }
 #end
 }
 
-// .. of V [B, T STEPS, H, dv] ..
+// .. of V [B, T HOUSEHOLDER, H, d_v] ..
 fn store_values(t: Tile, n0: u32) {
 #for r in 0..4
     if is_row(4u * y + {r}u) {
-        store_row(row(4u * y + {r}u), n0, params.dv, t.r{r});
+        store_row(row(4u * y + {r}u), n0, params.d_v, t.r{r});
     }
 #end
 }
 
-// .. and of O [B, T, H, dv].
+// .. and of O [B, T, H, d_v].
 fn store_outputs(t: Tile, n0: u32) {
 #for r in 0..4
     if is_query(4u * y + {r}u) {
-        store_row(query(4u * y + {r}u), n0, params.dv, t.r{r});
+        store_row(query(4u * y + {r}u), n0, params.d_v, t.r{r});
     }
 #end
 }

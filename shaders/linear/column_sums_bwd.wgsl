@@ -1,10 +1,10 @@
 // Sums of the columns of dy over `part` rows: the first stage of db. A workgroup takes 32 columns of one part, 8 threads
 // a column. Grid: [ceil(cols / 32), ceil(rows / part), 1].
-alias t_dy = f32;
+alias t_grad_y = f32;
 
 struct Params { rows: u32, cols: u32, part: u32 }
 
-@group(0) @binding(0) var<storage, read_write> dy: array<t_dy>; // [rows, cols]
+@group(0) @binding(0) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, cols]
 @group(0) @binding(1) var<storage, read_write> sums: array<f32>; // [ceil(rows / part), cols]
 @group(0) @binding(2) var<uniform> params: Params;
 
@@ -17,7 +17,7 @@ fn column_sums_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
     var sum = 0.0;
     if col < params.cols {
         for (var row = wg.y * params.part + lane / 32u; row < end; row += 8u) {
-            sum += f32(dy[row * params.cols + col]);
+            sum += f32(grad_y[row * params.cols + col]);
         }
     }
     partial[lane] = sum;

@@ -1,22 +1,22 @@
 // dK of a chunk by channel, X3 + sum of dP_ij q_i exp(..) over i >= j, and for the log decays U = q * W - k * (the sum
 // over i > j) in the place of W. A running sum over sub-blocks of four tokens, the last first, which decays by each. A
-// workgroup a (64 columns of d_k and chunk, h, b), four rows and four columns an invocation; grid (ceil(dk / 64)
+// workgroup a (64 columns of d_k and chunk, h, b), four rows and four columns an invocation; grid (ceil(d_k / 64)
 // chunks, H, B).
 const C: u32 = 64;
 const THREADS: u32 = C * 4;
 alias t_q = f32;
 alias t_k = f32;
-alias t_d_k = f32;
+alias t_grad_k = f32;
 #import lib/chunk
 #import lib/channel
 
-@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
-@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
-@group(0) @binding(2) var<storage, read_write> gk: array<f32>; // [B, T, H, dk]
-@group(0) @binding(3) var<storage, read_write> d_p: array<f32>; // [B, H, chunks, C, C]
-@group(0) @binding(4) var<storage, read_write> x1: array<f32>; // [B, T, H, dk]: W, then U
-@group(0) @binding(5) var<storage, read_write> x3: array<f32>; // [B, T, H, dk]
-@group(0) @binding(6) var<storage, read_write> d_k: array<t_d_k>; // [B, T, H, dk]
+@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, d_k]
+@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, d_k]
+@group(0) @binding(2) var<storage, read_write> gk: array<f32>; // [B, T, H, d_k]
+@group(0) @binding(3) var<storage, read_write> grad_p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(4) var<storage, read_write> x1: array<f32>; // [B, T, H, d_k]: W, then U
+@group(0) @binding(5) var<storage, read_write> x3: array<f32>; // [B, T, H, d_k]
+@group(0) @binding(6) var<storage, read_write> grad_k: array<t_grad_k>; // [B, T, H, d_k]
 @group(0) @binding(7) var<uniform> params: Params;
 
 // 16 rows of 64 channels, decayed from the starts of their sub-blocks, and the decays of those sub-blocks.
@@ -27,8 +27,8 @@ fn query_at(i: u32, j: u32) -> vec4<f32> {
     var value = vec4(0.0);
     if is_row(i) {
 #for c in 0..4
-        if j + {c}u < params.dk {
-            value[{c}] = f32(q[row(i) * params.dk + j + {c}u]);
+        if j + {c}u < params.d_k {
+            value[{c}] = f32(q[row(i) * params.d_k + j + {c}u]);
         }
 #end
     }
@@ -37,7 +37,7 @@ fn query_at(i: u32, j: u32) -> vec4<f32> {
 
 @compute @workgroup_size({THREADS})
 fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let n0 = set_tile(wg, params.dk) * 64u;
+    let n0 = set_tile(wg, params.d_k) * 64u;
     let y = lane / 16u;
     let x = lane % 16u;
     let i = 4u * y;
@@ -69,7 +69,7 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
 #for c in 0..4
                 sum{c} *= decay;
 #for r in 0..4
-                sum{c} = fma(vec4(d_p[base + (first + 4u * sub + {r}u) * C + {c}u]), q{r}, sum{c});
+                sum{c} = fma(vec4(grad_p[base + (first + 4u * sub + {r}u) * C + {c}u]), q{r}, sum{c});
 #end
 #end
             }
@@ -92,17 +92,17 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
 #for m in c+1..r+1
         decay += g{m};
 #end
-        sum{c} += d_p[base + (i + {r}u) * C + {c}u] * q{r} * exp(decay);
+        sum{c} += grad_p[base + (i + {r}u) * C + {c}u] * q{r} * exp(decay);
     }
 #end
 #end
 #for c in 0..4
     if is_row(i + {c}u) {
 #for e in 0..4
-        if j + {e}u < params.dk {
-            let at = row(i + {c}u) * params.dk + j + {e}u;
+        if j + {e}u < params.d_k {
+            let at = row(i + {c}u) * params.d_k + j + {e}u;
             x1[at] = q{c}[{e}] * x1[at] - f32(k[at]) * sum{c}[{e}];
-            d_k[at] = t_d_k(x3[at] + sum{c}[{e}] + d_p[base + (i + {c}u) * C + {c}u] * q{c}[{e}]);
+            grad_k[at] = t_grad_k(x3[at] + sum{c}[{e}] + grad_p[base + (i + {c}u) * C + {c}u] * q{c}[{e}]);
         }
 #end
     }

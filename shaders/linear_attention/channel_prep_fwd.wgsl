@@ -8,10 +8,10 @@ alias t_k = f32;
 #import lib/chunk
 #import lib/channel
 
-@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, dk]
-@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
-@group(0) @binding(2) var<storage, read_write> gk: array<f32>; // [B, T, H, dk]
-@group(0) @binding(3) var<storage, read_write> p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, d_k]
+@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, d_k]
+@group(0) @binding(2) var<storage, read_write> gk: array<f32>; // [B, T, H, d_k]
+@group(0) @binding(3) var<storage, read_write> scores: array<f32>; // [B, H, chunks, C, C]
 @group(0) @binding(4) var<uniform> params: Params;
 
 // Rows of 16 channels: as they are, then decayed from the start or to the end of their sub-blocks.
@@ -37,14 +37,14 @@ fn channel_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
     var inside = 0.0;
 
     let my_row = lane / 4u;
-    for (var j0 = 0u; j0 < params.dk; j0 += 16u) {
+    for (var j0 = 0u; j0 < params.d_k; j0 += 16u) {
         let col = j0 + lane % 4u * 4u;
         var q4 = vec4(0.0);
         var k4 = vec4(0.0);
         if is_row(my_row) {
-            let at = row(my_row) * params.dk + col;
+            let at = row(my_row) * params.d_k + col;
 #for c in 0..4
-            if col + {c}u < params.dk {
+            if col + {c}u < params.d_k {
                 q4[{c}] = f32(q[at + {c}u]);
                 k4[{c}] = f32(k[at + {c}u]);
             }
@@ -100,13 +100,13 @@ fn channel_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
     }
     let base = block() * C * C;
     if lane < DIAGONAL {
-        p[base + i * C + j] = inside;
+        scores[base + i * C + j] = inside;
     }
     if x < C / 4u {
 #for r in 0..4
 #for c in 0..4
         if x != y || {c}u > {r}u {
-            p[base + (4u * y + {r}u) * C + 4u * x + {c}u] = t{r}[{c}];
+            scores[base + (4u * y + {r}u) * C + 4u * x + {c}u] = t{r}[{c}];
         }
 #end
 #end

@@ -1,18 +1,18 @@
 // dQ of a chunk by channel: what of it decays, W = X1 + sum of dP_ij k_j exp(..) over j < i, in the place of X1, and dQ =
 // W + dP_ii k_i. A running sum over sub-blocks of four tokens, which decays by each. A workgroup a (64 columns of d_k
-// and chunk, h, b), four rows and four columns an invocation; grid (ceil(dk / 64) chunks, H, B).
+// and chunk, h, b), four rows and four columns an invocation; grid (ceil(d_k / 64) chunks, H, B).
 const C: u32 = 64;
 const THREADS: u32 = C * 4;
 alias t_k = f32;
-alias t_d_q = f32;
+alias t_grad_q = f32;
 #import lib/chunk
 #import lib/channel
 
-@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T, H, dk]
-@group(0) @binding(1) var<storage, read_write> gk: array<f32>; // [B, T, H, dk]
-@group(0) @binding(2) var<storage, read_write> d_p: array<f32>; // [B, H, chunks, C, C]
-@group(0) @binding(3) var<storage, read_write> x1: array<f32>; // [B, T, H, dk]: X1, then W
-@group(0) @binding(4) var<storage, read_write> d_q: array<t_d_q>; // [B, T, H, dk]
+@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T, H, d_k]
+@group(0) @binding(1) var<storage, read_write> gk: array<f32>; // [B, T, H, d_k]
+@group(0) @binding(2) var<storage, read_write> grad_p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(3) var<storage, read_write> x1: array<f32>; // [B, T, H, d_k]: X1, then W
+@group(0) @binding(4) var<storage, read_write> grad_q: array<t_grad_q>; // [B, T, H, d_k]
 @group(0) @binding(5) var<uniform> params: Params;
 
 // 16 rows of 64 channels, decayed to the ends of their sub-blocks, and the decays of those sub-blocks.
@@ -23,8 +23,8 @@ fn key_at(i: u32, j: u32) -> vec4<f32> {
     var value = vec4(0.0);
     if is_row(i) {
 #for c in 0..4
-        if j + {c}u < params.dk {
-            value[{c}] = f32(k[row(i) * params.dk + j + {c}u]);
+        if j + {c}u < params.d_k {
+            value[{c}] = f32(k[row(i) * params.d_k + j + {c}u]);
         }
 #end
     }
@@ -33,7 +33,7 @@ fn key_at(i: u32, j: u32) -> vec4<f32> {
 
 @compute @workgroup_size({THREADS})
 fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let n0 = set_tile(wg, params.dk) * 64u;
+    let n0 = set_tile(wg, params.d_k) * 64u;
     let y = lane / 16u;
     let x = lane % 16u;
     let i = 4u * y;
@@ -63,7 +63,7 @@ fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
 #for r in 0..4
                 sum{r} *= decay;
 #for c in 0..4
-                sum{r} = fma(vec4(d_p[base + {r}u * C + first + 4u * sub + {c}u]), k{c}, sum{r});
+                sum{r} = fma(vec4(grad_p[base + {r}u * C + first + 4u * sub + {c}u]), k{c}, sum{r});
 #end
 #end
             }
@@ -83,18 +83,18 @@ fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
 #for m in c+1..r+1
         decay += g{m};
 #end
-        sum{r} += d_p[base + {r}u * C + i + {c}u] * k{c} * exp(decay);
+        sum{r} += grad_p[base + {r}u * C + i + {c}u] * k{c} * exp(decay);
     }
 #end
 #end
 #for r in 0..4
     if is_row(i + {r}u) {
 #for c in 0..4
-        if j + {c}u < params.dk {
-            let at = row(i + {r}u) * params.dk + j + {c}u;
+        if j + {c}u < params.d_k {
+            let at = row(i + {r}u) * params.d_k + j + {c}u;
             let w = x1[at] + sum{r}[{c}];
             x1[at] = w;
-            d_q[at] = t_d_q(w + d_p[base + {r}u * C + i + {r}u] * k{r}[{c}]);
+            grad_q[at] = t_grad_q(w + grad_p[base + {r}u * C + i + {r}u] * k{r}[{c}]);
         }
 #end
     }

@@ -1,28 +1,28 @@
 // Gradients inside a chunk, in the place of P: dP = tril(Do V^T), with a decay a head times Gam (E). SCALAR: for the
-// log decays the sums of dP * P over i >= t > j. A workgroup a (chunk, h, b); grid (chunks, H, B). GATED: there is a
+// log decays the sums of dP * P over i >= t > j. A workgroup a (chunk, h, b); grid (chunks, H, B). DECAYS: there is a
 // decay a head.
-const GATED: bool = true;
+const DECAYS: bool = true;
 const SCALAR: bool = true;
-alias t_d_o = f32;
+alias t_grad_o = f32;
 alias t_v = f32;
 #import lib/tile
 #import lib/chunk
 #import lib/decay
 
-@group(0) @binding(0) var<storage, read_write> d_o: array<t_d_o>; // [B, T, H, dv]
-@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T, H, dv]
-@group(0) @binding(2) var<storage, read_write> p: array<f32>; // [B, H, chunks, C, C]: P, then E or dP
+@group(0) @binding(0) var<storage, read_write> grad_o: array<t_grad_o>; // [B, T, H, d_v]
+@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T, H, d_v]
+@group(0) @binding(2) var<storage, read_write> scores: array<f32>; // [B, H, chunks, C, C]: P, then E or dP
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 @group(0) @binding(4) var<uniform> params: Params;
 
-const OF_DO: u32 = 0; // scale dO
+const OF_GRAD_O: u32 = 0; // scale dO
 const OF_V: u32 = 1;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
     let spot = in_values(i, j);
     var value = 0.0;
-    if operand == OF_DO {
-        value = params.scale * f32(d_o[spot.at]);
+    if operand == OF_GRAD_O {
+        value = params.scale * f32(grad_o[spot.at]);
     } else {
         value = f32(v[spot.at]);
     }
@@ -33,14 +33,14 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
 fn chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     set_chunk(wg);
     tile_lanes(lane);
-#if GATED
+#if DECAYS
     var here = 0.0;
     if lane < C {
         here = table[entry(LOG, lane)];
     }
     set_log_decay(lane, here);
 #endif
-    let d_p = product(zero_tile(), OF_DO, false, 0u, OF_V, true, 0u, params.dv);
+    let grad_p = product(zero_tile(), OF_GRAD_O, false, 0u, OF_V, true, 0u, params.d_v);
     let gam = gam_tile();
     let base = block() * C * C + 4u * (y * C + x);
     var m = zero_tile();
@@ -49,8 +49,8 @@ fn chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #for c in 0..4
         if x < y || x == y && {c}u <= {r}u {
             let at = base + {r}u * C + {c}u;
-            m.r{r}[{c}] = d_p.r{r}[{c}] * p[at];
-            p[at] = d_p.r{r}[{c}] * gam.r{r}[{c}];
+            m.r{r}[{c}] = grad_p.r{r}[{c}] * scores[at];
+            scores[at] = grad_p.r{r}[{c}] * gam.r{r}[{c}];
         }
 #end
 #end

@@ -1,8 +1,8 @@
 // What of a chunk does not depend on the state, with a decay a head: row factors and P = tril(Q K^T * Gam). A
 // workgroup a (chunk, h, b) or, shared queries and keys, a (chunk, b), which multiplies them once; grid (chunks, H or
-// 1, B). SCALAR: log decays from g; otherwise, where GATED, those of RetNet, ln(1 - 2^(-5-h)).
+// 1, B). SCALAR: log decays from g; otherwise, where DECAYS, those of RetNet, ln(1 - 2^(-5-h)).
 // Source: Yang et al. 2024, section 4; Sun et al. 2023, section 2.
-const GATED: bool = true;
+const DECAYS: bool = true;
 const SCALAR: bool = true;
 alias t_q = f32;
 alias t_k = f32;
@@ -11,9 +11,9 @@ alias t_k = f32;
 #import lib/decay
 #import lib/retention
 
-@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H or 1, dk]
-@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H or 1, dk]
-@group(0) @binding(2) var<storage, read_write> p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H or 1, d_k]
+@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H or 1, d_k]
+@group(0) @binding(2) var<storage, read_write> scores: array<f32>; // [B, H, chunks, C, C]
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 #if SCALAR
 @group(0) @binding(4) var<storage, read_write> g: array<f32>; // [B, T, H]
@@ -40,7 +40,7 @@ fn log_decay_at(i: u32) -> f32 {
 #if SCALAR
         value = max(g[row(i)], -1e4);
 #else
-#if GATED
+#if DECAYS
         value = retention_log_decay(head);
 #endif
 #endif
@@ -52,7 +52,7 @@ fn log_decay_at(i: u32) -> f32 {
 fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     set_chunk(wg);
     tile_lanes(lane);
-    let qk = product(zero_tile(), OF_Q, false, 0u, OF_K, true, 0u, params.dk);
+    let qk = product(zero_tile(), OF_Q, false, 0u, OF_K, true, 0u, params.d_k);
     for (var n = 0u; n < heads_here(); n++) {
         head = wg.y + n;
         workgroupBarrier();
@@ -66,7 +66,7 @@ fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
         if x < C / 4u {
 #for r in 0..4
 #for c in 0..4
-            p[base + {r}u * C + {c}u] = select(0.0, qk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u <= 4u * y + {r}u);
+            scores[base + {r}u * C + {c}u] = select(0.0, qk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u <= 4u * y + {r}u);
 #end
 #end
         }

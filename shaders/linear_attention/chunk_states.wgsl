@@ -1,7 +1,7 @@
-// The recurrence over chunks. Forward the state at each chunk's start, S' = diag(a) S + (K * s)^T V; BACKWARD, from the
-// last chunk on, D = dL/d state after each chunk, D <- diag(a) D + (Q * p)^T Do. A workgroup a (C rows and 64 columns of
-// the state, h, b), which it keeps in registers, sequential over chunks; grid (ceil(dk / C) ceil(dv / 64), H, B).
-// Source: Yang et al. 2024, section 4.
+// The recurrence over chunks. Forward the state at each chunk's start, S' = diag(a) S + (K * out)^T V; BACKWARD, from
+// the last chunk on, D = dL/d state after each chunk, D <- diag(a) D + (Q * in)^T Do. A workgroup a (C rows and 64
+// columns of the state, h, b), which it keeps in registers, sequential over chunks; grid (ceil(d_k / C) ceil(d_v /
+// 64), H, B). Source: Yang et al. 2024, section 4.
 const BACKWARD: bool = false;
 alias t_keys = f32;
 alias t_values = f32;
@@ -9,29 +9,29 @@ alias t_values = f32;
 #import lib/chunk
 #import lib/additive
 
-@group(0) @binding(0) var<storage, read_write> keys: array<t_keys>; // K or Q [B, T, H or 1, dk]
-@group(0) @binding(1) var<storage, read_write> values: array<t_values>; // V or dO [B, T, H, dv]
+@group(0) @binding(0) var<storage, read_write> keys: array<t_keys>; // K or Q [B, T, H or 1, d_k]
+@group(0) @binding(1) var<storage, read_write> values: array<t_values>; // V or dO [B, T, H, d_v]
 @group(0) @binding(2) var<storage, read_write> table: array<f32>; // decay factors
-@group(0) @binding(3) var<storage, read_write> states: array<f32>; // S or D [B, H, chunks, dk, dv]
+@group(0) @binding(3) var<storage, read_write> states: array<f32>; // S or D [B, H, chunks, d_k, d_v]
 @group(0) @binding(4) var<uniform> params: Params;
 
-const OF_KEYS: u32 = 0; // K * s or Q * p
+const OF_KEYS: u32 = 0; // K * out or Q * in
 const OF_VALUES: u32 = 1; // V or scale dO
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
     var value = 0.0;
-    let ok = is_row(i) && j < select(params.dv, params.dk, operand == OF_KEYS);
+    let ok = is_row(i) && j < select(params.d_v, params.d_k, operand == OF_KEYS);
     let row_i = select(0u, i, ok);
     let col = select(0u, j, ok);
     if operand == OF_KEYS {
-        value = f32(keys[key_row(row_i) * params.dk + col]);
+        value = f32(keys[key_row(row_i) * params.d_k + col]);
 #if BACKWARD
         value *= decay_in(row_i, col);
 #else
         value *= decay_out(row_i, col);
 #endif
     } else {
-        value = f32(values[row(row_i) * params.dv + col]);
+        value = f32(values[row(row_i) * params.d_v + col]);
 #if BACKWARD
         value *= params.scale;
 #endif
@@ -41,7 +41,7 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
 
 @compute @workgroup_size({THREADS})
 fn chunk_states(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tiles = (params.dv + 63u) / 64u;
+    let tiles = (params.d_v + 63u) / 64u;
     let n0 = wg.x % tiles * 64u;
     let m0 = wg.x / tiles * C;
     head = wg.y;
@@ -55,10 +55,10 @@ fn chunk_states(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_
         chunk = done;
 #endif
 #for r in 0..4
-        if m0 + 4u * y + {r}u < params.dk {
-            let at = (block() * params.dk + m0 + 4u * y + {r}u) * params.dv + n0 + 4u * x;
+        if m0 + 4u * y + {r}u < params.d_k {
+            let at = (block() * params.d_k + m0 + 4u * y + {r}u) * params.d_v + n0 + 4u * x;
 #for c in 0..4
-            if n0 + 4u * x + {c}u < params.dv {
+            if n0 + 4u * x + {c}u < params.d_v {
                 states[at + {c}u] = t.r{r}[{c}];
             }
 #end

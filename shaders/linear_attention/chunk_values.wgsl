@@ -1,6 +1,6 @@
-// What a chunk reads, O = scale ((Q * p) S + P V), or, BACKWARD, the gradients of what it wrote, dV = (K * s) D + P^T Do.
-// A workgroup a (64 columns of d_v and chunk, h, b); grid (ceil(dv / 64) chunks, H, B). Source: Yang et al. 2024,
-// section 4.
+// What a chunk reads, O = scale ((Q * in) S + P V), or, BACKWARD, the gradients of what it wrote, dV = (K * out) D +
+// P^T Do. A workgroup a (64 columns of d_v and chunk, h, b); grid (ceil(d_v / 64) chunks, H, B). Source: Yang et al.
+// 2024, section 4.
 const BACKWARD: bool = false;
 alias t_keys = f32;
 alias t_values = f32;
@@ -10,27 +10,27 @@ alias t_result = f32;
 #import lib/store
 #import lib/additive
 
-@group(0) @binding(0) var<storage, read_write> keys: array<t_keys>; // Q or K [B, T, H or 1, dk]
-@group(0) @binding(1) var<storage, read_write> values: array<t_values>; // V or dO [B, T, H, dv]
-@group(0) @binding(2) var<storage, read_write> states: array<f32>; // S or D [B, H, chunks, dk, dv]
-@group(0) @binding(3) var<storage, read_write> p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(0) var<storage, read_write> keys: array<t_keys>; // Q or K [B, T, H or 1, d_k]
+@group(0) @binding(1) var<storage, read_write> values: array<t_values>; // V or dO [B, T, H, d_v]
+@group(0) @binding(2) var<storage, read_write> states: array<f32>; // S or D [B, H, chunks, d_k, d_v]
+@group(0) @binding(3) var<storage, read_write> scores: array<f32>; // [B, H, chunks, C, C]
 @group(0) @binding(4) var<storage, read_write> table: array<f32>; // decay factors
-@group(0) @binding(5) var<storage, read_write> result: array<t_result>; // O or dV [B, T, H, dv]
+@group(0) @binding(5) var<storage, read_write> result: array<t_result>; // O or dV [B, T, H, d_v]
 @group(0) @binding(6) var<uniform> params: Params;
 
-const OF_KEYS: u32 = 0; // Q * p or K * s
+const OF_KEYS: u32 = 0; // Q * in or K * out
 const OF_VALUES: u32 = 1; // V or scale dO
 const OF_STATE: u32 = 2;
-const OF_P: u32 = 3;
+const OF_SCORES: u32 = 3;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
-    var spot: Place;
+    var spot: Spot;
     var value = 0.0;
     if operand == OF_KEYS {
         spot = in_keys(i, j);
         let row_i = select(0u, i, spot.ok);
         let col = select(0u, j, spot.ok);
-        value = f32(keys[key_row(row_i) * params.dk + col]);
+        value = f32(keys[key_row(row_i) * params.d_k + col]);
 #if BACKWARD
         value *= decay_out(row_i, col);
 #else
@@ -47,7 +47,7 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
         value = states[spot.at];
     } else {
         spot = in_scores(i, j);
-        value = p[spot.at];
+        value = scores[spot.at];
     }
     return select(0.0, value, spot.ok);
 }
@@ -62,9 +62,9 @@ fn store(at: u32, value: f32) {
 
 @compute @workgroup_size({THREADS})
 fn chunk_values(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let n0 = 64u * set_tile(wg, params.dv);
+    let n0 = 64u * set_tile(wg, params.d_v);
     tile_lanes(lane);
-    var t = product(zero_tile(), OF_KEYS, false, 0u, OF_STATE, false, n0, params.dk);
-    t = product(t, OF_P, BACKWARD, 0u, OF_VALUES, false, n0, rows());
+    var t = product(zero_tile(), OF_KEYS, false, 0u, OF_STATE, false, n0, params.d_k);
+    t = product(t, OF_SCORES, BACKWARD, 0u, OF_VALUES, false, n0, rows());
     store_values(t, n0);
 }

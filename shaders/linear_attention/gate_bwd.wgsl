@@ -1,19 +1,19 @@
 // Gradients of a chunk's log decays and, DELTA, of its write strengths, from the table's partial sums, added in the order
 // of the tiles: dg_t = rectangle_t + sum_{i>=t} (X1_i . q_i - [DELTA] X2_i . k_i) + sum_{j<t} X3_j . k_j + a <S, D> at the
-// first row t of each token. A workgroup a (chunk, h, b); grid (chunks, H, B). GATED: there are log decays.
-const GATED: bool = true;
+// first row t of each token. A workgroup a (chunk, h, b); grid (chunks, H, B). DECAYS: there are log decays.
+const DECAYS: bool = true;
 const DELTA: bool = false;
 const C: u32 = 64;
 #import lib/chunk
 
 @group(0) @binding(0) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 #if DELTA
-@group(0) @binding(1) var<storage, read_write> d_beta: array<f32>; // [B, T STEPS, H]
+@group(0) @binding(1) var<storage, read_write> grad_beta: array<f32>; // [B, T HOUSEHOLDER, H]
 #endif
-#if GATED
-@group(0) @binding({1 + DELTA}) var<storage, read_write> d_g: array<f32>; // [B, T, H]
+#if DECAYS
+@group(0) @binding({1 + DELTA}) var<storage, read_write> grad_g: array<f32>; // [B, T, H]
 #endif
-@group(0) @binding({1 + DELTA + GATED}) var<uniform> params: Params;
+@group(0) @binding({1 + DELTA + DECAYS}) var<uniform> params: Params;
 
 var<workgroup> inward: array<f32, C>;
 var<workgroup> outward: array<f32, C>;
@@ -24,18 +24,18 @@ fn gate_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_inde
     let here = is_row(lane);
 #if DELTA
     var strength = 0.0;
-    for (var tile = 0u; tile < (params.dv + 63u) / 64u; tile++) {
-        strength += table[entry(D_BETA + tile, lane)];
+    for (var tile = 0u; tile < (params.d_v + 63u) / 64u; tile++) {
+        strength += table[entry(GRAD_BETA + tile, lane)];
     }
     if here {
-        d_beta[row(lane)] = strength;
+        grad_beta[row(lane)] = strength;
     }
 #endif
-#if GATED
+#if DECAYS
     var into = 0.0;
     var out_of = 0.0;
     var state = 0.0;
-    for (var tile = 0u; tile < (params.dk + 63u) / 64u; tile++) {
+    for (var tile = 0u; tile < (params.d_k + 63u) / 64u; tile++) {
         var of_row = 0.0;
         if is_last(lane) {
             of_row = table[entry(IN_Q + tile, token(lane))];
@@ -50,12 +50,12 @@ fn gate_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_inde
     inward[lane] = into;
     outward[lane] = out_of;
     workgroupBarrier();
-    var sum = table[entry(P, C - 1u)] * state + table[entry(RECTANGLE, lane)];
+    var sum = table[entry(DECAY_IN, C - 1u)] * state + table[entry(RECTANGLE, lane)];
     for (var i = 0u; i < C; i++) {
         sum += select(inward[i], outward[i], i < lane);
     }
     if here && is_first(lane) {
-        d_g[query(token(lane))] = sum;
+        grad_g[query(token(lane))] = sum;
     }
 #endif
 }

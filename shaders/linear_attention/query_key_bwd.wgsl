@@ -1,35 +1,35 @@
-// dQ = X1 + E K with X1 = diag(p) Do S^T or, KEYS, dK = X3 + E^T Q with X3 = diag(s) V D^T, summed over the heads that
-// share queries and keys. SCALAR: for the log decays also X1_i . q_i or X3_i . k_i and <S, D>. A workgroup a (64 columns
-// of d_k and chunk, h, b); grid (ceil(dk / 64) chunks, H or 1, B). The delta rule's dQ is the same, with STEPS rows of K
-// a token; for KEYS, STEPS is 1 and all rows are alike.
+// dQ = X1 + E K with X1 = diag(in) Do S^T or, KEYS, dK = X3 + E^T Q with X3 = diag(out) V D^T, summed over the heads
+// that share queries and keys. SCALAR: for the log decays also X1_i . q_i or X3_i . k_i and <S, D>. A workgroup a (64
+// columns of d_k and chunk, h, b); grid (ceil(d_k / 64) chunks, H or 1, B). The delta rule's dQ is the same, with
+// HOUSEHOLDER rows of K a token; for KEYS, HOUSEHOLDER is 1 and all rows are alike.
 const KEYS: bool = false;
 const SCALAR: bool = true;
 alias t_own = f32;
 alias t_other = f32;
 alias t_values = f32;
-alias t_d_own = f32;
+alias t_grad_own = f32;
 #import lib/tile
 #import lib/chunk
 #import lib/store
 
-@group(0) @binding(0) var<storage, read_write> own: array<t_own>; // Q or K [B, T, H or 1, dk]
-@group(0) @binding(1) var<storage, read_write> other: array<t_other>; // K or Q [B, T STEPS, H or 1, dk]
-@group(0) @binding(2) var<storage, read_write> values: array<t_values>; // dO or V [B, T, H, dv]
-@group(0) @binding(3) var<storage, read_write> s: array<f32>; // [B, H, chunks, dk, dv]
+@group(0) @binding(0) var<storage, read_write> own: array<t_own>; // Q or K [B, T, H or 1, d_k]
+@group(0) @binding(1) var<storage, read_write> other: array<t_other>; // K or Q [B, T HOUSEHOLDER, H or 1, d_k]
+@group(0) @binding(2) var<storage, read_write> values: array<t_values>; // dO or V [B, T, H, d_v]
+@group(0) @binding(3) var<storage, read_write> states: array<f32>; // [B, H, chunks, d_k, d_v]
 @group(0) @binding(4) var<storage, read_write> e: array<f32>; // [B, H, chunks, QUERIES, C]
 @group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(6) var<storage, read_write> d_own: array<t_d_own>; // dQ or dK [B, T, H or 1, dk]
+@group(0) @binding(6) var<storage, read_write> grad_own: array<t_grad_own>; // dQ or dK [B, T, H or 1, d_k]
 #if KEYS
-@group(0) @binding(7) var<storage, read_write> d: array<f32>; // [B, H, chunks, dk, dv]
+@group(0) @binding(7) var<storage, read_write> grad_states: array<f32>; // [B, H, chunks, d_k, d_v]
 #endif
 @group(0) @binding({7 + KEYS}) var<uniform> params: Params;
 
 #if KEYS
 #import lib/state_sum
-const DECAY: u32 = S;
+const DECAY: u32 = DECAY_OUT;
 const SUMS: u32 = OUT_K;
 #else
-const DECAY: u32 = P;
+const DECAY: u32 = DECAY_IN;
 const SUMS: u32 = IN_Q;
 #endif
 
@@ -40,7 +40,7 @@ const OF_STATE: u32 = 3; // S or D
 const OF_E: u32 = 4; // the sum of those of heads_here(), from `head` on
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
-    var spot: Place;
+    var spot: Spot;
     var value = 0.0;
     if operand == OF_OWN {
         spot = in_queries(i, j);
@@ -57,9 +57,9 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
     } else if operand == OF_STATE {
         spot = in_state(i, j);
 #if KEYS
-        value = d[spot.at];
+        value = grad_states[spot.at];
 #else
-        value = s[spot.at];
+        value = states[spot.at];
 #endif
     } else {
         spot = in_scores(i, j);
@@ -72,12 +72,12 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
 }
 
 fn store(at: u32, value: f32) {
-    d_own[at] = t_d_own(value);
+    grad_own[at] = t_grad_own(value);
 }
 
 @compute @workgroup_size({THREADS})
 fn query_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tile = set_tile(wg, params.dk);
+    let tile = set_tile(wg, params.d_k);
     let n0 = tile * 64u;
     tile_lanes(lane);
     let i = 4u * y;
@@ -85,7 +85,7 @@ fn query_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
     var total = zero_tile();
     for (var n = 0u; n < heads_here(); n++) {
         head = wg.y + n;
-        let t = product(zero_tile(), OF_VALUES, false, 0u, OF_STATE, true, n0, params.dv);
+        let t = product(zero_tile(), OF_VALUES, false, 0u, OF_STATE, true, n0, params.d_v);
         var part: vec4<f32>;
 #for r in 0..4
         let through_{r} = t.r{r} * table[entry(DECAY, last(i + {r}u))];

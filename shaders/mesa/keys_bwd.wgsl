@@ -1,21 +1,21 @@
 // Gradients of keys and write strengths from those of the written keys kb = beta k, by N and by M, and of the keys as
-// values of M: dkb = d_kb_n + d_kb_m, dk = beta dkb + d_value, dbeta = k . dkb. A workgroup does 256 / LANES rows; grid:
-// ops::grid_1d over those groups.
+// values of M: dkb = grad_kb_n + grad_kb_m, dK = beta dkb + grad_value, dbeta = k . dkb. A workgroup does 256 / LANES
+// rows; grid: ops::grid_1d over those groups.
 #import lib/grid
 #import lib/row
 
 alias t_k = f32;
-alias t_d_k = f32;
+alias t_grad_k = f32;
 
 struct Params { rows: u32, d: u32 }
 
 @group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [rows, d]
 @group(0) @binding(1) var<storage, read_write> beta: array<f32>; // [rows]
-@group(0) @binding(2) var<storage, read_write> d_kb_n: array<f32>; // [rows, d]
-@group(0) @binding(3) var<storage, read_write> d_kb_m: array<f32>; // [rows, d]
-@group(0) @binding(4) var<storage, read_write> d_value: array<f32>; // [rows, d]
-@group(0) @binding(5) var<storage, read_write> d_k: array<t_d_k>; // [rows, d]
-@group(0) @binding(6) var<storage, read_write> d_beta: array<f32>; // [rows]
+@group(0) @binding(2) var<storage, read_write> grad_kb_n: array<f32>; // [rows, d]
+@group(0) @binding(3) var<storage, read_write> grad_kb_m: array<f32>; // [rows, d]
+@group(0) @binding(4) var<storage, read_write> grad_value: array<f32>; // [rows, d]
+@group(0) @binding(5) var<storage, read_write> grad_k: array<t_grad_k>; // [rows, d]
+@group(0) @binding(6) var<storage, read_write> grad_beta: array<f32>; // [rows]
 @group(0) @binding(7) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
@@ -35,13 +35,13 @@ fn keys_bwd(
 #for c in 0..PER
     if lane + {c}u * LANES < width {
         let at = row * params.d + lane + {c}u * LANES;
-        let d_kb = d_kb_n[at] + d_kb_m[at];
-        along += f32(k[at]) * d_kb;
-        d_k[at] = t_d_k(strength * d_kb + d_value[at]);
+        let grad_kb = grad_kb_n[at] + grad_kb_m[at];
+        along += f32(k[at]) * grad_kb;
+        grad_k[at] = t_grad_k(strength * grad_kb + grad_value[at]);
     }
 #end
     let sum = row_sum(vec2(along, 0.0), thread).x;
     if width > 0u && lane == 0u {
-        d_beta[row] = sum;
+        grad_beta[row] = sum;
     }
 }

@@ -24,9 +24,9 @@ fn keys_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_inde
     if lane < C {
         table[entry(LOG, lane)] = here;
     }
-    for (var i = lane; i < rows() * params.dk; i += 256u) {
-        let key = row(i / params.dk);
-        let at = key * params.dk + i % params.dk;
+    for (var i = lane; i < rows() * params.d_k; i += 256u) {
+        let key = row(i / params.d_k);
+        let at = key * params.d_k + i % params.d_k;
         kb[at] = beta[key] * f32(k[at]);
     }
 }

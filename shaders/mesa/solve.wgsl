@@ -4,7 +4,7 @@
 // M the state at the chunk's start. A row stops when its residual is that of rounding, the workgroup when all rows have.
 // Right sides are scaled to a sum of magnitudes of 1, so that no square underflows. A workgroup a (chunk, h, b); grid
 // (chunks, H, B). Source: von Oswald et al. 2025; models.md 4.14.
-const GATED: bool = true;
+const DECAYS: bool = true;
 alias t_rhs = f32;
 alias t_k = f32;
 alias t_solution = f32;
@@ -36,7 +36,7 @@ var<workgroup> factors: array<f32, C>; // one of each row
 var<workgroup> going: u32; // rows that go on
 
 fn tiles() -> u32 {
-    return (params.dk + 63u) / 64u;
+    return (params.d_k + 63u) / 64u;
 }
 
 // First vec4 of a matrix.
@@ -56,7 +56,7 @@ const OF_M: u32 = 2;
 const OF_WEIGHTS: u32 = 3;
 
 fn element(operand: u32, i: u32, j: u32) -> f32 {
-    var spot = Place(0u, true);
+    var spot = Spot(0u, true);
     var value = 0.0;
     if operand == OF_DIRECTION {
         value = work[start(DIRECTION) + (j / 64u * C + i) * 16u + j % 64u / 4u][j % 4u];
@@ -77,8 +77,8 @@ fn right_side(i: u32, j: u32) -> vec4<f32> {
     var value = vec4(0.0);
     if is_row(i) {
 #for c in 0..4
-        if j + {c}u < params.dk {
-            value[{c}] = f32(rhs[row(i) * params.dk + j + {c}u]);
+        if j + {c}u < params.d_k {
+            value[{c}] = f32(rhs[row(i) * params.d_k + j + {c}u]);
         }
 #end
     }
@@ -89,8 +89,8 @@ fn right_side(i: u32, j: u32) -> vec4<f32> {
 fn lambdas(j: u32) -> vec4<f32> {
     var value = vec4(1.0);
 #for c in 0..4
-    if j + {c}u < params.dk {
-        value[{c}] = lambda[head * params.dk + j + {c}u];
+    if j + {c}u < params.d_k {
+        value[{c}] = lambda[head * params.d_k + j + {c}u];
     }
 #end
     return value;
@@ -127,7 +127,7 @@ fn solve(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) 
     let strengths = vec4(strength(4u * x), strength(4u * x + 1u), strength(4u * x + 2u), strength(4u * x + 3u));
 #for r in 0..4
     weights.r{r} *= strengths;
-    let decay_{r} = table[entry(P, i + {r}u)];
+    let decay_{r} = table[entry(DECAY_IN, i + {r}u)];
 #end
 
     var part = vec4(0.0);
@@ -157,7 +157,7 @@ fn solve(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) 
     let enough = TOLERANCE * error;
     var live = lane < C && error > 0.0;
 
-    for (var step = 0u; step < 4u * params.dk + 32u; step++) {
+    for (var step = 0u; step < 4u * params.d_k + 32u; step++) {
         let left = workgroup_sum(select(0.0, 1.0, live), lane);
         if lane == 0u {
             going = u32(left);
@@ -165,7 +165,7 @@ fn solve(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) 
         if workgroupUniformLoad(&going) == 0u {
             break;
         }
-        let scores = product(zero_tile(), OF_DIRECTION, false, 0u, OF_K, true, 0u, params.dk);
+        let scores = product(zero_tile(), OF_DIRECTION, false, 0u, OF_K, true, 0u, params.d_k);
         if x < C / 4u {
 #for r in 0..4
             work[start(WEIGHTS) + (i + {r}u) * (C / 4u) + x] = scores.r{r} * weights.r{r};
@@ -174,7 +174,7 @@ fn solve(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) 
         storageBarrier();
         part = vec4(0.0);
         for (var tile = 0u; tile < tiles(); tile++) {
-            var t = product(zero_tile(), OF_DIRECTION, false, 0u, OF_M, false, tile * 64u, params.dk);
+            var t = product(zero_tile(), OF_DIRECTION, false, 0u, OF_M, false, tile * 64u, params.d_k);
 #for r in 0..4
             t.r{r} *= decay_{r};
 #end
@@ -225,8 +225,8 @@ fn solve(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) 
         if is_row(i + {r}u) {
             let found = factors[i + {r}u] * work[slot(SOLUTION, tile, i + {r}u)];
 #for c in 0..4
-            if j + {c}u < params.dk {
-                solution[row(i + {r}u) * params.dk + j + {c}u] = t_solution(found[{c}]);
+            if j + {c}u < params.d_k {
+                solution[row(i + {r}u) * params.d_k + j + {c}u] = t_solution(found[{c}]);
             }
 #end
         }

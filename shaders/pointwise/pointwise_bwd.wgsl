@@ -5,14 +5,14 @@
 // As in pointwise_fwd.
 const FUNCTION: u32 = 0;
 alias t_x = f32;
-alias t_dy = f32;
-alias t_dx = f32;
+alias t_grad_y = f32;
+alias t_grad_x = f32;
 
 struct Params { n: u32, scale: f32, offset: f32, accumulate: u32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [n]
-@group(0) @binding(1) var<storage, read_write> dy: array<t_dy>; // [n]
-@group(0) @binding(2) var<storage, read_write> dx: array<t_dx>; // [n]
+@group(0) @binding(1) var<storage, read_write> grad_y: array<t_grad_y>; // [n]
+@group(0) @binding(2) var<storage, read_write> grad_x: array<t_grad_x>; // [n]
 @group(0) @binding(3) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
@@ -31,7 +31,7 @@ fn pointwise_bwd(
         let slope = sigmoid(-at);
 #endif
 #if FUNCTION == 2
-        let slope = d_silu(at);
+        let slope = silu_slope(at);
 #endif
 #if FUNCTION == 3
         let slope = -exp_wide(max(at, -87.0));
@@ -39,10 +39,10 @@ fn pointwise_bwd(
 #if FUNCTION == 4
         let slope = sigmoid(at);
 #endif
-        var d = f32(dy[i]) * params.scale * slope;
+        var d = f32(grad_y[i]) * params.scale * slope;
         if params.accumulate != 0u {
-            d += f32(dx[i]);
+            d += f32(grad_x[i]);
         }
-        dx[i] = t_dx(d);
+        grad_x[i] = t_grad_x(d);
     }
 }

@@ -11,14 +11,14 @@ const PER: u32 = 16;
 const DECAY: u32 = 2; // 0: none, 1: constant a head, 2: an input a head, 3: an input a key channel
 const DELTA: bool = true;
 const BETA: bool = true;
-const GATED: u32 = DECAY / 2;
+const DECAYS: u32 = DECAY / 2;
 
 alias t_q = f32;
 alias t_k = f32;
 alias t_v = f32;
 alias t_o = f32;
 
-struct Params { groups: u32, tiles: u32, h: u32, key_heads: u32, dk: u32, dv: u32, steps: u32, scale: f32 }
+struct Params { groups: u32, tiles: u32, h: u32, key_heads: u32, d_k: u32, d_v: u32, householder: u32, scale: f32 }
 
 @group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, key_heads, d_k]
 @group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, steps, key_heads, d_k]
@@ -26,12 +26,12 @@ struct Params { groups: u32, tiles: u32, h: u32, key_heads: u32, dk: u32, dv: u3
 #if BETA
 @group(0) @binding(3) var<storage, read_write> beta: array<f32>; // [B, steps, H]
 #endif
-#if GATED == 1
+#if DECAYS == 1
 @group(0) @binding({3 + BETA}) var<storage, read_write> g: array<f32>; // [B, H], DECAY 3: [B, H, d_k]
 #endif
-@group(0) @binding({3 + BETA + GATED}) var<storage, read_write> o: array<t_o>; // [B, H, d_v]
-@group(0) @binding({4 + BETA + GATED}) var<storage, read_write> state: array<f32>; // [B, H, d_k, d_v]
-@group(0) @binding({5 + BETA + GATED}) var<uniform> params: Params;
+@group(0) @binding({3 + BETA + DECAYS}) var<storage, read_write> o: array<t_o>; // [B, H, d_v]
+@group(0) @binding({4 + BETA + DECAYS}) var<storage, read_write> state: array<f32>; // [B, H, d_k, d_v]
+@group(0) @binding({5 + BETA + DECAYS}) var<uniform> params: Params;
 
 // Of the whole head, 0 past d_k: its decays, a key or the query.
 var<workgroup> rows: array<f32, LANES * PER>;
@@ -63,22 +63,22 @@ fn recurrence_step_fwd(
     let h = head % params.h;
     let key_head = min(h, params.key_heads - 1u);
     let wanted = group % params.tiles * COLUMNS + thread % COLUMNS;
-    let is_column = wanted < params.dv;
-    let column = min(wanted, params.dv - 1u);
+    let is_column = wanted < params.d_v;
+    let column = min(wanted, params.d_v - 1u);
     let lane = thread / COLUMNS;
-    let at = head * params.dk * params.dv + column;
+    let at = head * params.d_k * params.d_v + column;
 #for i in 0..PER
     let row{i} = {LANES * i}u + lane;
     var s{i} = 0.0;
-    if is_column && row{i} < params.dk {
-        s{i} = state[at + row{i} * params.dv];
+    if is_column && row{i} < params.d_k {
+        s{i} = state[at + row{i} * params.d_v];
     }
 #end
 #if DECAY == 3
     if thread < LANES * PER {
         rows[thread] = 0.0;
-        if thread < params.dk {
-            rows[thread] = decay_factor(g[head * params.dk + thread]);
+        if thread < params.d_k {
+            rows[thread] = decay_factor(g[head * params.d_k + thread]);
         }
     }
     workgroupBarrier();
@@ -98,15 +98,15 @@ fn recurrence_step_fwd(
 #end
 #endif
 #endif
-    for (var j = batch * params.steps; j < (batch + 1u) * params.steps; j++) {
+    for (var j = batch * params.householder; j < (batch + 1u) * params.householder; j++) {
         if thread < LANES * PER {
             rows[thread] = 0.0;
-            if thread < params.dk {
-                rows[thread] = f32(k[(j * params.key_heads + key_head) * params.dk + thread]);
+            if thread < params.d_k {
+                rows[thread] = f32(k[(j * params.key_heads + key_head) * params.d_k + thread]);
             }
         }
         workgroupBarrier();
-        var write = f32(v[(j * params.h + h) * params.dv + column]);
+        var write = f32(v[(j * params.h + h) * params.d_v + column]);
 #if DELTA
         var had = 0.0;
 #for i in 0..PER
@@ -124,8 +124,8 @@ fn recurrence_step_fwd(
     }
     if thread < LANES * PER {
         rows[thread] = 0.0;
-        if thread < params.dk {
-            rows[thread] = f32(q[(batch * params.key_heads + key_head) * params.dk + thread]);
+        if thread < params.d_k {
+            rows[thread] = f32(q[(batch * params.key_heads + key_head) * params.d_k + thread]);
         }
     }
     workgroupBarrier();
@@ -136,11 +136,11 @@ fn recurrence_step_fwd(
     let sum = column_sum(read, thread);
     if is_column {
         if lane == 0u {
-            o[head * params.dv + column] = t_o(params.scale * sum);
+            o[head * params.d_v + column] = t_o(params.scale * sum);
         }
 #for i in 0..PER
-        if row{i} < params.dk {
-            state[at + row{i} * params.dv] = s{i};
+        if row{i} < params.d_k {
+            state[at + row{i} * params.d_v] = s{i};
         }
 #end
     }

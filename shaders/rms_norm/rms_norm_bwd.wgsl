@@ -10,21 +10,21 @@ const GATED: u32 = KIND / 2;
 
 alias t_x = f32;
 alias t_g = f32;
-alias t_dy = f32;
-alias t_dx = f32;
-alias t_dg = f32;
+alias t_grad_y = f32;
+alias t_grad_x = f32;
+alias t_grad_g = f32;
 
 struct Params { rows: u32, d: u32, eps: f32, parts: u32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [rows, d]
 @group(0) @binding(1) var<storage, read_write> w: array<f32>; // [d]
 @group(0) @binding(2) var<storage, read_write> saved: array<f32>; // [rows]
-@group(0) @binding(3) var<storage, read_write> dy: array<t_dy>; // [rows, d]
-@group(0) @binding(4) var<storage, read_write> dx: array<t_dx>; // [rows, d]
-@group(0) @binding(5) var<storage, read_write> dw: array<f32>; // [parts, d]
+@group(0) @binding(3) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, d]
+@group(0) @binding(4) var<storage, read_write> grad_x: array<t_grad_x>; // [rows, d]
+@group(0) @binding(5) var<storage, read_write> grad_w: array<f32>; // [parts, d]
 #if GATED == 1
 @group(0) @binding(6) var<storage, read_write> g: array<t_g>; // [rows, d]
-@group(0) @binding(7) var<storage, read_write> dg: array<t_dg>; // [rows, d]
+@group(0) @binding(7) var<storage, read_write> grad_g: array<t_grad_g>; // [rows, d]
 #endif
 @group(0) @binding({6 + 2 * GATED}) var<uniform> params: Params;
 
@@ -37,7 +37,7 @@ fn rms_norm_bwd(
     let part = workgroup_index(wg, count);
     let lane = thread % LANES;
 #for k in 0..PER
-    var dw_{k} = 0.0;
+    var grad_w_{k} = 0.0;
 #end
     for (var first = part * ROWS_AT_ONCE; first < params.rows; first += params.parts * ROWS_AT_ONCE) {
         let row = first + thread / LANES;
@@ -63,19 +63,20 @@ fn rms_norm_bwd(
         var t_{k} = 0.0;
         if lane + {k}u * LANES < width {
             m_{k} = f32(x[at + lane + {k}u * LANES]) * scale;
-            let dy_{k} = f32(dy[at + lane + {k}u * LANES]);
+            let grad_y_{k} = f32(grad_y[at + lane + {k}u * LANES]);
 #if KIND == 2
             let g_{k} = f32(g[at + lane + {k}u * LANES]);
-            let past_gate_{k} = dy_{k} * silu(g_{k});
+            let past_gate_{k} = grad_y_{k} * silu(g_{k});
             t_{k} = past_gate_{k} * w[lane + {k}u * LANES];
-            dg[at + lane + {k}u * LANES] = t_dg(dy_{k} * m_{k} * w[lane + {k}u * LANES] * d_silu(g_{k}));
-            dw_{k} += past_gate_{k} * m_{k};
+            let of_norm_{k} = grad_y_{k} * m_{k} * w[lane + {k}u * LANES];
+            grad_g[at + lane + {k}u * LANES] = t_grad_g(of_norm_{k} * silu_slope(g_{k}));
+            grad_w_{k} += past_gate_{k} * m_{k};
 #else
 #if KIND == 3
             m_{k} *= silu(f32(g[at + lane + {k}u * LANES]));
 #endif
-            t_{k} = dy_{k} * w[lane + {k}u * LANES];
-            dw_{k} += dy_{k} * m_{k};
+            t_{k} = grad_y_{k} * w[lane + {k}u * LANES];
+            grad_w_{k} += grad_y_{k} * m_{k};
 #endif
         }
         sum += t_{k} * m_{k};
@@ -83,21 +84,22 @@ fn rms_norm_bwd(
         let along = row_sum(vec2(sum, 0.0), thread).x / f32(params.d) * per_root;
 #for k in 0..PER
         if lane + {k}u * LANES < width {
-            let dm_{k} = scale * t_{k} - m_{k} * along;
+            let grad_m_{k} = scale * t_{k} - m_{k} * along;
 #if KIND == 3
             let g_{k} = f32(g[at + lane + {k}u * LANES]);
-            dg[at + lane + {k}u * LANES] = t_dg(dm_{k} * f32(x[at + lane + {k}u * LANES]) * d_silu(g_{k}));
-            dx[at + lane + {k}u * LANES] = t_dx(dm_{k} * silu(g_{k}));
+            let of_gated_{k} = grad_m_{k} * f32(x[at + lane + {k}u * LANES]);
+            grad_g[at + lane + {k}u * LANES] = t_grad_g(of_gated_{k} * silu_slope(g_{k}));
+            grad_x[at + lane + {k}u * LANES] = t_grad_x(grad_m_{k} * silu(g_{k}));
 #else
-            dx[at + lane + {k}u * LANES] = t_dx(dm_{k});
+            grad_x[at + lane + {k}u * LANES] = t_grad_x(grad_m_{k});
 #endif
         }
 #end
     }
 #for k in 0..PER
-    let dw_sum_{k} = lane_sum(vec2(dw_{k}, 0.0), thread).x;
+    let dw_sum_{k} = lane_sum(vec2(grad_w_{k}, 0.0), thread).x;
     if thread < LANES && lane + {k}u * LANES < params.d {
-        dw[part * params.d + lane + {k}u * LANES] = dw_sum_{k};
+        grad_w[part * params.d + lane + {k}u * LANES] = dw_sum_{k};
     }
 #end
 }

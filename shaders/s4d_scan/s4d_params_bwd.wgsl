@@ -43,10 +43,10 @@ fn s4d_params_bwd(
         let weight = 2.0 * rate.dt * vec2(c[2u * at], c[2u * at + 1u]);
         let read = times(weight, w0);
         let kept = times(times(weight, rate.phi), w1);
-        let dc = 2.0 * rate.dt * times(w0, rate.phi);
-        let g = rate.dt * (times(read, d_phi(rate)) + kept);
-        grads[2u * at] = dc.x;
-        grads[2u * at + 1u] = -dc.y;
+        let grad_c = 2.0 * rate.dt * times(w0, rate.phi);
+        let g = rate.dt * (times(read, phi_slope(rate)) + kept);
+        grads[2u * at] = grad_c.x;
+        grads[2u * at + 1u] = -grad_c.y;
         grads[params.log_a_at + at] = rate.a.x * g.x;
         grads[params.imag_at + at] = -g.y;
         term = (times(read, rate.power) + times(kept, rate.z)).x;

@@ -19,8 +19,8 @@ struct Params { t: u32, channels: u32, tiles: u32, groups: u32 }
 @group(0) @binding(3) var<storage, read_write> y: array<t_y>; // [B, T, d]
 @group(0) @binding(4) var<uniform> params: Params;
 
-var<workgroup> s_u: array<f32, STEPS * CHANNELS>;
-var<workgroup> s_sum: array<f32, STEPS * CHANNELS * PITCH>;
+var<workgroup> s_u: array<f32, STAGED * CHANNELS>;
+var<workgroup> s_sum: array<f32, STAGED * CHANNELS * PITCH>;
 
 fn row(batch: u32, step: u32) -> u32 {
 #if REVERSE
@@ -48,14 +48,14 @@ fn s4d_scan_fwd(
     let weight{k} = output_weight_at(at{k});
     var h{k} = Complex4();
 #end
-    for (var t0 = 0u; t0 < params.t; t0 += STEPS) {
-        let steps = min(STEPS, params.t - t0);
+    for (var t0 = 0u; t0 < params.t; t0 += STAGED) {
+        let staged = min(STAGED, params.t - t0);
         workgroupBarrier();
-        for (var i = thread; i < steps * CHANNELS; i += THREADS) {
+        for (var i = thread; i < staged * CHANNELS; i += THREADS) {
             s_u[i] = f32(u[row(batch, t0 + i / CHANNELS) * params.channels + channel(i % CHANNELS)]);
         }
         workgroupBarrier();
-        for (var t = 0u; t < steps; t++) {
+        for (var t = 0u; t < staged; t++) {
             let input = s_u[t * CHANNELS + own];
             var sum = vec4(0.0);
 #for k in 0..PER
@@ -68,7 +68,7 @@ fn s4d_scan_fwd(
         h{k} = restored(h{k}, at{k});
 #end
         workgroupBarrier();
-        for (var i = thread; i < steps * CHANNELS; i += THREADS) {
+        for (var i = thread; i < staged * CHANNELS; i += THREADS) {
             let c = first + i % CHANNELS;
             if c < params.channels {
                 var sum = skip[c] * s_u[i];

@@ -7,18 +7,18 @@
 #import lib/s4d_states
 
 alias t_u = f32;
-alias t_dy = f32;
+alias t_grad_y = f32;
 
 struct Params { b: u32, t: u32, channels: u32, states: u32, tiles: u32, slots: u32, skip_at: u32 }
 
 @group(0) @binding(0) var<storage, read_write> u: array<t_u>; // [B, T, d]
-@group(0) @binding(1) var<storage, read_write> dy: array<t_dy>; // [B, T, d]
+@group(0) @binding(1) var<storage, read_write> grad_y: array<t_grad_y>; // [B, T, d]
 @group(0) @binding(2) var<storage, read_write> planes: array<vec4<f32>>; // [7, d, QUADS]: f, keep, 2 Ct, drift
 @group(0) @binding(3) var<storage, read_write> sums: array<f32>; // [slots, 4, d, N / 2], from skip_at on [slots, d]
 @group(0) @binding(4) var<uniform> params: Params;
 
-var<workgroup> s_u: array<f32, STEPS * CHANNELS>;
-var<workgroup> s_dy: array<f32, STEPS * CHANNELS>;
+var<workgroup> s_u: array<f32, STAGED * CHANNELS>;
+var<workgroup> s_grad_y: array<f32, STAGED * CHANNELS>;
 
 @compute @workgroup_size({THREADS})
 fn s4d_sums_bwd(
@@ -38,19 +38,19 @@ fn s4d_sums_bwd(
     var w0_{k} = Complex4();
     var w1_{k} = Complex4();
 #end
-    var d_skip = 0.0;
+    var grad_skip = 0.0;
     for (var batch = slot; batch < params.b; batch += params.slots) {
 #for k in 0..PER
         var h{k} = Complex4();
         var q{k} = Complex4();
 #end
-        for (var t0 = 0u; t0 < params.t; t0 += STEPS) {
-            let steps = min(STEPS, params.t - t0);
+        for (var t0 = 0u; t0 < params.t; t0 += STAGED) {
+            let staged = min(STAGED, params.t - t0);
             workgroupBarrier();
-            for (var i = thread; i < steps * CHANNELS; i += THREADS) {
+            for (var i = thread; i < staged * CHANNELS; i += THREADS) {
                 let at = (batch * params.t + t0 + i / CHANNELS) * params.channels + channel(i % CHANNELS);
                 s_u[i] = f32(u[at]);
-                s_dy[i] = f32(dy[at]);
+                s_grad_y[i] = f32(grad_y[at]);
             }
             workgroupBarrier();
             // Sums of a few steps first: rounding grows with the number of those.
@@ -59,9 +59,9 @@ fn s4d_sums_bwd(
             var part0_{k} = Complex4();
             var part1_{k} = Complex4();
 #end
-            for (var t = 0u; t < steps; t++) {
+            for (var t = 0u; t < staged; t++) {
                 let input = s_u[t * CHANNELS + own];
-                let d = s_dy[t * CHANNELS + own];
+                let d = s_grad_y[t * CHANNELS + own];
                 part += d * input;
 #for k in 0..PER
                 q{k} = decayed(rate{k}, plus(q{k}, h{k}));
@@ -70,7 +70,7 @@ fn s4d_sums_bwd(
                 part1_{k} = plus(part1_{k}, scaled(d, q{k}));
 #end
             }
-            d_skip += part;
+            grad_skip += part;
 #for k in 0..PER
             h{k} = restored(h{k}, at{k});
             q{k} = restored(q{k}, at{k});
@@ -96,6 +96,6 @@ fn s4d_sums_bwd(
 #end
 #end
     if lane == 0u {
-        sums[params.skip_at + slot * params.channels + first + own] = d_skip;
+        sums[params.skip_at + slot * params.channels + first + own] = grad_skip;
     }
 }

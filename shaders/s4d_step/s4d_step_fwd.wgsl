@@ -4,7 +4,7 @@
 #import lib/grid
 #import lib/row
 
-const STEPS: u32 = 8;
+const DRIFT: u32 = 8;
 alias t_u = f32;
 alias t_y = f32;
 
@@ -30,7 +30,7 @@ fn s4d_step_fwd(
     let channel = row % params.channels;
     let plane = params.channels * params.states;
     let input = f32(u[min(row, params.rows - 1u)]);
-    let gives_back = position[0] % STEPS == STEPS - 1u;
+    let gives_back = position[0] % DRIFT == DRIFT - 1u;
     var sum = 0.0;
 #for k in 0..PER
     let n{k} = {k}u * LANES + lane;
@@ -44,7 +44,7 @@ fn s4d_step_fwd(
         var h = planes[2u * plane + own] * past + change;
         sum += ct.x * h.x - ct.y * h.y;
         if gives_back {
-            let drift = f32(STEPS) * vec2(planes[5u * plane + own], planes[6u * plane + own]);
+            let drift = f32(DRIFT) * vec2(planes[5u * plane + own], planes[6u * plane + own]);
             h += vec2(drift.x * h.x - drift.y * h.y, drift.x * h.y + drift.y * h.x);
         }
         state[at] = h;

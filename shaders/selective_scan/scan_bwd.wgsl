@@ -22,7 +22,7 @@ const SEGMENTED: bool = false; // `sums` holds what comes from later segments wh
 const GATED: bool = true; // silu(z) multiplies the output
 const TIED: bool = true; // dt scales the write
 const DECAYS: bool = true; // the states decay
-const STEPPED: bool = TIED || DECAYS; // there is a step dt
+const TIMED: bool = TIED || DECAYS; // there is a step dt
 const BLOCKS: u32 = CHUNK / 4;
 const PAIRS: u32 = THREADS / LANES;
 const CHANNELS: u32 = PAIRS * 2;
@@ -33,13 +33,13 @@ const CHANNELS: u32 = PAIRS * 2;
 alias t_u = f32;
 alias t_bm = f32;
 alias t_cm = f32;
-alias t_du = f32;
+alias t_grad_u = f32;
 
 struct Params {
     t: u32, channels: u32, states: u32, chunks: u32,
     first_tile: u32, tiles: u32, segments: u32, segment: u32,
     groups: u32, sequence0: u32, n: u32, rows: u32,
-    dc_at: u32, da_at: u32, dd_at: u32, dbias_at: u32,
+    dc_at: u32, da_at: u32, dd_at: u32, grad_bias_at: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>; // [2, n]: dt, dp, then ddelta, yp; n = (sequences) T E
@@ -48,7 +48,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> cm: array<t_cm>; // [B, T, N]
 @group(0) @binding(4) var<storage, read_write> rates: array<f32>; // [E, N], delta_bias [E], D [E]
 @group(0) @binding(5) var<storage, read_write> saved: array<f32>; // [B, chunks, E, N]
-@group(0) @binding(6) var<storage, read_write> du: array<t_du>; // [B, T, E]
+@group(0) @binding(6) var<storage, read_write> grad_u: array<t_grad_u>; // [B, T, E]
 @group(0) @binding(7) var<storage, read_write> sums: array<f32>; // partial sums, see below
 @group(0) @binding(8) var<uniform> params: Params;
 
@@ -109,9 +109,9 @@ fn scan_bwd(
         rates[skip_at + min(c0, params.channels - 1u)],
         rates[skip_at + min(c0 + 1u, params.channels - 1u)],
     );
-    var d_skip = vec2(0.0);
-#if STEPPED
-    var d_bias = vec2(0.0);
+    var grad_skip = vec2(0.0);
+#if TIMED
+    var grad_bias = vec2(0.0);
 #endif
 
     for (var chunk = (end + CHUNK - 1u) / CHUNK; chunk > begin / CHUNK; chunk--) {
@@ -182,12 +182,12 @@ fn scan_bwd(
                 let t = t1 + step;
                 let dt = point(DT, step, pair);
                 let write = written(step, pair);
-                let dp = point(DP, step, pair);
+                let grad_p = point(DP, step, pair);
                 let b = s_b[step * LANES + lane];
                 let c = s_c[step * LANES + lane];
 #for p in 0..2
                 h{p} = w{p}_3 + write[{p}] * b;
-                let lam{p} = dp[{p}] * c + q{p};
+                let lam{p} = grad_p[{p}] * c + q{p};
 #if DECAYS
                 let m{p} = lam{p} * w{p}_3;
                 g{p} += m{p} * dt[{p}];
@@ -215,18 +215,18 @@ fn scan_bwd(
                 let out_at = ((params.sequence0 + local) * params.t + t) * params.channels + c0;
                 var lam_b = vec2(0.0);
                 if inside {
-                    lam_b = write_du(step, sum_pair, c0, at, out_at, skip, &d_skip);
+                    lam_b = write_du(step, sum_pair, c0, at, out_at, skip, &grad_skip);
                 }
                 workgroupBarrier();
-                s_quad[thread] = dp.x * h0 + dp.y * h1;
+                s_quad[thread] = grad_p.x * h0 + grad_p.y * h1;
 #if DECAYS
                 s_one[pair * PITCH + lane] = vec2(dot(m0, a0), dot(m1, a1));
 #endif
                 workgroupBarrier();
                 sum_channels(thread, params.dc_at + row, t < end);
-#if STEPPED
+#if TIMED
                 if inside {
-                    d_bias += write_ddelta(step, sum_pair, c0, at, lam_b);
+                    grad_bias += write_ddelta(step, sum_pair, c0, at, lam_b);
                 }
 #endif
                 workgroupBarrier();
@@ -235,17 +235,17 @@ fn scan_bwd(
     }
 #for p in 0..2
 #if DECAYS
-    let da{p} = 0.6931471805599453 * a{p} * g{p};
+    let grad_a{p} = 0.6931471805599453 * a{p} * g{p};
 #for i in 0..4
     if is_channel{p} && n + {i}u < params.states {
-        sums[params.da_at + (slot + channel{p}) * params.states + n + {i}u] = da{p}[{i}];
+        sums[params.da_at + (slot + channel{p}) * params.states + n + {i}u] = grad_a{p}[{i}];
     }
 #end
 #endif
     if sum_pair < PAIRS && c0 + {p}u < params.channels {
-        sums[params.dd_at + slot + c0 + {p}u] = d_skip[{p}];
-#if STEPPED
-        sums[params.dbias_at + slot + c0 + {p}u] = d_bias[{p}];
+        sums[params.dd_at + slot + c0 + {p}u] = grad_skip[{p}];
+#if TIMED
+        sums[params.grad_bias_at + slot + c0 + {p}u] = grad_bias[{p}];
 #endif
     }
 #end

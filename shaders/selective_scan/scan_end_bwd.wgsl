@@ -24,11 +24,11 @@ struct Params {
 #endif
 @group(0) @binding({3 + 2 * DECAYS}) var<uniform> params: Params;
 
-var<workgroup> s_c: array<vec4<f32>, STEPS * QUADS>;
+var<workgroup> s_c: array<vec4<f32>, STAGED * QUADS>;
 #if DECAYS
-var<workgroup> s_dt: array<f32, STEPS * CHANNELS>;
+var<workgroup> s_dt: array<f32, STAGED * CHANNELS>;
 #endif
-var<workgroup> s_dp: array<f32, STEPS * CHANNELS>;
+var<workgroup> s_grad_p: array<f32, STAGED * CHANNELS>;
 
 fn element(matrix: u32, i: u32) -> f32 {
 #if DECAYS
@@ -66,29 +66,29 @@ fn scan_end_bwd(
 #endif
     var left = end - begin;
     while left > 0u {
-        let steps = min(STEPS, left);
-        left -= steps;
+        let staged = min(STAGED, left);
+        left -= staged;
         let row0 = batch * params.t + begin + left;
         workgroupBarrier();
-        for (var i = thread; i < steps * QUADS; i += THREADS) {
+        for (var i = thread; i < staged * QUADS; i += THREADS) {
             s_c[i] = quad(C, params.row0 + row0 + i / QUADS, 4u * (i % QUADS));
         }
-        for (var i = thread; i < steps * CHANNELS; i += THREADS) {
+        for (var i = thread; i < staged * CHANNELS; i += THREADS) {
             let at = (row0 + i / CHANNELS) * params.channels + channel(i % CHANNELS);
 #if DECAYS
             s_dt[i] = x[at];
 #endif
-            s_dp[i] = x[params.n + at];
+            s_grad_p[i] = x[params.n + at];
         }
         workgroupBarrier();
-        for (var t = steps; t > 0u; t--) {
-            let dp = s_dp[(t - 1u) * CHANNELS + own];
+        for (var t = staged; t > 0u; t--) {
+            let grad_p = s_grad_p[(t - 1u) * CHANNELS + own];
 #if DECAYS
             let dt = s_dt[(t - 1u) * CHANNELS + own];
             total += dt;
 #endif
 #for k in 0..PER
-            q{k} += dp * s_c[(t - 1u) * QUADS + {k}u * LANES + lane];
+            q{k} += grad_p * s_c[(t - 1u) * QUADS + {k}u * LANES + lane];
 #if DECAYS
             q{k} *= exp2(dt * a{k});
 #endif

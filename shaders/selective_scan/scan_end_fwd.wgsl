@@ -8,7 +8,7 @@ const READS_C: bool = false;
 #if DECAYS
 @group(0) @binding(5) var<storage, read_write> sum_dt: array<f32>; // [B, segments, E]
 #endif
-@group(0) @binding({4 + STEPPED + DECAYS}) var<uniform> params: Params;
+@group(0) @binding({4 + TIMED + DECAYS}) var<uniform> params: Params;
 
 fn element(matrix: u32, i: u32) -> f32 {
     if matrix == B {
@@ -42,12 +42,12 @@ fn scan_end_fwd(
 #if DECAYS
     var total = 0.0;
 #endif
-    for (var t0 = begin; t0 < end; t0 += STEPS) {
+    for (var t0 = begin; t0 < end; t0 += STAGED) {
         workgroupBarrier();
-        stage(thread, batch * params.t + t0, STEPS);
+        stage(thread, batch * params.t + t0, STAGED);
         workgroupBarrier();
-        for (var t = 0u; t < STEPS; t++) {
-            let du = s_du[t * CHANNELS + own];
+        for (var t = 0u; t < STAGED; t++) {
+            let grad_u = s_written[t * CHANNELS + own];
 #if DECAYS
             let dt = s_dt[t * CHANNELS + own];
             total += dt;
@@ -56,7 +56,7 @@ fn scan_end_fwd(
 #if DECAYS
             h{k} *= exp2(dt * a{k});
 #endif
-            h{k} += du * s_b[t * QUADS + {k}u * LANES + lane];
+            h{k} += grad_u * s_b[t * QUADS + {k}u * LANES + lane];
 #end
         }
     }

@@ -14,15 +14,15 @@ alias t_z = f32;
 alias t_cm = f32;
 alias t_y = f32;
 
-@group(0) @binding({4 + STEPPED}) var<storage, read_write> cm: array<t_cm>; // [B, T, N]
-@group(0) @binding({5 + STEPPED}) var<storage, read_write> y: array<t_y>; // [B, T, E]
+@group(0) @binding({4 + TIMED}) var<storage, read_write> cm: array<t_cm>; // [B, T, N]
+@group(0) @binding({5 + TIMED}) var<storage, read_write> y: array<t_y>; // [B, T, E]
 #if GATED
-@group(0) @binding({6 + STEPPED}) var<storage, read_write> z: array<t_z>; // [B, T, E]
+@group(0) @binding({6 + TIMED}) var<storage, read_write> z: array<t_z>; // [B, T, E]
 #endif
-@group(0) @binding({6 + STEPPED + GATED}) var<uniform> params: Params;
+@group(0) @binding({6 + TIMED + GATED}) var<uniform> params: Params;
 
-var<workgroup> s_c: array<vec4<f32>, STEPS * QUADS>;
-var<workgroup> s_sum: array<f32, STEPS * CHANNELS * PITCH>;
+var<workgroup> s_c: array<vec4<f32>, STAGED * QUADS>;
+var<workgroup> s_sum: array<f32, STAGED * CHANNELS * PITCH>;
 
 fn element(matrix: u32, i: u32) -> f32 {
     if matrix == B {
@@ -65,11 +65,11 @@ fn scan_fwd(
 #end
 #end
     }
-    for (var t0 = begin; t0 < end; t0 += STEPS) {
-        let steps = min(STEPS, end - t0);
+    for (var t0 = begin; t0 < end; t0 += STAGED) {
+        let staged = min(STAGED, end - t0);
         let row0 = batch * params.t + t0;
         workgroupBarrier();
-        stage(thread, row0, steps);
+        stage(thread, row0, staged);
         if t0 % CHUNK == 0u && first + own < params.channels {
             let at = saved_at(batch, t0 / CHUNK);
 #for k in 0..PER
@@ -77,8 +77,8 @@ fn scan_fwd(
 #end
         }
         workgroupBarrier();
-        for (var t = 0u; t < steps; t++) {
-            let du = s_du[t * CHANNELS + own];
+        for (var t = 0u; t < staged; t++) {
+            let grad_u = s_written[t * CHANNELS + own];
 #if DECAYS
             let dt = s_dt[t * CHANNELS + own];
 #endif
@@ -87,13 +87,13 @@ fn scan_fwd(
 #if DECAYS
             h{k} *= exp2(dt * a{k});
 #endif
-            h{k} += du * s_b[t * QUADS + {k}u * LANES + lane];
+            h{k} += grad_u * s_b[t * QUADS + {k}u * LANES + lane];
             sum += dot(s_c[t * QUADS + {k}u * LANES + lane], h{k});
 #end
             s_sum[(t * CHANNELS + own) * PITCH + lane] = sum;
         }
         workgroupBarrier();
-        for (var i = thread; i < steps * CHANNELS; i += THREADS) {
+        for (var i = thread; i < staged * CHANNELS; i += THREADS) {
             let c = first + i % CHANNELS;
             if c < params.channels {
                 let at = (row0 + i / CHANNELS) * params.channels + c;

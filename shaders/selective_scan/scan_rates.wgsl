@@ -3,20 +3,20 @@
 // A thread an element; grid: ops::grid_1d over ceil(E (N + 2) / 256).
 #import lib/grid
 
-const STEPPED: bool = true; // there is a step dt
+const TIMED: bool = true; // there is a step dt
 const DECAYS: bool = true; // the states decay
 
 struct Params { channels: u32, states: u32 }
 
 @group(0) @binding(0) var<storage, read_write> skip: array<f32>; // D [E]
 @group(0) @binding(1) var<storage, read_write> rates: array<f32>; // [E N + 2 E]
-#if STEPPED
+#if TIMED
 @group(0) @binding(2) var<storage, read_write> delta_bias: array<f32>; // [E]
 #endif
 #if DECAYS
 @group(0) @binding(3) var<storage, read_write> a_log: array<f32>; // [E, N]
 #endif
-@group(0) @binding({2 + STEPPED + DECAYS}) var<uniform> params: Params;
+@group(0) @binding({2 + TIMED + DECAYS}) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn scan_rates(
@@ -31,7 +31,7 @@ fn scan_rates(
         rates[i] = -1.4426950408889634 * exp(a_log[i]);
     }
 #endif
-#if STEPPED
+#if TIMED
     if i >= matrix && i < matrix + params.channels {
         rates[i] = delta_bias[i - matrix];
     }

@@ -1,11 +1,11 @@
-// y_t = silu(sum_j w_j x_{t-3+j} (+ b)). A thread does one channel over STEPS steps of a sequence, with the last inputs
+// y_t = silu(sum_j w_j x_{t-3+j} (+ b)). A thread does one channel over RUN steps of a sequence, with the last inputs
 // in registers; neighbours do neighbouring channels. Grid: ops::grid_1d over ceil(units channels / 256), a unit being
-// STEPS steps of one sequence.
+// RUN steps of one sequence.
 #import lib/grid
 #import lib/activation
 
 const BIAS: bool = false;
-const STEPS: u32 = 16;
+const RUN: u32 = 16;
 
 alias t_x = f32;
 alias t_y = f32;
@@ -32,8 +32,8 @@ fn short_conv_fwd(
     }
     let c = item % params.channels;
     let unit = item / params.channels;
-    let begin = unit % params.blocks * STEPS;
-    let end = min(begin + STEPS, params.t);
+    let begin = unit % params.blocks * RUN;
+    let end = min(begin + RUN, params.t);
     var at = (unit / params.blocks * params.t + begin) * params.channels + c;
     var past = vec3(0.0); // x_{t-3}, x_{t-2}, x_{t-1}
     if begin > 0u {

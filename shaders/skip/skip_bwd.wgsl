@@ -4,15 +4,15 @@
 #import lib/scaled_row
 
 alias t_x = f32;
-alias t_dy = f32;
-alias t_dx = f32;
+alias t_grad_y = f32;
+alias t_grad_x = f32;
 
 struct Params { rows: u32, h: u32, p: u32, accumulate: u32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [rows, p]
 @group(0) @binding(1) var<storage, read_write> d: array<f32>; // [h]
-@group(0) @binding(2) var<storage, read_write> dy: array<t_dy>; // [rows, p]
-@group(0) @binding(3) var<storage, read_write> dx: array<t_dx>; // [rows, p]
+@group(0) @binding(2) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, p]
+@group(0) @binding(3) var<storage, read_write> grad_x: array<t_grad_x>; // [rows, p]
 @group(0) @binding(4) var<storage, read_write> terms: array<f32>; // [rows]
 @group(0) @binding(5) var<uniform> params: Params;
 

@@ -4,13 +4,13 @@
 
 const ADD: bool = false;
 
-alias t_dy = f32;
-alias t_dx = f32;
+alias t_grad_y = f32;
+alias t_grad_x = f32;
 
 struct Params { n: u32, width: u32, first: u32, len: u32 }
 
-@group(0) @binding(0) var<storage, read_write> dy: array<t_dy>; // [rows, len]
-@group(0) @binding(1) var<storage, read_write> dx: array<t_dx>; // [rows, width]
+@group(0) @binding(0) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, len]
+@group(0) @binding(1) var<storage, read_write> grad_x: array<t_grad_x>; // [rows, width]
 @group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
@@ -25,13 +25,13 @@ fn slice_bwd(
     }
 #if ADD
     let at = i / params.len * params.width + params.first + i % params.len;
-    dx[at] = t_dx(f32(dx[at]) + f32(dy[i]));
+    grad_x[at] = t_grad_x(f32(grad_x[at]) + f32(grad_y[i]));
 #else
     let c = i % params.width;
     var value = 0.0;
     if c >= params.first && c - params.first < params.len {
-        value = f32(dy[i / params.width * params.len + c - params.first]);
+        value = f32(grad_y[i / params.width * params.len + c - params.first]);
     }
-    dx[i] = t_dx(value);
+    grad_x[i] = t_grad_x(value);
 #endif
 }

@@ -1,12 +1,12 @@
-// dx = dt dv (added where `accumulate`) and ddt_raw = (dv . x - exp(A_log) dg) sigma(dt_raw + dt_bias), dt =
+// dx = dt d_v (added where `accumulate`) and ddt_raw = (d_v . x - exp(A_log) dg) sigma(dt_raw + dt_bias), dt =
 // softplus(dt_raw + dt_bias). LANES threads a row, a row a head; grid: ops::grid_1d over ceil(rows LANES / 256).
 #import lib/grid
 #import lib/scaled_row
 #import lib/activation
 
 alias t_x = f32;
-alias t_dy = f32;
-alias t_dx = f32;
+alias t_grad_y = f32;
+alias t_grad_x = f32;
 
 struct Params { rows: u32, h: u32, p: u32, accumulate: u32 }
 
@@ -14,10 +14,10 @@ struct Params { rows: u32, h: u32, p: u32, accumulate: u32 }
 @group(0) @binding(1) var<storage, read_write> dt_raw: array<f32>; // [rows]
 @group(0) @binding(2) var<storage, read_write> dt_bias: array<f32>; // [h]
 @group(0) @binding(3) var<storage, read_write> a_log: array<f32>; // [h]
-@group(0) @binding(4) var<storage, read_write> dg: array<f32>; // [rows]
-@group(0) @binding(5) var<storage, read_write> dy: array<t_dy>; // dv [rows, p]
-@group(0) @binding(6) var<storage, read_write> dx: array<t_dx>; // [rows, p]
-@group(0) @binding(7) var<storage, read_write> ddt_raw: array<f32>; // [rows]
+@group(0) @binding(4) var<storage, read_write> grad_g: array<f32>; // [rows]
+@group(0) @binding(5) var<storage, read_write> grad_y: array<t_grad_y>; // d_v [rows, p]
+@group(0) @binding(6) var<storage, read_write> grad_x: array<t_grad_x>; // [rows, p]
+@group(0) @binding(7) var<storage, read_write> grad_dt_raw: array<f32>; // [rows]
 @group(0) @binding(8) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
@@ -36,6 +36,6 @@ fn ssm_gate_bwd(
     let dt = softplus(here);
     let along = scaled_row_bwd(row, inside, dt, thread);
     if inside && thread % LANES == 0u {
-        ddt_raw[row] = (along - exp(a_log[head]) * dg[row]) * sigmoid(here);
+        grad_dt_raw[row] = (along - exp(a_log[head]) * grad_g[row]) * sigmoid(here);
     }
 }

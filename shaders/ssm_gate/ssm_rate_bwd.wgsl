@@ -8,7 +8,7 @@ struct Params { rows: u32, h: u32, p: u32, accumulate: u32 }
 @group(0) @binding(0) var<storage, read_write> dt_raw: array<f32>; // [rows]
 @group(0) @binding(1) var<storage, read_write> dt_bias: array<f32>; // [h]
 @group(0) @binding(2) var<storage, read_write> a_log: array<f32>; // [h]
-@group(0) @binding(3) var<storage, read_write> dg: array<f32>; // [rows]
+@group(0) @binding(3) var<storage, read_write> grad_g: array<f32>; // [rows]
 @group(0) @binding(4) var<storage, read_write> terms: array<f32>; // [rows]
 @group(0) @binding(5) var<uniform> params: Params;
 
@@ -21,6 +21,6 @@ fn ssm_rate_bwd(
     let row = workgroup_index(wg, count) * 256u + thread;
     if row < params.rows {
         let head = row % params.h;
-        terms[row] = -dg[row] * exp(a_log[head]) * softplus(dt_raw[row] + dt_bias[head]);
+        terms[row] = -grad_g[row] * exp(a_log[head]) * softplus(dt_raw[row] + dt_bias[head]);
     }
 }

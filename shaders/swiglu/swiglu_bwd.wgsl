@@ -3,16 +3,16 @@
 #import lib/grid
 
 alias t_x = f32;
-alias t_dy = f32;
-alias t_dx = f32;
+alias t_grad_y = f32;
+alias t_grad_x = f32;
 
 struct Params { n: u32, d: u32, parts: u32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [rows, 2 d]
 @group(0) @binding(1) var<storage, read_write> beta: array<f32>; // [1]
-@group(0) @binding(2) var<storage, read_write> dy: array<t_dy>; // [rows, d]
-@group(0) @binding(3) var<storage, read_write> dx: array<t_dx>; // [rows, 2 d]
-@group(0) @binding(4) var<storage, read_write> dbeta: array<f32>; // [parts]
+@group(0) @binding(2) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, d]
+@group(0) @binding(3) var<storage, read_write> grad_x: array<t_grad_x>; // [rows, 2 d]
+@group(0) @binding(4) var<storage, read_write> grad_beta: array<f32>; // [parts]
 @group(0) @binding(5) var<uniform> params: Params;
 
 var<workgroup> sums: array<f32, 256>;
@@ -30,16 +30,16 @@ fn swiglu_bwd(
         let at = i + i / params.d * params.d;
         let a = f32(x[at]);
         let b = f32(x[at + params.d]);
-        let d = f32(dy[i]);
+        let d = f32(grad_y[i]);
         let z = slope * a;
         // Both tails of the logistic from the exponential of a negative number: sg' keeps its digits where sg is 1.
         let e = select(0.0, exp(-abs(z)), abs(z) < 87.0);
         let inv = 1.0 / (1.0 + e);
         let sg = select(e * inv, inv, z >= 0.0);
-        let d_sg = e * inv * inv;
-        dx[at] = t_dx(d * b * (sg + z * d_sg));
-        dx[at + params.d] = t_dx(d * a * sg);
-        sum += d * b * a * (a * d_sg);
+        let sg_slope = e * inv * inv;
+        grad_x[at] = t_grad_x(d * b * (sg + z * sg_slope));
+        grad_x[at + params.d] = t_grad_x(d * a * sg);
+        sum += d * b * a * (a * sg_slope);
     }
     sums[thread] = sum;
     workgroupBarrier();
@@ -50,6 +50,6 @@ fn swiglu_bwd(
         workgroupBarrier();
     }
     if thread == 0u {
-        dbeta[part] = sums[0];
+        grad_beta[part] = sums[0];
     }
 }

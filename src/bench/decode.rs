@@ -14,9 +14,9 @@ use crate::ops::scan_step::ScanStep;
 const SOURCE: &str = "a token of the paper's stack: batch 64, width 1024, after 400 steps";
 
 /// Steps of `b` sequences with `h` heads and `t` tokens so far; heads 128 wide, values 256.
-pub(super) fn steps(b: usize, t: usize, h: usize) -> Vec<Bench> {
-    let (dk, dv) = (128, 256);
-    let (d, scale) = (8 * dk, (dk as f32).powf(-0.5));
+pub(super) fn householder(b: usize, t: usize, h: usize) -> Vec<Bench> {
+    let (d_k, d_v) = (128, 256);
+    let (d, scale) = (8 * d_k, (d_k as f32).powf(-0.5));
     let bench = |kind, shape: String, family, op: Op| Bench {
         kind,
         shape,
@@ -24,25 +24,25 @@ pub(super) fn steps(b: usize, t: usize, h: usize) -> Vec<Bench> {
         family,
         op,
     };
-    let recurrence = |kind, decay, delta, steps| {
+    let recurrence = |kind, decay, delta, householder| {
         let op = RecurrenceStep {
             b,
             h,
-            dk,
-            dv,
+            d_k,
+            d_v,
             scale,
             decay,
             shared_qk: false,
             delta,
             beta: delta,
-            steps,
+            householder,
         };
-        let steps = if steps > 1 {
-            format!(" n{steps}")
+        let householder = if householder > 1 {
+            format!(" n{householder}")
         } else {
             String::new()
         };
-        let shape = format!("B{b} H{h} {dk}x{dv}{steps}");
+        let shape = format!("B{b} H{h} {d_k}x{d_v}{householder}");
         bench(kind, shape, Family::Recurrences, op.into())
     };
     let conv = ConvStep {
@@ -61,12 +61,12 @@ pub(super) fn steps(b: usize, t: usize, h: usize) -> Vec<Bench> {
     let attention = AttentionStep {
         b,
         h,
-        d: dk,
+        d: d_k,
         rows: t,
         scale,
         forgets: false,
     };
-    let mesa = MesaStep { b, h, d: dk };
+    let mesa = MesaStep { b, h, d: d_k };
     let s4d = S4dStep {
         b,
         channels: d,
@@ -74,14 +74,14 @@ pub(super) fn steps(b: usize, t: usize, h: usize) -> Vec<Bench> {
     };
     let gru = GruStep { b, d };
     let channels = format!("B{b} {}", 2 * d);
-    let cache = format!("B{b} T{t} H{h} {dk}");
+    let cache = format!("B{b} T{t} H{h} {d_k}");
     vec![
         recurrence("gated_delta_rule_step", Decay::Scalar, true, 1),
         recurrence("gated_delta_product_step", Decay::Scalar, true, 4),
         recurrence("gla_step", Decay::Channel, false, 1),
         bench(
             "mesa_step",
-            format!("B{b} H{h} {dk}"),
+            format!("B{b} H{h} {d_k}"),
             Family::Recurrences,
             mesa.into(),
         ),

@@ -112,13 +112,13 @@ const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
         16,
         "128x128",
         |Extents { b, t, h }| {
-            let (dk, dv, scale, chunk) = (128, 128, 1.0, CHUNK);
+            let (d_k, d_v, scale, chunk) = (128, 128, 1.0, CHUNK);
             LinearAttention {
                 b,
                 t,
                 h,
-                dk,
-                dv,
+                d_k,
+                d_v,
                 scale,
                 decay: Decay::Scalar,
                 shared_qk: true,
@@ -183,31 +183,31 @@ const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
     }),
 ];
 
-fn delta_rule(Extents { b, t, h }: Extents, gated: bool, steps: usize) -> Op {
+fn delta_rule(Extents { b, t, h }: Extents, decays: bool, householder: usize) -> Op {
     let scale = (D_K as f32).powf(-0.5);
-    let (dk, dv, chunk) = (D_K, D_V, CHUNK);
+    let (d_k, d_v, chunk) = (D_K, D_V, CHUNK);
     DeltaRule {
         b,
         t,
         h,
-        dk,
-        dv,
+        d_k,
+        d_v,
         scale,
-        gated,
-        steps,
+        decays,
+        householder,
         chunk,
     }
     .into()
 }
 
 fn linear_attention(Extents { b, t, h }: Extents, decay: Decay) -> Op {
-    let (dk, dv, chunk, scale) = (D_K, D_V, CHUNK, (D_K as f32).powf(-0.5));
+    let (d_k, d_v, chunk, scale) = (D_K, D_V, CHUNK, (D_K as f32).powf(-0.5));
     LinearAttention {
         b,
         t,
         h,
-        dk,
-        dv,
+        d_k,
+        d_v,
         scale,
         decay,
         shared_qk: false,
@@ -262,7 +262,7 @@ pub fn registry(scale: Scale) -> Vec<Bench> {
     all.extend(recurrences(scale));
     all.extend(elementwise(scale, e, rows));
     let Extents { b, t, h } = e;
-    all.extend(decode::steps(b, t, h));
+    all.extend(decode::householder(b, t, h));
     let rope = Rope {
         b,
         t,

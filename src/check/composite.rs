@@ -20,24 +20,24 @@ pub(super) fn composite(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, 
 }
 
 fn raw_delta_rule(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {
-    let [[b, t, h, dk], [.., dv]] = [g.sizes("k")?, g.sizes("v")?];
+    let [[b, t, h, d_k], [.., d_v]] = [g.sizes("k")?, g.sizes("v")?];
     let norm = L2Norm {
         rows: b * t * h,
-        d: dk,
+        d: d_k,
         eps: g.attr("l2norm_eps").unwrap_or(1e-6) as f32,
     };
     let (q, k) = (g.input("q")?, g.input("k")?);
     let (q, k) = (g.graph.call(norm.clone(), &[q])?[0], g.graph.call(norm, &[k])?[0]);
-    let scale = g.scale(dk);
+    let scale = g.scale(d_k);
     let op = DeltaRule {
         b,
         t,
         h,
-        dk,
-        dv,
+        d_k,
+        d_v,
         scale,
-        gated: true,
-        steps: 1,
+        decays: true,
+        householder: 1,
         chunk: CHUNK,
     };
     let ins = [q, k, g.input("v")?, g.input("beta")?, g.input("g")?];

@@ -389,8 +389,8 @@ fn model_entry(
         read.push((format!("act/layer{i}.out"), *out));
     }
     read.iter().for_each(|(_, id)| g.keep(*id));
-    let dx = g.backward(&[(loss, seed)], &[x])?[0];
-    read.push(("grad/x".to_owned(), dx));
+    let grad_x = g.backward(&[(loss, seed)], &[x])?[0];
+    read.push(("grad/x".to_owned(), grad_x));
     for p in g.params() {
         let name = g.tensor(p.tensor).name.clone();
         let grad = g

@@ -111,8 +111,8 @@ impl<R: Real> CpuRuntime<R> {
             Pass::Forward => call.op.cpu_fwd(step, &ins, &mut outs),
             Pass::Backward => {
                 let (fwd_ins, rest) = ins.split_at(call.op.inputs().len());
-                let (fwd_outs, d_outs) = rest.split_at(call.op.outputs().len());
-                call.op.cpu_bwd(step, fwd_ins, fwd_outs, d_outs, &mut outs);
+                let (fwd_outs, grad_outs) = rest.split_at(call.op.outputs().len());
+                call.op.cpu_bwd(step, fwd_ins, fwd_outs, grad_outs, &mut outs);
             }
         }
         drop(outs);

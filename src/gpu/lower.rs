@@ -39,8 +39,8 @@ pub fn lower(graph: &Graph, caps: &Caps) -> Lowered {
             }
             Pass::Backward => {
                 let (fwd_ins, rest) = ins.split_at(call.op.inputs().len());
-                let (fwd_outs, d_outs) = rest.split_at(call.op.outputs().len());
-                call.op.gpu_bwd(&mut l, fwd_ins, fwd_outs, d_outs, &outs);
+                let (fwd_outs, grad_outs) = rest.split_at(call.op.outputs().len());
+                call.op.gpu_bwd(&mut l, fwd_ins, fwd_outs, grad_outs, &outs);
             }
         }
         l.end(call.outs.iter().flatten().map(|o| o.tensor));

@@ -68,7 +68,7 @@ impl BlockContext<'_> {
     }
 
     /// As [`BlockContext::show`], of a gate with several values a token, each of all heads.
-    pub(super) fn show_steps(&self, gate: Gate, form: Form, tensors: &[TensorId], heads: usize) {
+    pub(super) fn show_writes(&self, gate: Gate, form: Form, tensors: &[TensorId], heads: usize) {
         self.show(gate, form, tensors, heads);
         if let Some(shown) = self.shown.borrow_mut().last_mut() {
             shown.interleaved = true;

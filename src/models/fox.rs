@@ -42,19 +42,19 @@ impl Block for Fox {
     }
 
     fn validate(&self, config: &ModelConfig) -> Result<()> {
-        let dk = config.head_dim();
-        if dk <= MAX_D {
+        let d_k = config.head_dim();
+        if d_k <= MAX_D {
             return Ok(());
         }
         let (d, h) = (config.d_model, config.heads);
         let reason =
-            format!("a head of {dk} channels: attention takes at most {MAX_D} (d_model {d} with {h} heads)");
+            format!("a head of {d_k} channels: attention takes at most {MAX_D} (d_model {d} with {h} heads)");
         Err(refused(self.name(), &reason))
     }
 
     fn build(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
         let (h, d) = (c.config.heads, c.config.d_model);
-        let dk = d / h;
+        let d_k = d / h;
         let q = c.linear(g, "q_proj", x, [d, d], false)?;
         let k = c.linear(g, "k_proj", x, [d, d], false)?;
         let v = c.linear(g, "v_proj", x, [d, d], false)?;
@@ -65,8 +65,8 @@ impl Block for Fox {
             b: c.b,
             t: c.t,
             h,
-            d: dk,
-            scale: (dk as f64).powf(-0.5) as f32,
+            d: d_k,
+            scale: (d_k as f64).powf(-0.5) as f32,
             forget: true,
         };
         let a = c.attention(g, attention, &[q, k, v, log_f])?;

@@ -28,7 +28,7 @@ pub(super) const BLOCK: Recurrence = Recurrence {
     },
     unit_keys: true,
     rotary: false,
-    several_steps: false,
+    several_writes: false,
     strongest: 1.0,
     norm: ["o_norm.weight", "o_norm.weight"],
 };

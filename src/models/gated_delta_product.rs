@@ -1,4 +1,4 @@
-//! Gated `DeltaProduct` (models.md 3.7): n delta steps a token, each of which may reflect, after one decay.
+//! Gated `DeltaProduct` (models.md 3.7): n Householder factors a token, each of which may reflect, after one decay.
 
 use super::recurrence::Recurrence;
 use super::{DecayKind, Gates, InputGate, Taxonomy};
@@ -28,7 +28,7 @@ pub(super) const BLOCK: Recurrence = Recurrence {
     },
     unit_keys: true,
     rotary: false,
-    several_steps: true,
+    several_writes: true,
     strongest: 2.0,
     norm: ["o_norm.weight", "o_norm.weight"],
 };

@@ -45,7 +45,7 @@ pub struct ShownGate {
     pub tensors: Vec<TensorId>,
     /// Heads that the columns belong to, so many columns each in a row.
     pub heads: usize,
-    /// The heads take turns instead: several steps a token.
+    /// The heads take turns instead: several writes a token.
     pub interleaved: bool,
 }
 

@@ -28,7 +28,7 @@ pub(super) const BLOCK: Recurrence = Recurrence {
     },
     unit_keys: false,
     rotary: false,
-    several_steps: false,
+    several_writes: false,
     strongest: 1.0,
     norm: ["g_norm_swish_gate.weight", "g_norm.weight"],
 };

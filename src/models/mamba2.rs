@@ -162,8 +162,8 @@ impl Block for Mamba2 {
             b: c.b,
             t: c.t,
             h,
-            dk: n,
-            dv: p,
+            d_k: n,
+            d_v: p,
             scale: 1.0,
             decay: match gates.decay {
                 DecayKind::Fixed => Decay::Constant,

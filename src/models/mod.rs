@@ -159,7 +159,7 @@ pub struct Sizes {
     pub d_model: usize,
     /// H.
     pub heads: usize,
-    /// n, steps a token of the Gated `DeltaProduct`: 1 to 8.
+    /// n, Householder factors, and so writes, a token of the Gated `DeltaProduct`: 1 to 8.
     pub householder: usize,
     /// C, steps that a chunkwise kernel takes at once: 16, 32 or 64. It never changes the result beyond rounding.
     pub chunk: usize,

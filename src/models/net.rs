@@ -85,15 +85,15 @@ impl ModelConfig {
         };
         let mut outs = vec![set(predictions), set(stats)];
         if train {
-            let dx = g.activation("d last", &[b * t, self.d_model], Dtype::F32);
-            outs.push(set(dx));
+            let grad_x = g.activation("d last", &[b * t, self.d_model], Dtype::F32);
+            outs.push(set(grad_x));
             for p in [w, bias] {
                 outs.push(Output {
                     tensor: g.param_grad(p),
                     accumulate: true,
                 });
             }
-            g.provide_grad(x, dx);
+            g.provide_grad(x, grad_x);
         }
         g.call_into(head, &[x, w, bias, labels, windows, window_labels], &outs)?;
         if train {

@@ -9,7 +9,7 @@ use super::{Block, BlockContext, DecayKind, Form, Gate, Gates, InputGate, ModelC
 use crate::error::Result;
 use crate::graph::{Graph, Init};
 use crate::ops::decay_gate::DecayGate;
-use crate::ops::delta_rule::{DeltaRule, MAX_STEPS};
+use crate::ops::delta_rule::{DeltaRule, MAX_HOUSEHOLDER};
 use crate::ops::fill::{Content, Fill};
 use crate::ops::l2_norm::L2Norm;
 use crate::ops::linear_attention::{Decay, LinearAttention};
@@ -40,8 +40,8 @@ pub(super) struct Recurrence {
     pub(super) unit_keys: bool,
     /// Rotary positions on queries and keys.
     pub(super) rotary: bool,
-    /// Several steps a token: `ModelConfig::householder` of them.
-    pub(super) several_steps: bool,
+    /// Several writes a token: `ModelConfig::householder` of them.
+    pub(super) several_writes: bool,
     /// The write strength is between 0 and this.
     pub(super) strongest: f32,
     /// Name of the weight of the output norm, with and without read-out gate.
@@ -76,7 +76,7 @@ impl Block for Recurrence {
             _ => 0,
         };
         let input = match gates.input_gate {
-            InputGate::Free => self.steps(config) * d * h,
+            InputGate::Free => self.householder(config) * d * h,
             _ => 0,
         };
         let readout = if gates.readout_gate {
@@ -90,21 +90,21 @@ impl Block for Recurrence {
     fn validate(&self, config: &ModelConfig) -> Result<()> {
         let refuse = |reason: String| Err(refused(self.name, &reason));
         let gates = self.gates.switched(&config.switches);
-        let (dk, n) = (config.head_dim(), self.steps(config));
-        let dv = config.expand * dk;
-        if !(1..=MAX_WIDTH).contains(&dk) || dv > MAX_WIDTH {
+        let (d_k, n) = (config.head_dim(), self.householder(config));
+        let d_v = config.expand * d_k;
+        if !(1..=MAX_WIDTH).contains(&d_k) || d_v > MAX_WIDTH {
             return refuse(format!(
-                "a head of {dk} channels (and values of {dv}): at most {MAX_WIDTH} are supported"
+                "a head of {d_k} channels (and values of {d_v}): at most {MAX_WIDTH} are supported"
             ));
         }
-        if !(1..=MAX_STEPS).contains(&n) {
+        if !(1..=MAX_HOUSEHOLDER).contains(&n) {
             return refuse(format!(
-                "{n} Householder steps a token: allowed: 1 to {MAX_STEPS}"
+                "{n} Householder steps a token: allowed: 1 to {MAX_HOUSEHOLDER}"
             ));
         }
-        if self.rotary && !dk.is_multiple_of(2) {
+        if self.rotary && !d_k.is_multiple_of(2) {
             return refuse(format!(
-                "a head of {dk} channels: rotary positions need an even number (d_model {} with {} heads)",
+                "a head of {d_k} channels: rotary positions need an even number (d_model {} with {} heads)",
                 config.d_model, config.heads
             ));
         }
@@ -130,20 +130,20 @@ impl Block for Recurrence {
     }
 
     fn build(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
-        let (gates, steps) = (c.gates(), self.steps(c.config));
+        let (gates, householder) = (c.gates(), self.householder(c.config));
         let (h, d) = (c.config.heads, c.config.d_model);
-        let (rows, inner, dk) = (c.rows(), c.config.expand * d, d / h);
-        let dv = inner / h;
+        let (rows, inner, d_k) = (c.rows(), c.config.expand * d, d / h);
+        let d_v = inner / h;
         let mut q = c.conved(g, "q", x, d)?;
-        let mut k = c.conved(g, "k", x, steps * d)?;
-        let mut v = c.conved(g, "v", x, steps * inner)?;
+        let mut k = c.conved(g, "k", x, householder * d)?;
+        let mut v = c.conved(g, "v", x, householder * inner)?;
         if self.unit_keys {
-            q = unit(g, q, rows * h, dk)?;
-            k = unit(g, k, rows * steps * h, dk)?;
+            q = unit(g, q, rows * h, d_k)?;
+            k = unit(g, k, rows * householder * h, d_k)?;
         }
         if self.rotary {
-            q = rotated(g, q, c, dk)?;
-            k = rotated(g, k, c, dk)?;
+            q = rotated(g, q, c, d_k)?;
+            k = rotated(g, k, c, d_k)?;
         }
         let decay = self.decay(g, x, c)?;
         if let Some(log) = decay
@@ -153,7 +153,7 @@ impl Block for Recurrence {
         }
         let beta = match gates.input_gate {
             InputGate::Free => {
-                let y = c.linear(g, "b_proj", x, [d, steps * h], false)?;
+                let y = c.linear(g, "b_proj", x, [d, householder * h], false)?;
                 Some(c.pointwise(g, Function::Sigmoid, self.strongest, y)?)
             }
             InputGate::Complementary => {
@@ -164,7 +164,7 @@ impl Block for Recurrence {
         };
         if let Some(beta) = beta {
             match gates.input_gate {
-                InputGate::Free => c.show_steps(Gate::Write, Form::Plain, &[beta], h),
+                InputGate::Free => c.show_writes(Gate::Write, Form::Plain, &[beta], h),
                 _ => c.show(Gate::Write, Form::Plain, &[beta], h),
             }
         }
@@ -175,21 +175,21 @@ impl Block for Recurrence {
         if let Some(gate) = gate {
             c.show(Gate::Readout, Form::Silu, &[gate], h);
         }
-        let scale = (dk as f64).powf(-0.5) as f32;
+        let scale = (d_k as f64).powf(-0.5) as f32;
         let o = if gates.channel_mixing {
             let beta = match beta {
                 Some(beta) => beta,
-                None => c.constant(g, rows * steps * h, 1.0)?,
+                None => c.constant(g, rows * householder * h, 1.0)?,
             };
             let rule = DeltaRule {
                 b: c.b,
                 t: c.t,
                 h,
-                dk,
-                dv,
+                d_k,
+                d_v,
                 scale,
-                gated: decay.is_some(),
-                steps,
+                decays: decay.is_some(),
+                householder,
                 chunk: c.config.chunk,
             };
             let ins: Vec<TensorId> = [q, k, v, beta].into_iter().chain(decay).collect();
@@ -201,7 +201,7 @@ impl Block for Recurrence {
                 } else {
                     let scale = Scale {
                         rows: rows * h,
-                        p: dv,
+                        p: d_v,
                     };
                     v = one(g, scale, &[v, beta])?;
                 }
@@ -210,8 +210,8 @@ impl Block for Recurrence {
                 b: c.b,
                 t: c.t,
                 h,
-                dk,
-                dv,
+                d_k,
+                d_v,
                 scale,
                 decay: match gates.decay {
                     DecayKind::None | DecayKind::State => Decay::None,
@@ -226,14 +226,18 @@ impl Block for Recurrence {
             c.linear_attention(g, attention, &ins)?
         };
         let name = self.norm[usize::from(gate.is_none())];
-        let o = c.norm(g, name, [rows * h, dv], o, gate, Kind::GateAfter)?;
+        let o = c.norm(g, name, [rows * h, d_v], o, gate, Kind::GateAfter)?;
         c.linear(g, "o_proj", o, [inner, d], false)
     }
 }
 
 impl Recurrence {
-    fn steps(&self, config: &ModelConfig) -> usize {
-        if self.several_steps { config.householder } else { 1 }
+    fn householder(&self, config: &ModelConfig) -> usize {
+        if self.several_writes {
+            config.householder
+        } else {
+            1
+        }
     }
 
     /// The log decay of every token, where an op takes one: \[rows, H\] or, by channel, \[rows, d\].

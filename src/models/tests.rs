@@ -1,7 +1,7 @@
 use super::{BLOCKS, HOUSEHOLDER, ModelConfig, block};
 use crate::check::switched;
 use crate::cpu::CpuRuntime;
-use crate::ops::delta_rule::MAX_STEPS;
+use crate::ops::delta_rule::MAX_HOUSEHOLDER;
 use crate::runtime::{Data, Runtime};
 use crate::step::StepParams;
 use crate::tensor::Bank;
@@ -110,7 +110,7 @@ fn parameters_of_a_delta_product_follow_its_steps() {
         model.householder = householder;
         model
     };
-    for n in 1..=MAX_STEPS {
+    for n in 1..=MAX_HOUSEHOLDER {
         let layer = formula("gated_delta_product", 96, 4, n, 0) + 2 * 96;
         let params = model(n).param_count().unwrap();
         assert_eq!(params, 8 * layer + 42 * 96 + 1601 * 97, "n {n}");

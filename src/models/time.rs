@@ -63,14 +63,14 @@ impl BlockContext<'_> {
         let step = RecurrenceStep {
             b: op.b,
             h: op.h,
-            dk: op.dk,
-            dv: op.dv,
+            d_k: op.d_k,
+            d_v: op.d_v,
             scale: op.scale,
-            decay: if op.gated { Decay::Scalar } else { Decay::None },
+            decay: if op.decays { Decay::Scalar } else { Decay::None },
             shared_qk: false,
             delta: true,
             beta: true,
-            steps: op.steps,
+            householder: op.householder,
         };
         self.either(g, step, op, ins)
     }
@@ -80,14 +80,14 @@ impl BlockContext<'_> {
         let step = RecurrenceStep {
             b: op.b,
             h: op.h,
-            dk: op.dk,
-            dv: op.dv,
+            d_k: op.d_k,
+            d_v: op.d_v,
             scale: op.scale,
             decay: op.decay,
             shared_qk: op.shared_qk,
             delta: false,
             beta: false,
-            steps: 1,
+            householder: 1,
         };
         self.either(g, step, op, ins)
     }

@@ -46,12 +46,12 @@ impl Block for Transformer {
     }
 
     fn validate(&self, config: &ModelConfig) -> Result<()> {
-        let dk = config.head_dim();
-        if dk.is_multiple_of(2) && dk <= 256 {
+        let d_k = config.head_dim();
+        if d_k.is_multiple_of(2) && d_k <= 256 {
             return Ok(());
         }
         let reason = format!(
-            "a head of {dk} channels: rotary positions need an even number, attention at most 256 (d_model {} with {} \
+            "a head of {d_k} channels: rotary positions need an even number, attention at most 256 (d_model {} with {} \
              heads)",
             config.d_model, config.heads
         );
@@ -60,18 +60,18 @@ impl Block for Transformer {
 
     fn build(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
         let (h, d, rows) = (c.config.heads, c.config.d_model, c.rows());
-        let dk = d / h;
+        let d_k = d / h;
         let beta = g.param("beta", &[1], Init::Constant(1.0));
         let q = c.linear(g, "q_proj", x, [d, d], true)?;
         let k = c.linear(g, "k_proj", x, [d, d], true)?;
         let v = c.linear(g, "v_proj", x, [d, d], true)?;
         let turned = |g: &mut Graph, name: &str, y: TensorId| {
-            let y = rms(g, name, y, rows * h, dk)?;
+            let y = rms(g, name, y, rows * h, d_k)?;
             let turn = Rope {
                 b: c.b,
                 t: c.t,
                 h,
-                d: dk,
+                d: d_k,
                 base: c.config.rope_base,
                 direction: -1,
                 position: false,
@@ -83,8 +83,8 @@ impl Block for Transformer {
             b: c.b,
             t: c.t,
             h,
-            d: dk,
-            scale: (dk as f64).powf(-0.5) as f32,
+            d: d_k,
+            scale: (d_k as f64).powf(-0.5) as f32,
             forget: false,
         };
         let a = c.attention(g, attention, &[q, k, v])?;

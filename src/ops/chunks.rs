@@ -43,9 +43,9 @@ pub(crate) struct Sizes {
     /// Heads.
     pub(crate) h: usize,
     /// Key width of a head.
-    pub(crate) dk: usize,
+    pub(crate) d_k: usize,
     /// Value width of a head.
-    pub(crate) dv: usize,
+    pub(crate) d_v: usize,
     /// C, rows of a chunk.
     pub(crate) chunk: usize,
     /// Tokens of a chunk.
@@ -65,7 +65,7 @@ impl Sizes {
         if b * t * h == 0 {
             return refuse(format!("B {b}, T {t}, H {h}: each must be at least 1"));
         }
-        check_widths(op, self.dk, self.dv)?;
+        check_widths(op, self.d_k, self.d_v)?;
         if ![16, 32, 64].contains(&chunk) {
             return refuse(format!("chunk {chunk}: allowed: 16, 32, 64"));
         }
@@ -80,12 +80,12 @@ impl Sizes {
 }
 
 /// Refuses heads that the kernels cannot hold.
-pub(crate) fn check_widths(op: &'static str, dk: usize, dv: usize) -> Result<(), UserError> {
-    if [dk, dv].iter().all(|d| (1..=MAX_WIDTH).contains(d)) {
+pub(crate) fn check_widths(op: &'static str, d_k: usize, d_v: usize) -> Result<(), UserError> {
+    if [d_k, d_v].iter().all(|d| (1..=MAX_WIDTH).contains(d)) {
         return Ok(());
     }
     let reason =
-        format!("head widths d_k {dk}, d_v {dv}: each must be from 1 to {MAX_WIDTH}; use more heads");
+        format!("head widths d_k {d_k}, d_v {d_v}: each must be from 1 to {MAX_WIDTH}; use more heads");
     Err(UserError::Shape { op, reason })
 }
 
@@ -130,25 +130,25 @@ impl Chunk {
     }
 }
 
-/// Decay factors of the first `n` tokens of a chunk of `c`, from their log decays: `p` from the chunk's start to each
-/// token, `s` from each token to the end, `gam` `[c,c]` from token j to token i, 0 above the diagonal. Exponents are
-/// built as sums, then all of them exponentiated.
+/// Decay factors of the first `n` tokens of a chunk of `c`, from their log decays: `decay_in` from the chunk's start to
+/// each token, `decay_out` from each token to the end, `gam` `[c,c]` from token j to token i, 0 above the diagonal.
+/// Exponents are built as sums, then all of them exponentiated.
 pub(crate) fn decay_factors<R: Real>(
     n: usize,
     c: usize,
     log_decay: impl Fn(usize) -> R,
-    p: &mut [R],
-    s: &mut [R],
+    decay_in: &mut [R],
+    decay_out: &mut [R],
     gam: &mut [R],
 ) {
     let mut sum = R::ZERO;
     for i in 0..n {
         sum += log_decay(i);
-        p[i] = sum;
+        decay_in[i] = sum;
     }
     sum = R::ZERO;
     for i in (0..n).rev() {
-        s[i] = sum;
+        decay_out[i] = sum;
         sum += log_decay(i);
     }
     for i in 0..n {
@@ -161,8 +161,8 @@ pub(crate) fn decay_factors<R: Real>(
         }
         row[i] = R::ZERO;
     }
-    exps(&mut p[..n]);
-    exps(&mut s[..n]);
+    exps(&mut decay_in[..n]);
+    exps(&mut decay_out[..n]);
     for i in 0..n {
         exps(&mut gam[i * c..][..=i]);
         gam[i * c + i + 1..(i + 1) * c].fill(R::ZERO);
@@ -174,20 +174,20 @@ pub(crate) fn exps<R: Real>(x: &mut [R]) {
     x.iter_mut().for_each(|x| *x = x.exp());
 }
 
-/// Gradients of a chunk's log decays, which act at the first of `steps` rows of each token: those of row t are the sum of
-/// `m` `[c,c]` over i >= t > j, of `inward` from t on and of `outward` before t, and `through`. No two of them cancel.
+/// Gradients of a chunk's log decays, which act at the first of `householder` rows of each token: those of row t are the
+/// sum of `m` `[c,c]` over i >= t > j, of `inward` from t on and of `outward` before t, and `through`. No two of them cancel.
 /// `columns` `[c]` is work space.
 pub(crate) fn decay_sums<R: Real>(
     c: usize,
-    steps: usize,
+    householder: usize,
     m: &[R],
     inward: impl Fn(usize) -> R,
     outward: impl Fn(usize) -> R,
     through: R,
     columns: &mut [R],
-    d_g: &mut [&mut [R]],
+    grad_g: &mut [&mut [R]],
 ) {
-    let n = d_g.len() * steps;
+    let n = grad_g.len() * householder;
     let mut sum = R::ZERO;
     columns.fill(R::ZERO);
     for t in (0..n).rev() {
@@ -197,14 +197,14 @@ pub(crate) fn decay_sums<R: Real>(
             .iter_mut()
             .zip(&m[t * c..])
             .for_each(|(sum, m)| *sum += *m);
-        if t.is_multiple_of(steps) {
-            d_g[t / steps][0] = columns.iter().copied().sum::<R>() + sum + through;
+        if t.is_multiple_of(householder) {
+            grad_g[t / householder][0] = columns.iter().copied().sum::<R>() + sum + through;
         }
     }
     sum = R::ZERO;
     for t in 0..n {
-        if t.is_multiple_of(steps) {
-            d_g[t / steps][0] += sum;
+        if t.is_multiple_of(householder) {
+            grad_g[t / householder][0] += sum;
         }
         sum += outward(t);
     }

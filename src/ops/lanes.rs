@@ -34,13 +34,13 @@ impl Lanes {
         Self::THREADS / self.lanes
     }
 
-    /// A kernel on these threads that stages `steps` steps at a time.
-    pub(crate) fn kernel(self, path: &'static str, steps: usize) -> Kernel {
+    /// A kernel on these threads that stages `staged` steps at a time.
+    pub(crate) fn kernel(self, path: &'static str, staged: usize) -> Kernel {
         Kernel::new(path)
             .set("THREADS", Self::THREADS)
             .set("LANES", self.lanes)
             .set("PER", self.per)
-            .set("STEPS", steps)
+            .set("STAGED", staged)
     }
 }
 

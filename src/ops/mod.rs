@@ -157,10 +157,10 @@ macro_rules! op_enum {
                 step: &StepParams,
                 ins: &[In<'_, R>],
                 outs: &[In<'_, R>],
-                d_outs: &[In<'_, R>],
-                d_ins: &mut [Out<'_, R>],
+                grad_outs: &[In<'_, R>],
+                grad_ins: &mut [Out<'_, R>],
             ) {
-                match self { $(Self::$op(op) => op.cpu_bwd(step, ins, outs, d_outs, d_ins),)* }
+                match self { $(Self::$op(op) => op.cpu_bwd(step, ins, outs, grad_outs, grad_ins),)* }
             }
             /// See [`GpuOp::gpu_fwd`].
             #[cfg(feature = "gpu")]
@@ -174,10 +174,10 @@ macro_rules! op_enum {
                 l: &mut Lower<'_>,
                 ins: &[Option<View>],
                 outs: &[Option<View>],
-                d_outs: &[Option<View>],
-                d_ins: &[Option<GpuOut>],
+                grad_outs: &[Option<View>],
+                grad_ins: &[Option<GpuOut>],
             ) {
-                match self { $(Self::$op(op) => op.gpu_bwd(l, ins, outs, d_outs, d_ins),)* }
+                match self { $(Self::$op(op) => op.gpu_bwd(l, ins, outs, grad_outs, grad_ins),)* }
             }
         }
     };

@@ -144,9 +144,9 @@ mod tests {
             .collect();
         let y = graph.call(case.op.clone(), &inputs).unwrap()[0];
         let numel = graph.tensor(y).numel();
-        let dy = graph.input("dy", &[numel], Dtype::F32);
+        let grad_y = graph.input("dy", &[numel], Dtype::F32);
         let wrt: Vec<_> = ports.iter().map(|p| inputs[*p]).collect();
-        let grads = graph.backward(&[(y, dy)], &wrt).unwrap();
+        let grads = graph.backward(&[(y, grad_y)], &wrt).unwrap();
         let program = runtime.load(&graph).unwrap();
         runtime.poison(program).unwrap();
         for (id, values) in inputs.iter().zip(&case.inputs) {
@@ -155,7 +155,9 @@ mod tests {
             };
             runtime.write(program, *id, Data::F32(x)).unwrap();
         }
-        runtime.write(program, dy, Data::F32(&vec![1.0; numel])).unwrap();
+        runtime
+            .write(program, grad_y, Data::F32(&vec![1.0; numel]))
+            .unwrap();
         runtime.run(program, &case.step).unwrap();
         grads
             .into_iter()

@@ -73,7 +73,7 @@ pub trait Real:
         self * self.sigmoid()
     }
     /// d silu / dx.
-    fn d_silu(self) -> Self {
+    fn silu_slope(self) -> Self {
         let s = self.sigmoid();
         s * (Self::ONE + self * (Self::ONE - s))
     }
@@ -82,7 +82,7 @@ pub trait Real:
         self * self.normal_cdf()
     }
     /// d gelu / dx.
-    fn d_gelu(self) -> Self {
+    fn gelu_slope(self) -> Self {
         let density = Self::of(0.398_942_280_401_432_7) * (Self::of(-0.5) * self * self).exp();
         self.normal_cdf() + self * density
     }
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(Real::softplus(1000.0f32), 1000.0);
         assert_eq!(Real::softplus(-1000.0f32), 0.0);
         assert_eq!(Real::silu(-1000.0f32), -0.0);
-        assert_eq!(Real::d_silu(1000.0f32), 1.0);
-        assert!(Real::d_silu(-1000.0f32).abs() == 0.0);
+        assert_eq!(Real::silu_slope(1000.0f32), 1.0);
+        assert!(Real::silu_slope(-1000.0f32).abs() == 0.0);
     }
 }

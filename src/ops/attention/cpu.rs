@@ -48,20 +48,20 @@ impl CpuOp for Attention {
         _step: &StepParams,
         ins: &[In<'_, R>],
         outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
         let saved = Saved {
             q: ins[0].real(),
             k: ins[1].real(),
             v: ins[2].real(),
             lse: outs[1].real(),
-            d_o: d_outs[0].real(),
+            grad_o: grad_outs[0].real(),
             sums: self.forgotten(ins),
         };
         let widths = [self.d, self.d, self.d, 1];
         let mut samples: Vec<[Option<&mut [R]>; 4]> = (0..self.b).map(|_| [const { None }; 4]).collect();
-        for (port, d) in d_ins.iter_mut().enumerate() {
+        for (port, d) in grad_ins.iter_mut().enumerate() {
             if let Some((data, _)) = d.wanted() {
                 for (sample, part) in samples
                     .iter_mut()
@@ -97,7 +97,7 @@ struct Saved<'a, R> {
     k: &'a [R],
     v: &'a [R],
     lse: &'a [R],
-    d_o: &'a [R],
+    grad_o: &'a [R],
     sums: Vec<f64>,
 }
 
@@ -133,15 +133,15 @@ impl Attention {
         matmul((n, keys, self.d), q, k.t(), z, keys, R::ZERO, scale, Threads::One);
     }
 
-    /// dq, dk, dv of one head, each \[T, D\], and its `dlog_f` \[T\]: query tiles in order, so that the sums over queries
+    /// dq, dk, dv of one head, each \[T, D\], and its `grad_log_f` \[T\]: query tiles in order, so that the sums over queries
     /// have one.
     fn head_bwd<R: Real>(&self, x: &Saved<'_, R>, b: usize, h: usize) -> [Vec<R>; 4] {
         let (d, row) = (self.d, self.h * self.d);
         let head = b * self.t * row + h * d;
         let scale = R::of(f64::from(self.scale));
-        let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![R::ZERO; self.t * d]);
+        let [mut grad_q, mut grad_k, mut grad_v] = [(); 3].map(|()| vec![R::ZERO; self.t * d]);
         let mut p = vec![R::ZERO; TILE.min(self.t) * self.t];
-        let mut dz = p.clone();
+        let mut grad_z = p.clone();
         let sums = self.of_head(&x.sums, b, h);
         // Columns less rows of dz without the diagonal.
         let mut turns = vec![R::ZERO; if self.forget { self.t } else { 0 }];
@@ -149,13 +149,22 @@ impl Attention {
             let n = TILE.min(self.t - t0);
             let keys = t0 + n;
             let at = head + t0 * row;
-            let d_o = Mat::rows(&x.d_o[at..], row);
+            let grad_o = Mat::rows(&x.grad_o[at..], row);
             self.scores(x.q, x.k, head, t0, n, &mut p);
             let v = Mat::rows(&x.v[head..], row).t();
-            matmul((n, keys, d), d_o, v, &mut dz, keys, R::ZERO, R::ONE, Threads::One);
+            matmul(
+                (n, keys, d),
+                grad_o,
+                v,
+                &mut grad_z,
+                keys,
+                R::ZERO,
+                R::ONE,
+                Threads::One,
+            );
             for i in 0..n {
                 let lse = x.lse[(b * self.t + t0 + i) * self.h + h];
-                let (p, dz) = (&mut p[i * keys..][..keys], &mut dz[i * keys..][..keys]);
+                let (p, grad_z) = (&mut p[i * keys..][..keys], &mut grad_z[i * keys..][..keys]);
                 add_decays(p, sums, t0 + i);
                 let (seen, masked) = p.split_at_mut(t0 + i + 1);
                 for p in seen.iter_mut() {
@@ -163,41 +172,59 @@ impl Attention {
                 }
                 masked.fill(R::ZERO);
                 // d_o . o as the mean of what dz has now: its rows then sum to 0, and one key alone gets exactly that.
-                let del = rows::dot(seen, &dz[..=t0 + i]) / rows::sum(seen);
-                for (dz, p) in dz.iter_mut().zip(&*p) {
-                    *dz = *p * (*dz - del);
+                let del = rows::dot(seen, &grad_z[..=t0 + i]) / rows::sum(seen);
+                for (grad_z, p) in grad_z.iter_mut().zip(&*p) {
+                    *grad_z = *p * (*grad_z - del);
                 }
                 if self.forget {
-                    let before = &dz[..t0 + i];
+                    let before = &grad_z[..t0 + i];
                     turns[t0 + i] -= rows::sum(before);
-                    for (turn, dz) in turns.iter_mut().zip(before) {
-                        *turn += *dz;
+                    for (turn, grad_z) in turns.iter_mut().zip(before) {
+                        *turn += *grad_z;
                     }
                 }
             }
-            let (p, dz) = (Mat::rows(&p, keys), Mat::rows(&dz, keys));
+            let (p, grad_z) = (Mat::rows(&p, keys), Mat::rows(&grad_z, keys));
             let (q, k) = (Mat::rows(&x.q[at..], row), Mat::rows(&x.k[head..], row));
             matmul(
                 (n, d, keys),
-                dz,
+                grad_z,
                 k,
-                &mut dq[t0 * d..],
+                &mut grad_q[t0 * d..],
                 d,
                 R::ZERO,
                 scale,
                 Threads::One,
             );
-            matmul((keys, d, n), dz.t(), q, &mut dk, d, R::ONE, scale, Threads::One);
-            matmul((keys, d, n), p.t(), d_o, &mut dv, d, R::ONE, R::ONE, Threads::One);
+            matmul(
+                (keys, d, n),
+                grad_z.t(),
+                q,
+                &mut grad_k,
+                d,
+                R::ONE,
+                scale,
+                Threads::One,
+            );
+            matmul(
+                (keys, d, n),
+                p.t(),
+                grad_o,
+                &mut grad_v,
+                d,
+                R::ONE,
+                R::ONE,
+                Threads::One,
+            );
         }
         let mut total = 0.0;
-        let dlog_f = turns.iter().map(|turn| {
+        let grad_log_f = turns.iter().map(|turn| {
             let before = total;
             total += turn.f64();
             R::of(before)
         });
-        let dlog_f = dlog_f.collect();
-        [dq, dk, dv, dlog_f]
+        let grad_log_f = grad_log_f.collect();
+        [grad_q, grad_k, grad_v, grad_log_f]
     }
 }
 

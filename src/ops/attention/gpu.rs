@@ -41,36 +41,40 @@ impl GpuOp for Attention {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        let (&[Some(q), Some(k), Some(v), ..], &[Some(o), Some(lse)], Some(d_o)) = (ins, outs, d_outs[0])
+        let (&[Some(q), Some(k), Some(v), ..], &[Some(o), Some(lse)], Some(grad_o)) =
+            (ins, outs, grad_outs[0])
         else {
             return;
         };
         let rows = self.b * self.t * self.h;
         let log_f = ins.get(3).copied().flatten();
         let stats = l.scratch(if self.forget { 4 * rows } else { 2 * rows });
-        let mut bindings = vec![o, d_o, lse, stats];
+        let mut bindings = vec![o, grad_o, lse, stats];
         bindings.extend(log_f.map(|log_f| self.decay_sums(l, log_f)));
         let params = [rows as u32, self.d as u32];
         let kernel = Kernel::new("attention/attention_stats_bwd").set("FORGET", self.forget);
         l.run(kernel, &bindings, params, grid_1d(rows.div_ceil(32)));
 
         // Row and column sums of dz come with dq and dk, whether or not somebody wants these.
-        let d_log_f = d_ins.get(3).copied().flatten();
-        let read = [q, k, v, d_o, stats];
+        let grad_log_f = grad_ins.get(3).copied().flatten();
+        let read = [q, k, v, grad_o, stats];
         let mut sums = Vec::new();
-        if d_ins[0].is_some() || d_log_f.is_some() {
-            let mut bindings = [&read[..], &[or_scratch(l, d_ins[0], q.len)]].concat();
+        if grad_ins[0].is_some() || grad_log_f.is_some() {
+            let mut bindings = [&read[..], &[or_scratch(l, grad_ins[0], q.len)]].concat();
             if self.forget {
                 sums.push(l.scratch(rows));
                 bindings.extend(sums.last());
             }
             self.run_tiles(l, "attention/attention_dq_bwd", 4, &bindings);
         }
-        if d_ins[1].is_some() || d_ins[2].is_some() || d_log_f.is_some() {
-            let targets = [or_scratch(l, d_ins[1], k.len), or_scratch(l, d_ins[2], v.len)];
+        if grad_ins[1].is_some() || grad_ins[2].is_some() || grad_log_f.is_some() {
+            let targets = [
+                or_scratch(l, grad_ins[1], k.len),
+                or_scratch(l, grad_ins[2], v.len),
+            ];
             let mut bindings = [&read[..], &targets].concat();
             if self.forget {
                 sums.push(l.scratch(rows));
@@ -80,8 +84,8 @@ impl GpuOp for Attention {
             let rows_a_thread = if self.d > 128 { 2 } else { 4 };
             self.run_tiles(l, "attention/attention_dkv_bwd", rows_a_thread, &bindings);
         }
-        if let (Some(d_log_f), &[row_sums, col_sums]) = (d_log_f, &sums[..]) {
-            let bindings = [row_sums, col_sums, d_log_f.view];
+        if let (Some(grad_log_f), &[row_sums, col_sums]) = (grad_log_f, &sums[..]) {
+            let bindings = [row_sums, col_sums, grad_log_f.view];
             self.run_heads(l, "attention/attention_log_f_bwd", &bindings);
         }
     }

@@ -5,7 +5,7 @@ use crate::launch::{Lower, View};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
-/// Fields of the forward table: p, s, and beta or the log decay.
+/// Fields of the forward table: decays in and out, and beta or the log decay.
 pub(crate) const FIELDS_FWD: usize = 3;
 
 /// Those, the rectangle sums, four partial sums each of dbeta, X1 . q, X2 . k, X3 . k, and <S, D>.
@@ -18,8 +18,8 @@ pub(crate) struct Params {
     t: u32,
     h: u32,
     chunks: u32,
-    dk: u32,
-    dv: u32,
+    d_k: u32,
+    d_v: u32,
     scale: f32,
     fields: u32,
 }
@@ -31,8 +31,8 @@ impl Sizes {
             t: self.t as u32,
             h: self.h as u32,
             chunks: self.chunks() as u32,
-            dk: self.dk as u32,
-            dv: self.dv as u32,
+            d_k: self.d_k as u32,
+            d_v: self.d_v as u32,
             scale,
             fields: fields as u32,
         }
@@ -60,7 +60,7 @@ impl Sizes {
 
     /// A workgroup for each C rows and 64 columns of a head's state.
     pub(crate) fn state_grid(self) -> [u32; 3] {
-        self.grid(self.dk.div_ceil(self.chunk) * self.dv.div_ceil(TILE))
+        self.grid(self.d_k.div_ceil(self.chunk) * self.d_v.div_ceil(TILE))
     }
 
     /// Scratch for `rows` rows of C words a chunk and head.

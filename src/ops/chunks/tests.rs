@@ -16,7 +16,7 @@ pub(crate) fn tiny(cases: Vec<Case>, numel: usize) -> Vec<Case> {
 /// What a recurrence token by token gives, in f64: the first output and the gradients of the inputs.
 pub(crate) struct Oracle {
     pub(crate) o: Vec<f64>,
-    pub(crate) d: Vec<Vec<f64>>,
+    pub(crate) grads: Vec<Vec<f64>>,
 }
 
 /// At every chunk length the f64 twin gives what `head`, called for each (b, h) of `heads`, leaves in an oracle of
@@ -29,16 +29,16 @@ pub(crate) fn every_chunk_matches(
     head: impl Fn(&mut Oracle, &[Vec<f64>], &[f64], usize, usize),
     allowed: f64,
 ) {
-    let (inputs, d_o) = (testing::reals(case), testing::output_gradient(&case.op));
+    let (inputs, grad_o) = (testing::reals(case), testing::output_gradient(&case.op));
     let mut oracle = Oracle {
-        o: vec![0.0; d_o.len()],
-        d: inputs.iter().map(|x| vec![0.0; x.len()]).collect(),
+        o: vec![0.0; grad_o.len()],
+        grads: inputs.iter().map(|x| vec![0.0; x.len()]).collect(),
     };
     for b in 0..heads.0 {
         for h in 0..heads.1 {
-            head(&mut oracle, &inputs, &d_o, b, h);
+            head(&mut oracle, &inputs, &grad_o, b, h);
         }
     }
-    let want: Vec<&Vec<f64>> = [&oracle.o].into_iter().chain(&oracle.d).collect();
+    let want: Vec<&Vec<f64>> = [&oracle.o].into_iter().chain(&oracle.grads).collect();
     testing::every_chunk_gives(case, own, with_chunk, &want, allowed);
 }

@@ -61,13 +61,13 @@ impl CpuOp for CrossEntropy {
         step: &StepParams,
         ins: &[In<'_, R>],
         outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
-        let weight = d_outs[0].real()[0] * R::of(f64::from(step.inv_tokens));
-        if let Some((dz, _)) = d_ins[0].wanted() {
-            dz.copy_from_slice(ins[0].real());
-            gradient_in_place(self.classes, dz, ins[1].int(), outs[1].real(), weight);
+        let weight = grad_outs[0].real()[0] * R::of(f64::from(step.inv_tokens));
+        if let Some((grad_z, _)) = grad_ins[0].wanted() {
+            grad_z.copy_from_slice(ins[0].real());
+            gradient_in_place(self.classes, grad_z, ins[1].int(), outs[1].real(), weight);
         }
     }
 }

@@ -14,7 +14,7 @@ pub(crate) fn rows(l: &mut Lower<'_>, op: &CrossEntropy, z: View, labels: View, 
     );
 }
 
-/// The gradient of the logits; `dz` may be `z`'s own place only through [`gradient_in_place`].
+/// The gradient of the logits; `grad_z` may be `z`'s own place only through [`gradient_in_place`].
 pub(crate) fn gradient_in_place(l: &mut Lower<'_>, op: &CrossEntropy, z: View, labels: View, lse: View) {
     let kernel = Kernel::new("cross_entropy/cross_entropy_bwd").set("IN_PLACE", true);
     let params = [op.rows as u32, op.classes as u32];
@@ -43,11 +43,11 @@ impl GpuOp for CrossEntropy {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        let (Some(z), Some(labels), Some(lse), Some(dloss), Some(dz)) =
-            (ins[0], ins[1], outs[1], d_outs[0], d_ins[0])
+        let (Some(z), Some(labels), Some(lse), Some(dloss), Some(grad_z)) =
+            (ins[0], ins[1], outs[1], grad_outs[0], grad_ins[0])
         else {
             return;
         };
@@ -55,7 +55,7 @@ impl GpuOp for CrossEntropy {
         let grid = grid_1d((self.rows * self.classes).div_ceil(256));
         l.run(
             Kernel::new("cross_entropy/cross_entropy_bwd"),
-            &[z, labels, lse, dloss, dz.view],
+            &[z, labels, lse, dloss, grad_z.view],
             params,
             grid,
         );

@@ -25,33 +25,35 @@ impl CpuOp for DecayGate {
         _step: &StepParams,
         ins: &[In<'_, R>],
         outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
         let (y, a_log, dt_bias) = (ins[0].real(), ins[1].real(), ins[2].real());
-        let (g, dg) = (outs[0].real(), d_outs[0].real());
-        let [dy, da_log_out, ddt_bias_out] = d_ins else {
+        let (g, grad_g) = (outs[0].real(), grad_outs[0].real());
+        let [grad_y, da_log_out, grad_dt_bias_out] = grad_ins else {
             unreachable!("three inputs")
         };
         let h = self.h;
         let pieces = Pieces::new(self.rows);
         let rate: Vec<R> = a_log.iter().map(|a| -a.exp()).collect();
-        let (mut da_log, mut ddt_bias) = (pieces.partials(h), pieces.partials(h));
+        let (mut grad_a_log, mut grad_dt_bias) = (pieces.partials(h), pieces.partials(h));
         let mut unread = Vec::new();
-        let parts = wanted_or(dy, &mut unread, y.len()).par_chunks_mut(pieces.rows * h);
-        let parts = parts.zip(da_log.par_chunks_mut(h).zip(ddt_bias.par_chunks_mut(h)));
-        parts.enumerate().for_each(|(piece, (dy, (da_log, ddt_bias)))| {
-            for (i, dy) in dy.chunks_mut(h).enumerate() {
-                let at = (piece * pieces.rows + i) * h;
-                let (y, g, dg) = (&y[at..at + h], &g[at..at + h], &dg[at..at + h]);
-                for i in 0..h {
-                    dy[i] = dg[i] * rate[i] * (y[i] + dt_bias[i]).sigmoid();
-                    da_log[i] += dg[i] * g[i];
-                    ddt_bias[i] += dy[i];
+        let parts = wanted_or(grad_y, &mut unread, y.len()).par_chunks_mut(pieces.rows * h);
+        let parts = parts.zip(grad_a_log.par_chunks_mut(h).zip(grad_dt_bias.par_chunks_mut(h)));
+        parts
+            .enumerate()
+            .for_each(|(piece, (grad_y, (grad_a_log, grad_dt_bias)))| {
+                for (i, grad_y) in grad_y.chunks_mut(h).enumerate() {
+                    let at = (piece * pieces.rows + i) * h;
+                    let (y, g, grad_g) = (&y[at..at + h], &g[at..at + h], &grad_g[at..at + h]);
+                    for i in 0..h {
+                        grad_y[i] = grad_g[i] * rate[i] * (y[i] + dt_bias[i]).sigmoid();
+                        grad_a_log[i] += grad_g[i] * g[i];
+                        grad_dt_bias[i] += grad_y[i];
+                    }
                 }
-            }
-        });
-        for (out, partials) in [(da_log_out, &da_log), (ddt_bias_out, &ddt_bias)] {
+            });
+        for (out, partials) in [(da_log_out, &grad_a_log), (grad_dt_bias_out, &grad_dt_bias)] {
             if let Some(sum) = out.sum() {
                 add_partials(sum, partials);
             }

@@ -38,22 +38,22 @@ impl GpuOp for DecayGate {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
         let (Some(y), Some(a_log), Some(dt_bias)) = (ins[0], ins[1], ins[2]) else {
             return;
         };
-        let (Some(g), Some(dg)) = (outs[0], d_outs[0]) else {
+        let (Some(g), Some(grad_g)) = (outs[0], grad_outs[0]) else {
             return;
         };
         let layout = Layout::new(self.h);
         let parts = layout.parts(self.rows);
-        let dy = or_scratch(l, d_ins[0], y.len);
+        let grad_y = or_scratch(l, grad_ins[0], y.len);
         let sums = [l.scratch(parts * self.h), l.scratch(parts * self.h)];
-        let bindings = [y, a_log, dt_bias, g, dg, dy, sums[0], sums[1]];
+        let bindings = [y, a_log, dt_bias, g, grad_g, grad_y, sums[0], sums[1]];
         let kernel = layout.kernel("decay_gate/decay_gate_bwd");
         l.run(kernel, &bindings, self.params(parts), grid_1d(parts));
-        column_sums(l, &sums, parts, self.h, &d_ins[1..]);
+        column_sums(l, &sums, parts, self.h, &grad_ins[1..]);
     }
 }

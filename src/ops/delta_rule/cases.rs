@@ -18,7 +18,7 @@ struct Recipe {
     name: &'static str,
     sizes: Sizes,
     /// Steps a token.
-    steps: usize,
+    householder: usize,
     chunk: usize,
     /// Pairwise correlation of the keys of a head.
     correlation: f32,
@@ -33,7 +33,7 @@ impl Recipe {
         Self {
             name,
             sizes,
-            steps: 1,
+            householder: 1,
             chunk,
             correlation: 0.0,
             beta,
@@ -41,8 +41,8 @@ impl Recipe {
         }
     }
 
-    fn steps(mut self, steps: usize) -> Self {
-        self.steps = steps;
+    fn householder(mut self, householder: usize) -> Self {
+        self.householder = householder;
         self
     }
 
@@ -67,30 +67,30 @@ impl Recipe {
     }
 
     fn case(&self) -> Case {
-        let (b, t, h, dk, dv) = self.sizes;
-        let gated = self.g.is_some();
-        let scale = (dk as f32).powf(-0.5);
+        let (b, t, h, d_k, d_v) = self.sizes;
+        let decays = self.g.is_some();
+        let scale = (d_k as f32).powf(-0.5);
         let op = DeltaRule {
             b,
             t,
             h,
-            dk,
-            dv,
+            d_k,
+            d_v,
             scale,
-            gated,
-            steps: self.steps,
+            decays,
+            householder: self.householder,
             chunk: self.chunk,
         };
         let tokens = b * t * h;
-        let rows = tokens * self.steps;
-        let mut fill = Fill::new((t * 7 + dk * 31 + dv) as u64);
-        let q = fill.unit_rows(tokens, dk);
-        let mut k = fill.unit_rows(rows, dk);
+        let rows = tokens * self.householder;
+        let mut fill = Fill::new((t * 7 + d_k * 31 + d_v) as u64);
+        let q = fill.unit_rows(tokens, d_k);
+        let mut k = fill.unit_rows(rows, d_k);
         if self.correlation > 0.0 {
-            let common = fill.unit_rows(h, dk);
+            let common = fill.unit_rows(h, d_k);
             let (shared, own) = (self.correlation.sqrt(), (1.0 - self.correlation).sqrt());
-            for (i, row) in k.chunks_mut(dk).enumerate() {
-                let common = &common[i % h * dk..][..dk];
+            for (i, row) in k.chunks_mut(d_k).enumerate() {
+                let common = &common[i % h * d_k..][..d_k];
                 row.iter_mut()
                     .zip(common)
                     .for_each(|(x, c)| *x = own * *x + shared * c);
@@ -98,7 +98,7 @@ impl Recipe {
                 row.iter_mut().for_each(|x| *x /= norm);
             }
         }
-        let v = fill.normal(rows * dv);
+        let v = fill.normal(rows * d_v);
         let mut inputs: Vec<Values> = vec![
             q.into(),
             k.into(),
@@ -106,13 +106,13 @@ impl Recipe {
             self.beta.fill(&mut fill, rows).into(),
         ];
         inputs.extend(self.g.map(|g| g.fill(&mut fill, tokens).into()));
-        let gate = if gated { "" } else { " plain" };
-        let steps = match self.steps {
+        let gate = if decays { "" } else { " plain" };
+        let householder = match self.householder {
             1 => String::new(),
             n => format!(" n{n}"),
         };
         let name = format!(
-            "B{b} T{t} H{h} dk{dk} dv{dv} C{}{steps}{gate} {}",
+            "B{b} T{t} H{h} dk{d_k} dv{d_v} C{}{householder}{gate} {}",
             self.chunk, self.name
         );
         let mut case = Case::new(name.trim_end(), op, inputs);
@@ -174,47 +174,51 @@ pub fn cases() -> Vec<Case> {
             .plain()
             .correlation(1.0)
             .beta(REFLECTING),
-        Recipe::new("", (2, 9, 2, 4, 4), 16).steps(2).beta(REFLECTING),
-        Recipe::new("", (1, 21, 1, 4, 5), 64).steps(3),
+        Recipe::new("", (2, 9, 2, 4, 4), 16)
+            .householder(2)
+            .beta(REFLECTING),
+        Recipe::new("", (1, 21, 1, 4, 5), 64).householder(3),
         Recipe::new("mixed decay", (1, 47, 2, 9, 18), 64)
-            .steps(3)
+            .householder(3)
             .g(MIXTURE)
             .beta(REFLECTING),
-        Recipe::new("", (1, 3, 1, 8, 4), 64).steps(4).beta(REFLECTING),
-        Recipe::new("", (2, 16, 1, 16, 32), 64).steps(4),
+        Recipe::new("", (1, 3, 1, 8, 4), 64)
+            .householder(4)
+            .beta(REFLECTING),
+        Recipe::new("", (2, 16, 1, 16, 32), 64).householder(4),
         Recipe::new("strong decay", (1, 33, 2, 72, 144), 64)
-            .steps(4)
+            .householder(4)
             .g(STRONG)
             .beta(Draw::All(1.98)),
         Recipe::new("keys correlated 0.99", (1, 33, 1, 32, 16), 64)
-            .steps(4)
+            .householder(4)
             .correlation(0.99)
             .g(Draw::All(0.0))
             .beta(REFLECTING),
         Recipe::new("equal keys", (1, 50, 1, 32, 16), 64)
-            .steps(4)
+            .householder(4)
             .correlation(1.0)
             .g(Draw::All(0.0))
             .beta(REFLECTING),
         Recipe::new("beta 1", (1, 18, 1, 16, 16), 64)
-            .steps(4)
+            .householder(4)
             .beta(Draw::All(1.0)),
         Recipe::new("gate limits", (1, 13, 2, 7, 3), 32)
-            .steps(5)
+            .householder(5)
             .beta(Draw::OneOf(&[0.0, 1.0, 2.0]))
             .g(Draw::OneOf(&[0.0, -1e4])),
-        Recipe::new("", (1, 12, 1, 5, 6), 64).steps(6).plain(),
+        Recipe::new("", (1, 12, 1, 5, 6), 64).householder(6).plain(),
         Recipe::new("beta 0", (1, 5, 2, 4, 4), 16)
-            .steps(7)
+            .householder(7)
             .beta(Draw::All(0.0)),
         Recipe::new("aligned keys, strong decay", (1, 17, 1, 16, 16), 64)
-            .steps(8)
+            .householder(8)
             .correlation(0.99)
             .g(STRONG)
             .beta(REFLECTING),
         Recipe::new("", (1, 1, 2, 4, 256), 32),
         Recipe::new("", (1, 1, 1, 256, 4), 64),
-        Recipe::new("", (1, 1, 1, 4, 4), 64).steps(2),
+        Recipe::new("", (1, 1, 1, 4, 4), 64).householder(2),
         Recipe::new("no decay", (1, 65, 1, 16, 32), 64).g(Draw::All(0.0)),
         Recipe::new("gate limits", (1, 65, 2, 4, 8), 64)
             .beta(Draw::OneOf(&[0.0, 1.0]))
@@ -227,10 +231,10 @@ pub fn cases() -> Vec<Case> {
             .correlation(1.0)
             .beta(Draw::All(1.0)),
         Recipe::new("beta 2", (1, 40, 1, 16, 16), 64)
-            .steps(2)
+            .householder(2)
             .beta(Draw::All(2.0)),
         Recipe::new("equal keys, beta 2", (1, 40, 1, 8, 4), 32)
-            .steps(2)
+            .householder(2)
             .plain()
             .correlation(1.0)
             .beta(Draw::All(2.0)),
@@ -245,8 +249,10 @@ pub fn cases() -> Vec<Case> {
         Recipe::new("equal keys", (1, LONG, 1, 8, 4), 64)
             .correlation(1.0)
             .beta(REFLECTING),
-        Recipe::new("", (1, LONG, 1, 8, 16), 64).steps(2).beta(REFLECTING),
-        Recipe::new("", (1, LONG, 1, 8, 4), 32).steps(2).plain(),
+        Recipe::new("", (1, LONG, 1, 8, 16), 64)
+            .householder(2)
+            .beta(REFLECTING),
+        Recipe::new("", (1, LONG, 1, 8, 4), 32).householder(2).plain(),
     ];
     let long = long.iter().map(|recipe| recipe.case().long());
     recipes.iter().map(Recipe::case).chain(long).collect()
@@ -254,24 +260,24 @@ pub fn cases() -> Vec<Case> {
 
 /// `delta_rule`, `gated_delta_rule` and `gated_delta_product`.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
-    let gated = match g.name {
+    let decays = match g.name {
         "delta_rule" => false,
         "gated_delta_rule" | "gated_delta_product" => true,
         _ => return None,
     };
     let names = ["q", "k", "v", "beta", "g"];
-    let names = if gated { &names[..] } else { &names[..4] };
+    let names = if decays { &names[..] } else { &names[..4] };
     let build = |g: &mut Golden<'_>| {
-        let [[b, t, h, dk], [_, rows, ..], [.., dv]] = [g.sizes("q")?, g.sizes("k")?, g.sizes("v")?];
+        let [[b, t, h, d_k], [_, rows, ..], [.., d_v]] = [g.sizes("q")?, g.sizes("k")?, g.sizes("v")?];
         let op = DeltaRule {
             b,
             t,
             h,
-            dk,
-            dv,
-            scale: g.scale(dk),
-            gated,
-            steps: rows / t.max(1),
+            d_k,
+            d_v,
+            scale: g.scale(d_k),
+            decays,
+            householder: rows / t.max(1),
             chunk: CHUNK,
         };
         let ins = g.inputs(names)?;

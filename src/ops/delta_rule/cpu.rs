@@ -27,53 +27,53 @@ impl<'a, R: Real> Inputs<'a, R> {
             k: ins[1].real(),
             v: ins[2].real(),
             beta: ins[3].real(),
-            g: op.gated.then(|| ins[4].real()),
+            g: op.decays.then(|| ins[4].real()),
         }
     }
 }
 
 /// One chunk of one head.
 #[derive(Clone, Copy)]
-struct Place {
+struct ChunkRows {
     /// Where its steps are, in `[B,T n,H]`.
     rows: Chunk,
     /// Where its tokens are, in `[B,T,H]`.
     queries: Chunk,
     /// Steps of a token.
-    steps: usize,
+    householder: usize,
 }
 
-impl Place {
+impl ChunkRows {
     fn new(op: &DeltaRule, head: usize, chunk: usize) -> Self {
-        let (t, h, n, first) = (op.t, op.h, op.steps, chunk * op.chunk_tokens());
+        let (t, h, n, first) = (op.t, op.h, op.householder, chunk * op.chunk_tokens());
         let tokens = op.chunk_tokens().min(t - first);
         Self {
             rows: Chunk::new(head, t * n, h, first * n, tokens * n),
             queries: Chunk::new(head, t, h, first, tokens),
-            steps: n,
+            householder: n,
         }
     }
 
     /// The tokens with the step at which each is read: its last.
     fn reads(self) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.queries.n).map(move |token| (token, (token + 1) * self.steps - 1))
+        (0..self.queries.n).map(move |token| (token, (token + 1) * self.householder - 1))
     }
 }
 
 /// Matrices of one chunk; reused by all chunks that a thread works on.
 struct Work<R> {
     /// `[C]`: decay from the chunk's start to each step.
-    p: Vec<R>,
+    decay_in: Vec<R>,
     /// `[C]`: decay from each step to the chunk's end.
-    s: Vec<R>,
+    decay_out: Vec<R>,
     beta: Vec<R>,
     /// `[C,C]`, lower triangle with diagonal: decay from step j to step i.
     gam: Vec<R>,
-    /// `[C,C]`: stril(K K^T * Gam).
-    g: Vec<R>,
+    /// `[C,C]`: G = stril(K K^T * Gam).
+    lower: Vec<R>,
     /// `[C / n,C]`: tril(Q K^T * Gam).
-    qk: Vec<R>,
-    /// `[C,d_v]`: V - diag(p) K S.
+    scores: Vec<R>,
+    /// `[C,d_v]`: V - diag(in) K S.
     u: Vec<R>,
     /// `[C,d_v]`: diag(beta) u.
     r: Vec<R>,
@@ -88,43 +88,52 @@ impl<R: Real> Work<R> {
         let c = op.chunk;
         let zeros = |n: usize| vec![R::ZERO; n];
         Self {
-            p: zeros(c),
-            s: zeros(c),
+            decay_in: zeros(c),
+            decay_out: zeros(c),
             beta: zeros(c),
             gam: zeros(c * c),
-            g: zeros(c * c),
-            qk: zeros(op.chunk_tokens() * c),
-            u: zeros(c * op.dv),
-            r: zeros(c * op.dv),
-            vn: zeros(c * op.dv),
-            o: zeros(op.chunk_tokens() * op.dv),
+            lower: zeros(c * c),
+            scores: zeros(op.chunk_tokens() * c),
+            u: zeros(c * op.d_v),
+            r: zeros(c * op.d_v),
+            vn: zeros(c * op.d_v),
+            o: zeros(op.chunk_tokens() * op.d_v),
         }
     }
 
     /// What does not depend on the state: decays, beta, G and P.
-    fn prepare(&mut self, op: &DeltaRule, x: Inputs<'_, R>, at: Place) {
-        let (c, n, dk) = (op.chunk, at.rows.n, op.dk);
+    fn chunk_prep(&mut self, op: &DeltaRule, x: Inputs<'_, R>, at: ChunkRows) {
+        let (c, n, d_k) = (op.chunk, at.rows.n, op.d_k);
         // The log decay of a token acts at its first step.
         let log_decay = |i: usize| match x.g {
-            Some(g) if i.is_multiple_of(at.steps) => clamped(at.queries.at(g, 1, i / at.steps)[0]),
+            Some(g) if i.is_multiple_of(at.householder) => {
+                clamped(at.queries.at(g, 1, i / at.householder)[0])
+            }
             _ => R::ZERO,
         };
-        decay_factors(n, c, log_decay, &mut self.p, &mut self.s, &mut self.gam);
+        decay_factors(
+            n,
+            c,
+            log_decay,
+            &mut self.decay_in,
+            &mut self.decay_out,
+            &mut self.gam,
+        );
         for i in 0..n {
             self.beta[i] = x.beta[at.rows.row_at(i)];
         }
-        let (q, k) = (at.queries.mat(x.q, dk), at.rows.mat(x.k, dk));
-        product((n, n, dk), k, k.t(), &mut self.g, c, R::ZERO);
-        product((at.queries.n, n, dk), q, k.t(), &mut self.qk, c, R::ZERO);
+        let (q, k) = (at.queries.mat(x.q, d_k), at.rows.mat(x.k, d_k));
+        product((n, n, d_k), k, k.t(), &mut self.lower, c, R::ZERO);
+        product((at.queries.n, n, d_k), q, k.t(), &mut self.scores, c, R::ZERO);
         let decay = |row: &mut [R], gam: &[R]| row.iter_mut().zip(gam).for_each(|(x, gam)| *x *= *gam);
         // The upper triangle of a product may hold anything, also infinities.
         for i in 0..n {
-            let row = &mut self.g[i * c..][..c];
+            let row = &mut self.lower[i * c..][..c];
             decay(&mut row[..i], &self.gam[i * c..]);
             row[i..].fill(R::ZERO);
         }
         for (token, i) in at.reads() {
-            let row = &mut self.qk[token * c..][..c];
+            let row = &mut self.scores[token * c..][..c];
             decay(&mut row[..=i], &self.gam[i * c..]);
             row[i + 1..].fill(R::ZERO);
         }
@@ -138,7 +147,7 @@ impl<R: Real> Work<R> {
             rest[i] = R::ONE;
             if i < n {
                 for j in 0..i {
-                    let factor = self.beta[i] * self.g[i * c + j];
+                    let factor = self.beta[i] * self.lower[i * c + j];
                     for (x, up) in rest[..=j].iter_mut().zip(&above[j * c..]) {
                         *x -= factor * *up;
                     }
@@ -148,30 +157,32 @@ impl<R: Real> Work<R> {
     }
 
     /// U, R = diag(beta) U and Vn = Tm R from the state.
-    fn values(&mut self, op: &DeltaRule, x: Inputs<'_, R>, at: Place, tm: &[R], s: &[R]) {
-        let (c, n, dk, dv) = (op.chunk, at.rows.n, op.dk, op.dv);
+    fn written(&mut self, op: &DeltaRule, x: Inputs<'_, R>, at: ChunkRows, tm: &[R], state: &[R]) {
+        let (c, n, d_k, d_v) = (op.chunk, at.rows.n, op.d_k, op.d_v);
         product(
-            (n, dv, dk),
-            at.rows.mat(x.k, dk),
-            Mat::rows(s, dv),
+            (n, d_v, d_k),
+            at.rows.mat(x.k, d_k),
+            Mat::rows(state, d_v),
             &mut self.u,
-            dv,
+            d_v,
             R::ZERO,
         );
         for i in 0..n {
-            let (p, beta) = (self.p[i], self.beta[i]);
-            let rows = self.u[i * dv..][..dv].iter_mut().zip(&mut self.r[i * dv..][..dv]);
-            for ((u, r), v) in rows.zip(at.rows.at(x.v, dv, i)) {
-                *u = *v - p * *u;
+            let (decay, beta) = (self.decay_in[i], self.beta[i]);
+            let rows = self.u[i * d_v..][..d_v]
+                .iter_mut()
+                .zip(&mut self.r[i * d_v..][..d_v]);
+            for ((u, r), v) in rows.zip(at.rows.at(x.v, d_v, i)) {
+                *u = *v - decay * *u;
                 *r = beta * *u;
             }
         }
         product(
-            (n, dv, n),
+            (n, d_v, n),
             Mat::rows(tm, c),
-            Mat::rows(&self.r, dv),
+            Mat::rows(&self.r, d_v),
             &mut self.vn,
-            dv,
+            d_v,
             R::ZERO,
         );
     }
@@ -180,21 +191,21 @@ impl<R: Real> Work<R> {
 impl CpuOp for DeltaRule {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
         let x = Inputs::new(self, ins);
-        let [o, tm, s] = outs else {
+        let [o, tm, states] = outs else {
             unreachable!("the ports say three outputs")
         };
-        let (tm, s) = (tm.real(), s.real());
-        let heads = head_rows(o.real(), self.dv, self.t, self.h);
+        let (tm, states) = (tm.real(), states.real());
+        let heads = head_rows(o.real(), self.d_v, self.t, self.h);
         let per_head = tm.len() / heads.len();
-        let states = s.len() / heads.len();
+        let per_state = states.len() / heads.len();
         heads
             .into_par_iter()
             .zip(tm.par_chunks_mut(per_head))
-            .zip(s.par_chunks_mut(states))
+            .zip(states.par_chunks_mut(per_state))
             .enumerate()
             .for_each_init(
                 || Work::new(self),
-                |w, (head, ((o, tm), s))| self.head_fwd(x, head, o, tm, s, w),
+                |w, (head, ((o, tm), states))| self.head_fwd(x, head, o, tm, states, w),
             );
     }
 
@@ -203,99 +214,101 @@ impl CpuOp for DeltaRule {
         _step: &StepParams,
         ins: &[In<'_, R>],
         outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
         let x = Inputs::new(self, ins);
-        let (tm, s, d_o) = (outs[1].real(), outs[2].real(), d_outs[0].real());
-        let [d_q, d_k, d_v, d_beta, d_g @ ..] = d_ins else {
+        let (tm, states, grad_o) = (outs[1].real(), outs[2].real(), grad_outs[0].real());
+        let [grad_q, grad_k, grad_v, grad_beta, grad_g @ ..] = grad_ins else {
             unreachable!("q, k, v and beta come first")
         };
         // Gradients that nobody wants still need a place.
         let mut spare: [Vec<R>; 5] = Default::default();
         let [spare_q, spare_k, spare_v, spare_beta, spare_g] = &mut spare;
-        let (t, h, rows) = (self.t, self.h, self.t * self.steps);
-        let d_q = head_rows(wanted_or(d_q, spare_q, x.q.len()), self.dk, t, h);
-        let d_k = head_rows(wanted_or(d_k, spare_k, x.k.len()), self.dk, rows, h);
-        let d_v = head_rows(wanted_or(d_v, spare_v, x.v.len()), self.dv, rows, h);
-        let d_beta = head_rows(wanted_or(d_beta, spare_beta, x.beta.len()), 1, rows, h);
-        let d_g = match d_g.first_mut() {
-            Some(d_g) => head_rows(wanted_or(d_g, spare_g, self.b * t * h), 1, t, h),
+        let (t, h, rows) = (self.t, self.h, self.t * self.householder);
+        let grad_q = head_rows(wanted_or(grad_q, spare_q, x.q.len()), self.d_k, t, h);
+        let grad_k = head_rows(wanted_or(grad_k, spare_k, x.k.len()), self.d_k, rows, h);
+        let grad_v = head_rows(wanted_or(grad_v, spare_v, x.v.len()), self.d_v, rows, h);
+        let grad_beta = head_rows(wanted_or(grad_beta, spare_beta, x.beta.len()), 1, rows, h);
+        let grad_g = match grad_g.first_mut() {
+            Some(grad_g) => head_rows(wanted_or(grad_g, spare_g, self.b * t * h), 1, t, h),
             None => (0..self.b * h).map(|_| Vec::new()).collect(),
         };
-        let heads: Vec<HeadGrads<'_, R>> = d_q
+        let heads: Vec<HeadGrads<'_, R>> = grad_q
             .into_iter()
-            .zip(d_k)
-            .zip(d_v)
-            .zip(d_beta.into_iter().zip(d_g))
+            .zip(grad_k)
+            .zip(grad_v)
+            .zip(grad_beta.into_iter().zip(grad_g))
             .map(|(((q, k), v), (beta, g))| HeadGrads { q, k, v, beta, g })
             .collect();
         heads.into_par_iter().enumerate().for_each_init(
             || (Work::new(self), BackwardWork::new(self)),
-            |(w, bw), (head, grads)| self.head_bwd(x, head, tm, s, d_o, grads, w, bw),
+            |(w, bw), (head, grads)| self.head_bwd(x, head, tm, states, grad_o, grads, w, bw),
         );
     }
 }
 
 impl DeltaRule {
-    /// Forward over the chunks of one head: `o` by rows, `tm` and `s` by chunks.
+    /// Forward over the chunks of one head: `o` by rows, `tm` and `states` by chunks.
     fn head_fwd<R: Real>(
         &self,
         x: Inputs<'_, R>,
         head: usize,
         mut o: Vec<&mut [R]>,
         tm: &mut [R],
-        s: &mut [R],
+        states: &mut [R],
         w: &mut Work<R>,
     ) {
-        let (c, dk, dv) = (self.chunk, self.dk, self.dv);
+        let (c, d_k, d_v) = (self.chunk, self.d_k, self.d_v);
         let scale = R::of(f64::from(self.scale));
-        s[..dk * dv].fill(R::ZERO);
+        states[..d_k * d_v].fill(R::ZERO);
         for (i, tm) in tm.chunks_mut(c * c).enumerate() {
-            let at = Place::new(self, head, i);
+            let at = ChunkRows::new(self, head, i);
             let (n, queries) = (at.rows.n, at.queries.n);
-            let (before, after) = s.split_at_mut((i + 1) * dk * dv);
-            let state = &before[i * dk * dv..];
-            w.prepare(self, x, at);
+            let (before, after) = states.split_at_mut((i + 1) * d_k * d_v);
+            let state = &before[i * d_k * d_v..];
+            w.chunk_prep(self, x, at);
             w.invert(c, n, tm);
-            w.values(self, x, at, tm, state);
+            w.written(self, x, at, tm, state);
 
             product(
-                (queries, dv, dk),
-                at.queries.mat(x.q, dk),
-                Mat::rows(state, dv),
+                (queries, d_v, d_k),
+                at.queries.mat(x.q, d_k),
+                Mat::rows(state, d_v),
                 &mut w.o,
-                dv,
+                d_v,
                 R::ZERO,
             );
             for (token, row) in at.reads() {
-                let p = w.p[row];
-                w.o[token * dv..][..dv].iter_mut().for_each(|x| *x *= p);
+                let decay = w.decay_in[row];
+                w.o[token * d_v..][..d_v].iter_mut().for_each(|x| *x *= decay);
             }
             product(
-                (queries, dv, n),
-                Mat::rows(&w.qk, c),
-                Mat::rows(&w.vn, dv),
+                (queries, d_v, n),
+                Mat::rows(&w.scores, c),
+                Mat::rows(&w.vn, d_v),
                 &mut w.o,
-                dv,
+                d_v,
                 R::ONE,
             );
             let o = o[i * self.chunk_tokens()..].iter_mut();
-            for (to, from) in o.zip(w.o.chunks(dv)).take(queries) {
+            for (to, from) in o.zip(w.o.chunks(d_v)).take(queries) {
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
             }
 
             if !after.is_empty() {
-                let next = &mut after[..dk * dv];
-                let a = w.p[n - 1];
-                next.iter_mut().zip(state).for_each(|(next, s)| *next = a * *s);
-                scale_rows(&mut w.r, &w.vn, &w.s[..n], dv);
+                let next = &mut after[..d_k * d_v];
+                let a = w.decay_in[n - 1];
+                next.iter_mut()
+                    .zip(state)
+                    .for_each(|(next, was)| *next = a * *was);
+                scale_rows(&mut w.r, &w.vn, &w.decay_out[..n], d_v);
                 product(
-                    (dk, dv, n),
-                    at.rows.mat(x.k, dk).t(),
-                    Mat::rows(&w.r, dv),
+                    (d_k, d_v, n),
+                    at.rows.mat(x.k, d_k).t(),
+                    Mat::rows(&w.r, d_v),
                     next,
-                    dv,
+                    d_v,
                     R::ONE,
                 );
             }

@@ -1,26 +1,26 @@
 //! The delta rule, the gated delta rule and the gated delta product: a linear recurrence that corrects its memory
-//! towards each value, in one or several steps a token.
+//! towards each value, in one or several writes a token.
 //!
 //! ```text
-//! Maths, per head (S is [d_k, d_v], s = scale, g = 0 unless gated):
-//!   Sd_t = exp(g_t) S_{t-1}     S_t = Sd_t + k_t (beta_t (v_t - Sd_t^T k_t))^T     o_t = s S_t^T q_t
-//! Chunkwise, C tokens at a time (rows Q, K, V; b = diag(beta); S the state at the chunk's start; p_i, s_i the decay
-//! from the chunk's start to token i and from i to its end, a = p_C, Gam_ij the decay from token j to token i):
+//! Maths, per head (S is [d_k, d_v]; without decays g = 0):
+//!   Sd_t = exp(g_t) S_{t-1}     S_t = Sd_t + k_t (beta_t (v_t - Sd_t^T k_t))^T     o_t = scale S_t^T q_t
+//! Chunkwise, C tokens at a time (rows Q, K, V; b = diag(beta); S the state at the chunk's start; in_i, out_i the decay
+//! from the chunk's start to token i and from i to its end, a = in_C, Gam_ij the decay from token j to token i):
 //!   G  = stril(K K^T * Gam)     Tm = (I + b G)^-1           P = tril(Q K^T * Gam)
-//!   U  = V - diag(p) K S        Vn = Tm b U                 O = s (diag(p) Q S + P Vn)
-//!   S' = a S + K^T diag(s) Vn
-//! n steps a token (the product of n Householder-like factors): the same on the time axis T n, with g_t at the first
-//! step of token t and 0 at the others, q_t and o_t at the last. Q, O, P and E have a row a token, C / n a chunk, all
-//! else a row a step; a chunk is the most whole tokens that fit C rows.
-//! Shapes     q [B,T,H,d_k]; k [B,T n,H,d_k]; v [B,T n,H,d_v]; o [B,T,H,d_v]; beta [B,T n,H]; if gated, g (log decay,
+//!   U  = V - diag(in) K S       Vn = Tm b U                 O = scale (diag(in) Q S + P Vn)
+//!   S' = a S + K^T diag(out) Vn
+//! n Householder factors a token, each with its own write: the same on the time axis T n, with g_t at the first row of
+//! token t and 0 at its others, q_t and o_t at the last. Q, O, P and E have a row a token, C / n a chunk, all else a row
+//! a write; a chunk is the most whole tokens that fit C rows.
+//! Shapes     q [B,T,H,d_k]; k [B,T n,H,d_k]; v [B,T n,H,d_v]; o [B,T,H,d_v]; beta [B,T n,H]; if `decays`, g (log decay,
 //!            <= 0) [B,T,H]; saved: tm [B,H,chunks,C,C] (whole, the rows of the padding are those of the identity) and
-//!            s [B,H,chunks,d_k,d_v] (the state at each chunk's start); d_k and d_v from 1 to 256, C 16, 32 or 64, n 1
+//!            states [B,H,chunks,d_k,d_v] (S at each chunk's start); d_k and d_v from 1 to 256, C 16, 32 or 64, n 1
 //!            to 8, any T; a chunk that is partly filled is padded with k = 0, beta = 0, g = 0
-//! Gradients  with Do = s dO and D = dL/dS' of the chunk, in reverse order (Gam, P, G, U, Vn are computed again):
-//!   dVn = P^T Do + diag(s) K D   dR = Tm^T dVn   dV = b dR   Y = U - G Vn   dbeta_i = dR_i . Y_i
-//!   D   <- a D + Q^T diag(p) Do - K^T diag(p) dV
+//! Gradients  with Do = scale dO and D = dL/dS' of the chunk, in reverse order (Gam, P, G, U, Vn are computed again):
+//!   dVn = P^T Do + diag(out) K D   dR = Tm^T dVn   dV = b dR   Y = U - G Vn   dbeta_i = dR_i . Y_i
+//!   D   <- a D + Q^T diag(in) Do - K^T diag(in) dV
 //!   E   = tril(Do Vn^T) * Gam                    F = -stril(dV Vn^T) * Gam
-//!   X1  = diag(p) Do S^T         X2 = diag(p) dV S^T         X3 = diag(s) Vn D^T
+//!   X1  = diag(in) Do S^T        X2 = diag(in) dV S^T        X3 = diag(out) Vn D^T
 //!   dQ  = E K + X1               dK = E^T Q + (F + F^T) K - X2 + X3
 //!   M   = tril(Do Vn^T) * P - stril(dV Vn^T) * G
 //!   dg_t = sum_{i>=t>j} M_ij + sum_{i>=t} (X1_i . q_i - X2_i . k_i) + sum_{j<t} X3_j . k_j + a <S, D>
@@ -35,7 +35,7 @@
 //!            FLOPs, backward 4 d_k d_v + C (6 d_k + 4 d_v) + n (12 d_k d_v + C (8 d_k + 8 d_v)); bytes, f32:
 //!            4 (d_k + d_v + 1) + 4 n (d_k + d_v + 1 + d_k d_v / C + C) and
 //!            4 (2 d_k + d_v + 2) + 4 n (2 d_k + 2 d_v + 2 + 3 d_k d_v / C + C). The saved states are 4 n d_k d_v / C of
-//!            them. On a GPU dv and, for n = 1, o serve as work space; the backward pass takes n (d_k d_v / C + d_v + C
+//!            them. On a GPU dV and, for n = 1, o serve as work space; the backward pass takes n (d_k d_v / C + d_v + C
 //!            + 21) + C further words
 //! Errors     d_k or d_v outside 1..=256, another chunk length, n outside 1..=8, a size of 0, B or H above 65,535,
 //!            above 16,383 chunks
@@ -58,18 +58,18 @@ use crate::port::{Cost, OpDef, Pass, Port, Reads};
 /// Chunk length that suits every device.
 pub const CHUNK: usize = 64;
 
-/// Most steps a token; the smallest chunk holds two tokens then.
-pub const MAX_STEPS: usize = 8;
+/// Most Householder factors a token; the smallest chunk holds two tokens then.
+pub const MAX_HOUSEHOLDER: usize = 8;
 
 /// Chunks of a sequence: each takes up to four workgroups, one for 64 columns of a head.
 const MAX_CHUNKS: usize = MAX_GRID / 4;
 
-/// Refuses tokens of no or too many steps.
-pub(super) fn check_steps(op: &'static str, steps: usize) -> Result<(), UserError> {
-    if (1..=MAX_STEPS).contains(&steps) {
+/// Refuses tokens of no or too many Householder factors.
+pub(super) fn check_householder(op: &'static str, householder: usize) -> Result<(), UserError> {
+    if (1..=MAX_HOUSEHOLDER).contains(&householder) {
         return Ok(());
     }
-    let reason = format!("{steps} steps a token: allowed: 1 to {MAX_STEPS}");
+    let reason = format!("{householder} Householder factors a token: allowed: 1 to {MAX_HOUSEHOLDER}");
     Err(UserError::Shape { op, reason })
 }
 
@@ -83,23 +83,23 @@ pub struct DeltaRule {
     /// Heads.
     pub h: usize,
     /// Key width of a head.
-    pub dk: usize,
+    pub d_k: usize,
     /// Value width of a head.
-    pub dv: usize,
+    pub d_v: usize,
     /// Factor of the read-out, mostly `dk^-1/2`.
     pub scale: f32,
     /// With a log decay `g` as the fifth input.
-    pub gated: bool,
-    /// n, steps a token: from 1 (the delta rules) to [`MAX_STEPS`].
-    pub steps: usize,
-    /// C, steps of a chunk: 16, 32 or 64 ([`CHUNK`] if nothing speaks against it).
+    pub decays: bool,
+    /// n, Householder factors, and so writes, a token: from 1 (the delta rules) to [`MAX_HOUSEHOLDER`].
+    pub householder: usize,
+    /// C, rows of a chunk, one a write: 16, 32 or 64 ([`CHUNK`] if nothing speaks against it).
     pub chunk: usize,
 }
 
 impl DeltaRule {
-    /// Tokens of a chunk: all of their steps fit it.
+    /// Tokens of a chunk: all of their writes fit it.
     pub fn chunk_tokens(&self) -> usize {
-        self.chunk / self.steps
+        self.chunk / self.householder
     }
 
     /// Chunks of a sequence, the last one partly filled.
@@ -113,8 +113,8 @@ impl DeltaRule {
             b: self.b,
             t: self.t,
             h: self.h,
-            dk: self.dk,
-            dv: self.dv,
+            d_k: self.d_k,
+            d_v: self.d_v,
             chunk: self.chunk,
             tokens: self.chunk_tokens(),
         }
@@ -125,20 +125,22 @@ impl OpDef for DeltaRule {
     const NAME: &'static str = "delta_rule";
 
     fn validate(&self) -> Result<(), UserError> {
-        check_steps(Self::NAME, self.steps)?;
+        check_householder(Self::NAME, self.householder)?;
         self.sizes().check(Self::NAME, MAX_CHUNKS)
     }
 
     fn inputs(&self) -> Vec<Port> {
-        let Self { b, t, h, dk, dv, .. } = *self;
-        let rows = t * self.steps;
+        let Self {
+            b, t, h, d_k, d_v, ..
+        } = *self;
+        let rows = t * self.householder;
         let mut ports = vec![
-            Port::new("q", &[b, t, h, dk]),
-            Port::new("k", &[b, rows, h, dk]),
-            Port::new("v", &[b, rows, h, dv]),
+            Port::new("q", &[b, t, h, d_k]),
+            Port::new("k", &[b, rows, h, d_k]),
+            Port::new("v", &[b, rows, h, d_v]),
             Port::new("beta", &[b, rows, h]),
         ];
-        if self.gated {
+        if self.decays {
             ports.push(Port::new("g", &[b, t, h]));
         }
         ports
@@ -149,20 +151,20 @@ impl OpDef for DeltaRule {
             b,
             t,
             h,
-            dk,
-            dv,
+            d_k,
+            d_v,
             chunk,
             ..
         } = *self;
         vec![
-            Port::new("o", &[b, t, h, dv]),
+            Port::new("o", &[b, t, h, d_v]),
             Port::new("tm", &[b, h, self.chunks(), chunk, chunk]),
-            Port::new("s", &[b, h, self.chunks(), dk, dv]),
+            Port::new("states", &[b, h, self.chunks(), d_k, d_v]),
         ]
     }
 
     fn backward_reads(&self) -> Reads {
-        let ins: &[usize] = if self.gated {
+        let ins: &[usize] = if self.decays {
             &[0, 1, 2, 3, 4]
         } else {
             &[0, 1, 2, 3]
@@ -171,18 +173,21 @@ impl OpDef for DeltaRule {
     }
 
     fn cost(&self, pass: Pass) -> Cost {
-        let [dk, dv, c, n] = [self.dk, self.dv, self.chunk, self.steps].map(|x| x as f64);
+        let [d_k, d_v, c, n] = [self.d_k, self.d_v, self.chunk, self.householder].map(|x| x as f64);
         let token_heads = (self.b * self.t * self.h) as f64;
         let (flops, bytes) = match pass {
             Pass::Forward => (
-                2.0 * dk * dv
-                    + c * (2.0 * dk + 2.0 * dv)
-                    + n * (4.0 * dk * dv + c * (4.0 * dk + 2.0 * dv) + c * c / 3.0),
-                4.0 * (dk + dv + 1.0) + 4.0 * n * (dk + dv + 1.0 + dk * dv / c + c),
+                2.0 * d_k * d_v
+                    + c * (2.0 * d_k + 2.0 * d_v)
+                    + n * (4.0 * d_k * d_v + c * (4.0 * d_k + 2.0 * d_v) + c * c / 3.0),
+                4.0 * (d_k + d_v + 1.0) + 4.0 * n * (d_k + d_v + 1.0 + d_k * d_v / c + c),
             ),
             Pass::Backward => (
-                4.0 * dk * dv + c * (6.0 * dk + 4.0 * dv) + n * (12.0 * dk * dv + c * (8.0 * dk + 8.0 * dv)),
-                4.0 * (2.0 * dk + dv + 2.0) + 4.0 * n * (2.0 * dk + 2.0 * dv + 2.0 + 3.0 * dk * dv / c + c),
+                4.0 * d_k * d_v
+                    + c * (6.0 * d_k + 4.0 * d_v)
+                    + n * (12.0 * d_k * d_v + c * (8.0 * d_k + 8.0 * d_v)),
+                4.0 * (2.0 * d_k + d_v + 2.0)
+                    + 4.0 * n * (2.0 * d_k + 2.0 * d_v + 2.0 + 3.0 * d_k * d_v / c + c),
             ),
         };
         Cost {

@@ -19,20 +19,20 @@ struct Step {
 }
 
 /// The steps of one head.
-fn steps(op: &DeltaRule, b: usize, h: usize) -> Vec<Step> {
+fn householder(op: &DeltaRule, b: usize, h: usize) -> Vec<Step> {
     let at = |t: usize, i: usize| (b * t + i) * op.h + h;
     let step = |i: usize| Step {
-        row: at(op.t * op.steps, i),
-        token: at(op.t, i / op.steps),
-        first: i.is_multiple_of(op.steps),
-        last: i % op.steps == op.steps - 1,
+        row: at(op.t * op.householder, i),
+        token: at(op.t, i / op.householder),
+        first: i.is_multiple_of(op.householder),
+        last: i % op.householder == op.householder - 1,
     };
-    (0..op.t * op.steps).map(step).collect()
+    (0..op.t * op.householder).map(step).collect()
 }
 
 /// The recurrence token by token, forward and backward, in f64.
-fn head(all: &mut Oracle, op: &DeltaRule, x: &[Vec<f64>], d_o: &[f64], steps: &[Step]) {
-    let (dk, dv, s) = (op.dk, op.dv, f64::from(op.scale));
+fn head(all: &mut Oracle, op: &DeltaRule, x: &[Vec<f64>], grad_o: &[f64], householder: &[Step]) {
+    let (d_k, d_v, s) = (op.d_k, op.d_v, f64::from(op.scale));
     let decay = |at: &Step| match x.get(4) {
         Some(g) if at.first => g[at.token].exp(),
         _ => 1.0,
@@ -40,73 +40,75 @@ fn head(all: &mut Oracle, op: &DeltaRule, x: &[Vec<f64>], d_o: &[f64], steps: &[
     let row = |x: &[f64], r: usize, d: usize| x[r * d..(r + 1) * d].to_vec();
     // M^T a for a [d_k, d_v] matrix.
     let read = |m: &[f64], a: &[f64]| -> Vec<f64> {
-        (0..dv)
-            .map(|j| (0..dk).map(|i| m[i * dv + j] * a[i]).sum())
+        (0..d_v)
+            .map(|j| (0..d_k).map(|i| m[i * d_v + j] * a[i]).sum())
             .collect()
     };
     let times = |m: &[f64], b: &[f64]| -> Vec<f64> {
-        (0..dk)
-            .map(|i| (0..dv).map(|j| m[i * dv + j] * b[j]).sum())
+        (0..d_k)
+            .map(|i| (0..d_v).map(|j| m[i * d_v + j] * b[j]).sum())
             .collect()
     };
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let mut states = vec![vec![0.0; dk * dv]];
+    let mut states = vec![vec![0.0; d_k * d_v]];
     let mut decayed = Vec::new();
     let mut errors = Vec::new();
-    for at in steps {
+    for at in householder {
         let r = at.row;
         let mut state: Vec<f64> = states[states.len() - 1].iter().map(|m| decay(at) * m).collect();
         decayed.push(state.clone());
-        let k = row(&x[1], r, dk);
-        let e: Vec<f64> = row(&x[2], r, dv)
+        let k = row(&x[1], r, d_k);
+        let e: Vec<f64> = row(&x[2], r, d_v)
             .iter()
             .zip(read(&state, &k))
             .map(|(v, had)| v - had)
             .collect();
-        for i in 0..dk {
-            for j in 0..dv {
-                state[i * dv + j] += k[i] * x[3][r] * e[j];
+        for i in 0..d_k {
+            for j in 0..d_v {
+                state[i * d_v + j] += k[i] * x[3][r] * e[j];
             }
         }
         if at.last {
-            let o = all.o[at.token * dv..].iter_mut();
-            for (o, m) in o.zip(read(&state, &row(&x[0], at.token, dk))) {
+            let o = all.o[at.token * d_v..].iter_mut();
+            for (o, m) in o.zip(read(&state, &row(&x[0], at.token, d_k))) {
                 *o = s * m;
             }
         }
         states.push(state);
         errors.push(e);
     }
-    let mut d = vec![0.0; dk * dv];
-    for (t, at) in steps.iter().enumerate().rev() {
+    let mut grad_state = vec![0.0; d_k * d_v];
+    for (t, at) in householder.iter().enumerate().rev() {
         let (r, token) = (at.row, at.token);
-        let (k, beta) = (row(&x[1], r, dk), x[3][r]);
+        let (k, beta) = (row(&x[1], r, d_k), x[3][r]);
         let (before, e) = (&decayed[t], &errors[t]);
-        let add = |d: &mut [f64], a: &[f64], b: &[f64], sign: f64| {
-            for i in 0..dk {
-                for j in 0..dv {
-                    d[i * dv + j] += sign * a[i] * b[j];
+        let add = |grad_state: &mut [f64], a: &[f64], b: &[f64], sign: f64| {
+            for i in 0..d_k {
+                for j in 0..d_v {
+                    grad_state[i * d_v + j] += sign * a[i] * b[j];
                 }
             }
         };
         if at.last {
-            let d_o: Vec<f64> = row(d_o, token, dv).iter().map(|x| s * x).collect();
-            add(&mut d, &row(&x[0], token, dk), &d_o, 1.0);
-            all.d[0][token * dk..][..dk].copy_from_slice(&times(&states[t + 1], &d_o));
+            let grad_o: Vec<f64> = row(grad_o, token, d_v).iter().map(|x| s * x).collect();
+            add(&mut grad_state, &row(&x[0], token, d_k), &grad_o, 1.0);
+            all.grads[0][token * d_k..][..d_k].copy_from_slice(&times(&states[t + 1], &grad_o));
         }
-        let seen = read(&d, &k);
-        all.d[3][r] = dot(&seen, e);
-        let d_v: Vec<f64> = seen.iter().map(|x| beta * x).collect();
-        let (up, down) = (times(&d, e), times(before, &d_v));
-        for i in 0..dk {
-            all.d[1][r * dk + i] = beta * up[i] - down[i];
+        let seen = read(&grad_state, &k);
+        all.grads[3][r] = dot(&seen, e);
+        let grad_v: Vec<f64> = seen.iter().map(|x| beta * x).collect();
+        let (up, down) = (times(&grad_state, e), times(before, &grad_v));
+        for i in 0..d_k {
+            all.grads[1][r * d_k + i] = beta * up[i] - down[i];
         }
-        all.d[2][r * dv..][..dv].copy_from_slice(&d_v);
-        add(&mut d, &k, &d_v, -1.0);
-        if at.first && op.gated {
-            all.d[4][token] = dot(&d, before);
+        all.grads[2][r * d_v..][..d_v].copy_from_slice(&grad_v);
+        add(&mut grad_state, &k, &grad_v, -1.0);
+        if at.first && op.decays {
+            all.grads[4][token] = dot(&grad_state, before);
         }
-        d.iter_mut().for_each(|d| *d *= decay(at));
+        grad_state
+            .iter_mut()
+            .for_each(|grad_state| *grad_state *= decay(at));
     }
 }
 
@@ -120,8 +122,9 @@ fn chunkwise_matches_token_by_token() {
             unreachable!("the cases are of this op")
         };
         let with_chunk = |chunk| DeltaRule { chunk, ..own.clone() }.into();
-        let head =
-            |all: &mut Oracle, x: &[Vec<f64>], d_o: &[f64], b, h| head(all, own, x, d_o, &steps(own, b, h));
+        let head = |all: &mut Oracle, x: &[Vec<f64>], grad_o: &[f64], b, h| {
+            head(all, own, x, grad_o, &householder(own, b, h))
+        };
         every_chunk_matches(case, (own.b, own.h), own.chunk, &with_chunk, head, ROUNDING_F64);
     }
 }
@@ -160,23 +163,23 @@ fn refuses_widths_and_chunks_it_cannot_have() {
         b: 1,
         t: 4,
         h: 2,
-        dk: 8,
-        dv: 8,
+        d_k: 8,
+        d_v: 8,
         scale: 1.0,
-        gated: false,
-        steps: 1,
+        decays: false,
+        householder: 1,
         chunk: 64,
     };
     assert!(op.validate().is_ok());
     let refused = |op: DeltaRule| op.validate().unwrap_err().to_string();
     assert_eq!(
         refused(DeltaRule {
-            dv: 257,
+            d_v: 257,
             ..op.clone()
         }),
         "delta_rule: head widths d_k 8, d_v 257: each must be from 1 to 256; use more heads"
     );
-    assert!(refused(DeltaRule { dk: 0, ..op.clone() }).contains("d_k 0"));
+    assert!(refused(DeltaRule { d_k: 0, ..op.clone() }).contains("d_k 0"));
     assert_eq!(
         refused(DeltaRule {
             chunk: 48,
@@ -185,10 +188,13 @@ fn refuses_widths_and_chunks_it_cannot_have() {
         "delta_rule: chunk 48: allowed: 16, 32, 64"
     );
     assert!(refused(DeltaRule { t: 0, ..op.clone() }).contains("T 0"));
-    for steps in [0, 9] {
+    for householder in [0, 9] {
         assert_eq!(
-            refused(DeltaRule { steps, ..op.clone() }),
-            format!("delta_rule: {steps} steps a token: allowed: 1 to 8")
+            refused(DeltaRule {
+                householder,
+                ..op.clone()
+            }),
+            format!("delta_rule: {householder} Householder factors a token: allowed: 1 to 8")
         );
     }
     assert_eq!(

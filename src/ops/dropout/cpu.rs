@@ -39,14 +39,16 @@ impl CpuOp for Dropout {
         step: &StepParams,
         _ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
-        let dy = d_outs[0].real();
-        let Some((dx, _)) = d_ins[1].wanted() else { return };
+        let grad_y = grad_outs[0].real();
+        let Some((grad_x, _)) = grad_ins[1].wanted() else {
+            return;
+        };
         let d = self.d;
-        dx.par_chunks_mut(d).enumerate().for_each(|(row, dx)| {
-            self.drop_row(step, row, &dy[row * d..][..d], dx);
+        grad_x.par_chunks_mut(d).enumerate().for_each(|(row, grad_x)| {
+            self.drop_row(step, row, &grad_y[row * d..][..d], grad_x);
         });
     }
 }

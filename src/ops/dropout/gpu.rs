@@ -48,11 +48,11 @@ impl GpuOp for Dropout {
         l: &mut Lower<'_>,
         _ins: &[Option<View>],
         _outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        if let (Some(dy), Some(dx)) = (d_outs[0], d_ins[1]) {
-            self.launch(l, "dropout/dropout_bwd", &[dy, dx.view]);
+        if let (Some(grad_y), Some(grad_x)) = (grad_outs[0], grad_ins[1]) {
+            self.launch(l, "dropout/dropout_bwd", &[grad_y, grad_x.view]);
         }
     }
 }

@@ -45,14 +45,16 @@ impl CpuOp for GeluDropout {
         step: &StepParams,
         ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
-        let (x, dy) = (ins[0].real(), d_outs[0].real());
-        let Some((dx, _)) = d_ins[0].wanted() else { return };
-        self.rows(step, dx, |at, dx| {
-            for ((dx, x), dy) in dx.iter_mut().zip(&x[at..]).zip(&dy[at..]) {
-                *dx = x.d_gelu() * *dy;
+        let (x, grad_y) = (ins[0].real(), grad_outs[0].real());
+        let Some((grad_x, _)) = grad_ins[0].wanted() else {
+            return;
+        };
+        self.rows(step, grad_x, |at, grad_x| {
+            for ((grad_x, x), grad_y) in grad_x.iter_mut().zip(&x[at..]).zip(&grad_y[at..]) {
+                *grad_x = x.gelu_slope() * *grad_y;
             }
         });
     }

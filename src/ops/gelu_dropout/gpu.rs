@@ -46,11 +46,11 @@ impl GpuOp for GeluDropout {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         _outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        if let (Some(x), Some(dy), Some(dx)) = (ins[0], d_outs[0], d_ins[0]) {
-            self.launch(l, "gelu_dropout/gelu_dropout_bwd", &[x, dy, dx.view]);
+        if let (Some(x), Some(grad_y), Some(grad_x)) = (ins[0], grad_outs[0], grad_ins[0]) {
+            self.launch(l, "gelu_dropout/gelu_dropout_bwd", &[x, grad_y, grad_x.view]);
         }
     }
 }

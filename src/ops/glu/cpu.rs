@@ -24,24 +24,26 @@ impl CpuOp for Glu {
         _step: &StepParams,
         ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
-        let (x, dy) = (ins[0].real(), d_outs[0].real());
-        let Some((dx, _)) = d_ins[0].wanted() else { return };
+        let (x, grad_y) = (ins[0].real(), grad_outs[0].real());
+        let Some((grad_x, _)) = grad_ins[0].wanted() else {
+            return;
+        };
         let (d, per) = (self.d, Pieces::new(self.rows).rows);
-        let pieces = dx.par_chunks_mut(per * 2 * d);
-        let given = x.par_chunks(per * 2 * d).zip(dy.par_chunks(per * d));
-        pieces.zip(given).for_each(|(dx, (x, dy))| {
-            let rows = x.chunks(2 * d).zip(dy.chunks(d));
-            for (dx, (x, dy)) in dx.chunks_mut(2 * d).zip(rows) {
-                let ((a, b), (da, db)) = (x.split_at(d), dx.split_at_mut(d));
+        let pieces = grad_x.par_chunks_mut(per * 2 * d);
+        let given = x.par_chunks(per * 2 * d).zip(grad_y.par_chunks(per * d));
+        pieces.zip(given).for_each(|(grad_x, (x, grad_y))| {
+            let rows = x.chunks(2 * d).zip(grad_y.chunks(d));
+            for (grad_x, (x, grad_y)) in grad_x.chunks_mut(2 * d).zip(rows) {
+                let ((a, b), (grad_a, grad_b)) = (x.split_at(d), grad_x.split_at_mut(d));
                 for c in 0..d {
                     let e = (-b[c].abs()).exp();
                     let inv = R::ONE / (R::ONE + e);
                     let gate = if b[c] >= R::ZERO { inv } else { e * inv };
-                    da[c] = dy[c] * gate;
-                    db[c] = dy[c] * a[c] * (e * inv * inv);
+                    grad_a[c] = grad_y[c] * gate;
+                    grad_b[c] = grad_y[c] * a[c] * (e * inv * inv);
                 }
             }
         });

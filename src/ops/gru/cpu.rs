@@ -44,21 +44,21 @@ pub(crate) fn step_fwd<R: Real>(x: &[R], s: &[R], before: &[R], h: &mut [R]) {
     }
 }
 
-/// Gradients of a step of one sequence: `s` becomes ds and `dh` z dh.
-fn step_bwd<R: Real>(x: &[R], s: &mut [R], before: &[R], dh: &mut [R], dx: &mut [R]) {
-    let d = dh.len();
+/// Gradients of a step of one sequence: `s` becomes ds and `grad_h` z dh.
+fn step_bwd<R: Real>(x: &[R], s: &mut [R], before: &[R], grad_h: &mut [R], grad_x: &mut [R]) {
+    let d = grad_h.len();
     let [xr, xz, xm] = thirds(x);
     for c in 0..d {
         let (r, r_other) = sigmoids(xr[c] + s[c]);
         let (z, z_other) = sigmoids(xz[c] + s[d + c]);
         let sm = s[2 * d + c];
         let (m, slope) = tanh_slope(xm[c] + r * sm);
-        let dm = dh[c] * z_other * slope;
-        let dz = dh[c] * (before[c] - m) * z * z_other;
-        let dr = dm * sm * r * r_other;
-        (dx[c], dx[d + c], dx[2 * d + c]) = (dr, dz, dm);
-        (s[c], s[d + c], s[2 * d + c]) = (dr, dz, dm * r);
-        dh[c] *= z;
+        let grad_m = grad_h[c] * z_other * slope;
+        let grad_z = grad_h[c] * (before[c] - m) * z * z_other;
+        let grad_r = grad_m * sm * r * r_other;
+        (grad_x[c], grad_x[d + c], grad_x[2 * d + c]) = (grad_r, grad_z, grad_m);
+        (s[c], s[d + c], s[2 * d + c]) = (grad_r, grad_z, grad_m * r);
+        grad_h[c] *= z;
     }
 }
 
@@ -103,22 +103,22 @@ impl CpuOp for Gru {
         _step: &StepParams,
         ins: &[In<'_, R>],
         outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
         let (xg, w, bias) = (ins[0].real(), ins[1].real(), ins[2].real());
-        let (h, dy) = (outs[0].real(), d_outs[0].real());
+        let (h, grad_y) = (outs[0].real(), grad_outs[0].real());
         let (b, t, d) = (self.b, self.t, self.d);
-        let [dxg_out, dw_out, db_out] = d_ins else {
+        let [grad_xg_out, dw_out, db_out] = grad_ins else {
             unreachable!("three inputs")
         };
         let mut unread = Vec::new();
-        let dxg = crate::ops::reduce::wanted_or(dxg_out, &mut unread, xg.len());
+        let grad_xg = crate::ops::reduce::wanted_or(grad_xg_out, &mut unread, xg.len());
         // Row b T + t holds s of step t + 1, and then its ds; ds of step 0 is in `start`.
         let mut g = vec![R::ZERO; b * t * 3 * d];
         linear::fwd(&self.product(b * t), h, w, Some(bias), &mut g);
         let mut start: Vec<R> = bias.repeat(b);
-        let mut dh = vec![R::ZERO; b * d];
+        let mut grad_h = vec![R::ZERO; b * d];
         for step in (0..t).rev() {
             if step + 1 < t {
                 let after = Mat {
@@ -131,7 +131,7 @@ impl CpuOp for Gru {
                     shape,
                     after,
                     Mat::rows(w, d),
-                    &mut dh,
+                    &mut grad_h,
                     d,
                     R::ONE,
                     R::ONE,
@@ -140,23 +140,24 @@ impl CpuOp for Gru {
             }
             let given = xg
                 .par_chunks(t * 3 * d)
-                .zip(h.par_chunks(t * d).zip(dy.par_chunks(t * d)));
+                .zip(h.par_chunks(t * d).zip(grad_y.par_chunks(t * d)));
             let written = g.par_chunks_mut(t * 3 * d).zip(start.par_chunks_mut(3 * d));
-            dxg.par_chunks_mut(t * 3 * d)
-                .zip(dh.par_chunks_mut(d))
+            grad_xg
+                .par_chunks_mut(t * 3 * d)
+                .zip(grad_h.par_chunks_mut(d))
                 .zip(written)
                 .zip(given)
-                .for_each(|(((dx, dh), (g, start)), (x, (h, dy)))| {
-                    for (dh, dy) in dh.iter_mut().zip(&dy[step * d..]) {
-                        *dh += *dy;
+                .for_each(|(((grad_x, grad_h), (g, start)), (x, (h, grad_y)))| {
+                    for (grad_h, grad_y) in grad_h.iter_mut().zip(&grad_y[step * d..]) {
+                        *grad_h += *grad_y;
                     }
                     let row = step * 3 * d..(step + 1) * 3 * d;
-                    let (x, dx) = (&x[row.clone()], &mut dx[row]);
+                    let (x, grad_x) = (&x[row.clone()], &mut grad_x[row]);
                     if step == 0 {
-                        step_bwd(x, start, &vec![R::ZERO; d], dh, dx);
+                        step_bwd(x, start, &vec![R::ZERO; d], grad_h, grad_x);
                     } else {
                         let s = &mut g[(step - 1) * 3 * d..][..3 * d];
-                        step_bwd(x, s, &h[(step - 1) * d..][..d], dh, dx);
+                        step_bwd(x, s, &h[(step - 1) * d..][..d], grad_h, grad_x);
                     }
                 });
         }
@@ -164,12 +165,12 @@ impl CpuOp for Gru {
         for g in g.chunks_mut(t * 3 * d) {
             g[(t - 1) * 3 * d..].fill(R::ZERO);
         }
-        if let Some((dw, accumulate)) = dw_out.wanted() {
-            linear::dw(&self.product(b * t), &g, h, dw, accumulate);
+        if let Some((grad_w, accumulate)) = dw_out.wanted() {
+            linear::grad_w(&self.product(b * t), &g, h, grad_w, accumulate);
         }
-        if let Some((db, accumulate)) = db_out.wanted() {
-            linear::db(&self.product(b * t), &g, db, accumulate);
-            linear::db(&self.product(b), &start, db, true);
+        if let Some((grad_b, accumulate)) = db_out.wanted() {
+            linear::grad_b(&self.product(b * t), &g, grad_b, accumulate);
+            linear::grad_b(&self.product(b), &start, grad_b, true);
         }
     }
 }

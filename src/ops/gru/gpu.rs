@@ -67,26 +67,26 @@ impl GpuOp for Gru {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
         let (Some(xg), Some(w), Some(bias)) = (ins[0], ins[1], ins[2]) else {
             return;
         };
-        let (Some(h), Some(dy)) = (outs[0], d_outs[0]) else {
+        let (Some(h), Some(grad_y)) = (outs[0], grad_outs[0]) else {
             return;
         };
         let (b, t, d) = (self.b, self.t, self.d);
         let all = l.scratch(b * (t + 1) * 3 * d);
         let g = all.part(0, b * t * 3 * d);
         let carry = l.scratch(b * d);
-        let dxg = or_scratch(l, d_ins[0], xg.len);
+        let grad_xg = or_scratch(l, grad_ins[0], xg.len);
         let s = GpuOut {
             view: g,
             accumulate: false,
         };
         linear::fwd(l, &self.product(b * t), h, w, Some(bias), s);
-        let bindings = [dy, xg, h, w, bias, all, carry, dxg];
+        let bindings = [grad_y, xg, h, w, bias, all, carry, grad_xg];
         let kernel = self.kernel("gru/gru_bwd", BACKWARD).set("BY_COLUMN", true);
         for step in (0..t).rev() {
             l.run(
@@ -96,11 +96,11 @@ impl GpuOp for Gru {
                 self.grid(3 * BACKWARD),
             );
         }
-        if let Some(dw) = d_ins[1] {
-            linear::dw(l, &self.product(b * t), g, h, dw);
+        if let Some(grad_w) = grad_ins[1] {
+            linear::grad_w(l, &self.product(b * t), g, h, grad_w);
         }
-        if let Some(db) = d_ins[2] {
-            linear::db(l, &self.product(b * (t + 1)), all, db);
+        if let Some(grad_b) = grad_ins[2] {
+            linear::grad_b(l, &self.product(b * (t + 1)), all, grad_b);
         }
     }
 }

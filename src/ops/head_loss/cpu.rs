@@ -14,9 +14,9 @@ impl CpuOp for HeadLoss {
             unreachable!("at least two output ports")
         };
         let predictions = predictions.int();
-        if let [_, dw, db] = grads {
-            dw.sum();
-            db.sum();
+        if let [_, grad_w, grad_b] = grads {
+            grad_w.sum();
+            grad_b.sum();
         }
         let most = self.piece() * self.t;
         let (mut z, mut lse, mut nll) = (
@@ -42,12 +42,12 @@ impl CpuOp for HeadLoss {
                 &windows[2 * e0..2 * e1],
                 &mut predictions[e0..e1],
             );
-            if let [dx, dw, db] = grads {
+            if let [grad_x, grad_w, grad_b] = grads {
                 cross_entropy::cpu::gradient_in_place(self.classes, z, labels, lse, inv_tokens);
-                let dx = &mut dx.real()[row0 * self.d..(row0 + rows) * self.d];
-                linear::cpu::dx(&linear, z, w, dx, false);
-                linear::cpu::dw(&linear, z, x, dw.real(), true);
-                linear::cpu::db(&linear, z, db.real(), true);
+                let grad_x = &mut grad_x.real()[row0 * self.d..(row0 + rows) * self.d];
+                linear::cpu::grad_x(&linear, z, w, grad_x, false);
+                linear::cpu::grad_w(&linear, z, x, grad_w.real(), true);
+                linear::cpu::grad_b(&linear, z, grad_b.real(), true);
             }
         }
         let [right, filled, right_all, _] = accuracy::count(windows, window_labels, predictions);

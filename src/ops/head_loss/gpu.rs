@@ -36,20 +36,20 @@ impl GpuOp for HeadLoss {
             l.written(z);
             cross_entropy::gpu::rows(l, &ce, z, labels, lse, nll);
             window_accuracy::gpu::predict(l, &self.accuracy(n), first, [z, lse, windows, predictions]);
-            if let [dx, dw, db] = &outs[2..] {
+            if let [grad_x, grad_w, grad_b] = &outs[2..] {
                 cross_entropy::gpu::gradient_in_place(l, &ce, z, labels, lse);
                 l.written(z);
-                let dx = GpuOut {
-                    view: dx.view.part(row0 * self.d, rows * self.d),
+                let grad_x = GpuOut {
+                    view: grad_x.view.part(row0 * self.d, rows * self.d),
                     accumulate: false,
                 };
                 let add = |out: &GpuOut| GpuOut {
                     accumulate: out.accumulate || i > 0,
                     ..*out
                 };
-                linear::gpu::dx(l, &linear, z, w, dx);
-                linear::gpu::dw(l, &linear, z, x, add(dw));
-                linear::gpu::db(l, &linear, z, add(db));
+                linear::gpu::grad_x(l, &linear, z, w, grad_x);
+                linear::gpu::grad_w(l, &linear, z, x, add(grad_w));
+                linear::gpu::grad_b(l, &linear, z, add(grad_b));
             }
         }
         let params = [(self.b * self.t) as u32, (self.b * self.e) as u32];

@@ -115,9 +115,9 @@ impl OpDef for HeadLoss {
             Port::new("stats", &[4]),
         ];
         if self.train {
-            ports.push(Port::new("dx", &[self.b * self.t, self.d]));
-            ports.push(Port::new("dw", &[self.classes, self.d]));
-            ports.push(Port::new("db", &[self.classes]));
+            ports.push(Port::new("grad_x", &[self.b * self.t, self.d]));
+            ports.push(Port::new("grad_w", &[self.classes, self.d]));
+            ports.push(Port::new("grad_b", &[self.classes]));
         }
         ports
     }

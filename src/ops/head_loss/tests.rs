@@ -17,7 +17,7 @@ fn gradients_match_finite_differences() {
         x[element] += by;
         moved.run(&mut CpuRuntime::<f64>::new()).unwrap()[1].1[0]
     };
-    for (port, grad) in [(0, "dx"), (1, "dw"), (2, "db")] {
+    for (port, grad) in [(0, "grad_x"), (1, "grad_w"), (2, "grad_b")] {
         let (_, want) = oracle.iter().find(|(n, _)| n == grad).unwrap();
         for element in [0, 5, 13] {
             let h = 1.0 / 1024.0;

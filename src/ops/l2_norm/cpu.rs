@@ -28,21 +28,26 @@ impl CpuOp for L2Norm {
         _step: &StepParams,
         _ins: &[In<'_, R>],
         outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
-        let (y, r, dy) = (outs[0].real(), outs[1].real(), d_outs[0].real());
-        let Some((dx, _)) = d_ins[0].wanted() else { return };
+        let (y, r, grad_y) = (outs[0].real(), outs[1].real(), grad_outs[0].real());
+        let Some((grad_x, _)) = grad_ins[0].wanted() else {
+            return;
+        };
         let (d, per) = (self.d, Pieces::new(self.rows).rows);
-        dx.par_chunks_mut(per * d).enumerate().for_each(|(piece, dx)| {
-            for (i, dx) in dx.chunks_mut(d).enumerate() {
-                let row = piece * per + i;
-                let (y, dy) = (&y[row * d..][..d], &dy[row * d..][..d]);
-                let along = dot(y, dy);
-                for c in 0..d {
-                    dx[c] = r[row] * (dy[c] - y[c] * along);
+        grad_x
+            .par_chunks_mut(per * d)
+            .enumerate()
+            .for_each(|(piece, grad_x)| {
+                for (i, grad_x) in grad_x.chunks_mut(d).enumerate() {
+                    let row = piece * per + i;
+                    let (y, grad_y) = (&y[row * d..][..d], &grad_y[row * d..][..d]);
+                    let along = dot(y, grad_y);
+                    for c in 0..d {
+                        grad_x[c] = r[row] * (grad_y[c] - y[c] * along);
+                    }
                 }
-            }
-        });
+            });
     }
 }

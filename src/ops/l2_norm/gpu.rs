@@ -41,17 +41,18 @@ impl GpuOp for L2Norm {
         l: &mut Lower<'_>,
         _ins: &[Option<View>],
         outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        let (Some(y), Some(r), Some(dy), Some(dx)) = (outs[0], outs[1], d_outs[0], d_ins[0]) else {
+        let (Some(y), Some(r), Some(grad_y), Some(grad_x)) = (outs[0], outs[1], grad_outs[0], grad_ins[0])
+        else {
             return;
         };
         let layout = Layout::new(self.d);
         let grid = grid_1d(layout.groups(self.rows));
         l.run(
             layout.kernel("l2_norm/l2_norm_bwd"),
-            &[y, r, dy, dx.view],
+            &[y, r, grad_y, grad_x.view],
             self.params(),
             grid,
         );

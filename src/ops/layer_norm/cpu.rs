@@ -45,43 +45,43 @@ impl CpuOp for LayerNorm {
         _step: &StepParams,
         ins: &[In<'_, R>],
         outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
-        let (x, w, dy) = (ins[0].real(), ins[1].real(), d_outs[0].real());
+        let (x, w, grad_y) = (ins[0].real(), ins[1].real(), grad_outs[0].real());
         let (offset, r) = (outs[1].real(), outs[2].real());
-        let [dx, dw_out, db_out] = d_ins else {
+        let [grad_x, dw_out, db_out] = grad_ins else {
             unreachable!("three inputs")
         };
         let d = self.d;
         let inv_d = R::of(1.0 / d as f64);
         let pieces = Pieces::new(self.rows);
-        let (mut dw, mut db) = (pieces.partials(d), pieces.partials(d));
+        let (mut grad_w, mut grad_b) = (pieces.partials(d), pieces.partials(d));
         let mut unread = Vec::new();
-        let parts = wanted_or(dx, &mut unread, x.len()).par_chunks_mut(pieces.rows * d);
-        let parts = parts.zip(dw.par_chunks_mut(d).zip(db.par_chunks_mut(d)));
-        parts.enumerate().for_each(|(piece, (dx, (dw, db)))| {
+        let parts = wanted_or(grad_x, &mut unread, x.len()).par_chunks_mut(pieces.rows * d);
+        let parts = parts.zip(grad_w.par_chunks_mut(d).zip(grad_b.par_chunks_mut(d)));
+        parts.enumerate().for_each(|(piece, (grad_x, (grad_w, grad_b)))| {
             let (mut xh, mut q) = (vec![R::ZERO; d], vec![R::ZERO; d]);
-            for (i, dx) in dx.chunks_mut(d).enumerate() {
+            for (i, grad_x) in grad_x.chunks_mut(d).enumerate() {
                 let row = piece * pieces.rows + i;
-                let (x, dy) = (&x[row * d..][..d], &dy[row * d..][..d]);
+                let (x, grad_y) = (&x[row * d..][..d], &grad_y[row * d..][..d]);
                 for c in 0..d {
                     xh[c] = (x[c] - x[0] - offset[row]) * r[row];
-                    q[c] = dy[c] * w[c];
-                    dw[c] += dy[c] * xh[c];
-                    db[c] += dy[c];
+                    q[c] = grad_y[c] * w[c];
+                    grad_w[c] += grad_y[c] * xh[c];
+                    grad_b[c] += grad_y[c];
                 }
                 let (mean, along) = (sum(&q) * inv_d, dot(&q, &xh) * inv_d);
                 for c in 0..d {
-                    dx[c] = r[row] * (q[c] - mean - xh[c] * along);
+                    grad_x[c] = r[row] * (q[c] - mean - xh[c] * along);
                 }
             }
         });
         if let Some(sum) = dw_out.sum() {
-            add_partials(sum, &dw);
+            add_partials(sum, &grad_w);
         }
         if let Some(sum) = db_out.sum() {
-            add_partials(sum, &db);
+            add_partials(sum, &grad_b);
         }
     }
 }

@@ -25,20 +25,20 @@ impl GpuOp for LayerNorm {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
         let (Some(x), Some(w), Some(offset), Some(r)) = (ins[0], ins[1], outs[1], outs[2]) else {
             return;
         };
-        let Some(dy) = d_outs[0] else { return };
+        let Some(grad_y) = grad_outs[0] else { return };
         let layout = Layout::new(self.d);
         let parts = layout.parts(self.rows);
-        let dx = or_scratch(l, d_ins[0], x.len);
+        let grad_x = or_scratch(l, grad_ins[0], x.len);
         let sums = [l.scratch(parts * self.d), l.scratch(parts * self.d)];
-        let bindings = [x, w, offset, r, dy, dx, sums[0], sums[1]];
+        let bindings = [x, w, offset, r, grad_y, grad_x, sums[0], sums[1]];
         let kernel = layout.kernel("layer_norm/layer_norm_bwd");
         l.run(kernel, &bindings, self.params(parts), grid_1d(parts));
-        column_sums(l, &sums, parts, self.d, &d_ins[1..]);
+        column_sums(l, &sums, parts, self.d, &grad_ins[1..]);
     }
 }

@@ -26,27 +26,45 @@ pub(crate) fn fwd<R: Real>(op: &Linear, x: &[R], w: &[R], b: Option<&[R]>, y: &m
 }
 
 /// dx (+)= dy W.
-pub(crate) fn dx<R: Real>(op: &Linear, dy: &[R], w: &[R], dx: &mut [R], accumulate: bool) {
-    let (dy, w) = (Mat::rows(dy, op.out), Mat::rows(w, op.inp));
+pub(crate) fn grad_x<R: Real>(op: &Linear, grad_y: &[R], w: &[R], grad_x: &mut [R], accumulate: bool) {
+    let (grad_y, w) = (Mat::rows(grad_y, op.out), Mat::rows(w, op.inp));
     let shape = (op.rows, op.inp, op.out);
-    matmul(shape, dy, w, dx, op.inp, keep(accumulate), R::ONE, Threads::All);
+    matmul(
+        shape,
+        grad_y,
+        w,
+        grad_x,
+        op.inp,
+        keep(accumulate),
+        R::ONE,
+        Threads::All,
+    );
 }
 
 /// dW (+)= dy^T x.
-pub(crate) fn dw<R: Real>(op: &Linear, dy: &[R], x: &[R], dw: &mut [R], accumulate: bool) {
-    let (dy, x) = (Mat::rows(dy, op.out).t(), Mat::rows(x, op.inp));
+pub(crate) fn grad_w<R: Real>(op: &Linear, grad_y: &[R], x: &[R], grad_w: &mut [R], accumulate: bool) {
+    let (grad_y, x) = (Mat::rows(grad_y, op.out).t(), Mat::rows(x, op.inp));
     let shape = (op.out, op.inp, op.rows);
-    matmul(shape, dy, x, dw, op.inp, keep(accumulate), R::ONE, Threads::All);
+    matmul(
+        shape,
+        grad_y,
+        x,
+        grad_w,
+        op.inp,
+        keep(accumulate),
+        R::ONE,
+        Threads::All,
+    );
 }
 
 /// db (+)= column sums of dy.
-pub(crate) fn db<R: Real>(op: &Linear, dy: &[R], db: &mut [R], accumulate: bool) {
+pub(crate) fn grad_b<R: Real>(op: &Linear, grad_y: &[R], grad_b: &mut [R], accumulate: bool) {
     let add = |sum: &mut [R], row: &[R]| {
         for (s, d) in sum.iter_mut().zip(row) {
             *s += *d;
         }
     };
-    let pieces: Vec<Vec<R>> = dy
+    let pieces: Vec<Vec<R>> = grad_y
         .par_chunks(SUM_ROWS * op.out)
         .map(|piece| {
             let mut sum = vec![R::ZERO; op.out];
@@ -55,9 +73,9 @@ pub(crate) fn db<R: Real>(op: &Linear, dy: &[R], db: &mut [R], accumulate: bool)
         })
         .collect();
     if !accumulate {
-        db.fill(R::ZERO);
+        grad_b.fill(R::ZERO);
     }
-    pieces.iter().for_each(|piece| add(db, piece));
+    pieces.iter().for_each(|piece| add(grad_b, piece));
 }
 
 impl CpuOp for Linear {
@@ -71,18 +89,18 @@ impl CpuOp for Linear {
         _step: &StepParams,
         ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
-        let dy = d_outs[0].real();
-        if let Some((d, accumulate)) = d_ins[0].wanted() {
-            dx(self, dy, ins[1].real(), d, accumulate);
+        let grad_y = grad_outs[0].real();
+        if let Some((d, accumulate)) = grad_ins[0].wanted() {
+            grad_x(self, grad_y, ins[1].real(), d, accumulate);
         }
-        if let Some((d, accumulate)) = d_ins[1].wanted() {
-            dw(self, dy, ins[0].real(), d, accumulate);
+        if let Some((d, accumulate)) = grad_ins[1].wanted() {
+            grad_w(self, grad_y, ins[0].real(), d, accumulate);
         }
-        if let Some((d, accumulate)) = d_ins.get_mut(2).and_then(Out::wanted) {
-            db(self, dy, d, accumulate);
+        if let Some((d, accumulate)) = grad_ins.get_mut(2).and_then(Out::wanted) {
+            grad_b(self, grad_y, d, accumulate);
         }
     }
 }

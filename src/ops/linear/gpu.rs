@@ -162,7 +162,7 @@ pub(crate) fn fwd(l: &mut Lower<'_>, op: &Linear, x: View, w: View, b: Option<Vi
 }
 
 /// dx (+)= dy W.
-pub(crate) fn dx(l: &mut Lower<'_>, op: &Linear, dy: View, w: View, dx: GpuOut) {
+pub(crate) fn grad_x(l: &mut Lower<'_>, op: &Linear, grad_y: View, w: View, grad_x: GpuOut) {
     let gemm = Gemm {
         m: op.rows,
         n: op.inp,
@@ -170,11 +170,11 @@ pub(crate) fn dx(l: &mut Lower<'_>, op: &Linear, dy: View, w: View, dx: GpuOut) 
         ta: false,
         tb: false,
     };
-    gemm.run(l, dy, w, None, dx);
+    gemm.run(l, grad_y, w, None, grad_x);
 }
 
 /// dW (+)= dy^T x.
-pub(crate) fn dw(l: &mut Lower<'_>, op: &Linear, dy: View, x: View, dw: GpuOut) {
+pub(crate) fn grad_w(l: &mut Lower<'_>, op: &Linear, grad_y: View, x: View, grad_w: GpuOut) {
     let gemm = Gemm {
         m: op.out,
         n: op.inp,
@@ -182,18 +182,23 @@ pub(crate) fn dw(l: &mut Lower<'_>, op: &Linear, dy: View, x: View, dw: GpuOut) 
         ta: true,
         tb: false,
     };
-    gemm.run(l, dy, x, None, dw);
+    gemm.run(l, grad_y, x, None, grad_w);
 }
 
 /// db (+)= column sums of dy.
-pub(crate) fn db(l: &mut Lower<'_>, op: &Linear, dy: View, db: GpuOut) {
+pub(crate) fn grad_b(l: &mut Lower<'_>, op: &Linear, grad_y: View, grad_b: GpuOut) {
     let part = op.rows.div_ceil(SUM_PARTS).max(SUM_ROWS);
     let parts = op.rows.div_ceil(part);
     let sums = l.scratch(parts * op.out);
     let grid = [op.out.div_ceil(32) as u32, parts as u32, 1];
     let params = [op.rows as u32, op.out as u32, part as u32];
-    l.run(Kernel::new("linear/column_sums_bwd"), &[dy, sums], params, grid);
-    sum_parts(l, sums, parts, db);
+    l.run(
+        Kernel::new("linear/column_sums_bwd"),
+        &[grad_y, sums],
+        params,
+        grid,
+    );
+    sum_parts(l, sums, parts, grad_b);
 }
 
 impl GpuOp for Linear {
@@ -206,18 +211,18 @@ impl GpuOp for Linear {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         _outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        let Some(dy) = d_outs[0] else { return };
-        if let (Some(w), Some(out)) = (ins[1], d_ins[0]) {
-            dx(l, self, dy, w, out);
+        let Some(grad_y) = grad_outs[0] else { return };
+        if let (Some(w), Some(out)) = (ins[1], grad_ins[0]) {
+            grad_x(l, self, grad_y, w, out);
         }
-        if let (Some(x), Some(out)) = (ins[0], d_ins[1]) {
-            dw(l, self, dy, x, out);
+        if let (Some(x), Some(out)) = (ins[0], grad_ins[1]) {
+            grad_w(l, self, grad_y, x, out);
         }
-        if let Some(out) = d_ins.get(2).copied().flatten() {
-            db(l, self, dy, out);
+        if let Some(out) = grad_ins.get(2).copied().flatten() {
+            grad_b(l, self, grad_y, out);
         }
     }
 }

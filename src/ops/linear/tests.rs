@@ -158,8 +158,8 @@ mod gpu {
         let inputs = [("x", vec![rows, inp]), ("w", vec![out, inp]), ("b", vec![out])]
             .map(|(name, shape)| graph.input(name, &shape, Dtype::F32));
         let y = graph.call(op, &inputs).unwrap()[0];
-        let dy = graph.input("dy", &[rows, out], Dtype::F32);
-        graph.backward(&[(y, dy)], &inputs).unwrap();
+        let grad_y = graph.input("dy", &[rows, out], Dtype::F32);
+        graph.backward(&[(y, grad_y)], &inputs).unwrap();
         lower(&graph, caps).dispatches
     }
 

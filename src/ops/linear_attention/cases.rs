@@ -13,39 +13,39 @@ type Sizes = (usize, usize, usize, usize, usize, usize);
 /// With all keys of a head the same.
 fn equal_keys(sizes: Sizes, decay: Decay, shared_qk: bool, draw: Draw) -> Case {
     let mut case = case("equal keys", sizes, decay, shared_qk, draw);
-    let (_, _, h, dk, ..) = sizes;
+    let (_, _, h, d_k, ..) = sizes;
     if let Values::Real(k) = &mut case.inputs[1] {
-        cases::equal_keys(k, if shared_qk { dk } else { h * dk });
+        cases::equal_keys(k, if shared_qk { d_k } else { h * d_k });
     }
     case
 }
 
 fn case(name: &str, sizes: Sizes, decay: Decay, shared_qk: bool, draw: Draw) -> Case {
-    let (b, t, h, dk, dv, chunk) = sizes;
+    let (b, t, h, d_k, d_v, chunk) = sizes;
     let op = LinearAttention {
         b,
         t,
         h,
-        dk,
-        dv,
-        scale: (dk as f32).powf(-0.5),
+        d_k,
+        d_v,
+        scale: (d_k as f32).powf(-0.5),
         decay,
         shared_qk,
         chunk,
     };
     let (rows, keys) = (b * t * h, b * t * op.key_heads());
-    let mut fill = Fill::new((t * 7 + dk * 31 + dv) as u64);
+    let mut fill = Fill::new((t * 7 + d_k * 31 + d_v) as u64);
     let mut inputs: Vec<Values> = vec![
-        fill.normal(keys * dk).into(),
-        fill.normal(keys * dk).into(),
-        fill.normal(rows * dv).into(),
+        fill.normal(keys * d_k).into(),
+        fill.normal(keys * d_k).into(),
+        fill.normal(rows * d_v).into(),
     ];
     let gates = rows * op.gate_width();
     if gates > 0 {
         inputs.push(draw.fill(&mut fill, gates).into());
     }
     let shared = if shared_qk { " shared" } else { "" };
-    let name = format!("B{b} T{t} H{h} dk{dk} dv{dv} C{chunk} {decay:?}{shared} {name}");
+    let name = format!("B{b} T{t} H{h} dk{d_k} dv{d_v} C{chunk} {decay:?}{shared} {name}");
     Case::new(name.trim_end(), op, inputs)
 }
 
@@ -136,14 +136,14 @@ pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>
         _ => return None,
     };
     let build = |g: &mut Golden<'_>| {
-        let [[b, t, h, dk], [.., dv]] = [g.sizes("q")?, g.sizes("v")?];
+        let [[b, t, h, d_k], [.., d_v]] = [g.sizes("q")?, g.sizes("v")?];
         let op = LinearAttention {
             b,
             t,
             h,
-            dk,
-            dv,
-            scale: g.scale(dk),
+            d_k,
+            d_v,
+            scale: g.scale(d_k),
             decay,
             shared_qk: false,
             chunk: CHUNK,

@@ -35,7 +35,7 @@ impl<'a, R: Real> Inputs<'a, R> {
 
 /// A chunk of one head.
 #[derive(Clone, Copy)]
-struct Place {
+struct ChunkRows {
     head: usize,
     /// Where its queries and keys are.
     keys: Chunk,
@@ -48,19 +48,19 @@ struct Work<R> {
     /// Decays a token: 1, for Channel `d_k`.
     width: usize,
     /// `[C, width]`: decay from the chunk's start to each token.
-    p: Vec<R>,
+    decay_in: Vec<R>,
     /// `[C, width]`: decay from each token to the chunk's end.
-    s: Vec<R>,
+    decay_out: Vec<R>,
     /// `[C,C]`, lower triangle with diagonal: decay from token j to token i. Not for Channel.
     gam: Vec<R>,
     /// Channel only.
     channels: Channels<R>,
     /// `[C,C]`: P.
-    qk: Vec<R>,
-    /// `[C,d_k]`: Q * p.
-    q_p: Vec<R>,
-    /// `[C,d_k]`: K * s.
-    k_s: Vec<R>,
+    scores: Vec<R>,
+    /// `[C,d_k]`: Q * in.
+    decayed_q: Vec<R>,
+    /// `[C,d_k]`: K * out.
+    decayed_k: Vec<R>,
     /// `[C,d_v]`.
     o: Vec<R>,
 }
@@ -70,56 +70,63 @@ impl<R: Real> Work<R> {
         let c = op.chunk;
         let zeros = |n: usize| vec![R::ZERO; n];
         let by_channel = op.decay == Decay::Channel;
-        let width = if by_channel { op.dk } else { 1 };
+        let width = if by_channel { op.d_k } else { 1 };
         Self {
             width,
-            p: zeros(c * width),
-            s: zeros(c * width),
+            decay_in: zeros(c * width),
+            decay_out: zeros(c * width),
             gam: zeros(if by_channel { 0 } else { c * c }),
-            channels: Channels::new(if by_channel { c } else { 0 }, op.dk),
-            qk: zeros(c * c),
-            q_p: zeros(c * op.dk),
-            k_s: zeros(c * op.dk),
-            o: zeros(c * op.dv),
+            channels: Channels::new(if by_channel { c } else { 0 }, op.d_k),
+            scores: zeros(c * c),
+            decayed_q: zeros(c * op.d_k),
+            decayed_k: zeros(c * op.d_k),
+            o: zeros(c * op.d_v),
         }
     }
 
-    /// What does not depend on the state: decays, P, Q * p and K * s.
-    fn prepare(&mut self, op: &LinearAttention, x: Inputs<'_, R>, at: Place) {
-        let (c, dk, n) = (op.chunk, op.dk, at.keys.n);
+    /// What does not depend on the state: decays, P, Q * in and K * out.
+    fn chunk_prep(&mut self, op: &LinearAttention, x: Inputs<'_, R>, at: ChunkRows) {
+        let (c, d_k, n) = (op.chunk, op.d_k, at.keys.n);
         if op.decay == Decay::Channel {
             self.channels
-                .factors(x.g, at.values, dk, &mut self.p, &mut self.s);
-            self.channels.scores(x, at.keys, dk, &mut self.qk, c);
+                .factors(x.g, at.values, d_k, &mut self.decay_in, &mut self.decay_out);
+            self.channels.scores(x, at.keys, d_k, &mut self.scores, c);
         } else {
             let constant = R::of(op.constant_log_decay(at.head % op.h));
             let log_decay = |i: usize| match op.decay {
                 Decay::Scalar => clamped(x.g[at.values.row_at(i)]),
                 _ => constant,
             };
-            decay_factors(n, c, log_decay, &mut self.p, &mut self.s, &mut self.gam);
-            let (q, k) = (at.keys.mat(x.q, dk), at.keys.mat(x.k, dk));
-            product((n, n, dk), q, k.t(), &mut self.qk, c, R::ZERO);
+            decay_factors(
+                n,
+                c,
+                log_decay,
+                &mut self.decay_in,
+                &mut self.decay_out,
+                &mut self.gam,
+            );
+            let (q, k) = (at.keys.mat(x.q, d_k), at.keys.mat(x.k, d_k));
+            product((n, n, d_k), q, k.t(), &mut self.scores, c, R::ZERO);
             for i in 0..n {
                 for j in i * c..=i * c + i {
-                    self.qk[j] *= self.gam[j];
+                    self.scores[j] *= self.gam[j];
                 }
                 // The upper triangle of a product may hold anything, also infinities.
-                self.qk[i * c + i + 1..(i + 1) * c].fill(R::ZERO);
+                self.scores[i * c + i + 1..(i + 1) * c].fill(R::ZERO);
             }
         }
         for i in 0..n {
-            let rows = i * dk..(i + 1) * dk;
-            self.q_p[rows.clone()].copy_from_slice(at.keys.at(x.q, dk, i));
-            self.k_s[rows].copy_from_slice(at.keys.at(x.k, dk, i));
+            let rows = i * d_k..(i + 1) * d_k;
+            self.decayed_q[rows.clone()].copy_from_slice(at.keys.at(x.q, d_k, i));
+            self.decayed_k[rows].copy_from_slice(at.keys.at(x.k, d_k, i));
         }
-        decay_rows(&mut self.q_p[..n * dk], &self.p, self.width, dk);
-        decay_rows(&mut self.k_s[..n * dk], &self.s, self.width, dk);
+        decay_rows(&mut self.decayed_q[..n * d_k], &self.decay_in, self.width, d_k);
+        decay_rows(&mut self.decayed_k[..n * d_k], &self.decay_out, self.width, d_k);
     }
 
-    /// `y = diag(a) x` with the decay of the whole chunk of `n` tokens; rows of width `dv`.
-    fn decayed(&self, y: &mut [R], x: &[R], n: usize, dv: usize) {
-        for (channel, (y, x)) in y.chunks_mut(dv).zip(x.chunks(dv)).enumerate() {
+    /// `y = diag(a) x` with the decay of the whole chunk of `n` tokens; rows of width `d_v`.
+    fn decayed(&self, y: &mut [R], x: &[R], n: usize, d_v: usize) {
+        for (channel, (y, x)) in y.chunks_mut(d_v).zip(x.chunks(d_v)).enumerate() {
             let a = self.whole_decay(n, channel);
             y.iter_mut().zip(x).for_each(|(y, x)| *y = a * *x);
         }
@@ -127,7 +134,7 @@ impl<R: Real> Work<R> {
 
     /// Decay of a key channel over the whole chunk of `n` tokens.
     fn whole_decay(&self, n: usize, channel: usize) -> R {
-        self.p[(n - 1) * self.width + channel % self.width]
+        self.decay_in[(n - 1) * self.width + channel % self.width]
     }
 }
 
@@ -145,19 +152,19 @@ fn decay_rows<R: Real>(x: &mut [R], factors: &[R], width: usize, d: usize) {
 impl CpuOp for LinearAttention {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
         let x = Inputs::new(ins);
-        let [o, s] = outs else {
+        let [o, states] = outs else {
             unreachable!("the ports say two outputs")
         };
-        let s = s.real();
-        let heads = head_rows(o.real(), self.dv, self.t, self.h);
-        let states = s.len() / heads.len();
+        let states = states.real();
+        let heads = head_rows(o.real(), self.d_v, self.t, self.h);
+        let per_state = states.len() / heads.len();
         heads
             .into_par_iter()
-            .zip(s.par_chunks_mut(states))
+            .zip(states.par_chunks_mut(per_state))
             .enumerate()
             .for_each_init(
                 || Work::new(self),
-                |w, (head, (o, s))| self.head_fwd(x, head, o, s, w),
+                |w, (head, (o, states))| self.head_fwd(x, head, o, states, w),
             );
     }
 
@@ -166,33 +173,36 @@ impl CpuOp for LinearAttention {
         _step: &StepParams,
         ins: &[In<'_, R>],
         outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
         let x = Inputs::new(ins);
-        let (s, d_o) = (outs[1].real(), d_outs[0].real());
-        let (d_keys, d_others) = d_ins.split_at_mut(2);
-        let [d_q, d_k] = d_keys else {
+        let (states, grad_o) = (outs[1].real(), grad_outs[0].real());
+        let (grad_keys, grad_others) = grad_ins.split_at_mut(2);
+        let [grad_q, grad_k] = grad_keys else {
             unreachable!("q and k come first")
         };
-        let (d_v, d_g) = d_others.split_at_mut(1);
+        let (grad_v, grad_g) = grad_others.split_at_mut(1);
         // Gradients that nobody wants still need a place.
         let mut spare: [Vec<R>; 4] = Default::default();
         let [spare_q, spare_k, spare_v, spare_g] = &mut spare;
         let (t, h) = (self.t, self.h);
-        let keys = |data| head_rows(data, self.dk, t, self.key_heads());
-        let d_q = keys(wanted_or(d_q, spare_q, x.q.len()));
-        let d_k = keys(wanted_or(d_k, spare_k, x.k.len()));
-        let mut d_v = head_rows(wanted_or(&mut d_v[0], spare_v, x.v.len()), self.dv, t, h);
-        let mut d_g = match d_g.first_mut() {
-            Some(d_g) => head_rows(wanted_or(d_g, spare_g, x.g.len()), self.gate_width(), t, h),
+        let keys = |data| head_rows(data, self.d_k, t, self.key_heads());
+        let grad_q = keys(wanted_or(grad_q, spare_q, x.q.len()));
+        let grad_k = keys(wanted_or(grad_k, spare_k, x.k.len()));
+        let mut grad_v = head_rows(wanted_or(&mut grad_v[0], spare_v, x.v.len()), self.d_v, t, h);
+        let mut grad_g = match grad_g.first_mut() {
+            Some(grad_g) => head_rows(wanted_or(grad_g, spare_g, x.g.len()), self.gate_width(), t, h),
             None => (0..self.b * h).map(|_| Vec::new()).collect(),
         };
         // Heads with the same queries and keys are one piece of work: their gradients are sums.
         let together = h / self.key_heads();
-        let values = d_v.par_chunks_mut(together).zip(d_g.par_chunks_mut(together));
-        d_q.into_par_iter()
-            .zip(d_k)
+        let values = grad_v
+            .par_chunks_mut(together)
+            .zip(grad_g.par_chunks_mut(together));
+        grad_q
+            .into_par_iter()
+            .zip(grad_k)
             .zip(values)
             .enumerate()
             .for_each_init(
@@ -206,7 +216,7 @@ impl CpuOp for LinearAttention {
                             g,
                             add_keys: i > 0,
                         };
-                        self.head_bwd(x, group * together + i, s, d_o, &mut grads, w, bw);
+                        self.head_bwd(x, group * together + i, states, grad_o, &mut grads, w, bw);
                     }
                 },
             );
@@ -222,7 +232,7 @@ impl LinearAttention {
         }
     }
 
-    fn place(&self, head: usize, chunk: usize) -> Place {
+    fn rows_of(&self, head: usize, chunk: usize) -> ChunkRows {
         let (t, h, first) = (self.t, self.h, chunk * self.chunk);
         let n = self.chunk.min(t - first);
         let values = Chunk::new(head, t, h, first, n);
@@ -230,38 +240,52 @@ impl LinearAttention {
             true => Chunk::new(head / h, t, 1, first, n),
             false => values,
         };
-        Place { head, keys, values }
+        ChunkRows { head, keys, values }
     }
 
-    /// Forward over the chunks of one head: `o` by rows, `s` by chunks.
+    /// Forward over the chunks of one head: `o` by rows, `states` by chunks.
     fn head_fwd<R: Real>(
         &self,
         x: Inputs<'_, R>,
         head: usize,
         mut o: Vec<&mut [R]>,
-        s: &mut [R],
+        states: &mut [R],
         w: &mut Work<R>,
     ) {
-        let (c, dk, dv) = (self.chunk, self.dk, self.dv);
+        let (c, d_k, d_v) = (self.chunk, self.d_k, self.d_v);
         let scale = R::of(f64::from(self.scale));
-        s[..dk * dv].fill(R::ZERO);
+        states[..d_k * d_v].fill(R::ZERO);
         for i in 0..self.chunks() {
-            let at = self.place(head, i);
+            let at = self.rows_of(head, i);
             let n = at.values.n;
-            let (before, after) = s.split_at_mut((i + 1) * dk * dv);
-            let state = &before[i * dk * dv..];
-            let v = at.values.mat(x.v, dv);
-            w.prepare(self, x, at);
-            let q_p = Mat::rows(&w.q_p, dk);
-            product((n, dv, dk), q_p, Mat::rows(state, dv), &mut w.o, dv, R::ZERO);
-            product((n, dv, n), Mat::rows(&w.qk, c), v, &mut w.o, dv, R::ONE);
-            for (to, from) in o[i * c..].iter_mut().zip(w.o.chunks(dv)).take(n) {
+            let (before, after) = states.split_at_mut((i + 1) * d_k * d_v);
+            let state = &before[i * d_k * d_v..];
+            let v = at.values.mat(x.v, d_v);
+            w.chunk_prep(self, x, at);
+            let decayed_q = Mat::rows(&w.decayed_q, d_k);
+            product(
+                (n, d_v, d_k),
+                decayed_q,
+                Mat::rows(state, d_v),
+                &mut w.o,
+                d_v,
+                R::ZERO,
+            );
+            product((n, d_v, n), Mat::rows(&w.scores, c), v, &mut w.o, d_v, R::ONE);
+            for (to, from) in o[i * c..].iter_mut().zip(w.o.chunks(d_v)).take(n) {
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
             }
             if !after.is_empty() {
-                let next = &mut after[..dk * dv];
-                w.decayed(next, state, n, dv);
-                product((dk, dv, n), Mat::rows(&w.k_s, dk).t(), v, next, dv, R::ONE);
+                let next = &mut after[..d_k * d_v];
+                w.decayed(next, state, n, d_v);
+                product(
+                    (d_k, d_v, n),
+                    Mat::rows(&w.decayed_k, d_k).t(),
+                    v,
+                    next,
+                    d_v,
+                    R::ONE,
+                );
             }
         }
     }

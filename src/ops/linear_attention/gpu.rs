@@ -9,7 +9,7 @@ use crate::shader::Kernel;
 /// What both passes make first.
 struct Prepared {
     /// P, `[B,H,chunks,C,C]`.
-    p: View,
+    scores: View,
     /// Decay factors.
     table: View,
 }
@@ -44,45 +44,50 @@ impl LinearAttention {
             .set("SCALAR", self.decay == Decay::Scalar)
     }
 
-    fn gated(&self) -> bool {
+    fn decays(&self) -> bool {
         matches!(self.decay, Decay::Constant | Decay::Scalar)
     }
 
     /// Decay factors and P. `ins` are the forward inputs.
     fn prepare(&self, l: &mut Lower<'_>, ins: &[View], fields: usize) -> Prepared {
         let sizes = self.sizes();
-        let p = sizes.scratch(l, self.chunk);
+        let scores = sizes.scratch(l, self.chunk);
         let params = sizes.params(self.scale, fields);
         let [q, k] = [ins[0], ins[1]];
         if self.by_channel() {
             let table = l.scratch(2 * q.len);
             let kernel = self.kernel("linear_attention/channel_factors_fwd");
-            l.run(kernel, &[ins[3], table], params, sizes.tile_grid(self.dk));
+            l.run(kernel, &[ins[3], table], params, sizes.tile_grid(self.d_k));
             let kernel = self.kernel("linear_attention/channel_prep_fwd");
-            l.run(kernel, &[q, k, ins[3], p], params, sizes.chunk_grid());
-            return Prepared { p, table };
+            l.run(kernel, &[q, k, ins[3], scores], params, sizes.chunk_grid());
+            return Prepared { scores, table };
         }
         let table = sizes.scratch(l, fields);
         let kernel = self
             .scalar("linear_attention/chunk_prep_fwd")
-            .set("GATED", self.gated());
-        let mut bindings = vec![q, k, p, table];
+            .set("DECAYS", self.decays());
+        let mut bindings = vec![q, k, scores, table];
         bindings.extend(ins.get(3));
         l.run(kernel, &bindings, params, self.key_grid(self.chunks()));
-        Prepared { p, table }
+        Prepared { scores, table }
     }
 }
 
 impl GpuOp for LinearAttention {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
         let [q, k, v] = [ins[0], ins[1], ins[2]];
-        let [o, s] = [outs[0].view, outs[1].view];
-        let Prepared { p, table } = self.prepare(l, ins, FIELDS_FWD);
+        let [o, states] = [outs[0].view, outs[1].view];
+        let Prepared { scores, table } = self.prepare(l, ins, FIELDS_FWD);
         let (sizes, params) = (self.sizes(), self.sizes().params(self.scale, FIELDS_FWD));
         let kernel = self.keyed("linear_attention/chunk_states", false);
-        l.run(kernel, &[k, v, table, s], params, sizes.state_grid());
+        l.run(kernel, &[k, v, table, states], params, sizes.state_grid());
         let kernel = self.keyed("linear_attention/chunk_values", false);
-        l.run(kernel, &[q, v, s, p, table, o], params, sizes.tile_grid(self.dv));
+        l.run(
+            kernel,
+            &[q, v, states, scores, table, o],
+            params,
+            sizes.tile_grid(self.d_v),
+        );
     }
 
     fn gpu_bwd(
@@ -90,61 +95,71 @@ impl GpuOp for LinearAttention {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        let (Some(s), Some(d_o)) = (outs[1], d_outs[0]) else {
+        let (Some(states), Some(grad_o)) = (outs[1], grad_outs[0]) else {
             return;
         };
         let ins = all_inputs(ins);
         let [q, k, v] = [ins[0], ins[1], ins[2]];
         // Gradients that nobody wants still need a place.
-        let place = |i: usize, l: &mut Lower<'_>| or_scratch(l, d_ins[i], ins[i].len);
-        let [d_q, d_k, d_v] = [0, 1, 2].map(|i| place(i, l));
-        let Prepared { p, table } = self.prepare(l, &ins, FIELDS_BWD);
-        let d = l.scratch(s.len);
+        let grad_of = |i: usize, l: &mut Lower<'_>| or_scratch(l, grad_ins[i], ins[i].len);
+        let [grad_q, grad_k, grad_v] = [0, 1, 2].map(|i| grad_of(i, l));
+        let Prepared { scores, table } = self.prepare(l, &ins, FIELDS_BWD);
+        let grad_states = l.scratch(states.len);
         let (sizes, params) = (self.sizes(), self.sizes().params(self.scale, FIELDS_BWD));
 
         let kernel = self.keyed("linear_attention/chunk_states", true);
-        l.run(kernel, &[q, d_o, table, d], params, sizes.state_grid());
+        l.run(
+            kernel,
+            &[q, grad_o, table, grad_states],
+            params,
+            sizes.state_grid(),
+        );
         let kernel = self.keyed("linear_attention/chunk_values", true);
         l.run(
             kernel,
-            &[k, d_o, d, p, table, d_v],
+            &[k, grad_o, grad_states, scores, table, grad_v],
             params,
-            sizes.tile_grid(self.dv),
+            sizes.tile_grid(self.d_v),
         );
         let kernel = self
             .scalar("linear_attention/chunk_bwd")
-            .set("GATED", self.gated());
-        l.run(kernel, &[d_o, v, p, table], params, sizes.chunk_grid());
+            .set("DECAYS", self.decays());
+        l.run(kernel, &[grad_o, v, scores, table], params, sizes.chunk_grid());
         if self.by_channel() {
-            let d_gk = place(3, l);
+            let grad_gk = grad_of(3, l);
             let [x1, x3] = [(); 2].map(|()| l.scratch(q.len));
-            let through = l.scratch(self.b * self.h * self.chunks() * self.dk);
-            let (gk, grid) = (ins[3], sizes.tile_grid(self.dk));
+            let through = l.scratch(self.b * self.h * self.chunks() * self.d_k);
+            let (gk, grid) = (ins[3], sizes.tile_grid(self.d_k));
             let kernel = self
                 .kernel("linear_attention/channel_state_bwd")
                 .set("CHANNEL", true);
-            l.run(kernel, &[v, d_o, s, d, table, x1, x3, through], params, grid);
+            l.run(
+                kernel,
+                &[v, grad_o, states, grad_states, table, x1, x3, through],
+                params,
+                grid,
+            );
             let kernel = self.kernel("linear_attention/channel_query_bwd");
-            l.run(kernel, &[k, gk, p, x1, d_q], params, grid);
+            l.run(kernel, &[k, gk, scores, x1, grad_q], params, grid);
             let kernel = self.kernel("linear_attention/channel_key_bwd");
-            l.run(kernel, &[q, k, gk, p, x1, x3, d_k], params, grid);
+            l.run(kernel, &[q, k, gk, scores, x1, x3, grad_k], params, grid);
             let kernel = self.kernel("linear_attention/channel_gate_bwd");
-            l.run(kernel, &[k, x1, x3, through, d_gk], params, grid);
+            l.run(kernel, &[k, x1, x3, through, grad_gk], params, grid);
             return;
         }
-        let grid = self.key_grid(self.dk.div_ceil(TILE) * self.chunks());
+        let grid = self.key_grid(self.d_k.div_ceil(TILE) * self.chunks());
         let kernel = self.scalar("linear_attention/query_key_bwd");
-        let bindings = [q, k, d_o, s, p, table, d_q];
+        let bindings = [q, k, grad_o, states, scores, table, grad_q];
         l.run(kernel.clone(), &bindings, params, grid);
-        let bindings = [k, q, v, s, p, table, d_k, d];
+        let bindings = [k, q, v, states, scores, table, grad_k, grad_states];
         l.run(kernel.set("KEYS", true), &bindings, params, grid);
         if self.decay == Decay::Scalar {
             let kernel = self.kernel("linear_attention/gate_bwd");
-            let d_g = place(3, l);
-            l.run(kernel, &[table, d_g], params, sizes.chunk_grid());
+            let grad_g = grad_of(3, l);
+            l.run(kernel, &[table, grad_g], params, sizes.chunk_grid());
         }
     }
 }

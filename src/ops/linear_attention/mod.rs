@@ -1,17 +1,17 @@
 //! Additive linear attention: a linear recurrence that only adds to its memory, with any of four decays.
 //!
 //! ```text
-//! Maths, per head (S is [d_k, d_v], s = scale; A_t = exp(g_t), a scalar or a factor a key channel):
-//!   S_t = diag(A_t) S_{t-1} + k_t v_t^T     o_t = s S_t^T q_t
-//! Chunkwise, C tokens at a time (rows Q, K, V; S the state at the chunk's start; p_i, s_i the decay from the chunk's
-//! start to token i and from i to its end, a = p_C, Gam_ij the decay from token j to token i, all per channel x for
+//! Maths, per head (S is [d_k, d_v]; A_t = exp(g_t), a scalar or a factor a key channel):
+//!   S_t = diag(A_t) S_{t-1} + k_t v_t^T     o_t = scale S_t^T q_t
+//! Chunkwise, C tokens at a time (rows Q, K, V; S the state at the chunk's start; in_i, out_i the decay from the chunk's
+//! start to token i and from i to its end, a = in_C, Gam_ij the decay from token j to token i, all per channel x for
 //! Channel):
 //!   P_ij = sum_x q_ix k_jx Gam_ijx, i >= j  O = s ((Q * p) S + P V)           S' = diag(a) S + (K * s)^T V
 //! Shapes     q, k [B,T,H,d_k], shared by the heads [B,T,d_k]; v, o [B,T,H,d_v]; g (log decay, <= 0): Scalar [B,T,H],
-//!            Channel [B,T,H,d_k], Constant and None no input; saved: s [B,H,chunks,d_k,d_v] (the state at each chunk's
+//!            Channel [B,T,H,d_k], Constant and None no input; saved: states [B,H,chunks,d_k,d_v] (S at each chunk's
 //!            start); d_k and d_v from 1 to 256, C 16, 32 or 64, any T; a last chunk may be partly filled
-//! Gradients  with Do = s dO and D = dL/dS' of the chunk, in reverse order (p, s, Gam, P are computed again):
-//!   dV  = P^T Do + (K * s) D                D  <- diag(a) D + (Q * p)^T Do
+//! Gradients  with Do = scale dO and D = dL/dS' of the chunk, in reverse order (in, out, Gam, P are computed again):
+//!   dV  = P^T Do + (K * out) D              D  <- diag(a) D + (Q * in)^T Do
 //!   dP  = tril(Do V^T)                      X1 = p * (Do S^T)                 X3 = s * (V D^T)
 //!   dQ_ix = X1_ix + sum_j dP_ij k_jx Gam_ijx                dK_jx = X3_jx + sum_i dP_ij q_ix Gam_ijx
 //!   dg_t = sum_{i>=t>j} dP_ij P_ij + sum_{i>=t} X1_i . q_i + sum_{j<t} X3_j . k_j + a <S, D>
@@ -76,9 +76,9 @@ pub struct LinearAttention {
     /// Heads.
     pub h: usize,
     /// Key width of a head.
-    pub dk: usize,
+    pub d_k: usize,
     /// Value width of a head.
-    pub dv: usize,
+    pub d_v: usize,
     /// Factor of the read-out, mostly `dk^-1/2`.
     pub scale: f32,
     /// What the state keeps.
@@ -101,8 +101,8 @@ impl LinearAttention {
             b: self.b,
             t: self.t,
             h: self.h,
-            dk: self.dk,
-            dv: self.dv,
+            d_k: self.d_k,
+            d_v: self.d_v,
             chunk: self.chunk,
             tokens: self.chunk,
         }
@@ -118,7 +118,7 @@ impl LinearAttention {
         match self.decay {
             Decay::None | Decay::Constant => 0,
             Decay::Scalar => 1,
-            Decay::Channel => self.dk,
+            Decay::Channel => self.d_k,
         }
     }
 }
@@ -136,38 +136,44 @@ impl OpDef for LinearAttention {
             });
         }
         // What the kernels index: states, P and factors or values of tokens.
-        let Self { dk, dv, chunk: c, .. } = *self;
+        let Self {
+            d_k, d_v, chunk: c, ..
+        } = *self;
         let blocks = [("B", self.b), ("H", self.h), ("chunks", self.chunks())];
         let words = |last: [(&'static str, usize); 2]| {
             let sizes: Vec<_> = blocks.into_iter().chain(last).collect();
             rows::check_sizes(Self::NAME, &sizes)
         };
-        words([("d_k", dk), ("d_v", dv)])?;
+        words([("d_k", d_k), ("d_v", d_v)])?;
         words([("C", c), ("C", c)])?;
-        words([("C", c), ("2 max(d_k, d_v)", 2 * dk.max(dv))])
+        words([("C", c), ("2 max(d_k, d_v)", 2 * d_k.max(d_v))])
     }
 
     fn inputs(&self) -> Vec<Port> {
-        let Self { b, t, h, dk, dv, .. } = *self;
-        let keys = [b, t, self.key_heads(), dk];
+        let Self {
+            b, t, h, d_k, d_v, ..
+        } = *self;
+        let keys = [b, t, self.key_heads(), d_k];
         let mut ports = vec![
             Port::new("q", &keys),
             Port::new("k", &keys),
-            Port::new("v", &[b, t, h, dv]),
+            Port::new("v", &[b, t, h, d_v]),
         ];
         match self.decay {
             Decay::None | Decay::Constant => {}
             Decay::Scalar => ports.push(Port::new("g", &[b, t, h])),
-            Decay::Channel => ports.push(Port::new("gk", &[b, t, h, dk])),
+            Decay::Channel => ports.push(Port::new("gk", &[b, t, h, d_k])),
         }
         ports
     }
 
     fn outputs(&self) -> Vec<Port> {
-        let Self { b, t, h, dk, dv, .. } = *self;
+        let Self {
+            b, t, h, d_k, d_v, ..
+        } = *self;
         vec![
-            Port::new("o", &[b, t, h, dv]),
-            Port::new("s", &[b, h, self.chunks(), dk, dv]),
+            Port::new("o", &[b, t, h, d_v]),
+            Port::new("states", &[b, h, self.chunks(), d_k, d_v]),
         ]
     }
 
@@ -181,21 +187,21 @@ impl OpDef for LinearAttention {
     }
 
     fn cost(&self, pass: Pass) -> Cost {
-        let [dk, dv, c, gates] = [self.dk, self.dv, self.chunk, self.gate_width()].map(|n| n as f64);
+        let [d_k, d_v, c, gates] = [self.d_k, self.d_v, self.chunk, self.gate_width()].map(|n| n as f64);
         let tokens = (self.b * self.t) as f64;
         let (heads, key_heads) = (self.h as f64, self.key_heads() as f64);
         let (flops, key_flops, key_bytes, bytes) = match pass {
             Pass::Forward => (
-                4.0 * dk * dv + 2.0 * c * dv,
-                2.0 * c * dk,
-                8.0 * dk,
-                4.0 * (2.0 * dv + gates) + 4.0 * dk * dv / c,
+                4.0 * d_k * d_v + 2.0 * c * d_v,
+                2.0 * c * d_k,
+                8.0 * d_k,
+                4.0 * (2.0 * d_v + gates) + 4.0 * d_k * d_v / c,
             ),
             Pass::Backward => (
-                8.0 * dk * dv + 4.0 * c * dv,
-                6.0 * c * dk,
-                16.0 * dk,
-                4.0 * (3.0 * dv + 2.0 * gates) + 12.0 * dk * dv / c,
+                8.0 * d_k * d_v + 4.0 * c * d_v,
+                6.0 * c * d_k,
+                16.0 * d_k,
+                4.0 * (3.0 * d_v + 2.0 * gates) + 12.0 * d_k * d_v / c,
             ),
         };
         Cost {

@@ -11,46 +11,46 @@ fn tiny() -> Vec<Case> {
 }
 
 /// The recurrence token by token, forward and backward, in f64.
-fn head(all: &mut Oracle, op: &LinearAttention, x: &[Vec<f64>], d_o: &[f64], b: usize, h: usize) {
-    let (dk, dv, scale) = (op.dk, op.dv, f64::from(op.scale));
+fn head(all: &mut Oracle, op: &LinearAttention, x: &[Vec<f64>], grad_o: &[f64], b: usize, h: usize) {
+    let (d_k, d_v, scale) = (op.d_k, op.d_v, f64::from(op.scale));
     let row = |t: usize| (b * op.t + t) * op.h + h;
     let key = |t: usize| if op.shared_qk { b * op.t + t } else { row(t) };
     let decay = |t: usize, i: usize| match op.decay {
         Decay::None => 1.0,
         Decay::Constant => 1.0 - 2f64.powf(-5.0 - h as f64),
         Decay::Scalar => x[3][row(t)].exp(),
-        Decay::Channel => x[3][row(t) * dk + i].exp(),
+        Decay::Channel => x[3][row(t) * d_k + i].exp(),
     };
-    let mut states = vec![vec![0.0; dk * dv]];
+    let mut states = vec![vec![0.0; d_k * d_v]];
     for t in 0..op.t {
         let mut state = states[t].clone();
-        for i in 0..dk {
-            for j in 0..dv {
-                let at = i * dv + j;
-                state[at] = decay(t, i) * state[at] + x[1][key(t) * dk + i] * x[2][row(t) * dv + j];
-                all.o[row(t) * dv + j] += scale * x[0][key(t) * dk + i] * state[at];
+        for i in 0..d_k {
+            for j in 0..d_v {
+                let at = i * d_v + j;
+                state[at] = decay(t, i) * state[at] + x[1][key(t) * d_k + i] * x[2][row(t) * d_v + j];
+                all.o[row(t) * d_v + j] += scale * x[0][key(t) * d_k + i] * state[at];
             }
         }
         states.push(state);
     }
-    let mut d = vec![0.0; dk * dv];
+    let mut grad_state = vec![0.0; d_k * d_v];
     for t in (0..op.t).rev() {
-        for i in 0..dk {
-            let (a, q, k) = (decay(t, i), x[0][key(t) * dk + i], x[1][key(t) * dk + i]);
-            let mut d_g = 0.0;
-            for j in 0..dv {
-                let (at, v, d_o) = (i * dv + j, row(t) * dv + j, d_o[row(t) * dv + j]);
-                d[at] += scale * q * d_o;
-                all.d[0][key(t) * dk + i] += scale * states[t + 1][at] * d_o;
-                all.d[1][key(t) * dk + i] += d[at] * x[2][v];
-                all.d[2][v] += d[at] * k;
-                d_g += a * d[at] * states[t][at];
-                d[at] *= a;
+        for i in 0..d_k {
+            let (a, q, k) = (decay(t, i), x[0][key(t) * d_k + i], x[1][key(t) * d_k + i]);
+            let mut grad_g = 0.0;
+            for j in 0..d_v {
+                let (at, v, grad_o) = (i * d_v + j, row(t) * d_v + j, grad_o[row(t) * d_v + j]);
+                grad_state[at] += scale * q * grad_o;
+                all.grads[0][key(t) * d_k + i] += scale * states[t + 1][at] * grad_o;
+                all.grads[1][key(t) * d_k + i] += grad_state[at] * x[2][v];
+                all.grads[2][v] += grad_state[at] * k;
+                grad_g += a * grad_state[at] * states[t][at];
+                grad_state[at] *= a;
             }
             match op.decay {
                 Decay::None | Decay::Constant => {}
-                Decay::Scalar => all.d[3][row(t)] += d_g,
-                Decay::Channel => all.d[3][row(t) * dk + i] += d_g,
+                Decay::Scalar => all.grads[3][row(t)] += grad_g,
+                Decay::Channel => all.grads[3][row(t) * d_k + i] += grad_g,
             }
         }
     }
@@ -66,7 +66,7 @@ fn chunkwise_matches_token_by_token() {
             unreachable!("the cases are of this op")
         };
         let with_chunk = |chunk| LinearAttention { chunk, ..own.clone() }.into();
-        let head = |all: &mut Oracle, x: &[Vec<f64>], d_o: &[f64], b, h| head(all, own, x, d_o, b, h);
+        let head = |all: &mut Oracle, x: &[Vec<f64>], grad_o: &[f64], b, h| head(all, own, x, grad_o, b, h);
         every_chunk_matches(case, (own.b, own.h), own.chunk, &with_chunk, head, ROUNDING_F64);
     }
 }
@@ -110,8 +110,8 @@ fn refuses_widths_and_kinds_it_cannot_have() {
         b: 1,
         t: 4,
         h: 2,
-        dk: 8,
-        dv: 8,
+        d_k: 8,
+        d_v: 8,
         scale: 1.0,
         decay: Decay::Channel,
         shared_qk: false,
@@ -121,12 +121,12 @@ fn refuses_widths_and_kinds_it_cannot_have() {
     let refused = |op: LinearAttention| op.validate().unwrap_err().to_string();
     assert_eq!(
         refused(LinearAttention {
-            dv: 257,
+            d_v: 257,
             ..op.clone()
         }),
         "linear_attention: head widths d_k 8, d_v 257: each must be from 1 to 256; use more heads"
     );
-    assert!(refused(LinearAttention { dk: 0, ..op.clone() }).contains("d_k 0"));
+    assert!(refused(LinearAttention { d_k: 0, ..op.clone() }).contains("d_k 0"));
     assert_eq!(
         refused(LinearAttention {
             chunk: 48,

@@ -20,14 +20,14 @@ struct System<'a, R> {
 /// Matrices of one chunk; reused by all chunks that a thread works on.
 struct Work<R> {
     /// `[C]`: decay from the chunk's start to each token, and from each token to the chunk's end.
-    p: Vec<R>,
-    s: Vec<R>,
+    decay_in: Vec<R>,
+    decay_out: Vec<R>,
     /// `[C,C]`, lower triangle with diagonal: what a token keeps of the write of another, decay times beta.
     weights: Vec<R>,
     /// `[C,C]`: scores of directions and keys, weighted.
     scores: Vec<R>,
     /// `[C,D]`: written keys, decayed to the chunk's end.
-    kb_s: Vec<R>,
+    decayed_kb: Vec<R>,
     /// `[D]`: 1 / lambda.
     inverse: Vec<R>,
     /// `[C,D]`: x, and residual, direction and its image.
@@ -47,11 +47,11 @@ impl<R: Real> Work<R> {
         let (c, d) = (op.chunk, op.d);
         let zeros = |n: usize| vec![R::ZERO; n];
         Self {
-            p: zeros(c),
-            s: zeros(c),
+            decay_in: zeros(c),
+            decay_out: zeros(c),
             weights: zeros(c * c),
             scores: zeros(c * c),
-            kb_s: zeros(c * d),
+            decayed_kb: zeros(c * d),
             inverse: zeros(d),
             solution: zeros(c * d),
             residual: zeros(c * d),
@@ -64,17 +64,24 @@ impl<R: Real> Work<R> {
     }
 
     /// What of a chunk depends neither on the state nor on right sides.
-    fn prepare(&mut self, op: &Mesa, system: System<'_, R>, at: Chunk) {
+    fn chunk_prep(&mut self, op: &Mesa, system: System<'_, R>, at: Chunk) {
         let (c, d) = (op.chunk, op.d);
         let log_decay = |i: usize| clamped(system.g[at.row_at(i)]);
-        decay_factors(at.n, c, log_decay, &mut self.p, &mut self.s, &mut self.weights);
+        decay_factors(
+            at.n,
+            c,
+            log_decay,
+            &mut self.decay_in,
+            &mut self.decay_out,
+            &mut self.weights,
+        );
         for row in self.weights.chunks_mut(c).take(at.n) {
             for (j, weight) in row.iter_mut().enumerate().take(at.n) {
                 *weight *= system.beta[at.row_at(j)];
             }
         }
-        for (i, row) in self.kb_s.chunks_mut(d).enumerate().take(at.n) {
-            let factor = self.s[i] * system.beta[at.row_at(i)];
+        for (i, row) in self.decayed_kb.chunks_mut(d).enumerate().take(at.n) {
+            let factor = self.decay_out[i] * system.beta[at.row_at(i)];
             let key = at.at(system.k, d, i);
             row.iter_mut().zip(key).for_each(|(y, k)| *y = factor * *k);
         }
@@ -171,8 +178,8 @@ impl<R: Real> Work<R> {
             later.fill(R::ZERO);
         }
         product((n, d, d), direction, Mat::rows(m, d), &mut self.image, d, R::ZERO);
-        for (row, p) in self.image.chunks_mut(d).zip(&self.p).take(n) {
-            row.iter_mut().for_each(|x| *x *= *p);
+        for (row, decay) in self.image.chunks_mut(d).zip(&self.decay_in).take(n) {
+            row.iter_mut().for_each(|x| *x *= *decay);
         }
         product(
             (n, d, n),
@@ -213,31 +220,31 @@ impl CpuOp for Mesa {
         step: &StepParams,
         ins: &[In<'_, R>],
         outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
         let (d, system) = (self.d, system(ins));
         let (x, m, n) = (outs[1].real(), outs[2].real(), outs[3].real());
-        let [d_q, d_k, d_v, d_g, d_beta, d_lambda] = d_ins else {
+        let [grad_q, grad_k, grad_v, grad_g, grad_beta, grad_lambda] = grad_ins else {
             unreachable!("the ports say six inputs")
         };
         // Gradients that nobody wants still need a place.
         let mut spare: [Vec<R>; 5] = Default::default();
         let [spare_q, spare_k, spare_v, spare_g, spare_beta] = &mut spare;
         let (size, rows) = (x.len(), system.g.len());
-        let y = wanted_or(d_q, spare_q, size);
-        let d_k = wanted_or(d_k, spare_k, size);
-        let d_v = wanted_or(d_v, spare_v, size);
-        let d_g = wanted_or(d_g, spare_g, rows);
-        let d_beta = wanted_or(d_beta, spare_beta, rows);
+        let y = wanted_or(grad_q, spare_q, size);
+        let grad_k = wanted_or(grad_k, spare_k, size);
+        let grad_v = wanted_or(grad_v, spare_v, size);
+        let grad_g = wanted_or(grad_g, spare_g, rows);
+        let grad_beta = wanted_or(grad_beta, spare_beta, rows);
         let zeros = |n: usize| vec![R::ZERO; n];
-        let (mut u, mut d_kb_n, mut d_kb_m) = (zeros(size), zeros(size), zeros(size));
-        let (mut d_g_m, kb) = (zeros(rows), written_keys(system, d));
+        let (mut u, mut grad_kb_n, mut grad_kb_m) = (zeros(size), zeros(size), zeros(size));
+        let (mut grad_g_m, kb) = (zeros(rows), written_keys(system, d));
 
         let reads = [x, &kb[..], ins[2].real(), system.g].map(In::Real);
-        let writes = &mut [fresh(&mut u), fresh(&mut d_kb_n), fresh(d_v), fresh(d_g)];
+        let writes = &mut [fresh(&mut u), fresh(&mut grad_kb_n), fresh(grad_v), fresh(grad_g)];
         let saved = [In::None, In::Real(n)];
-        self.memory(1.0).cpu_bwd(step, &reads, &saved, d_outs, writes);
+        self.memory(1.0).cpu_bwd(step, &reads, &saved, grad_outs, writes);
         head_rows(y, d, self.t, self.h)
             .into_par_iter()
             .enumerate()
@@ -247,31 +254,41 @@ impl CpuOp for Mesa {
             );
         // d_k takes the gradient of the keys as values of M.
         let reads = [x, &kb[..], system.k, system.g].map(In::Real);
-        let writes = &mut [Out::None, fresh(&mut d_kb_m), fresh(d_k), fresh(&mut d_g_m)];
-        let (saved, d_read) = ([In::None, In::Real(m)], [In::Real(&*y), In::None]);
-        self.memory(-1.0).cpu_bwd(step, &reads, &saved, &d_read, writes);
+        let writes = &mut [
+            Out::None,
+            fresh(&mut grad_kb_m),
+            fresh(grad_k),
+            fresh(&mut grad_g_m),
+        ];
+        let (saved, grad_read) = ([In::None, In::Real(m)], [In::Real(&*y), In::None]);
+        self.memory(-1.0)
+            .cpu_bwd(step, &reads, &saved, &grad_read, writes);
 
-        d_g.iter_mut().zip(&d_g_m).for_each(|(sum, part)| *sum += *part);
-        let parts = d_kb_n.par_chunks_mut(d).zip(d_kb_m.par_chunks(d));
-        let outs = d_k.par_chunks_mut(d).zip(d_beta.par_iter_mut());
+        grad_g
+            .iter_mut()
+            .zip(&grad_g_m)
+            .for_each(|(sum, part)| *sum += *part);
+        let parts = grad_kb_n.par_chunks_mut(d).zip(grad_kb_m.par_chunks(d));
+        let outs = grad_k.par_chunks_mut(d).zip(grad_beta.par_iter_mut());
         outs.zip(parts)
             .enumerate()
-            .for_each(|(row, ((d_k, d_beta), (d_kb, more)))| {
-                d_kb.iter_mut().zip(more).for_each(|(sum, part)| *sum += *part);
+            .for_each(|(row, ((grad_k, grad_beta), (grad_kb, more)))| {
+                grad_kb.iter_mut().zip(more).for_each(|(sum, part)| *sum += *part);
                 let beta = system.beta[row];
-                d_k.iter_mut()
-                    .zip(&*d_kb)
-                    .for_each(|(sum, d_kb)| *sum += beta * *d_kb);
-                *d_beta = dot(&system.k[row * d..][..d], d_kb);
+                grad_k
+                    .iter_mut()
+                    .zip(&*grad_kb)
+                    .for_each(|(sum, grad_kb)| *sum += beta * *grad_kb);
+                *grad_beta = dot(&system.k[row * d..][..d], grad_kb);
             });
-        if let Some(sum) = d_lambda.sum() {
-            self.add_d_lambda(x, y, sum);
+        if let Some(sum) = grad_lambda.sum() {
+            self.add_grad_lambda(x, y, sum);
         }
     }
 }
 
 impl Mesa {
-    fn place(&self, head: usize, chunk: usize) -> Chunk {
+    fn rows_of(&self, head: usize, chunk: usize) -> Chunk {
         let first = chunk * self.chunk;
         Chunk::new(head, self.t, self.h, first, self.chunk.min(self.t - first))
     }
@@ -295,19 +312,19 @@ impl Mesa {
         let lambda = self.lambda(system, head);
         m[..d * d].fill(R::ZERO);
         for i in 0..self.chunks() {
-            let at = self.place(head, i);
+            let at = self.rows_of(head, i);
             let (before, after) = m.split_at_mut((i + 1) * d * d);
             let state = &before[i * d * d..];
-            w.prepare(self, system, at);
+            w.chunk_prep(self, system, at);
             w.solve(self, system, at, state, lambda, |row| at.at(q, d, row));
             for (to, from) in x[i * c..].iter_mut().zip(w.solution.chunks(d)).take(at.n) {
                 to.copy_from_slice(from);
             }
             if !after.is_empty() {
-                let (next, whole) = (&mut after[..d * d], w.p[at.n - 1]);
+                let (next, whole) = (&mut after[..d * d], w.decay_in[at.n - 1]);
                 next.iter_mut().zip(state).for_each(|(y, x)| *y = whole * *x);
-                let kb_s = Mat::rows(&w.kb_s, d).t();
-                product((d, d, at.n), kb_s, at.mat(system.k, d), next, d, R::ONE);
+                let decayed_kb = Mat::rows(&w.decayed_kb, d).t();
+                product((d, d, at.n), decayed_kb, at.mat(system.k, d), next, d, R::ONE);
             }
         }
     }
@@ -325,9 +342,9 @@ impl Mesa {
         let (c, d, chunks) = (self.chunk, self.d, self.chunks());
         let lambda = self.lambda(system, head);
         for i in 0..chunks {
-            let at = self.place(head, i);
+            let at = self.rows_of(head, i);
             let state = &m[(head * chunks + i) * d * d..][..d * d];
-            w.prepare(self, system, at);
+            w.chunk_prep(self, system, at);
             w.solve(self, system, at, state, lambda, |row| at.at(u, d, row));
             for (to, from) in y[i * c..].iter_mut().zip(w.solution.chunks(d)).take(at.n) {
                 to.copy_from_slice(from);
@@ -336,7 +353,7 @@ impl Mesa {
     }
 
     /// Adds -y * x to `sum` `[H,D]`, over tokens.
-    fn add_d_lambda<R: Real>(&self, x: &[R], y: &[R], sum: &mut [R]) {
+    fn add_grad_lambda<R: Real>(&self, x: &[R], y: &[R], sum: &mut [R]) {
         let n = self.h * self.d;
         let pieces = Pieces::new(self.b * self.t);
         let mut partials = pieces.partials(n);

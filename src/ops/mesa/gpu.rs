@@ -132,25 +132,25 @@ impl GpuOp for Mesa {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        let (Some(x), Some(m), Some(d_o)) = (outs[1], outs[2], d_outs[0]) else {
+        let (Some(x), Some(m), Some(grad_o)) = (outs[1], outs[2], grad_outs[0]) else {
             return;
         };
         let [k, v, g, beta, lambda] =
             [1, 2, 3, 4, 5].map(|i| ins[i].expect("the backward call reads these inputs"));
         // Gradients that nobody wants still need a place.
-        let [y, d_k, d_v] = [0, 1, 2].map(|i| or_scratch(l, d_ins[i], k.len));
-        let [d_g, d_beta] = [3, 4].map(|i| or_scratch(l, d_ins[i], g.len));
-        let [u, d_kb_n, d_kb_m, d_value] = [(); 4].map(|()| l.scratch(k.len));
-        let d_g_m = l.scratch(g.len);
+        let [y, grad_k, grad_v] = [0, 1, 2].map(|i| or_scratch(l, grad_ins[i], k.len));
+        let [grad_g, grad_beta] = [3, 4].map(|i| or_scratch(l, grad_ins[i], g.len));
+        let [u, grad_kb_n, grad_kb_m, grad_value] = [(); 4].map(|()| l.scratch(k.len));
+        let grad_g_m = l.scratch(g.len);
         let (kb, table) = self.keys(l, k, g, beta);
 
         let reads = [x, kb, v, g].map(Some);
-        let writes = [u, d_kb_n, d_v, d_g].map(|view| Some(into(view)));
+        let writes = [u, grad_kb_n, grad_v, grad_g].map(|view| Some(into(view)));
         self.memory(1.0)
-            .gpu_bwd(l, &reads, &[None, outs[3]], &[Some(d_o), None], &writes);
+            .gpu_bwd(l, &reads, &[None, outs[3]], &[Some(grad_o), None], &writes);
         let system = System {
             k,
             beta,
@@ -160,20 +160,20 @@ impl GpuOp for Mesa {
         };
         self.solve(l, system, u, y);
         let reads = [x, kb, k, g].map(Some);
-        let writes = [None, Some(d_kb_m), Some(d_value), Some(d_g_m)].map(|view| view.map(into));
+        let writes = [None, Some(grad_kb_m), Some(grad_value), Some(grad_g_m)].map(|view| view.map(into));
         self.memory(-1.0)
             .gpu_bwd(l, &reads, &[None, Some(m)], &[Some(y), None], &writes);
 
-        Add { numel: g.len }.gpu_fwd(l, &[d_g_m], &[into(d_g)]);
+        Add { numel: g.len }.gpu_fwd(l, &[grad_g_m], &[into(grad_g)]);
         let layout = Layout::new(self.d);
         let params = RowParams {
             rows: (self.b * self.t * self.h) as u32,
             d: self.d as u32,
         };
-        let bindings = [k, beta, d_kb_n, d_kb_m, d_value, d_k, d_beta];
+        let bindings = [k, beta, grad_kb_n, grad_kb_m, grad_value, grad_k, grad_beta];
         let grid = grid_1d(layout.groups(self.b * self.t * self.h));
         l.run(layout.kernel("mesa/keys_bwd"), &bindings, params, grid);
-        if let Some(out) = d_ins[5] {
+        if let Some(out) = grad_ins[5] {
             self.lambda_bwd(l, x, y, out);
         }
     }

@@ -7,15 +7,15 @@
 //! Chunkwise, C tokens at a time: M and N are two additive linear attentions (`linear_attention`) with the written keys
 //! kb = beta k and the values k and v. No M_t is formed: all x_t of a chunk are found at once by conjugate gradients,
 //! preconditioned with diag(lambda), whose products are those of a chunk of linear attention (rows X, K; M the state at
-//! the chunk's start; p, Gam as there):
-//!   (M_t x_t)_t = diag(p) X M + tril(X K^T * Gam) diag(beta) K
+//! the chunk's start; in, Gam as there):
+//!   (M_t x_t)_t = diag(in) X M + tril(X K^T * Gam) diag(beta) K
 //! Shapes     q, k, v, o, x [B,T,H,D]; g (log decay, <= 0), beta [B,T,H]; lambda [H,D], above 0; saved: x, and m, n
 //!            [B,H,chunks,D,D] (M and N at each chunk's start); D from 1 to 256, C 16, 32 or 64, any T; a last chunk may
 //!            be partly filled
 //! Gradients  u_t = N_t do_t is dL/dx_t, and y_t = (M_t + diag(lambda))^-1 u_t by the same solver:
 //!   dq = y      dlambda = -sum_{b,t} y * x      dL/dM_t = -x_t y_t^T, as a read-out of M with the query x and do = -y
-//!            so the backward passes of the two linear attentions give d_kb, dv, dg and the gradient of k as a value:
-//!   dk = beta d_kb + d_value                    dbeta = k . d_kb
+//!            so the backward passes of the two linear attentions give grad_kb, dv, dg and the gradient of k as a value:
+//!   dk = beta grad_kb + grad_value                    dbeta = k . grad_kb
 //! Numerics   f32 throughout; decays as in `linear_attention`, cancellation-free. M_t has few large eigenvalues (it forgets,
 //!            or keys are correlated) on top of diag(lambda), so that preconditioning with diag(lambda) alone keeps the
 //!            others in a cluster at 1: 6 to 20 steps for decays from 1/2 to none; with the diagonal of M as well it takes
@@ -77,8 +77,8 @@ impl Mesa {
             b: self.b,
             t: self.t,
             h: self.h,
-            dk: self.d,
-            dv: self.d,
+            d_k: self.d,
+            d_v: self.d,
             scale,
             decay: Decay::Scalar,
             shared_qk: false,

@@ -40,7 +40,7 @@ fn cholesky(a: &[f64], b: &[f64]) -> Vec<f64> {
 }
 
 /// The recurrence token by token, forward and backward, in f64.
-fn head(all: &mut Oracle, op: &Mesa, inputs: &[Vec<f64>], d_o: &[f64], b: usize, h: usize) {
+fn head(all: &mut Oracle, op: &Mesa, inputs: &[Vec<f64>], grad_o: &[f64], b: usize, h: usize) {
     let d = op.d;
     let [q, k, v, g, beta, lambda] = inputs else {
         unreachable!("six inputs")
@@ -71,34 +71,34 @@ fn head(all: &mut Oracle, op: &Mesa, inputs: &[Vec<f64>], d_o: &[f64], b: usize,
         ns.push(n);
         xs.push(x);
     }
-    let (mut d_m, mut d_n) = (vec![0.0; d * d], vec![0.0; d * d]);
+    let (mut grad_m, mut grad_n) = (vec![0.0; d * d], vec![0.0; d * d]);
     for t in (0..op.t).rev() {
-        let (d_o, x, r) = (at(d_o, t), &xs[t], row(t));
+        let (grad_o, x, r) = (at(grad_o, t), &xs[t], row(t));
         let (key, value, decay) = (at(k, t), at(v, t), g[r].exp());
         let mut u = vec![0.0; d];
         for i in 0..d * d {
-            u[i / d] += ns[t + 1][i] * d_o[i % d];
+            u[i / d] += ns[t + 1][i] * grad_o[i % d];
         }
         let y = cholesky(&regularised(&ms[t + 1]), &u);
         for i in 0..d {
-            all.d[0][r * d + i] = y[i];
-            all.d[5][h * d + i] -= y[i] * x[i];
+            all.grads[0][r * d + i] = y[i];
+            all.grads[5][h * d + i] -= y[i] * x[i];
         }
-        let mut d_kb = vec![0.0; d];
+        let mut grad_kb = vec![0.0; d];
         for i in 0..d * d {
-            d_m[i] -= y[i / d] * x[i % d];
-            d_n[i] += x[i / d] * d_o[i % d];
+            grad_m[i] -= y[i / d] * x[i % d];
+            grad_n[i] += x[i / d] * grad_o[i % d];
             let kb = beta[r] * key[i / d];
-            d_kb[i / d] += d_m[i] * key[i % d] + d_n[i] * value[i % d];
-            all.d[1][r * d + i % d] += d_m[i] * kb;
-            all.d[2][r * d + i % d] += d_n[i] * kb;
-            all.d[3][r] += decay * (d_m[i] * ms[t][i] + d_n[i] * ns[t][i]);
-            d_m[i] *= decay;
-            d_n[i] *= decay;
+            grad_kb[i / d] += grad_m[i] * key[i % d] + grad_n[i] * value[i % d];
+            all.grads[1][r * d + i % d] += grad_m[i] * kb;
+            all.grads[2][r * d + i % d] += grad_n[i] * kb;
+            all.grads[3][r] += decay * (grad_m[i] * ms[t][i] + grad_n[i] * ns[t][i]);
+            grad_m[i] *= decay;
+            grad_n[i] *= decay;
         }
         for i in 0..d {
-            all.d[1][r * d + i] += beta[r] * d_kb[i];
-            all.d[4][r] += key[i] * d_kb[i];
+            all.grads[1][r * d + i] += beta[r] * grad_kb[i];
+            all.grads[4][r] += key[i] * grad_kb[i];
         }
     }
 }
@@ -113,7 +113,7 @@ fn chunkwise_conjugate_gradients_match_token_by_token_cholesky() {
             unreachable!("the cases are of this op")
         };
         let with_chunk = |chunk| Mesa { chunk, ..own.clone() }.into();
-        let head = |all: &mut Oracle, x: &[Vec<f64>], d_o: &[f64], b, h| head(all, own, x, d_o, b, h);
+        let head = |all: &mut Oracle, x: &[Vec<f64>], grad_o: &[f64], b, h| head(all, own, x, grad_o, b, h);
         every_chunk_matches(case, (own.b, own.h), own.chunk, &with_chunk, head, ROUNDING_F64);
     }
 }

@@ -23,7 +23,7 @@ fn slope<R: Real>(function: Function, x: R) -> R {
     match function {
         Function::Sigmoid => x.sigmoid() * (-x).sigmoid(),
         Function::LogSigmoid => (-x).sigmoid(),
-        Function::Silu => x.d_silu(),
+        Function::Silu => x.silu_slope(),
         Function::Complement => -x.exp(),
         Function::Softplus => x.sigmoid(),
     }
@@ -45,19 +45,22 @@ impl CpuOp for Pointwise {
         _step: &StepParams,
         ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
         let scale = R::of(f64::from(self.scale));
-        let (x, dy) = (ins[0].real(), d_outs[0].real());
-        if let Some((dx, accumulate)) = d_ins[0].wanted() {
-            let read = dy.par_chunks(PIECE).zip(x.par_chunks(PIECE));
-            dx.par_chunks_mut(PIECE).zip(read).for_each(|(dx, (dy, x))| {
-                for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
-                    let d = scale * *dy * slope(self.function, *x);
-                    *dx = if accumulate { *dx + d } else { d };
-                }
-            });
+        let (x, grad_y) = (ins[0].real(), grad_outs[0].real());
+        if let Some((grad_x, accumulate)) = grad_ins[0].wanted() {
+            let read = grad_y.par_chunks(PIECE).zip(x.par_chunks(PIECE));
+            grad_x
+                .par_chunks_mut(PIECE)
+                .zip(read)
+                .for_each(|(grad_x, (grad_y, x))| {
+                    for ((grad_x, grad_y), x) in grad_x.iter_mut().zip(grad_y).zip(x) {
+                        let d = scale * *grad_y * slope(self.function, *x);
+                        *grad_x = if accumulate { *grad_x + d } else { d };
+                    }
+                });
         }
     }
 }

@@ -48,14 +48,19 @@ impl GpuOp for Pointwise {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         _outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        let (Some(x), Some(dy), Some(dx)) = (ins[0], d_outs[0], d_ins[0]) else {
+        let (Some(x), Some(grad_y), Some(grad_x)) = (ins[0], grad_outs[0], grad_ins[0]) else {
             return;
         };
         let kernel = self.kernel("pointwise/pointwise_bwd");
         let grid = grid_1d(self.numel.div_ceil(256));
-        l.run(kernel, &[x, dy, dx.view], self.params(dx.accumulate), grid);
+        l.run(
+            kernel,
+            &[x, grad_y, grad_x.view],
+            self.params(grad_x.accumulate),
+            grid,
+        );
     }
 }

@@ -13,17 +13,17 @@ use crate::tensor::TensorId;
 pub fn cases() -> Vec<Case> {
     const MILD: &[f32] = &[-0.01, -0.1, -0.3, -0.7];
     const LIMITS: &[f32] = &[0.0, -1e4, -87.0, -90.0, -1.0];
-    let op = |(b, h, dk, dv), decay, delta, steps| RecurrenceStep {
+    let op = |(b, h, d_k, d_v), decay, delta, householder| RecurrenceStep {
         b,
         h,
-        dk,
-        dv,
-        scale: (dk as f32).powf(-0.5),
+        d_k,
+        d_v,
+        scale: (d_k as f32).powf(-0.5),
         decay,
         shared_qk: false,
         delta,
         beta: delta,
-        steps,
+        householder,
     };
     let shared = |sizes, decay| RecurrenceStep {
         shared_qk: true,
@@ -61,35 +61,35 @@ fn case(name: &str, op: RecurrenceStep, gates: &'static [f32]) -> Case {
     let RecurrenceStep {
         b,
         h,
-        dk,
-        dv,
-        steps,
+        d_k,
+        d_v,
+        householder,
         decay,
         ..
     } = op;
     let (heads, keys) = (b * h, b * op.key_heads());
-    let mut fill = Fill::new((heads * 7 + dk * 31 + dv) as u64);
+    let mut fill = Fill::new((heads * 7 + d_k * 31 + d_v) as u64);
     let mut inputs: Vec<Values> = vec![
-        fill.unit_rows(keys, dk).into(),
-        fill.unit_rows(keys * steps, dk).into(),
-        fill.normal(heads * steps * dv).into(),
+        fill.unit_rows(keys, d_k).into(),
+        fill.unit_rows(keys * householder, d_k).into(),
+        fill.normal(heads * householder * d_v).into(),
     ];
     if op.beta {
-        inputs.push(fill.uniform(heads * steps, 0.0, 2.0).into());
+        inputs.push(fill.uniform(heads * householder, 0.0, 2.0).into());
     }
     let width = match decay {
         Decay::None | Decay::Constant => 0,
         Decay::Scalar => 1,
-        Decay::Channel => dk,
+        Decay::Channel => d_k,
     };
     if width > 0 {
         let gates = Draw::OneOf(gates).fill(&mut fill, heads * width);
         inputs.push(gates.into());
     }
-    inputs.push(fill.normal(heads * dk * dv).into());
+    inputs.push(fill.normal(heads * d_k * d_v).into());
     let write = if op.delta { "delta" } else { "add" };
     let shared = if op.shared_qk { " shared" } else { "" };
-    let name = format!("B{b} H{h} dk{dk} dv{dv} n{steps} {decay:?} {write}{shared} {name}");
+    let name = format!("B{b} H{h} dk{d_k} dv{d_v} n{householder} {decay:?} {write}{shared} {name}");
     Case::new(name.trim_end(), op, inputs)
 }
 

@@ -27,16 +27,16 @@ fn read<R: Real>(out: &mut [R], state: &[R], key: &[R]) {
 
 impl RecurrenceStep {
     fn head<R: Real>(&self, x: &Inputs<'_, R>, head: usize, state: &mut [R], o: &mut [R], work: &mut Vec<R>) {
-        let (dk, dv) = (self.dk, self.dv);
+        let (d_k, d_v) = (self.d_k, self.d_v);
         let (b, h) = (head / self.h, head % self.h);
         let keys = self.key_heads();
         let key_head = h.min(keys - 1);
         self.forget(x.g, head, state, work);
-        let mut write = vec![R::ZERO; dv];
-        for j in b * self.steps..(b + 1) * self.steps {
-            let k = &x.k[(j * keys + key_head) * dk..][..dk];
+        let mut write = vec![R::ZERO; d_v];
+        for j in b * self.householder..(b + 1) * self.householder {
+            let k = &x.k[(j * keys + key_head) * d_k..][..d_k];
             let row = j * self.h + h;
-            let v = &x.v[row * dv..][..dv];
+            let v = &x.v[row * d_v..][..d_v];
             write.copy_from_slice(v);
             if self.delta {
                 // o is free until the end.
@@ -48,13 +48,13 @@ impl RecurrenceStep {
             if self.beta {
                 write.iter_mut().for_each(|w| *w *= x.beta[row]);
             }
-            for (row, k) in state.chunks_mut(dv).zip(k) {
+            for (row, k) in state.chunks_mut(d_v).zip(k) {
                 for (s, w) in row.iter_mut().zip(&write) {
                     *s += *k * *w;
                 }
             }
         }
-        read(o, state, &x.q[(b * keys + key_head) * dk..][..dk]);
+        read(o, state, &x.q[(b * keys + key_head) * d_k..][..d_k]);
         let scale = R::of(f64::from(self.scale));
         o.iter_mut().for_each(|o| *o *= scale);
     }
@@ -66,15 +66,15 @@ impl RecurrenceStep {
             Decay::None => return,
             Decay::Constant => {
                 let gamma = 1.0 - 2f64.powf(-5.0 - (head % self.h) as f64);
-                factors.resize(self.dk, R::of(gamma));
+                factors.resize(self.d_k, R::of(gamma));
             }
-            Decay::Scalar => factors.resize(self.dk, g[head].exp()),
+            Decay::Scalar => factors.resize(self.d_k, g[head].exp()),
             Decay::Channel => {
-                factors.extend_from_slice(&g[head * self.dk..][..self.dk]);
+                factors.extend_from_slice(&g[head * self.d_k..][..self.d_k]);
                 exps(factors);
             }
         }
-        for (row, a) in state.chunks_mut(self.dv).zip(factors.iter()) {
+        for (row, a) in state.chunks_mut(self.d_v).zip(factors.iter()) {
             row.iter_mut().for_each(|s| *s *= *a);
         }
     }
@@ -93,9 +93,9 @@ impl CpuOp for RecurrenceStep {
         let [o, state] = outs else {
             unreachable!("the ports say two outputs")
         };
-        let heads = o.real().par_chunks_mut(self.dv);
+        let heads = o.real().par_chunks_mut(self.d_v);
         heads
-            .zip(state.real().par_chunks_mut(self.dk * self.dv))
+            .zip(state.real().par_chunks_mut(self.d_k * self.d_v))
             .enumerate()
             .for_each_init(Vec::new, |work, (head, (o, state))| {
                 self.head(&x, head, state, o, work);

@@ -17,15 +17,15 @@ struct Params {
     tiles: u32,
     h: u32,
     key_heads: u32,
-    dk: u32,
-    dv: u32,
-    steps: u32,
+    d_k: u32,
+    d_v: u32,
+    householder: u32,
     scale: f32,
 }
 
 impl GpuOp for RecurrenceStep {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let tiles = self.dv.div_ceil(COLUMNS);
+        let tiles = self.d_v.div_ceil(COLUMNS);
         let groups = self.b * self.h * tiles;
         let mut bindings = ins.to_vec();
         bindings.extend(outs.iter().map(|o| o.view));
@@ -36,7 +36,7 @@ impl GpuOp for RecurrenceStep {
             Decay::Channel => 3,
         };
         let kernel = Kernel::new("recurrence_step/recurrence_step_fwd")
-            .set("PER", self.dk.div_ceil(LANES))
+            .set("PER", self.d_k.div_ceil(LANES))
             .set("DECAY", decay)
             .set("DELTA", self.delta)
             .set("BETA", self.beta);
@@ -45,9 +45,9 @@ impl GpuOp for RecurrenceStep {
             tiles: tiles as u32,
             h: self.h as u32,
             key_heads: self.key_heads() as u32,
-            dk: self.dk as u32,
-            dv: self.dv as u32,
-            steps: self.steps as u32,
+            d_k: self.d_k as u32,
+            d_v: self.d_v as u32,
+            householder: self.householder as u32,
             scale: self.scale,
         };
         l.run(kernel, &bindings, params, grid_1d(groups));

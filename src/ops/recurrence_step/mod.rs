@@ -24,7 +24,7 @@ mod gpu;
 mod tests;
 
 use super::chunks::check_widths;
-use super::delta_rule::check_steps;
+use super::delta_rule::check_householder;
 use super::linear_attention::Decay;
 use super::rows;
 use crate::error::UserError;
@@ -38,9 +38,9 @@ pub struct RecurrenceStep {
     /// Heads.
     pub h: usize,
     /// Key width of a head.
-    pub dk: usize,
+    pub d_k: usize,
     /// Value width of a head.
-    pub dv: usize,
+    pub d_v: usize,
     /// Factor of the read-out, mostly `dk^-1/2`.
     pub scale: f32,
     /// What the state keeps.
@@ -51,8 +51,8 @@ pub struct RecurrenceStep {
     pub delta: bool,
     /// Whether writes have strengths.
     pub beta: bool,
-    /// n, writes a token: from 1 to [`MAX_STEPS`](super::delta_rule::MAX_STEPS).
-    pub steps: usize,
+    /// n, Householder factors, and so writes, a token: from 1 to [`MAX_HOUSEHOLDER`](super::delta_rule::MAX_HOUSEHOLDER).
+    pub householder: usize,
 }
 
 impl RecurrenceStep {
@@ -67,57 +67,70 @@ impl OpDef for RecurrenceStep {
 
     fn validate(&self) -> Result<(), UserError> {
         let Self {
-            b, h, dk, dv, steps, ..
+            b,
+            h,
+            d_k,
+            d_v,
+            householder,
+            ..
         } = *self;
-        check_widths(Self::NAME, dk, dv)?;
-        check_steps(Self::NAME, steps)?;
+        check_widths(Self::NAME, d_k, d_v)?;
+        check_householder(Self::NAME, householder)?;
         let heads = [("B", b), ("H", h)];
         let check = |last: [(&'static str, usize); 2]| rows::check_sizes(Self::NAME, &[heads, last].concat());
-        check([("d_k", dk), ("d_v", dv)])?;
-        check([("steps", steps), ("max(d_k, d_v)", dk.max(dv))])
+        check([("d_k", d_k), ("d_v", d_v)])?;
+        check([("n", householder), ("max(d_k, d_v)", d_k.max(d_v))])
     }
 
     fn inputs(&self) -> Vec<Port> {
         let Self {
-            b, h, dk, dv, steps, ..
+            b,
+            h,
+            d_k,
+            d_v,
+            householder,
+            ..
         } = *self;
         let keys = self.key_heads();
         let mut ports = vec![
-            Port::fixed("q", &[b, keys, dk]),
-            Port::fixed("k", &[b, steps, keys, dk]),
-            Port::fixed("v", &[b, steps, h, dv]),
+            Port::fixed("q", &[b, keys, d_k]),
+            Port::fixed("k", &[b, householder, keys, d_k]),
+            Port::fixed("v", &[b, householder, h, d_v]),
         ];
         if self.beta {
-            ports.push(Port::fixed("beta", &[b, steps, h]));
+            ports.push(Port::fixed("beta", &[b, householder, h]));
         }
         match self.decay {
             Decay::None | Decay::Constant => {}
             Decay::Scalar => ports.push(Port::fixed("g", &[b, h])),
-            Decay::Channel => ports.push(Port::fixed("gk", &[b, h, dk])),
+            Decay::Channel => ports.push(Port::fixed("gk", &[b, h, d_k])),
         }
         ports
     }
 
     fn outputs(&self) -> Vec<Port> {
-        let Self { b, h, dk, dv, .. } = *self;
-        vec![Port::new("o", &[b, h, dv]), Port::state("state", &[b, h, dk, dv])]
+        let Self { b, h, d_k, d_v, .. } = *self;
+        vec![
+            Port::new("o", &[b, h, d_v]),
+            Port::state("state", &[b, h, d_k, d_v]),
+        ]
     }
 
     fn cost(&self, _pass: Pass) -> Cost {
-        let [dk, dv, n] = [self.dk, self.dv, self.steps].map(|x| x as f64);
+        let [d_k, d_v, n] = [self.d_k, self.d_v, self.householder].map(|x| x as f64);
         let (heads, key_heads) = ((self.b * self.h) as f64, (self.b * self.key_heads()) as f64);
         let decay = if self.decay == Decay::None { 0.0 } else { 1.0 };
         let write = if self.delta { 4.0 } else { 2.0 };
         let gates = match self.decay {
             Decay::None | Decay::Constant => 0.0,
             Decay::Scalar => 1.0,
-            Decay::Channel => dk,
+            Decay::Channel => d_k,
         };
         let strengths = if self.beta { n } else { 0.0 };
         Cost {
-            flops: heads * dk * dv * (2.0 + n * write + decay),
-            bytes: heads * (8.0 * dk * dv + 4.0 * (n * dv + dv + gates + strengths))
-                + key_heads * 4.0 * (1.0 + n) * dk,
+            flops: heads * d_k * d_v * (2.0 + n * write + decay),
+            bytes: heads * (8.0 * d_k * d_v + 4.0 * (n * d_v + d_v + gates + strengths))
+                + key_heads * 4.0 * (1.0 + n) * d_k,
         }
     }
 }

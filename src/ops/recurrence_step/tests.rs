@@ -31,14 +31,14 @@ fn token_by_token_is_the_delta_rule() {
         let step = RecurrenceStep {
             b: op.b,
             h: op.h,
-            dk: op.dk,
-            dv: op.dv,
+            d_k: op.d_k,
+            d_v: op.d_v,
             scale: op.scale,
-            decay: if op.gated { Decay::Scalar } else { Decay::None },
+            decay: if op.decays { Decay::Scalar } else { Decay::None },
             shared_qk: false,
             delta: true,
             beta: true,
-            steps: op.steps,
+            householder: op.householder,
         };
         testing::steps_match_sequence(&case, step);
     }
@@ -53,14 +53,14 @@ fn token_by_token_is_linear_attention() {
         let step = RecurrenceStep {
             b: op.b,
             h: op.h,
-            dk: op.dk,
-            dv: op.dv,
+            d_k: op.d_k,
+            d_v: op.d_v,
             scale: op.scale,
             decay: op.decay,
             shared_qk: op.shared_qk,
             delta: false,
             beta: false,
-            steps: 1,
+            householder: 1,
         };
         testing::steps_match_sequence(&case, step);
     }
@@ -71,30 +71,30 @@ fn refuses_widths_and_steps_it_cannot_have() {
     let op = RecurrenceStep {
         b: 1,
         h: 2,
-        dk: 8,
-        dv: 8,
+        d_k: 8,
+        d_v: 8,
         scale: 1.0,
         decay: Decay::Channel,
         shared_qk: false,
         delta: true,
         beta: true,
-        steps: 1,
+        householder: 1,
     };
     assert!(op.validate().is_ok());
     let refused = |op: RecurrenceStep| op.validate().unwrap_err().to_string();
     assert_eq!(
         refused(RecurrenceStep {
-            dv: 257,
+            d_v: 257,
             ..op.clone()
         }),
         "recurrence_step: head widths d_k 8, d_v 257: each must be from 1 to 256; use more heads"
     );
     assert_eq!(
         refused(RecurrenceStep {
-            steps: 9,
+            householder: 9,
             ..op.clone()
         }),
-        "recurrence_step: 9 steps a token: allowed: 1 to 8"
+        "recurrence_step: 9 Householder factors a token: allowed: 1 to 8"
     );
     assert!(refused(RecurrenceStep { h: 0, ..op }).contains("H is 0"));
 }

@@ -17,18 +17,20 @@ impl CpuOp for Repeat {
         _step: &StepParams,
         _ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
         let (d, pieces) = (self.d, Pieces::new(self.rows));
         let mut partials = pieces.partials(d);
-        let read = d_outs[0].real().par_chunks(pieces.rows * d);
-        partials.par_chunks_mut(d).zip(read).for_each(|(sum, dy)| {
-            for dy in dy.chunks(d) {
-                sum.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += *dy);
+        let read = grad_outs[0].real().par_chunks(pieces.rows * d);
+        partials.par_chunks_mut(d).zip(read).for_each(|(sum, grad_y)| {
+            for grad_y in grad_y.chunks(d) {
+                sum.iter_mut()
+                    .zip(grad_y)
+                    .for_each(|(sum, grad_y)| *sum += *grad_y);
             }
         });
-        if let Some(sum) = d_ins[0].sum() {
+        if let Some(sum) = grad_ins[0].sum() {
             add_partials(sum, &partials);
         }
     }

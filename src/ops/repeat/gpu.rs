@@ -1,7 +1,7 @@
 use super::Repeat;
 use crate::launch::{GpuOp, grid_1d};
 use crate::launch::{GpuOut, Lower, View};
-use crate::ops::linear::{Linear, gpu::db};
+use crate::ops::linear::{Linear, gpu::grad_b};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
@@ -29,10 +29,10 @@ impl GpuOp for Repeat {
         l: &mut Lower<'_>,
         _ins: &[Option<View>],
         _outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        let (Some(dy), Some(out)) = (d_outs[0], d_ins[0]) else {
+        let (Some(grad_y), Some(out)) = (grad_outs[0], grad_ins[0]) else {
             return;
         };
         let sums = Linear {
@@ -41,6 +41,6 @@ impl GpuOp for Repeat {
             out: self.d,
             bias: true,
         };
-        db(l, &sums, dy, out);
+        grad_b(l, &sums, grad_y, out);
     }
 }

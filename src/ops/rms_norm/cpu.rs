@@ -86,20 +86,20 @@ impl CpuOp for RmsNorm {
         _step: &StepParams,
         ins: &[In<'_, R>],
         outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
         let (x, w) = (ins[0].real(), ins[self.w()].real());
-        let (saved, dy) = (outs[1].real(), d_outs[0].real());
+        let (saved, grad_y) = (outs[1].real(), grad_outs[0].real());
         let d = self.d;
         let inv_d = R::of(1.0 / d as f64);
         let pieces = Pieces::new(self.rows);
-        let mut dw = pieces.partials(d);
+        let mut grad_w = pieces.partials(d);
         let mut unread = [Vec::new(), Vec::new()];
         let [unread_dx, unread_dg] = &mut unread;
-        let (dx, rest) = d_ins.split_first_mut().expect("x is the first input");
-        let dx = wanted_or(dx, unread_dx, x.len());
-        let dg = match self.kind.gated() {
+        let (grad_x, rest) = grad_ins.split_first_mut().expect("x is the first input");
+        let grad_x = wanted_or(grad_x, unread_dx, x.len());
+        let grad_g = match self.kind.gated() {
             true => wanted_or(&mut rest[0], unread_dg, x.len()),
             false => {
                 // One element a row, so that its pieces match the rows'.
@@ -107,17 +107,17 @@ impl CpuOp for RmsNorm {
                 &mut unread_dg[..]
             }
         };
-        let dg_width = dg.len() / self.rows;
-        let parts = dx
+        let dg_width = grad_g.len() / self.rows;
+        let parts = grad_x
             .par_chunks_mut(pieces.rows * d)
-            .zip(dg.par_chunks_mut(pieces.rows * dg_width))
-            .zip(dw.par_chunks_mut(d));
-        parts.enumerate().for_each(|(piece, ((dx, dg), dw))| {
+            .zip(grad_g.par_chunks_mut(pieces.rows * dg_width))
+            .zip(grad_w.par_chunks_mut(d));
+        parts.enumerate().for_each(|(piece, ((grad_x, grad_g), grad_w))| {
             let (mut m, mut t) = (vec![R::ZERO; d], vec![R::ZERO; d]);
-            let rows = dx.chunks_mut(d).zip(dg.chunks_mut(dg_width));
-            for (i, (dx, dg)) in rows.enumerate() {
+            let rows = grad_x.chunks_mut(d).zip(grad_g.chunks_mut(dg_width));
+            for (i, (grad_x, grad_g)) in rows.enumerate() {
                 let row = piece * pieces.rows + i;
-                let (x, dy) = (&x[row * d..][..d], &dy[row * d..][..d]);
+                let (x, grad_y) = (&x[row * d..][..d], &grad_y[row * d..][..d]);
                 let g = self.gate_row(ins, row);
                 let (s, per_root) = self.factors(saved[row]);
                 self.gate(&mut m, x, g);
@@ -126,30 +126,30 @@ impl CpuOp for RmsNorm {
                 }
                 if self.kind == Kind::GateAfter {
                     for c in 0..d {
-                        t[c] = dy[c] * g[c].silu();
-                        dg[c] = dy[c] * m[c] * w[c] * g[c].d_silu();
+                        t[c] = grad_y[c] * g[c].silu();
+                        grad_g[c] = grad_y[c] * m[c] * w[c] * g[c].silu_slope();
                     }
                 } else {
-                    t.copy_from_slice(dy);
+                    t.copy_from_slice(grad_y);
                 }
                 for c in 0..d {
-                    dw[c] += t[c] * m[c];
+                    grad_w[c] += t[c] * m[c];
                     t[c] *= w[c];
                 }
                 let along = dot(&t, &m) * inv_d * per_root;
                 for c in 0..d {
-                    dx[c] = s * t[c] - m[c] * along;
+                    grad_x[c] = s * t[c] - m[c] * along;
                 }
                 if self.kind == Kind::GateBefore {
                     for c in 0..d {
-                        dg[c] = dx[c] * x[c] * g[c].d_silu();
-                        dx[c] *= g[c].silu();
+                        grad_g[c] = grad_x[c] * x[c] * g[c].silu_slope();
+                        grad_x[c] *= g[c].silu();
                     }
                 }
             }
         });
-        if let Some(sum) = d_ins[self.w()].sum() {
-            add_partials(sum, &dw);
+        if let Some(sum) = grad_ins[self.w()].sum() {
+            add_partials(sum, &grad_w);
         }
     }
 }

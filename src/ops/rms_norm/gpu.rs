@@ -29,24 +29,25 @@ impl GpuOp for RmsNorm {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        let (Some(x), Some(w), Some(saved), Some(dy)) = (ins[0], ins[self.w()], outs[1], d_outs[0]) else {
+        let (Some(x), Some(w), Some(saved), Some(grad_y)) = (ins[0], ins[self.w()], outs[1], grad_outs[0])
+        else {
             return;
         };
         let parts = Layout::new(self.d).parts(self.rows);
-        let dx = or_scratch(l, d_ins[0], x.len);
-        let dw = l.scratch(parts * self.d);
-        let mut bindings = vec![x, w, saved, dy, dx, dw];
+        let grad_x = or_scratch(l, grad_ins[0], x.len);
+        let grad_w = l.scratch(parts * self.d);
+        let mut bindings = vec![x, w, saved, grad_y, grad_x, grad_w];
         if self.kind.gated() {
             let Some(g) = ins[1] else { return };
-            bindings.extend([g, or_scratch(l, d_ins[1], g.len)]);
+            bindings.extend([g, or_scratch(l, grad_ins[1], g.len)]);
         }
         let kernel = self.kernel("rms_norm/rms_norm_bwd");
         l.run(kernel, &bindings, self.params(parts), grid_1d(parts));
-        if let Some(out) = d_ins[self.w()] {
-            column_sum(l, dw, parts, self.d, out);
+        if let Some(out) = grad_ins[self.w()] {
+            column_sum(l, grad_w, parts, self.d, out);
         }
     }
 }

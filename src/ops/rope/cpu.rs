@@ -14,11 +14,11 @@ impl CpuOp for Rope {
         _step: &StepParams,
         ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
-        if let Some((dx, _)) = d_ins[0].wanted() {
-            self.rotate(-self.direction, self.first(ins), d_outs[0].real(), dx);
+        if let Some((grad_x, _)) = grad_ins[0].wanted() {
+            self.rotate(-self.direction, self.first(ins), grad_outs[0].real(), grad_x);
         }
     }
 }

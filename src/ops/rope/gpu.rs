@@ -29,12 +29,12 @@ impl GpuOp for Rope {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         _outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        if let (Some(dy), Some(dx)) = (d_outs[0], d_ins[0]) {
+        if let (Some(grad_y), Some(grad_x)) = (grad_outs[0], grad_ins[0]) {
             let position = ins.get(1).copied().flatten();
-            self.launch(l, -self.direction, dy, position, dx.view);
+            self.launch(l, -self.direction, grad_y, position, grad_x.view);
         }
     }
 }

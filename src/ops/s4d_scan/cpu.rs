@@ -76,7 +76,7 @@ impl Rate {
     }
 
     /// phi'(z) = (e^z - phi) / z, or its series sum of z^k (k + 1) / (k + 2)! where that difference cancels.
-    fn d_phi(&self) -> [f64; 2] {
+    fn phi_slope(&self) -> [f64; 2] {
         let z = self.z;
         if z[0] * z[0] + z[1] * z[1] > 0.25 {
             return over([self.power[0] - self.phi[0], self.power[1] - self.phi[1]], z);
@@ -155,7 +155,7 @@ impl Block {
 /// Sums over sequences: W0 and W1 of each state, and dD.
 struct Sums<R> {
     w: Vec<[Complex<R>; 2]>,
-    d_skip: Lane<R>,
+    grad_skip: Lane<R>,
 }
 
 impl<'a, R: Real> Inputs<'a, R> {
@@ -291,15 +291,15 @@ impl S4dScan {
     }
 
     /// The sums over one sequence, u and dy \[T, d\].
-    fn sums<R: Real>(&self, factors: &[Factors<R>], u: &[R], dy: &[R], block: &Block) -> Sums<R> {
+    fn sums<R: Real>(&self, factors: &[Factors<R>], u: &[R], grad_y: &[R], block: &Block) -> Sums<R> {
         let mut w = vec![[zero::<R>(); 2]; self.states];
-        let mut d_skip = [R::ZERO; WIDTH];
+        let mut grad_skip = [R::ZERO; WIDTH];
         let mut states = vec![[zero::<R>(); 2]; self.states];
         for t in 0..self.t {
             let u = block.load(&u[t * self.channels..]);
-            let dy = block.load(&dy[t * self.channels..]);
+            let grad_y = block.load(&grad_y[t * self.channels..]);
             for i in 0..WIDTH {
-                d_skip[i] += dy[i] * u[i];
+                grad_skip[i] += grad_y[i] * u[i];
             }
             for (([h, q], [w0, w1]), Factors { f, keep, .. }) in states.iter_mut().zip(&mut w).zip(factors) {
                 for i in 0..WIDTH {
@@ -311,8 +311,8 @@ impl S4dScan {
                     h[0][i] = keep[i] * h[0][i] + dr;
                     h[1][i] = keep[i] * h[1][i] + di;
                     for part in 0..2 {
-                        w0[part][i] += dy[i] * h[part][i];
-                        w1[part][i] += dy[i] * q[part][i];
+                        w0[part][i] += grad_y[i] * h[part][i];
+                        w1[part][i] += grad_y[i] * q[part][i];
                     }
                 }
             }
@@ -321,11 +321,11 @@ impl S4dScan {
                 both.for_each(|(both, f)| both.iter_mut().for_each(|x| f.give_back(x)));
             }
         }
-        Sums { w, d_skip }
+        Sums { w, grad_skip }
     }
 
     /// The sums over all sequences: those of a piece in order, then the pieces in order.
-    fn all_sums<R: Real>(&self, inputs: &Inputs<'_, R>, dy: &[R], block: &Block) -> Sums<R> {
+    fn all_sums<R: Real>(&self, inputs: &Inputs<'_, R>, grad_y: &[R], block: &Block) -> Sums<R> {
         let factors = inputs.factors(self.states, block);
         let sequence = self.t * self.channels;
         let add = |mut sum: Sums<R>, part: Sums<R>| {
@@ -334,23 +334,23 @@ impl S4dScan {
                     *sum += *part;
                 }
             }
-            for (sum, part) in sum.d_skip.iter_mut().zip(part.d_skip) {
+            for (sum, part) in sum.grad_skip.iter_mut().zip(part.grad_skip) {
                 *sum += part;
             }
             sum
         };
         let zeros = || Sums {
             w: vec![[zero::<R>(); 2]; self.states],
-            d_skip: [R::ZERO; WIDTH],
+            grad_skip: [R::ZERO; WIDTH],
         };
         let piece = self.b.div_ceil(PIECES) * sequence;
         let pieces: Vec<Sums<R>> = inputs
             .u
             .par_chunks(piece)
-            .zip(dy.par_chunks(piece))
-            .map(|(u, dy)| {
-                let sequences = u.chunks(sequence).zip(dy.chunks(sequence));
-                let of_sequence = |(u, dy): (&[R], &[R])| self.sums(&factors, u, dy, block);
+            .zip(grad_y.par_chunks(piece))
+            .map(|(u, grad_y)| {
+                let sequences = u.chunks(sequence).zip(grad_y.chunks(sequence));
+                let of_sequence = |(u, grad_y): (&[R], &[R])| self.sums(&factors, u, grad_y, block);
                 sequences.map(of_sequence).fold(zeros(), add)
             })
             .collect();
@@ -366,12 +366,17 @@ fn parameters<R: Real>(
     sums: &[Sums<R>],
 ) -> [Vec<R>; 5] {
     let (d, matrix) = (op.channels, op.channels * op.states);
-    let [mut dt, mut dc, mut log_a, mut imag, mut skip] =
-        [d, 2 * matrix, matrix, matrix, d].map(|len| vec![R::ZERO; len]);
+    let [
+        mut grad_log_dt,
+        mut grad_c,
+        mut grad_log_a,
+        mut grad_imag,
+        mut grad_skip,
+    ] = [d, 2 * matrix, matrix, matrix, d].map(|len| vec![R::ZERO; len]);
     for (block, sums) in blocks.iter().zip(sums) {
         for i in 0..block.count {
             let channel = block.first + i;
-            let mut d_log_dt = 0.0;
+            let mut step = 0.0;
             for (n, w) in sums.w.iter().enumerate() {
                 let at = channel * op.states + n;
                 let rate = inputs.rate(channel, at);
@@ -381,19 +386,19 @@ fn parameters<R: Real>(
                 let read = times(weight, w0);
                 let kept = times(times(weight, rate.phi), w1);
                 let gc = double(times(w0, rate.phi));
-                let through = times(read, rate.d_phi());
+                let through = times(read, rate.phi_slope());
                 let g = [0, 1].map(|part| rate.dt * (through[part] + kept[part]));
-                dc[2 * at] = R::of(gc[0]);
-                dc[2 * at + 1] = R::of(-gc[1]);
-                log_a[at] = R::of(rate.a[0] * g[0]);
-                imag[at] = R::of(-g[1]);
-                d_log_dt += times(read, rate.power)[0] + times(kept, rate.z)[0];
+                grad_c[2 * at] = R::of(gc[0]);
+                grad_c[2 * at + 1] = R::of(-gc[1]);
+                grad_log_a[at] = R::of(rate.a[0] * g[0]);
+                grad_imag[at] = R::of(-g[1]);
+                step += times(read, rate.power)[0] + times(kept, rate.z)[0];
             }
-            dt[channel] = R::of(d_log_dt);
-            skip[channel] = sums.d_skip[i];
+            grad_log_dt[channel] = R::of(step);
+            grad_skip[channel] = sums.grad_skip[i];
         }
     }
-    [dt, dc, log_a, imag, skip]
+    [grad_log_dt, grad_c, grad_log_a, grad_imag, grad_skip]
 }
 
 impl CpuOp for S4dScan {
@@ -407,20 +412,20 @@ impl CpuOp for S4dScan {
         _step: &StepParams,
         ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
-        let (inputs, dy) = (Inputs::new(ins), d_outs[0].real());
-        if let Some((du, _)) = d_ins[0].wanted() {
-            self.scans(&inputs, dy, true, du);
+        let (inputs, grad_y) = (Inputs::new(ins), grad_outs[0].real());
+        if let Some((grad_u, _)) = grad_ins[0].wanted() {
+            self.scans(&inputs, grad_y, true, grad_u);
         }
         let blocks = self.blocks();
         let sums: Vec<_> = blocks
             .par_iter()
-            .map(|block| self.all_sums(&inputs, dy, block))
+            .map(|block| self.all_sums(&inputs, grad_y, block))
             .collect();
         let gradients = parameters(self, &inputs, &blocks, &sums);
-        for (out, gradient) in d_ins[1..].iter_mut().zip(gradients) {
+        for (out, gradient) in grad_ins[1..].iter_mut().zip(gradients) {
             let Some(sum) = out.sum() else { continue };
             for (sum, g) in sum.iter_mut().zip(gradient) {
                 *sum += g;

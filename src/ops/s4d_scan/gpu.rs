@@ -14,7 +14,7 @@ const ALIGN: usize = 64;
 /// Most quads of states a thread.
 const QUADS: usize = 2;
 /// Steps staged at a time.
-const STEPS: usize = 8;
+const STAGED: usize = 8;
 
 /// Mirrors `Params` of `s4d_discretise`.
 #[repr(C)]
@@ -105,7 +105,7 @@ impl S4dScan {
             groups: groups as u32,
         };
         let kernel = lanes
-            .kernel("s4d_scan/s4d_scan_fwd", STEPS)
+            .kernel("s4d_scan/s4d_scan_fwd", STAGED)
             .set("PITCH", pitch(lanes.lanes))
             .set("REVERSE", reverse);
         l.run(kernel, &[u, planes, skip, y], params, grid_1d(groups));
@@ -116,7 +116,7 @@ impl S4dScan {
         &self,
         l: &mut Lower<'_>,
         parameters: [View; 4],
-        [u, dy, planes]: [View; 3],
+        [u, grad_y, planes]: [View; 3],
         outs: &[Option<GpuOut>],
     ) {
         let (d, matrix, tiles) = (self.channels, self.channels * self.states, self.tiles());
@@ -132,8 +132,8 @@ impl S4dScan {
             slots: slots as u32,
             skip_at: skip_at as u32,
         };
-        let kernel = self.lanes().kernel("s4d_scan/s4d_sums_bwd", STEPS);
-        l.run(kernel, &[u, dy, planes, sums], params, grid_1d(slots * tiles));
+        let kernel = self.lanes().kernel("s4d_scan/s4d_sums_bwd", STAGED);
+        l.run(kernel, &[u, grad_y, planes, sums], params, grid_1d(slots * tiles));
         let log_a_at = (2 * matrix).next_multiple_of(ALIGN);
         let imag_at = log_a_at + matrix.next_multiple_of(ALIGN);
         let dt_at = imag_at + matrix.next_multiple_of(ALIGN);
@@ -188,20 +188,20 @@ impl GpuOp for S4dScan {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         _outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
         let ins: Vec<View> = ins.iter().copied().flatten().collect();
-        let (&[u, log_dt, c, log_a_real, a_imag, skip], Some(dy)) = (&ins[..], d_outs[0]) else {
+        let (&[u, log_dt, c, log_a_real, a_imag, skip], Some(grad_y)) = (&ins[..], grad_outs[0]) else {
             return;
         };
         let parameters = [log_dt, c, log_a_real, a_imag];
         let planes = self.planes(l, parameters);
-        if let Some(du) = d_ins[0] {
-            self.scan(l, [dy, planes, skip, du.view], true);
+        if let Some(grad_u) = grad_ins[0] {
+            self.scan(l, [grad_y, planes, skip, grad_u.view], true);
         }
-        if d_ins[1..].iter().any(Option::is_some) {
-            self.gradients(l, parameters, [u, dy, planes], &d_ins[1..]);
+        if grad_ins[1..].iter().any(Option::is_some) {
+            self.gradients(l, parameters, [u, grad_y, planes], &grad_ins[1..]);
         }
     }
 }

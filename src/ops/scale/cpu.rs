@@ -26,27 +26,27 @@ impl CpuOp for Scale {
         _step: &StepParams,
         ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
-        let (x, s, dy) = (ins[0].real(), ins[1].real(), d_outs[0].real());
-        let [dx, ds] = d_ins else {
+        let (x, s, grad_y) = (ins[0].real(), ins[1].real(), grad_outs[0].real());
+        let [grad_x, grad_s] = grad_ins else {
             unreachable!("two inputs")
         };
         let (p, per) = (self.p, Pieces::new(self.rows).rows);
-        let accumulate = matches!(dx, Out::Real { accumulate: true, .. });
+        let accumulate = matches!(grad_x, Out::Real { accumulate: true, .. });
         let (mut unread_x, mut unread_s) = (Vec::new(), Vec::new());
-        let made = wanted_or(dx, &mut unread_x, x.len()).par_chunks_mut(per * p);
-        let made = made.zip(wanted_or(ds, &mut unread_s, s.len()).par_chunks_mut(per));
-        made.enumerate().for_each(|(piece, (dx, ds))| {
-            for (i, (dx, ds)) in dx.chunks_mut(p).zip(ds).enumerate() {
+        let made = wanted_or(grad_x, &mut unread_x, x.len()).par_chunks_mut(per * p);
+        let made = made.zip(wanted_or(grad_s, &mut unread_s, s.len()).par_chunks_mut(per));
+        made.enumerate().for_each(|(piece, (grad_x, grad_s))| {
+            for (i, (grad_x, grad_s)) in grad_x.chunks_mut(p).zip(grad_s).enumerate() {
                 let row = piece * per + i;
-                let (x, dy) = (&x[row * p..][..p], &dy[row * p..][..p]);
-                for (dx, dy) in dx.iter_mut().zip(dy) {
-                    let before = if accumulate { *dx } else { R::ZERO };
-                    *dx = before + s[row] * *dy;
+                let (x, grad_y) = (&x[row * p..][..p], &grad_y[row * p..][..p]);
+                for (grad_x, grad_y) in grad_x.iter_mut().zip(grad_y) {
+                    let before = if accumulate { *grad_x } else { R::ZERO };
+                    *grad_x = before + s[row] * *grad_y;
                 }
-                *ds = dot(dy, x);
+                *grad_s = dot(grad_y, x);
             }
         });
     }

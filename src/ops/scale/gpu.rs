@@ -42,20 +42,20 @@ impl GpuOp for Scale {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         _outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        let (Some(x), Some(s), Some(dy)) = (ins[0], ins[1], d_outs[0]) else {
+        let (Some(x), Some(s), Some(grad_y)) = (ins[0], ins[1], grad_outs[0]) else {
             return;
         };
-        let dx = or_scratch(l, d_ins[0], x.len);
-        let ds = or_scratch(l, d_ins[1], s.len);
+        let grad_x = or_scratch(l, grad_ins[0], x.len);
+        let grad_s = or_scratch(l, grad_ins[1], s.len);
         let layout = Layout::new(self.p);
-        let params = self.params(d_ins[0].is_some_and(|out| out.accumulate));
+        let params = self.params(grad_ins[0].is_some_and(|out| out.accumulate));
         let kernel = layout.kernel("scale/scale_bwd");
         l.run(
             kernel,
-            &[x, s, dy, dx, ds],
+            &[x, s, grad_y, grad_x, grad_s],
             params,
             grid_1d(layout.groups(self.rows)),
         );

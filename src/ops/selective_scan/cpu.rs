@@ -65,13 +65,13 @@ impl<const MAMBA: bool> Flags<MAMBA> {
         MAMBA || self.decays
     }
 
-    fn steps(self) -> bool {
+    fn timed(self) -> bool {
         self.tied() || self.decays()
     }
 
     /// `delta_raw + delta_bias`, and dt; 1 where there is none.
     fn step<R: Real>(self, x: &Inputs<'_, R>, at: usize, c: usize) -> (R, R) {
-        if !self.steps() {
+        if !self.timed() {
             return (R::ZERO, R::ONE);
         }
         let raw = x.delta_raw[at] + x.delta_bias[c];
@@ -98,14 +98,14 @@ struct Piece {
 
 /// Gradients of a piece: \[T, count\] each, \[T, N\] for dB and dC, and those of the channels' parameters.
 struct Gradients<R> {
-    du: Vec<R>,
-    ddelta: Vec<R>,
-    dz: Vec<R>,
-    db: Vec<R>,
-    dc: Vec<R>,
-    da_log: Vec<R>,
-    d_bias: Vec<R>,
-    d_skip: Vec<R>,
+    grad_u: Vec<R>,
+    grad_delta: Vec<R>,
+    grad_z: Vec<R>,
+    grad_b: Vec<R>,
+    grad_c: Vec<R>,
+    grad_a_log: Vec<R>,
+    grad_bias: Vec<R>,
+    grad_skip: Vec<R>,
 }
 
 /// One of a piece's gradients.
@@ -188,20 +188,20 @@ impl SelectiveScan {
         flags: Flags<MAMBA>,
         x: &Inputs<'_, R>,
         saved: &[R],
-        dy: &[R],
+        grad_y: &[R],
         piece: &Piece,
     ) -> Gradients<R> {
         let (n, points) = (self.states, self.t * piece.count);
         let zeros = |len: usize| vec![R::ZERO; len];
         let mut out = Gradients {
-            du: zeros(points),
-            ddelta: zeros(points),
-            dz: zeros(points),
-            db: zeros(self.t * n),
-            dc: zeros(self.t * n),
-            da_log: zeros(piece.count * n),
-            d_bias: zeros(piece.count),
-            d_skip: zeros(piece.count),
+            grad_u: zeros(points),
+            grad_delta: zeros(points),
+            grad_z: zeros(points),
+            grad_b: zeros(self.t * n),
+            grad_c: zeros(self.t * n),
+            grad_a_log: zeros(piece.count * n),
+            grad_bias: zeros(piece.count),
+            grad_skip: zeros(piece.count),
         };
         // Of one chunk: states before and after each step, decays.
         let (mut h, mut decay) = (zeros((CHUNK + 1) * n), vec![R::ONE; CHUNK * n]);
@@ -213,10 +213,10 @@ impl SelectiveScan {
             q.fill(R::ZERO);
             for chunk in (0..self.chunks()).rev() {
                 let t0 = chunk * CHUNK;
-                let steps = CHUNK.min(self.t - t0);
+                let tokens = CHUNK.min(self.t - t0);
                 let from = ((piece.b * self.chunks() + chunk) * self.channels + c) * n;
                 h[..n].copy_from_slice(&saved[from..][..n]);
-                for j in 0..steps {
+                for j in 0..tokens {
                     let row = piece.b * self.t + t0 + j;
                     let at = row * self.channels + c;
                     let (_, dt) = flags.step(x, at, c);
@@ -231,40 +231,40 @@ impl SelectiveScan {
                         new[k] = decay[k] * old[k] + written * b[k];
                     }
                 }
-                for j in (0..steps).rev() {
+                for j in (0..tokens).rev() {
                     let t = t0 + j;
                     let row = piece.b * self.t + t;
                     let at = row * self.channels + c;
                     let ((raw, dt), u) = (flags.step(x, at, c), x.u[at]);
                     let share = flags.share(dt);
-                    let (written, dp) = (share * u, dy[at] * flags.gate(x, at));
+                    let (written, grad_p) = (share * u, grad_y[at] * flags.gate(x, at));
                     let (b, cm) = (&x.bm[row * n..][..n], &x.cm[row * n..][..n]);
                     let (old, new) = h[j * n..][..2 * n].split_at(n);
                     let decay = &decay[j * n..][..n];
-                    let (db, dc) = (&mut out.db[t * n..][..n], &mut out.dc[t * n..][..n]);
-                    let da = &mut out.da_log[i * n..][..n];
+                    let (grad_b, grad_c) = (&mut out.grad_b[t * n..][..n], &mut out.grad_c[t * n..][..n]);
+                    let grad_a = &mut out.grad_a_log[i * n..][..n];
                     for k in 0..n {
-                        lam[k] = dp * cm[k] + q[k];
+                        lam[k] = grad_p * cm[k] + q[k];
                         q[k] = decay[k] * lam[k];
                         m[k] = q[k] * old[k];
-                        da[k] += m[k] * dt;
-                        db[k] += lam[k] * written;
-                        dc[k] += dp * new[k];
+                        grad_a[k] += m[k] * dt;
+                        grad_b[k] += lam[k] * written;
+                        grad_c[k] += grad_p * new[k];
                     }
                     let (lam_b, yp) = (dot(&lam, b), dot(cm, new) + x.skip[c] * u);
                     let point = t * piece.count + i;
-                    out.du[point] = x.skip[c] * dp + share * lam_b;
-                    let d_share = if flags.tied() { u * lam_b } else { R::ZERO };
-                    out.ddelta[point] = (dot(&m, a) + d_share) * raw.sigmoid();
+                    out.grad_u[point] = x.skip[c] * grad_p + share * lam_b;
+                    let grad_share = if flags.tied() { u * lam_b } else { R::ZERO };
+                    out.grad_delta[point] = (dot(&m, a) + grad_share) * raw.sigmoid();
                     if flags.gated() {
-                        out.dz[point] = dy[at] * yp * x.z[at].d_silu();
+                        out.grad_z[point] = grad_y[at] * yp * x.z[at].silu_slope();
                     }
-                    out.d_skip[i] += dp * u;
-                    out.d_bias[i] += out.ddelta[point];
+                    out.grad_skip[i] += grad_p * u;
+                    out.grad_bias[i] += out.grad_delta[point];
                 }
             }
-            for (da, a) in out.da_log[i * n..][..n].iter_mut().zip(a) {
-                *da *= *a;
+            for (grad_a, a) in out.grad_a_log[i * n..][..n].iter_mut().zip(a) {
+                *grad_a *= *a;
             }
         }
         out
@@ -306,27 +306,40 @@ impl CpuOp for SelectiveScan {
         _step: &StepParams,
         ins: &[In<'_, R>],
         outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
         let (x, pieces) = (Inputs::new(self, ins), self.pieces());
-        let (saved, dy) = (outs[1].real(), d_outs[0].real());
+        let (saved, grad_y) = (outs[1].real(), grad_outs[0].real());
         let parts: Vec<_> = pieces
             .par_iter()
             .map(|p| match self.flags() {
-                Ok(flags) => self.backward(flags, &x, saved, dy, p),
-                Err(flags) => self.backward(flags, &x, saved, dy, p),
+                Ok(flags) => self.backward(flags, &x, saved, grad_y, p),
+                Err(flags) => self.backward(flags, &x, saved, grad_y, p),
             })
             .collect();
-        let [du, ddelta, dz, db, dc, da_log, d_bias, d_skip] = self.places(d_ins.iter_mut());
-        let points: [(_, Part<R>); 3] = [(du, |g| &g.du), (ddelta, |g| &g.ddelta), (dz, |g| &g.dz)];
+        let [
+            grad_u,
+            grad_delta,
+            grad_z,
+            grad_b,
+            grad_c,
+            grad_a_log,
+            grad_bias,
+            grad_skip,
+        ] = self.places(grad_ins.iter_mut());
+        let points: [(_, Part<R>); 3] = [
+            (grad_u, |g| &g.grad_u),
+            (grad_delta, |g| &g.grad_delta),
+            (grad_z, |g| &g.grad_z),
+        ];
         for (out, of) in points {
             if let Some((out, _)) = out.and_then(Out::wanted) {
                 let parts: Vec<&[R]> = parts.iter().map(of).collect();
                 self.join(out, &pieces, 1, &parts);
             }
         }
-        let rows: [(_, Part<R>); 2] = [(db, |g| &g.db), (dc, |g| &g.dc)];
+        let rows: [(_, Part<R>); 2] = [(grad_b, |g| &g.grad_b), (grad_c, |g| &g.grad_c)];
         for (out, of) in rows {
             let Some(sum) = out.and_then(Out::sum) else {
                 continue;
@@ -337,9 +350,9 @@ impl CpuOp for SelectiveScan {
             }
         }
         let channels: [(_, Part<R>, usize); 3] = [
-            (da_log, |g| &g.da_log, self.states),
-            (d_bias, |g| &g.d_bias, 1),
-            (d_skip, |g| &g.d_skip, 1),
+            (grad_a_log, |g| &g.grad_a_log, self.states),
+            (grad_bias, |g| &g.grad_bias, 1),
+            (grad_skip, |g| &g.grad_skip, 1),
         ];
         for (out, of, width) in channels {
             let Some(sum) = out.and_then(Out::sum) else {

@@ -28,8 +28,8 @@ fn lanes(states: usize) -> Lanes {
 fn lanes_kernel(lanes: Lanes, path: &'static str) -> Kernel {
     // Bytes of workgroup memory for a step: at most 12 KiB in all, so that several workgroups share a processor.
     let step = 8 * lanes.padded() + 4 * lanes.channels() * (2 + pitch(lanes.lanes));
-    let steps = if 8 * step <= 12 << 10 { 8 } else { 4 };
-    lanes.kernel(path, steps)
+    let staged = if 8 * step <= 12 << 10 { 8 } else { 4 };
+    lanes.kernel(path, staged)
 }
 
 /// Threads on channels and states in `scan_bwd`: two channels and four states a thread.
@@ -137,7 +137,7 @@ struct BackwardParams {
     dc_at: u32,
     da_at: u32,
     dd_at: u32,
-    dbias_at: u32,
+    grad_bias_at: u32,
 }
 
 /// Mirrors `Params` of `scan_sum_bwd`.
@@ -155,7 +155,7 @@ struct SumParams {
 pub(super) struct Segments {
     pub(super) count: usize,
     /// Steps of one, whole chunks.
-    pub(super) steps: usize,
+    pub(super) tokens: usize,
 }
 
 /// Sequences and tiles of channels of one backward launch, and where its partial sums lie.
@@ -166,7 +166,7 @@ pub(super) struct Launch {
     dc_at: usize,
     da_at: usize,
     dd_at: usize,
-    dbias_at: usize,
+    grad_bias_at: usize,
     pub(super) words: usize,
 }
 
@@ -193,7 +193,7 @@ impl SelectiveScan {
         let chunks = self.chunks().div_ceil(wanted.min(self.chunks()));
         Segments {
             count: self.chunks().div_ceil(chunks),
-            steps: chunks * CHUNK,
+            tokens: chunks * CHUNK,
         }
     }
 
@@ -204,15 +204,15 @@ impl SelectiveScan {
         let slots = sequences * segments;
         let da_at = 2 * partial;
         let dd_at = da_at + aligned(slots * self.matrix());
-        let dbias_at = dd_at + aligned(slots * self.channels);
+        let grad_bias_at = dd_at + aligned(slots * self.channels);
         Launch {
             sequences,
             tiles,
             dc_at: partial,
             da_at,
             dd_at,
-            dbias_at,
-            words: dbias_at + slots * self.channels,
+            grad_bias_at,
+            words: grad_bias_at + slots * self.channels,
         }
     }
 
@@ -246,7 +246,7 @@ impl SelectiveScan {
         };
         let grid = grid_1d(rates.len.div_ceil(256));
         let kernel = Kernel::new("selective_scan/scan_rates")
-            .set("STEPPED", self.steps())
+            .set("TIMED", self.timed())
             .set("DECAYS", self.decays);
         let bindings = present([skip, Some(rates), delta_bias, a_log]);
         l.run(kernel, &bindings, params, grid);
@@ -304,7 +304,7 @@ impl SelectiveScan {
             states: self.states as u32,
             tiles: tiles as u32,
             segments: segments.count as u32,
-            segment: segments.steps as u32,
+            segment: segments.tokens as u32,
             groups: groups as u32,
             row0: (sequence0 * self.t) as u32,
             n: (x.len / 2) as u32,
@@ -337,10 +337,10 @@ impl SelectiveScan {
         launch: &Launch,
         tiles: std::ops::Range<usize>,
         sequence0: usize,
-        d_ins: &[Option<GpuOut>],
+        grad_ins: &[Option<GpuOut>],
     ) {
         let n = launch.sequences * self.t * self.states;
-        for (at, out) in [(0, d_ins[3]), (launch.dc_at, d_ins[4])] {
+        for (at, out) in [(0, grad_ins[3]), (launch.dc_at, grad_ins[4])] {
             let Some(out) = out else { continue };
             let params = SumParams {
                 n: n as u32,
@@ -362,13 +362,13 @@ impl SelectiveScan {
         launch: &Launch,
         slots: usize,
         first: bool,
-        d_ins: &[Option<GpuOut>],
+        grad_ins: &[Option<GpuOut>],
     ) {
         let e = self.channels;
         let regions = [
-            (launch.da_at, self.matrix(), d_ins[5]),
-            (launch.dbias_at, e, d_ins[6]),
-            (launch.dd_at, e, d_ins[7]),
+            (launch.da_at, self.matrix(), grad_ins[5]),
+            (launch.grad_bias_at, e, grad_ins[6]),
+            (launch.dd_at, e, grad_ins[7]),
         ];
         for (at, n, out) in regions {
             let Some(mut out) = out else { continue };
@@ -394,7 +394,7 @@ impl GpuOp for SelectiveScan {
             chunks: self.chunks() as u32,
             tiles: tiles as u32,
             segments: segments.count as u32,
-            segment: segments.steps as u32,
+            segment: segments.tokens as u32,
             groups: groups as u32,
         };
         if segments.count > 1 {
@@ -410,7 +410,7 @@ impl GpuOp for SelectiveScan {
             let elapsed = self.decays.then_some(sum_dt);
             let bindings = present([u, bm, saved, Some(rates), delta_raw, elapsed]);
             l.run(kernel, &bindings, ends, grid_1d(ends.groups as usize));
-            let slot = segments.steps / CHUNK * self.matrix();
+            let slot = segments.tokens / CHUNK * self.matrix();
             let strides = [0, self.chunks() * self.matrix(), slot];
             self.carry(l, [outs[1].view, rates, sum_dt], false, self.b, strides, segments);
         }
@@ -429,18 +429,18 @@ impl GpuOp for SelectiveScan {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
         let [u, delta_raw, z, bm, cm, a_log, delta_bias, skip] =
             self.places(ins.iter().copied()).map(Option::flatten);
         let (Some(u), Some(bm), Some(cm)) = (u, bm, cm) else {
             return;
         };
-        let (Some(saved), Some(dy)) = (outs[1], d_outs[0]) else {
+        let (Some(saved), Some(grad_y)) = (outs[1], grad_outs[0]) else {
             return;
         };
-        let d_ins = &self.places(d_ins.iter().copied()).map(Option::flatten);
+        let grad_ins = &self.places(grad_ins.iter().copied()).map(Option::flatten);
         let rates = self.rates(l, a_log, delta_bias, skip);
         let pairs = Pairs::new(self.states);
         let tiles = self.channels.div_ceil(pairs.channels());
@@ -450,9 +450,9 @@ impl GpuOp for SelectiveScan {
         let row = self.t * self.channels;
         let points = l.scratch(2 * most.sequences * row);
         let sums = l.scratch(most.words);
-        let du = or_scratch(l, d_ins[0], u.len);
-        let ddelta = self.steps().then(|| or_scratch(l, d_ins[1], u.len));
-        let dz = self.gated.then(|| or_scratch(l, d_ins[2], u.len));
+        let grad_u = or_scratch(l, grad_ins[0], u.len);
+        let grad_delta = self.timed().then(|| or_scratch(l, grad_ins[1], u.len));
+        let grad_z = self.gated.then(|| or_scratch(l, grad_ins[2], u.len));
         let kernel = Kernel::new("selective_scan/scan_bwd")
             .set("THREADS", pairs.threads)
             .set("LANES", pairs.lanes)
@@ -473,12 +473,12 @@ impl GpuOp for SelectiveScan {
                 bias_at: self.matrix() as u32,
             };
             let pointwise = |path| {
-                let kernel = Kernel::new(path).set("STEPPED", self.steps());
+                let kernel = Kernel::new(path).set("TIMED", self.timed());
                 kernel.set("GATED", self.gated)
             };
             let grid = grid_1d(n.div_ceil(256));
-            let step_rates = self.steps().then_some(rates);
-            let bindings = present([Some(dy), Some(x), step_rates, delta_raw, z]);
+            let step_rates = self.timed().then_some(rates);
+            let bindings = present([Some(grad_y), Some(x), step_rates, delta_raw, z]);
             l.run(
                 pointwise("selective_scan/scan_inputs_bwd"),
                 &bindings,
@@ -500,7 +500,7 @@ impl GpuOp for SelectiveScan {
                     first_tile: tile0 as u32,
                     tiles: some.len() as u32,
                     segments: segments.count as u32,
-                    segment: segments.steps as u32,
+                    segment: segments.tokens as u32,
                     groups: groups as u32,
                     sequence0: sequence0 as u32,
                     n: n as u32,
@@ -508,17 +508,17 @@ impl GpuOp for SelectiveScan {
                     dc_at: launch.dc_at as u32,
                     da_at: launch.da_at as u32,
                     dd_at: launch.dd_at as u32,
-                    dbias_at: launch.dbias_at as u32,
+                    grad_bias_at: launch.grad_bias_at as u32,
                 };
-                let bindings = [x, u, bm, cm, rates, saved, du, sums];
+                let bindings = [x, u, bm, cm, rates, saved, grad_u, sums];
                 l.run(kernel.clone(), &bindings, params, grid_1d(groups));
-                self.sum_tiles(l, sums, &launch, some, sequence0, d_ins);
+                self.sum_tiles(l, sums, &launch, some, sequence0, grad_ins);
             }
             let slots = sequences * segments.count;
-            self.sum_slots(l, sums, &launch, slots, sequence0 == 0, d_ins);
-            if self.gated || self.steps() {
-                let gate_dy = self.gated.then_some(dy);
-                let bindings = present([Some(x), ddelta, z, gate_dy, dz]);
+            self.sum_slots(l, sums, &launch, slots, sequence0 == 0, grad_ins);
+            if self.gated || self.timed() {
+                let gate_grad_y = self.gated.then_some(grad_y);
+                let bindings = present([Some(x), grad_delta, z, gate_grad_y, grad_z]);
                 l.run(
                     pointwise("selective_scan/scan_outputs_bwd"),
                     &bindings,

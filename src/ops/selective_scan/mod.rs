@@ -12,9 +12,9 @@
 //! Gradients  yp = Cm . h + D u, dp = dy silu(z), `lam_t = dp_t Cm_t + a_{t+1} lam_{t+1}`, a = exp(dt A),
 //!            `m_t = lam_t h_{t-1} a_t`; dz = dy yp silu'(z), `dCm = sum_E dp h`, `dBm = sum_E lam dt u`,
 //!            `dD = sum dp u`, du = D dp + dt (lam . Bm), `dA_log = A sum m dt`,
-//!            `ddelta_raw = (m . A + u (lam . Bm)) sigma(delta_raw + delta_bias)`, `ddelta_bias` its sum over b, t;
+//!            `ddelta_raw = (m . A + u (lam . Bm)) sigma(delta_raw + delta_bias)`, `grad_delta_bias` its sum over b, t;
 //!            h inside a chunk is computed again, sums over E and over b, t are in two stages. Not tied: dt in du, and
-//!            dt u in `dBm`, become 1 and u, and `ddelta_raw` loses u (lam . Bm); without decays m is 0 and a is 1
+//!            dt u in `dBm`, become 1 and u, and `grad_delta_raw` loses u (lam . Bm); without decays m is 0 and a is 1
 //! Numerics   f32 throughout; no product of decays is divided out, so any decay down to 0 is fine.
 //!            llvmpipe leaves a thread's loops after 65,535 turns, so that walks are cut short there
 //! Cost       a token, channel and state: 6 FLOPs and an exp forward, 19 and an exp backward; a token moves
@@ -67,14 +67,14 @@ impl SelectiveScan {
     }
 
     /// Whether there is a step dt.
-    fn steps(&self) -> bool {
+    fn timed(&self) -> bool {
         self.tied || self.decays
     }
 
     /// Which of all inputs there are.
     fn reads(&self) -> [bool; INPUTS.len()] {
-        let steps = self.steps();
-        [true, steps, self.gated, true, true, self.decays, steps, true]
+        let timed = self.timed();
+        [true, timed, self.gated, true, true, self.decays, timed, true]
     }
 
     /// Spreads what the input ports have over the places of all inputs.
@@ -135,7 +135,7 @@ impl OpDef for SelectiveScan {
         let (e, n) = (self.channels as f64, self.states as f64);
         let saved = 4.0 * (self.b * self.chunks()) as f64 * e * n;
         let (forward, backward) = if self.decays { (7.0, 20.0) } else { (4.0, 11.0) };
-        let optional = f64::from(u8::from(self.gated) + u8::from(self.steps()));
+        let optional = f64::from(u8::from(self.gated) + u8::from(self.timed()));
         let (flops, points, rows) = match pass {
             Pass::Forward => (forward, 2.0 + optional, 2.0),
             Pass::Backward => (backward, 3.0 + 2.0 * optional, 4.0),

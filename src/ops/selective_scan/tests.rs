@@ -117,7 +117,7 @@ fn cases_reach_segments_and_several_launches() {
     assert_eq!(op(140, 70, 1, 2).segments(140, false).count, 1);
     assert_eq!(op(140, 400, 1, 2).segments(140, true).count, 2);
     let cut = op(1, 4096, 512, 64).segments(16, false);
-    assert_eq!((cut.count, cut.steps), (64, 2 * CHUNK));
+    assert_eq!((cut.count, cut.tokens), (64, 2 * CHUNK));
     assert_eq!(op(2, 4096, 2048, 64).segments(2 * 64, false).count, 8);
     assert_eq!(op(4, 4096, 2048, 64).segments(4 * 64, false).count, 1);
     assert_eq!(op(1, 130, 70, 64).segments(3, false).count, 5);
@@ -150,8 +150,8 @@ fn kernels_fit_webgpu_default_limits() {
                 .map(|p| graph.input(p.name, &p.shape, p.dtype))
                 .collect();
             let y = graph.call(op, &ins).unwrap()[0];
-            let dy = graph.input("dy", &[b, 100, 70], Dtype::F32);
-            graph.backward(&[(y, dy)], &ins).unwrap();
+            let grad_y = graph.input("dy", &[b, 100, 70], Dtype::F32);
+            graph.backward(&[(y, grad_y)], &ins).unwrap();
             let lowered = lower(&graph, &caps);
             for d in &lowered.dispatches {
                 let (_, found) = reflect(&d.kernel, &d.kernel.expand().unwrap()).unwrap();

@@ -63,55 +63,60 @@ impl CpuOp for ShortConv {
         _step: &StepParams,
         ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
-        let (x, dy) = (ins[0].real(), d_outs[0].real());
+        let (x, grad_y) = (ins[0].real(), grad_outs[0].real());
         let taps = self.taps(ins[1].real());
         let bias = self.bias.then(|| ins[2].real());
         let n = self.channels;
         let pieces = Pieces::new(self.b * self.t);
         let per = pieces.rows;
-        let (mut dw, mut db) = (pieces.partials(WIDTH * n), pieces.partials(n));
-        let mut d_pre = vec![R::ZERO; x.len()];
-        let parts = d_pre.par_chunks_mut(per * n);
-        let parts = parts.zip(dw.par_chunks_mut(WIDTH * n).zip(db.par_chunks_mut(n)));
-        parts.enumerate().for_each(|(piece, (d_pre, (dw, db)))| {
-            for (i, d_pre) in d_pre.chunks_mut(n).enumerate() {
-                let row = piece * per + i;
-                let dy = &dy[row * n..][..n];
-                self.pre(d_pre, row, x, &taps, bias);
-                for c in 0..n {
-                    d_pre[c] = dy[c] * d_pre[c].d_silu();
-                    db[c] += d_pre[c];
-                }
-                for (j, from) in self.seen(row) {
-                    let (dw, x) = (&mut dw[j * n..][..n], &x[from * n..][..n]);
-                    for c in 0..n {
-                        dw[c] += d_pre[c] * x[c];
-                    }
-                }
-            }
-        });
-        if let Some((dx, _)) = d_ins[0].wanted() {
-            dx.par_chunks_mut(per * n).enumerate().for_each(|(piece, dx)| {
-                for (i, dx) in dx.chunks_mut(n).enumerate() {
+        let (mut grad_w, mut grad_b) = (pieces.partials(WIDTH * n), pieces.partials(n));
+        let mut grad_pre = vec![R::ZERO; x.len()];
+        let parts = grad_pre.par_chunks_mut(per * n);
+        let parts = parts.zip(grad_w.par_chunks_mut(WIDTH * n).zip(grad_b.par_chunks_mut(n)));
+        parts
+            .enumerate()
+            .for_each(|(piece, (grad_pre, (grad_w, grad_b)))| {
+                for (i, grad_pre) in grad_pre.chunks_mut(n).enumerate() {
                     let row = piece * per + i;
-                    dx.fill(R::ZERO);
-                    let later = (self.t - row % self.t).min(WIDTH);
-                    for ahead in 0..later {
-                        let w = &taps[(WIDTH - 1 - ahead) * n..][..n];
-                        let d_pre = &d_pre[(row + ahead) * n..][..n];
+                    let grad_y = &grad_y[row * n..][..n];
+                    self.pre(grad_pre, row, x, &taps, bias);
+                    for c in 0..n {
+                        grad_pre[c] = grad_y[c] * grad_pre[c].silu_slope();
+                        grad_b[c] += grad_pre[c];
+                    }
+                    for (j, from) in self.seen(row) {
+                        let (grad_w, x) = (&mut grad_w[j * n..][..n], &x[from * n..][..n]);
                         for c in 0..n {
-                            dx[c] += w[c] * d_pre[c];
+                            grad_w[c] += grad_pre[c] * x[c];
                         }
                     }
                 }
             });
+        if let Some((grad_x, _)) = grad_ins[0].wanted() {
+            grad_x
+                .par_chunks_mut(per * n)
+                .enumerate()
+                .for_each(|(piece, grad_x)| {
+                    for (i, grad_x) in grad_x.chunks_mut(n).enumerate() {
+                        let row = piece * per + i;
+                        grad_x.fill(R::ZERO);
+                        let later = (self.t - row % self.t).min(WIDTH);
+                        for ahead in 0..later {
+                            let w = &taps[(WIDTH - 1 - ahead) * n..][..n];
+                            let grad_pre = &grad_pre[(row + ahead) * n..][..n];
+                            for c in 0..n {
+                                grad_x[c] += w[c] * grad_pre[c];
+                            }
+                        }
+                    }
+                });
         }
-        if let Some(sum) = d_ins[1].sum() {
+        if let Some(sum) = grad_ins[1].sum() {
             let mut by_tap = vec![R::ZERO; WIDTH * n];
-            add_partials(&mut by_tap, &dw);
+            add_partials(&mut by_tap, &grad_w);
             for (c, sum) in sum.chunks_mut(WIDTH).enumerate() {
                 for j in 0..WIDTH {
                     sum[j] += by_tap[j * n + c];
@@ -119,9 +124,9 @@ impl CpuOp for ShortConv {
             }
         }
         if self.bias
-            && let Some(sum) = d_ins[2].sum()
+            && let Some(sum) = grad_ins[2].sum()
         {
-            add_partials(sum, &db);
+            add_partials(sum, &grad_b);
         }
     }
 }

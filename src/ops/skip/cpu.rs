@@ -29,33 +29,33 @@ impl CpuOp for Skip {
         _step: &StepParams,
         ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
-        let (x, d, dy) = (ins[1].real(), ins[2].real(), d_outs[0].real());
-        let [_, dx, dd_out] = d_ins else {
+        let (x, d, grad_y) = (ins[1].real(), ins[2].real(), grad_outs[0].real());
+        let [_, grad_x, dd_out] = grad_ins else {
             unreachable!("three inputs")
         };
         let (h, p, pieces) = (self.h, self.p, Pieces::new(self.rows));
-        let mut dd = pieces.partials(h);
+        let mut grad_d = pieces.partials(h);
         let mut unread = Vec::new();
-        let accumulate = matches!(dx, Out::Real { accumulate: true, .. });
+        let accumulate = matches!(grad_x, Out::Real { accumulate: true, .. });
         let per = pieces.rows * h;
-        let parts = wanted_or(dx, &mut unread, x.len()).par_chunks_mut(per * p);
-        let parts = parts.zip(dd.par_chunks_mut(h));
-        parts.enumerate().for_each(|(piece, (dx, dd))| {
-            for (i, dx) in dx.chunks_mut(p).enumerate() {
+        let parts = wanted_or(grad_x, &mut unread, x.len()).par_chunks_mut(per * p);
+        let parts = parts.zip(grad_d.par_chunks_mut(h));
+        parts.enumerate().for_each(|(piece, (grad_x, grad_d))| {
+            for (i, grad_x) in grad_x.chunks_mut(p).enumerate() {
                 let (at, head) = ((piece * per + i) * p, i % h);
-                let dy = &dy[at..at + p];
-                for (dx, dy) in dx.iter_mut().zip(dy) {
-                    let before = if accumulate { *dx } else { R::ZERO };
-                    *dx = before + d[head] * *dy;
+                let grad_y = &grad_y[at..at + p];
+                for (grad_x, grad_y) in grad_x.iter_mut().zip(grad_y) {
+                    let before = if accumulate { *grad_x } else { R::ZERO };
+                    *grad_x = before + d[head] * *grad_y;
                 }
-                dd[head] += dot(dy, &x[at..at + p]);
+                grad_d[head] += dot(grad_y, &x[at..at + p]);
             }
         });
         if let Some(sum) = dd_out.sum() {
-            add_partials(sum, &dd);
+            add_partials(sum, &grad_d);
         }
     }
 }

@@ -1,7 +1,7 @@
 use super::Skip;
 use crate::launch::{GpuOp, grid_1d};
 use crate::launch::{GpuOut, Lower, View};
-use crate::ops::linear::{Linear, gpu::db};
+use crate::ops::linear::{Linear, gpu::grad_b};
 use crate::ops::reduce::or_scratch;
 use crate::ops::rows::Layout;
 use crate::shader::Kernel;
@@ -40,28 +40,28 @@ impl GpuOp for Skip {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         _outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        let (Some(x), Some(d), Some(dy)) = (ins[1], ins[2], d_outs[0]) else {
+        let (Some(x), Some(d), Some(grad_y)) = (ins[1], ins[2], grad_outs[0]) else {
             return;
         };
         let heads = self.rows * self.h;
-        let dx = or_scratch(l, d_ins[1], x.len);
+        let grad_x = or_scratch(l, grad_ins[1], x.len);
         let terms = l.scratch(heads);
         let layout = Layout::new(self.p);
-        let params = self.params(d_ins[1].is_some_and(|out| out.accumulate));
+        let params = self.params(grad_ins[1].is_some_and(|out| out.accumulate));
         let kernel = layout.kernel("skip/skip_bwd");
         let grid = grid_1d(layout.groups(heads));
-        l.run(kernel, &[x, d, dy, dx, terms], params, grid);
-        if let Some(out) = d_ins[2] {
+        l.run(kernel, &[x, d, grad_y, grad_x, terms], params, grid);
+        if let Some(out) = grad_ins[2] {
             let sums = Linear {
                 rows: self.rows,
                 inp: 1,
                 out: self.h,
                 bias: true,
             };
-            db(l, &sums, terms, out);
+            grad_b(l, &sums, terms, out);
         }
     }
 }

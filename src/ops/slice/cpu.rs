@@ -23,21 +23,21 @@ impl CpuOp for Slice {
         _step: &StepParams,
         _ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
-        let Some((dx, accumulate)) = d_ins[0].wanted() else {
+        let Some((grad_x, accumulate)) = grad_ins[0].wanted() else {
             return;
         };
-        let dx = dx.par_chunks_mut(ROWS * self.width);
-        let pieces = dx.zip(d_outs[0].real().par_chunks(ROWS * self.len));
-        pieces.for_each(|(dx, dy)| {
-            for (dx, dy) in dx.chunks_mut(self.width).zip(dy.chunks(self.len)) {
+        let grad_x = grad_x.par_chunks_mut(ROWS * self.width);
+        let pieces = grad_x.zip(grad_outs[0].real().par_chunks(ROWS * self.len));
+        pieces.for_each(|(grad_x, grad_y)| {
+            for (grad_x, grad_y) in grad_x.chunks_mut(self.width).zip(grad_y.chunks(self.len)) {
                 if !accumulate {
-                    dx.fill(R::ZERO);
+                    grad_x.fill(R::ZERO);
                 }
-                for (dx, dy) in dx[self.from..][..self.len].iter_mut().zip(dy) {
-                    *dx += *dy;
+                for (grad_x, grad_y) in grad_x[self.from..][..self.len].iter_mut().zip(grad_y) {
+                    *grad_x += *grad_y;
                 }
             }
         });

@@ -42,16 +42,16 @@ impl GpuOp for Slice {
         l: &mut Lower<'_>,
         _ins: &[Option<View>],
         _outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        let (Some(dy), Some(dx)) = (d_outs[0], d_ins[0]) else {
+        let (Some(grad_y), Some(grad_x)) = (grad_outs[0], grad_ins[0]) else {
             return;
         };
         // Adding leaves the other columns alone.
-        let columns = if dx.accumulate { self.len } else { self.width };
-        let kernel = Kernel::new("slice/slice_bwd").set("ADD", dx.accumulate);
+        let columns = if grad_x.accumulate { self.len } else { self.width };
+        let kernel = Kernel::new("slice/slice_bwd").set("ADD", grad_x.accumulate);
         let grid = grid_1d((self.rows * columns).div_ceil(256));
-        l.run(kernel, &[dy, dx.view], self.params(columns), grid);
+        l.run(kernel, &[grad_y, grad_x.view], self.params(columns), grid);
     }
 }

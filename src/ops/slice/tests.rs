@@ -48,7 +48,7 @@ fn parts_of_one_matrix(device: &str, runtime: &mut dyn Runtime) {
         graph.keep(y);
         pairs.push((y, graph.input("dy", &[rows, len], Dtype::F32)));
     }
-    let dx = graph.backward(&pairs, &[x]).unwrap()[0];
+    let grad_x = graph.backward(&pairs, &[x]).unwrap()[0];
     assert_eq!(
         graph.calls().len(),
         6,
@@ -59,9 +59,9 @@ fn parts_of_one_matrix(device: &str, runtime: &mut dyn Runtime) {
     let values = Fill::new(1).normal(rows * width);
     runtime.write(program, x, Data::F32(&values)).unwrap();
     let mut want = vec![0.0; rows * width];
-    for (i, ((from, len), (_, dy))) in parts.into_iter().zip(&pairs).enumerate() {
+    for (i, ((from, len), (_, grad_y))) in parts.into_iter().zip(&pairs).enumerate() {
         let seed = Fill::new(10 + i as u64).normal(rows * len);
-        runtime.write(program, *dy, Data::F32(&seed)).unwrap();
+        runtime.write(program, *grad_y, Data::F32(&seed)).unwrap();
         for (k, s) in seed.iter().enumerate() {
             want[k / len * width + from + k % len] += f64::from(*s);
         }
@@ -77,7 +77,7 @@ fn parts_of_one_matrix(device: &str, runtime: &mut dyn Runtime) {
             );
         }
     }
-    for (got, want) in runtime.read(program, dx).unwrap().iter().zip(&want) {
+    for (got, want) in runtime.read(program, grad_x).unwrap().iter().zip(&want) {
         assert!((got - want).abs() < 1e-6, "{device}: {got} {want}");
     }
 }

@@ -46,14 +46,14 @@ fn case(name: &str, (rows, h, p): (usize, usize, usize), scale: f32, shift: f32)
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
     (g.name == "mamba2_ssd").then(|| {
         g.only("ngroups", 1.0)?;
-        let ([b, t, h, p], [.., dk]) = (g.sizes("x")?, g.rows("Bm")?);
+        let ([b, t, h, p], [.., d_k]) = (g.sizes("x")?, g.rows("Bm")?);
         let gate = SsmGate { rows: b * t, h, p };
         let scan = LinearAttention {
             b,
             t,
             h,
-            dk,
-            dv: p,
+            d_k,
+            d_v: p,
             scale: 1.0,
             decay: Decay::Scalar,
             shared_qk: true,

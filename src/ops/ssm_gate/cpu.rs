@@ -32,42 +32,42 @@ impl CpuOp for SsmGate {
         _step: &StepParams,
         ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
         let (x, dt_raw) = (ins[0].real(), ins[1].real());
         let (dt_bias, a_log) = (ins[2].real(), ins[3].real());
-        let (dg, dv) = (d_outs[0].real(), d_outs[1].real());
-        let [dx, ddt_raw, ddt_bias_out, da_log_out] = d_ins else {
+        let (grad_g, d_v) = (grad_outs[0].real(), grad_outs[1].real());
+        let [grad_x, grad_dt_raw, grad_dt_bias_out, da_log_out] = grad_ins else {
             unreachable!("four inputs")
         };
         let (h, p, pieces) = (self.h, self.p, Pieces::new(self.rows));
         let rate: Vec<R> = a_log.iter().map(|a| -a.exp()).collect();
-        let (mut ddt_bias, mut da_log) = (pieces.partials(h), pieces.partials(h));
+        let (mut grad_dt_bias, mut grad_a_log) = (pieces.partials(h), pieces.partials(h));
         let (mut unread_x, mut unread_dt) = (Vec::new(), Vec::new());
-        let accumulate = matches!(dx, Out::Real { accumulate: true, .. });
+        let accumulate = matches!(grad_x, Out::Real { accumulate: true, .. });
         let per = pieces.rows * h;
-        let parts = wanted_or(dx, &mut unread_x, x.len()).par_chunks_mut(per * p);
-        let parts = parts.zip(wanted_or(ddt_raw, &mut unread_dt, dt_raw.len()).par_chunks_mut(per));
-        let parts = parts.zip(ddt_bias.par_chunks_mut(h).zip(da_log.par_chunks_mut(h)));
+        let parts = wanted_or(grad_x, &mut unread_x, x.len()).par_chunks_mut(per * p);
+        let parts = parts.zip(wanted_or(grad_dt_raw, &mut unread_dt, dt_raw.len()).par_chunks_mut(per));
+        let parts = parts.zip(grad_dt_bias.par_chunks_mut(h).zip(grad_a_log.par_chunks_mut(h)));
         parts
             .enumerate()
-            .for_each(|(piece, ((dx, ddt_raw), (ddt_bias, da_log)))| {
-                for (i, (dx, ddt_raw)) in dx.chunks_mut(p).zip(ddt_raw).enumerate() {
+            .for_each(|(piece, ((grad_x, grad_dt_raw), (grad_dt_bias, grad_a_log)))| {
+                for (i, (grad_x, grad_dt_raw)) in grad_x.chunks_mut(p).zip(grad_dt_raw).enumerate() {
                     let (at, head) = (piece * per + i, i % h);
-                    let (x, dv) = (&x[at * p..][..p], &dv[at * p..][..p]);
+                    let (x, d_v) = (&x[at * p..][..p], &d_v[at * p..][..p]);
                     let y = dt_raw[at] + dt_bias[head];
                     let dt = y.softplus();
-                    for (dx, dv) in dx.iter_mut().zip(dv) {
-                        let before = if accumulate { *dx } else { R::ZERO };
-                        *dx = before + dt * *dv;
+                    for (grad_x, d_v) in grad_x.iter_mut().zip(d_v) {
+                        let before = if accumulate { *grad_x } else { R::ZERO };
+                        *grad_x = before + dt * *d_v;
                     }
-                    *ddt_raw = (dot(dv, x) + rate[head] * dg[at]) * y.sigmoid();
-                    ddt_bias[head] += *ddt_raw;
-                    da_log[head] += dg[at] * rate[head] * dt;
+                    *grad_dt_raw = (dot(d_v, x) + rate[head] * grad_g[at]) * y.sigmoid();
+                    grad_dt_bias[head] += *grad_dt_raw;
+                    grad_a_log[head] += grad_g[at] * rate[head] * dt;
                 }
             });
-        for (out, partials) in [(ddt_bias_out, &ddt_bias), (da_log_out, &da_log)] {
+        for (out, partials) in [(grad_dt_bias_out, &grad_dt_bias), (da_log_out, &grad_a_log)] {
             if let Some(sum) = out.sum() {
                 add_partials(sum, partials);
             }

@@ -1,7 +1,7 @@
 use super::SsmGate;
 use crate::launch::{GpuOp, grid_1d};
 use crate::launch::{GpuOut, Lower, View};
-use crate::ops::linear::{Linear, gpu::db};
+use crate::ops::linear::{Linear, gpu::grad_b};
 use crate::ops::reduce::or_scratch;
 use crate::ops::rows::Layout;
 use crate::shader::Kernel;
@@ -41,21 +41,21 @@ impl GpuOp for SsmGate {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         _outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
         let (Some(x), Some(dt_raw), Some(dt_bias), Some(a_log)) = (ins[0], ins[1], ins[2], ins[3]) else {
             return;
         };
-        let (Some(dg), Some(dv)) = (d_outs[0], d_outs[1]) else {
+        let (Some(grad_g), Some(d_v)) = (grad_outs[0], grad_outs[1]) else {
             return;
         };
         let heads = self.rows * self.h;
-        let dx = or_scratch(l, d_ins[0], x.len);
-        let ddt_raw = or_scratch(l, d_ins[1], heads);
+        let grad_x = or_scratch(l, grad_ins[0], x.len);
+        let grad_dt_raw = or_scratch(l, grad_ins[1], heads);
         let layout = Layout::new(self.p);
-        let params = self.params(d_ins[0].is_some_and(|out| out.accumulate));
-        let bindings = [x, dt_raw, dt_bias, a_log, dg, dv, dx, ddt_raw];
+        let params = self.params(grad_ins[0].is_some_and(|out| out.accumulate));
+        let bindings = [x, dt_raw, dt_bias, a_log, grad_g, d_v, grad_x, grad_dt_raw];
         let kernel = layout.kernel("ssm_gate/ssm_gate_bwd");
         l.run(kernel, &bindings, params, grid_1d(layout.groups(heads)));
         let sums = Linear {
@@ -64,15 +64,15 @@ impl GpuOp for SsmGate {
             out: self.h,
             bias: true,
         };
-        if let Some(out) = d_ins[2] {
-            db(l, &sums, ddt_raw, out);
+        if let Some(out) = grad_ins[2] {
+            grad_b(l, &sums, grad_dt_raw, out);
         }
-        if let Some(out) = d_ins[3] {
+        if let Some(out) = grad_ins[3] {
             let terms = l.scratch(heads);
             let kernel = Kernel::new("ssm_gate/ssm_rate_bwd");
-            let bindings = [dt_raw, dt_bias, a_log, dg, terms];
+            let bindings = [dt_raw, dt_bias, a_log, grad_g, terms];
             l.run(kernel, &bindings, params, grid_1d(heads.div_ceil(256)));
-            db(l, &sums, terms, out);
+            grad_b(l, &sums, terms, out);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Maths      `dt = softplus(dt_raw + dt_bias)`, `g = -exp(A_log) dt`, v = dt x
 //! Shapes     x, v \[rows, H, P\], `dt_raw`, g \[rows, H\], `dt_bias`, `A_log` \[H\]
 //! Gradients  `dx = dt dv`; `ddt = dv . x - exp(A_log) dg`, `ddt_raw = ddt sigma(dt_raw + dt_bias)`; those of `dt_bias`
-//!            and `A_log` are sums over rows of `ddt_raw` and of dg g, in two stages; dt and g are computed again
+//!            and `A_log` are sums over rows of `grad_dt_raw` and of dg g, in two stages; dt and g are computed again
 //! Numerics   always f32; softplus without overflow and with the digits of its lower tail
 //! Cost       n = rows H: forward (P + 8) n FLOPs, (8 P + 8) n bytes; backward (3 P + 16) n FLOPs, (12 P + 12) n bytes
 //! Errors     a size of 0, more than 2^31 - 1 elements, P above 8192

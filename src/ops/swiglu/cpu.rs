@@ -26,43 +26,43 @@ impl CpuOp for SwiGlu {
         _step: &StepParams,
         ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     ) {
-        let (x, beta, dy) = (ins[0].real(), ins[1].real()[0], d_outs[0].real());
-        let [dx, dbeta_out] = d_ins else {
+        let (x, beta, grad_y) = (ins[0].real(), ins[1].real()[0], grad_outs[0].real());
+        let [grad_x, grad_beta_out] = grad_ins else {
             unreachable!("two inputs")
         };
         let d = self.d;
         let pieces = Pieces::new(self.rows);
-        let mut dbeta = pieces.partials(1);
+        let mut grad_beta = pieces.partials(1);
         let mut unread = Vec::new();
-        let parts = wanted_or(dx, &mut unread, x.len()).par_chunks_mut(pieces.rows * 2 * d);
+        let parts = wanted_or(grad_x, &mut unread, x.len()).par_chunks_mut(pieces.rows * 2 * d);
         parts
-            .zip(&mut dbeta)
+            .zip(&mut grad_beta)
             .enumerate()
-            .for_each(|(piece, (dx, dbeta))| {
+            .for_each(|(piece, (grad_x, grad_beta))| {
                 let mut terms = vec![R::ZERO; d];
-                for (i, dx) in dx.chunks_mut(2 * d).enumerate() {
+                for (i, grad_x) in grad_x.chunks_mut(2 * d).enumerate() {
                     let row = piece * pieces.rows + i;
                     let (a, b) = x[row * 2 * d..][..2 * d].split_at(d);
-                    let (da, db) = dx.split_at_mut(d);
-                    let dy = &dy[row * d..][..d];
+                    let (grad_a, grad_b) = grad_x.split_at_mut(d);
+                    let grad_y = &grad_y[row * d..][..d];
                     for c in 0..d {
                         let z = beta * a[c];
                         let e = (-z.abs()).exp();
                         let inv = R::ONE / (R::ONE + e);
                         let sg = if z >= R::ZERO { inv } else { e * inv };
-                        let d_sg = e * inv * inv;
-                        da[c] = dy[c] * b[c] * (sg + z * d_sg);
-                        db[c] = dy[c] * a[c] * sg;
-                        terms[c] = dy[c] * b[c] * a[c] * (a[c] * d_sg);
+                        let sg_slope = e * inv * inv;
+                        grad_a[c] = grad_y[c] * b[c] * (sg + z * sg_slope);
+                        grad_b[c] = grad_y[c] * a[c] * sg;
+                        terms[c] = grad_y[c] * b[c] * a[c] * (a[c] * sg_slope);
                     }
-                    *dbeta += sum(&terms);
+                    *grad_beta += sum(&terms);
                 }
             });
-        if let Some(sum) = dbeta_out.sum() {
-            add_partials(sum, &dbeta);
+        if let Some(sum) = grad_beta_out.sum() {
+            add_partials(sum, &grad_beta);
         }
     }
 }

@@ -46,24 +46,24 @@ impl GpuOp for SwiGlu {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         _outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     ) {
-        let (Some(x), Some(beta), Some(dy)) = (ins[0], ins[1], d_outs[0]) else {
+        let (Some(x), Some(beta), Some(grad_y)) = (ins[0], ins[1], grad_outs[0]) else {
             return;
         };
         let parts = self.groups().min(MAX_PARTS);
-        let dx = or_scratch(l, d_ins[0], x.len);
-        let dbeta = l.scratch(parts);
-        let bindings = [x, beta, dy, dx, dbeta];
+        let grad_x = or_scratch(l, grad_ins[0], x.len);
+        let grad_beta = l.scratch(parts);
+        let bindings = [x, beta, grad_y, grad_x, grad_beta];
         l.run(
             Kernel::new("swiglu/swiglu_bwd"),
             &bindings,
             self.params(parts),
             grid_1d(parts),
         );
-        if let Some(out) = d_ins[1] {
-            column_sum(l, dbeta, parts, 1, out);
+        if let Some(out) = grad_ins[1] {
+            column_sum(l, grad_beta, parts, 1, out);
         }
     }
 }

@@ -1,4 +1,4 @@
-use super::{Inputs, Place, Work};
+use super::{ChunkRows, Inputs, Work};
 use crate::ops::chunks::{decay_sums, dot, product, scale_rows};
 use crate::ops::delta_rule::DeltaRule;
 use crate::twin::Real;
@@ -16,17 +16,17 @@ pub(super) struct HeadGrads<'a, R> {
 /// Further matrices of the backward pass.
 pub(super) struct BackwardWork<R> {
     /// `[d_k,d_v]`: dL/d state after the chunk.
-    d: Vec<R>,
-    /// `[C / n,d_v]`: s dO, and the same times p.
-    d_o: Vec<R>,
-    p_d_o: Vec<R>,
-    /// `[C,d_v]`: dVn, dR, dV, and dV times p.
-    d_vn: Vec<R>,
-    d_r: Vec<R>,
-    d_v: Vec<R>,
-    p_d_v: Vec<R>,
-    /// `[C,d_v]`: Vn times s.
-    s_vn: Vec<R>,
+    grad_state: Vec<R>,
+    /// `[C / n,d_v]`: scale dO, and the same times the decay in.
+    grad_o: Vec<R>,
+    decayed_grad_o: Vec<R>,
+    /// `[C,d_v]`: dVn, dR, dV, and dV times the decay in.
+    grad_vn: Vec<R>,
+    grad_r: Vec<R>,
+    grad_v: Vec<R>,
+    decayed_grad_v: Vec<R>,
+    /// `[C,d_v]`: Vn times the decay out.
+    decayed_vn: Vec<R>,
     /// `[C,d_v]`: prediction errors.
     y: Vec<R>,
     /// `[C / n,C]`.
@@ -47,24 +47,24 @@ impl<R: Real> BackwardWork<R> {
     pub(super) fn new(op: &DeltaRule) -> Self {
         let c = op.chunk;
         let zeros = |n: usize| vec![R::ZERO; n];
-        let values = || zeros(c * op.dv);
+        let values = || zeros(c * op.d_v);
         let tokens = op.chunk_tokens();
         Self {
-            d: zeros(op.dk * op.dv),
-            d_o: zeros(tokens * op.dv),
-            p_d_o: zeros(tokens * op.dv),
-            d_vn: values(),
-            d_r: values(),
-            d_v: values(),
-            p_d_v: values(),
-            s_vn: values(),
+            grad_state: zeros(op.d_k * op.d_v),
+            grad_o: zeros(tokens * op.d_v),
+            decayed_grad_o: zeros(tokens * op.d_v),
+            grad_vn: values(),
+            grad_r: values(),
+            grad_v: values(),
+            decayed_grad_v: values(),
+            decayed_vn: values(),
             y: values(),
             e: zeros(tokens * c),
             f: zeros(c * c),
             m: zeros(c * c),
-            x1: zeros(tokens * op.dk),
-            x2: zeros(c * op.dk),
-            x3: zeros(c * op.dk),
+            x1: zeros(tokens * op.d_k),
+            x2: zeros(c * op.d_k),
+            x3: zeros(c * op.d_k),
             columns: zeros(c),
         }
     }
@@ -77,68 +77,89 @@ impl DeltaRule {
         x: Inputs<'_, R>,
         head: usize,
         tm: &[R],
-        s: &[R],
-        d_o: &[R],
+        states: &[R],
+        grad_o: &[R],
         mut grads: HeadGrads<'_, R>,
         w: &mut Work<R>,
         bw: &mut BackwardWork<R>,
     ) {
-        let (c, dk, dv, chunks) = (self.chunk, self.dk, self.dv, self.chunks());
-        let (tokens, steps) = (self.chunk_tokens(), self.steps);
+        let (c, d_k, d_v, chunks) = (self.chunk, self.d_k, self.d_v, self.chunks());
+        let (tokens, householder) = (self.chunk_tokens(), self.householder);
         let scale = R::of(f64::from(self.scale));
-        bw.d.fill(R::ZERO);
+        bw.grad_state.fill(R::ZERO);
         for i in (0..chunks).rev() {
-            let at = Place::new(self, head, i);
+            let at = ChunkRows::new(self, head, i);
             let (n, queries) = (at.rows.n, at.queries.n);
-            let (first_token, first_step) = (i * tokens, i * tokens * steps);
+            let (first_token, first_step) = (i * tokens, i * tokens * householder);
             let tm = &tm[(head * chunks + i) * c * c..][..c * c];
-            let state = &s[(head * chunks + i) * dk * dv..][..dk * dv];
-            let (q, k) = (at.queries.mat(x.q, dk), at.rows.mat(x.k, dk));
-            w.prepare(self, x, at);
-            w.values(self, x, at, tm, state);
-            for (to, token) in bw.d_o.chunks_mut(dv).zip(0..queries) {
-                let from = at.queries.at(d_o, dv, token);
+            let state = &states[(head * chunks + i) * d_k * d_v..][..d_k * d_v];
+            let (q, k) = (at.queries.mat(x.q, d_k), at.rows.mat(x.k, d_k));
+            w.chunk_prep(self, x, at);
+            w.written(self, x, at, tm, state);
+            for (to, token) in bw.grad_o.chunks_mut(d_v).zip(0..queries) {
+                let from = at.queries.at(grad_o, d_v, token);
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
             }
 
             // Values: dVn, dR, dV, dbeta.
-            product((n, dv, dk), k, Mat::rows(&bw.d, dv), &mut bw.d_r, dv, R::ZERO);
-            scale_rows(&mut bw.d_vn, &bw.d_r, &w.s[..n], dv);
-            let (p_mat, d_o) = (Mat::rows(&w.qk, c), Mat::rows(&bw.d_o, dv));
-            product((n, dv, queries), p_mat.t(), d_o, &mut bw.d_vn, dv, R::ONE);
             product(
-                (n, dv, n),
-                Mat::rows(tm, c).t(),
-                Mat::rows(&bw.d_vn, dv),
-                &mut bw.d_r,
-                dv,
+                (n, d_v, d_k),
+                k,
+                Mat::rows(&bw.grad_state, d_v),
+                &mut bw.grad_r,
+                d_v,
                 R::ZERO,
             );
-            scale_rows(&mut bw.d_v, &bw.d_r, &w.beta[..n], dv);
+            scale_rows(&mut bw.grad_vn, &bw.grad_r, &w.decay_out[..n], d_v);
+            let (scores, grad_o) = (Mat::rows(&w.scores, c), Mat::rows(&bw.grad_o, d_v));
             product(
-                (n, dv, n),
-                Mat::rows(&w.g, c),
-                Mat::rows(&w.vn, dv),
+                (n, d_v, queries),
+                scores.t(),
+                grad_o,
+                &mut bw.grad_vn,
+                d_v,
+                R::ONE,
+            );
+            product(
+                (n, d_v, n),
+                Mat::rows(tm, c).t(),
+                Mat::rows(&bw.grad_vn, d_v),
+                &mut bw.grad_r,
+                d_v,
+                R::ZERO,
+            );
+            scale_rows(&mut bw.grad_v, &bw.grad_r, &w.beta[..n], d_v);
+            product(
+                (n, d_v, n),
+                Mat::rows(&w.lower, c),
+                Mat::rows(&w.vn, d_v),
                 &mut bw.y,
-                dv,
+                d_v,
                 R::ZERO,
             );
             for row in 0..n {
-                let range = row * dv..(row + 1) * dv;
+                let range = row * d_v..(row + 1) * d_v;
                 for (y, u) in bw.y[range.clone()].iter_mut().zip(&w.u[range.clone()]) {
                     *y = *u - *y;
                 }
-                grads.beta[first_step + row][0] = dot(&bw.d_r[range.clone()], &bw.y[range.clone()]);
-                grads.v[first_step + row].copy_from_slice(&bw.d_v[range]);
+                grads.beta[first_step + row][0] = dot(&bw.grad_r[range.clone()], &bw.y[range.clone()]);
+                grads.v[first_step + row].copy_from_slice(&bw.grad_v[range]);
             }
 
             // Inside the chunk: E, F and the products that the log decays see.
-            let vn = Mat::rows(&w.vn, dv);
-            product((queries, n, dv), d_o, vn.t(), &mut bw.e, c, R::ZERO);
-            product((n, n, dv), Mat::rows(&bw.d_v, dv), vn.t(), &mut bw.f, c, R::ZERO);
+            let vn = Mat::rows(&w.vn, d_v);
+            product((queries, n, d_v), grad_o, vn.t(), &mut bw.e, c, R::ZERO);
+            product(
+                (n, n, d_v),
+                Mat::rows(&bw.grad_v, d_v),
+                vn.t(),
+                &mut bw.f,
+                c,
+                R::ZERO,
+            );
             for row in 0..n {
                 for j in row * c..row * c + row {
-                    bw.m[j] = -bw.f[j] * w.g[j];
+                    bw.m[j] = -bw.f[j] * w.lower[j];
                     bw.f[j] = -bw.f[j] * w.gam[j];
                 }
                 bw.f[row * c + row..(row + 1) * c].fill(R::ZERO);
@@ -146,8 +167,8 @@ impl DeltaRule {
             for (token, row) in at.reads() {
                 let (m, gam) = (&mut bw.m[row * c..][..row], &w.gam[row * c..][..=row]);
                 let e = &mut bw.e[token * c..][..c];
-                for ((m, e), p) in m.iter_mut().zip(&*e).zip(&w.qk[token * c..]) {
-                    *m += *e * *p;
+                for ((m, e), score) in m.iter_mut().zip(&*e).zip(&w.scores[token * c..]) {
+                    *m += *e * *score;
                 }
                 e.iter_mut().zip(gam).for_each(|(e, gam)| *e *= *gam);
                 e[row + 1..].fill(R::ZERO);
@@ -155,79 +176,79 @@ impl DeltaRule {
 
             // Queries and keys.
             for (token, row) in at.reads() {
-                let (to, p) = (&mut bw.p_d_o[token * dv..][..dv], w.p[row]);
+                let (to, decay) = (&mut bw.decayed_grad_o[token * d_v..][..d_v], w.decay_in[row]);
                 to.iter_mut()
-                    .zip(&bw.d_o[token * dv..])
-                    .for_each(|(to, x)| *to = p * *x);
+                    .zip(&bw.grad_o[token * d_v..])
+                    .for_each(|(to, x)| *to = decay * *x);
             }
-            scale_rows(&mut bw.p_d_v, &bw.d_v, &w.p[..n], dv);
-            scale_rows(&mut bw.s_vn, &w.vn, &w.s[..n], dv);
-            let s_t = Mat::rows(state, dv).t();
+            scale_rows(&mut bw.decayed_grad_v, &bw.grad_v, &w.decay_in[..n], d_v);
+            scale_rows(&mut bw.decayed_vn, &w.vn, &w.decay_out[..n], d_v);
+            let state_t = Mat::rows(state, d_v).t();
             product(
-                (queries, dk, dv),
-                Mat::rows(&bw.p_d_o, dv),
-                s_t,
+                (queries, d_k, d_v),
+                Mat::rows(&bw.decayed_grad_o, d_v),
+                state_t,
                 &mut bw.x1,
-                dk,
+                d_k,
                 R::ZERO,
             );
             product(
-                (n, dk, dv),
-                Mat::rows(&bw.p_d_v, dv),
-                s_t,
+                (n, d_k, d_v),
+                Mat::rows(&bw.decayed_grad_v, d_v),
+                state_t,
                 &mut bw.x2,
-                dk,
+                d_k,
                 R::ZERO,
             );
             product(
-                (n, dk, dv),
-                Mat::rows(&bw.s_vn, dv),
-                Mat::rows(&bw.d, dv).t(),
+                (n, d_k, d_v),
+                Mat::rows(&bw.decayed_vn, d_v),
+                Mat::rows(&bw.grad_state, d_v).t(),
                 &mut bw.x3,
-                dk,
+                d_k,
                 R::ZERO,
             );
             if x.g.is_some() {
-                let a_sd = w.p[n - 1] * dot(state, &bw.d);
+                let a_sd = w.decay_in[n - 1] * dot(state, &bw.grad_state);
                 self.chunk_decay_bwd(x, at, a_sd, bw, &mut grads.g[first_token..][..queries]);
             }
-            for (x3, x2) in bw.x3[..n * dk].iter_mut().zip(&bw.x2) {
+            for (x3, x2) in bw.x3[..n * d_k].iter_mut().zip(&bw.x2) {
                 *x3 -= *x2;
             }
             let e = Mat::rows(&bw.e, c);
-            product((queries, dk, n), e, k, &mut bw.x1, dk, R::ONE);
-            product((n, dk, queries), e.t(), q, &mut bw.x3, dk, R::ONE);
-            product((n, dk, n), Mat::rows(&bw.f, c), k, &mut bw.x3, dk, R::ONE);
-            product((n, dk, n), Mat::rows(&bw.f, c).t(), k, &mut bw.x3, dk, R::ONE);
+            product((queries, d_k, n), e, k, &mut bw.x1, d_k, R::ONE);
+            product((n, d_k, queries), e.t(), q, &mut bw.x3, d_k, R::ONE);
+            product((n, d_k, n), Mat::rows(&bw.f, c), k, &mut bw.x3, d_k, R::ONE);
+            product((n, d_k, n), Mat::rows(&bw.f, c).t(), k, &mut bw.x3, d_k, R::ONE);
             for (to, from) in grads.q[first_token..]
                 .iter_mut()
-                .zip(bw.x1.chunks(dk))
+                .zip(bw.x1.chunks(d_k))
                 .take(queries)
             {
                 to.copy_from_slice(from);
             }
-            for (to, from) in grads.k[first_step..].iter_mut().zip(bw.x3.chunks(dk)).take(n) {
+            for (to, from) in grads.k[first_step..].iter_mut().zip(bw.x3.chunks(d_k)).take(n) {
                 to.copy_from_slice(from);
             }
 
             // The state before the chunk.
-            let a = w.p[n - 1];
-            bw.d.iter_mut().for_each(|d| *d *= a);
-            bw.p_d_v.iter_mut().for_each(|x| *x = -*x);
+            let a = w.decay_in[n - 1];
+            bw.grad_state.iter_mut().for_each(|d| *d *= a);
+            bw.decayed_grad_v.iter_mut().for_each(|x| *x = -*x);
             product(
-                (dk, dv, queries),
+                (d_k, d_v, queries),
                 q.t(),
-                Mat::rows(&bw.p_d_o, dv),
-                &mut bw.d,
-                dv,
+                Mat::rows(&bw.decayed_grad_o, d_v),
+                &mut bw.grad_state,
+                d_v,
                 R::ONE,
             );
             product(
-                (dk, dv, n),
+                (d_k, d_v, n),
                 k.t(),
-                Mat::rows(&bw.p_d_v, dv),
-                &mut bw.d,
-                dv,
+                Mat::rows(&bw.decayed_grad_v, d_v),
+                &mut bw.grad_state,
+                d_v,
                 R::ONE,
             );
         }
@@ -237,32 +258,32 @@ impl DeltaRule {
     fn chunk_decay_bwd<R: Real>(
         &self,
         x: Inputs<'_, R>,
-        at: Place,
+        at: ChunkRows,
         a_sd: R,
         bw: &mut BackwardWork<R>,
-        d_g: &mut [&mut [R]],
+        grad_g: &mut [&mut [R]],
     ) {
-        let (dk, steps) = (self.dk, at.steps);
+        let (d_k, householder) = (self.d_k, at.householder);
         let (x1, x2, x3) = (&bw.x1, &bw.x2, &bw.x3);
         let inward = |t: usize| {
-            let token = t / steps;
-            let of_query = if (t + 1).is_multiple_of(steps) {
-                dot(&x1[token * dk..][..dk], at.queries.at(x.q, dk, token))
+            let token = t / householder;
+            let of_query = if (t + 1).is_multiple_of(householder) {
+                dot(&x1[token * d_k..][..d_k], at.queries.at(x.q, d_k, token))
             } else {
                 R::ZERO
             };
-            of_query - dot(&x2[t * dk..][..dk], at.rows.at(x.k, dk, t))
+            of_query - dot(&x2[t * d_k..][..d_k], at.rows.at(x.k, d_k, t))
         };
-        let outward = |t: usize| dot(&x3[t * dk..][..dk], at.rows.at(x.k, dk, t));
+        let outward = |t: usize| dot(&x3[t * d_k..][..d_k], at.rows.at(x.k, d_k, t));
         decay_sums(
             self.chunk,
-            steps,
+            householder,
             &bw.m,
             inward,
             outward,
             a_sd,
             &mut bw.columns,
-            d_g,
+            grad_g,
         );
     }
 }

@@ -1,4 +1,4 @@
-use super::{Inputs, Place, Work, decay_rows};
+use super::{ChunkRows, Inputs, Work, decay_rows};
 use crate::ops::chunks::{decay_sums, dot, product};
 use crate::ops::linear_attention::{Decay, LinearAttention};
 use crate::twin::Real;
@@ -18,39 +18,39 @@ pub(super) struct HeadGrads<'a, 'b, R> {
 /// Further matrices of the backward pass.
 pub(super) struct BackwardWork<R> {
     /// `[d_k,d_v]`: dL/d state after the chunk, and the one before it.
-    d: Vec<R>,
-    d_before: Vec<R>,
-    /// `[C,d_v]`: s dO, and dV.
-    d_o: Vec<R>,
-    d_v: Vec<R>,
+    grad_state: Vec<R>,
+    grad_before: Vec<R>,
+    /// `[C,d_v]`: scale dO, and dV.
+    grad_o: Vec<R>,
+    grad_v: Vec<R>,
     /// `[C,C]`: dP, then E = dP * Gam; dP * P.
     e: Vec<R>,
     m: Vec<R>,
     /// `[C,d_k]`: X1, X3, then dQ, dK; Channel: the decaying parts of dQ, dK inside the chunk.
     x1: Vec<R>,
     x3: Vec<R>,
-    d_q: Vec<R>,
-    d_k: Vec<R>,
+    grad_q: Vec<R>,
+    grad_k: Vec<R>,
     /// `[C]` or `[d_k]`: sums over rows.
     columns: Vec<R>,
 }
 
 impl<R: Real> BackwardWork<R> {
     pub(super) fn new(op: &LinearAttention) -> Self {
-        let (c, dk, dv) = (op.chunk, op.dk, op.dv);
+        let (c, d_k, d_v) = (op.chunk, op.d_k, op.d_v);
         let zeros = |n: usize| vec![R::ZERO; n];
         Self {
-            d: zeros(dk * dv),
-            d_before: zeros(dk * dv),
-            d_o: zeros(c * dv),
-            d_v: zeros(c * dv),
+            grad_state: zeros(d_k * d_v),
+            grad_before: zeros(d_k * d_v),
+            grad_o: zeros(c * d_v),
+            grad_v: zeros(c * d_v),
             e: zeros(c * c),
             m: zeros(c * c),
-            x1: zeros(c * dk),
-            x3: zeros(c * dk),
-            d_q: zeros(c * dk),
-            d_k: zeros(c * dk),
-            columns: zeros(c.max(dk)),
+            x1: zeros(c * d_k),
+            x3: zeros(c * d_k),
+            grad_q: zeros(c * d_k),
+            grad_k: zeros(c * d_k),
+            columns: zeros(c.max(d_k)),
         }
     }
 }
@@ -61,57 +61,57 @@ impl LinearAttention {
         &self,
         x: Inputs<'_, R>,
         head: usize,
-        s: &[R],
-        d_o: &[R],
+        states: &[R],
+        grad_o: &[R],
         grads: &mut HeadGrads<'_, '_, R>,
         w: &mut Work<R>,
         bw: &mut BackwardWork<R>,
     ) {
-        let (c, dk, dv, chunks) = (self.chunk, self.dk, self.dv, self.chunks());
+        let (c, d_k, d_v, chunks) = (self.chunk, self.d_k, self.d_v, self.chunks());
         let scale = R::of(f64::from(self.scale));
-        bw.d.fill(R::ZERO);
+        bw.grad_state.fill(R::ZERO);
         for i in (0..chunks).rev() {
-            let at = self.place(head, i);
+            let at = self.rows_of(head, i);
             let n = at.values.n;
-            let state = &s[(head * chunks + i) * dk * dv..][..dk * dv];
-            let v = at.values.mat(x.v, dv);
-            w.prepare(self, x, at);
-            for (to, row) in bw.d_o.chunks_mut(dv).zip(0..n) {
-                let from = at.values.at(d_o, dv, row);
+            let state = &states[(head * chunks + i) * d_k * d_v..][..d_k * d_v];
+            let v = at.values.mat(x.v, d_v);
+            w.chunk_prep(self, x, at);
+            for (to, row) in bw.grad_o.chunks_mut(d_v).zip(0..n) {
+                let from = at.values.at(grad_o, d_v, row);
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
             }
 
-            let (d_o, d) = (Mat::rows(&bw.d_o, dv), Mat::rows(&bw.d, dv));
-            let (k_s, p) = (Mat::rows(&w.k_s, dk), Mat::rows(&w.qk, c));
-            product((n, dv, dk), k_s, d, &mut bw.d_v, dv, R::ZERO);
-            product((n, dv, n), p.t(), d_o, &mut bw.d_v, dv, R::ONE);
-            for (to, from) in grads.v[i * c..].iter_mut().zip(bw.d_v.chunks(dv)).take(n) {
+            let (grad_o, grad_state) = (Mat::rows(&bw.grad_o, d_v), Mat::rows(&bw.grad_state, d_v));
+            let (decayed_k, scores) = (Mat::rows(&w.decayed_k, d_k), Mat::rows(&w.scores, c));
+            product((n, d_v, d_k), decayed_k, grad_state, &mut bw.grad_v, d_v, R::ZERO);
+            product((n, d_v, n), scores.t(), grad_o, &mut bw.grad_v, d_v, R::ONE);
+            for (to, from) in grads.v[i * c..].iter_mut().zip(bw.grad_v.chunks(d_v)).take(n) {
                 to.copy_from_slice(from);
             }
 
-            product((n, n, dv), d_o, v.t(), &mut bw.e, c, R::ZERO);
+            product((n, n, d_v), grad_o, v.t(), &mut bw.e, c, R::ZERO);
             product(
-                (n, dk, dv),
-                d_o,
-                Mat::rows(state, dv).t(),
+                (n, d_k, d_v),
+                grad_o,
+                Mat::rows(state, d_v).t(),
                 &mut bw.x1,
-                dk,
+                d_k,
                 R::ZERO,
             );
-            product((n, dk, dv), v, d.t(), &mut bw.x3, dk, R::ZERO);
-            decay_rows(&mut bw.x1[..n * dk], &w.p, w.width, dk);
-            decay_rows(&mut bw.x3[..n * dk], &w.s, w.width, dk);
-            let d_g: &mut [&mut [R]] = match grads.g.is_empty() {
+            product((n, d_k, d_v), v, grad_state.t(), &mut bw.x3, d_k, R::ZERO);
+            decay_rows(&mut bw.x1[..n * d_k], &w.decay_in, w.width, d_k);
+            decay_rows(&mut bw.x3[..n * d_k], &w.decay_out, w.width, d_k);
+            let grad_g: &mut [&mut [R]] = match grads.g.is_empty() {
                 true => &mut [],
                 false => &mut grads.g[i * c..][..n],
             };
             if self.decay == Decay::Channel {
-                self.channel_bwd(x, at, state, w, bw, d_g);
+                self.channel_bwd(x, at, state, w, bw, grad_g);
             } else {
-                self.scalar_bwd(x, at, state, w, bw, d_g);
+                self.scalar_bwd(x, at, state, w, bw, grad_g);
             }
             for (rows, from) in [(&mut *grads.q, &bw.x1), (&mut *grads.k, &bw.x3)] {
-                for (to, from) in rows[i * c..].iter_mut().zip(from.chunks(dk)).take(n) {
+                for (to, from) in rows[i * c..].iter_mut().zip(from.chunks(d_k)).take(n) {
                     if grads.add_keys {
                         to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
                     } else {
@@ -120,10 +120,17 @@ impl LinearAttention {
                 }
             }
 
-            w.decayed(&mut bw.d_before, &bw.d, n, dv);
-            std::mem::swap(&mut bw.d, &mut bw.d_before);
-            let q_p = Mat::rows(&w.q_p, dk).t();
-            product((dk, dv, n), q_p, Mat::rows(&bw.d_o, dv), &mut bw.d, dv, R::ONE);
+            w.decayed(&mut bw.grad_before, &bw.grad_state, n, d_v);
+            std::mem::swap(&mut bw.grad_state, &mut bw.grad_before);
+            let decayed_q = Mat::rows(&w.decayed_q, d_k).t();
+            product(
+                (d_k, d_v, n),
+                decayed_q,
+                Mat::rows(&bw.grad_o, d_v),
+                &mut bw.grad_state,
+                d_v,
+                R::ONE,
+            );
         }
     }
 
@@ -131,66 +138,66 @@ impl LinearAttention {
     fn scalar_bwd<R: Real>(
         &self,
         x: Inputs<'_, R>,
-        at: Place,
+        at: ChunkRows,
         state: &[R],
         w: &Work<R>,
         bw: &mut BackwardWork<R>,
-        d_g: &mut [&mut [R]],
+        grad_g: &mut [&mut [R]],
     ) {
-        let (c, dk, n) = (self.chunk, self.dk, at.keys.n);
+        let (c, d_k, n) = (self.chunk, self.d_k, at.keys.n);
         for row in 0..n {
             for j in row * c..=row * c + row {
-                bw.m[j] = bw.e[j] * w.qk[j];
+                bw.m[j] = bw.e[j] * w.scores[j];
                 bw.e[j] *= w.gam[j];
             }
             bw.e[row * c + row + 1..(row + 1) * c].fill(R::ZERO);
         }
-        if !d_g.is_empty() {
-            let inward = |t: usize| dot(&bw.x1[t * dk..][..dk], at.keys.at(x.q, dk, t));
-            let outward = |t: usize| dot(&bw.x3[t * dk..][..dk], at.keys.at(x.k, dk, t));
-            let through = w.p[n - 1] * dot(state, &bw.d);
-            decay_sums(c, 1, &bw.m, inward, outward, through, &mut bw.columns, d_g);
+        if !grad_g.is_empty() {
+            let inward = |t: usize| dot(&bw.x1[t * d_k..][..d_k], at.keys.at(x.q, d_k, t));
+            let outward = |t: usize| dot(&bw.x3[t * d_k..][..d_k], at.keys.at(x.k, d_k, t));
+            let through = w.decay_in[n - 1] * dot(state, &bw.grad_state);
+            decay_sums(c, 1, &bw.m, inward, outward, through, &mut bw.columns, grad_g);
         }
-        let (q, k, e) = (at.keys.mat(x.q, dk), at.keys.mat(x.k, dk), Mat::rows(&bw.e, c));
-        product((n, dk, n), e, k, &mut bw.x1, dk, R::ONE);
-        product((n, dk, n), e.t(), q, &mut bw.x3, dk, R::ONE);
+        let (q, k, e) = (at.keys.mat(x.q, d_k), at.keys.mat(x.k, d_k), Mat::rows(&bw.e, c));
+        product((n, d_k, n), e, k, &mut bw.x1, d_k, R::ONE);
+        product((n, d_k, n), e.t(), q, &mut bw.x3, d_k, R::ONE);
     }
 
     /// dQ and dK from X1 and X3, and dg: a decay a channel.
     fn channel_bwd<R: Real>(
         &self,
         x: Inputs<'_, R>,
-        at: Place,
+        at: ChunkRows,
         state: &[R],
         w: &mut Work<R>,
         bw: &mut BackwardWork<R>,
-        d_g: &mut [&mut [R]],
+        grad_g: &mut [&mut [R]],
     ) {
-        let (c, dk, dv, n) = (self.chunk, self.dk, self.dv, at.keys.n);
-        bw.d_q[..n * dk].fill(R::ZERO);
-        bw.d_k[..n * dk].fill(R::ZERO);
+        let (c, d_k, d_v, n) = (self.chunk, self.d_k, self.d_v, at.keys.n);
+        bw.grad_q[..n * d_k].fill(R::ZERO);
+        bw.grad_k[..n * d_k].fill(R::ZERO);
         w.channels
-            .pairs_bwd(x, at.keys, dk, &bw.e, c, &mut bw.d_q, &mut bw.d_k);
-        let sums = &mut bw.columns[..dk];
+            .pairs_bwd(x, at.keys, d_k, &bw.e, c, &mut bw.grad_q, &mut bw.grad_k);
+        let sums = &mut bw.columns[..d_k];
         for (channel, sum) in sums.iter_mut().enumerate() {
-            let row = channel * dv..(channel + 1) * dv;
-            *sum = w.whole_decay(n, channel) * dot(&state[row.clone()], &bw.d[row]);
+            let row = channel * d_v..(channel + 1) * d_v;
+            *sum = w.whole_decay(n, channel) * dot(&state[row.clone()], &bw.grad_state[row]);
         }
         for t in (0..n).rev() {
-            let (q, k, at) = (at.keys.at(x.q, dk, t), at.keys.at(x.k, dk, t), t * dk);
-            for i in 0..dk {
-                sums[i] += q[i] * (bw.x1[at + i] + bw.d_q[at + i]) - k[i] * bw.d_k[at + i];
+            let (q, k, at) = (at.keys.at(x.q, d_k, t), at.keys.at(x.k, d_k, t), t * d_k);
+            for i in 0..d_k {
+                sums[i] += q[i] * (bw.x1[at + i] + bw.grad_q[at + i]) - k[i] * bw.grad_k[at + i];
             }
-            d_g[t].copy_from_slice(sums);
+            grad_g[t].copy_from_slice(sums);
         }
         sums.fill(R::ZERO);
         for t in 0..n {
-            let (q, k, e) = (at.keys.at(x.q, dk, t), at.keys.at(x.k, dk, t), bw.e[t * c + t]);
-            for i in 0..dk {
-                d_g[t][i] += sums[i];
-                sums[i] += k[i] * bw.x3[t * dk + i];
-                bw.x1[t * dk + i] += bw.d_q[t * dk + i] + e * k[i];
-                bw.x3[t * dk + i] += bw.d_k[t * dk + i] + e * q[i];
+            let (q, k, e) = (at.keys.at(x.q, d_k, t), at.keys.at(x.k, d_k, t), bw.e[t * c + t]);
+            for i in 0..d_k {
+                grad_g[t][i] += sums[i];
+                sums[i] += k[i] * bw.x3[t * d_k + i];
+                bw.x1[t * d_k + i] += bw.grad_q[t * d_k + i] + e * k[i];
+                bw.x3[t * d_k + i] += bw.grad_k[t * d_k + i] + e * q[i];
             }
         }
     }
