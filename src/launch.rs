@@ -247,8 +247,8 @@ pub trait GpuOp: OpDef {
         l: &mut Lower<'_>,
         ins: &[Option<View>],
         outs: &[Option<View>],
-        d_outs: &[Option<View>],
-        d_ins: &[Option<GpuOut>],
+        grad_outs: &[Option<View>],
+        grad_ins: &[Option<GpuOut>],
     );
 }
 

@@ -99,7 +99,7 @@ pub trait CpuOp: OpDef {
         step: &StepParams,
         ins: &[In<'_, R>],
         outs: &[In<'_, R>],
-        d_outs: &[In<'_, R>],
-        d_ins: &mut [Out<'_, R>],
+        grad_outs: &[In<'_, R>],
+        grad_ins: &mut [Out<'_, R>],
     );
 }
