@@ -74,11 +74,11 @@ fn error_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #end
     store_values(t, n0);
     storageBarrier();
-    t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, rows());
+    t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, rows_of(chunk_of(wg, params.d_v)));
     storageBarrier();
     store_values(t, n0);
     storageBarrier();
-    t = product(zero_tile(), OF_LOWER, false, 0u, OF_VN, false, n0, rows());
+    t = product(zero_tile(), OF_LOWER, false, 0u, OF_VN, false, n0, rows_of(chunk_of(wg, params.d_v)));
     var part: vec4<f32>;
 #for r in 0..4
     t.r{r} = u.r{r} - t.r{r};

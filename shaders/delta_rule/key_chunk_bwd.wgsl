@@ -46,7 +46,7 @@ fn store(at: u32, value: f32) {
 fn key_chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let n0 = set_tile(wg, params.d_k) * 64u;
     tile_lanes(lane);
-    var t = product(zero_tile(), OF_E, true, 0u, OF_Q, false, n0, queries());
-    t = product(t, OF_F, false, 0u, OF_K, false, n0, rows());
+    var t = product(zero_tile(), OF_E, true, 0u, OF_Q, false, n0, queries_of(chunk_of(wg, params.d_k)));
+    t = product(t, OF_F, false, 0u, OF_K, false, n0, rows_of(chunk_of(wg, params.d_k)));
     store_keys(t, n0);
 }

@@ -57,7 +57,7 @@ fn output_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_in
 #for r in 0..4
     t.r{r} *= table[entry(DECAY_IN, last(4u * y + {r}u))];
 #end
-    t = product(t, OF_SCORES, false, 0u, OF_VN, false, n0, rows());
+    t = product(t, OF_SCORES, false, 0u, OF_VN, false, n0, rows_of(chunk_of(wg, params.d_v)));
     storageBarrier();
     store_outputs(t, n0);
 }

@@ -78,24 +78,25 @@ fn state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         }
     }
     for (var done = 0u; done < params.chunks; done++) {
-        chunk = params.chunks - 1u - done;
+        let here = params.chunks - 1u - done;
+        chunk = here;
         storageBarrier();
         var t = product(zero_tile(), OF_K, false, 0u, OF_GRAD_STATE, false, n0, params.d_k);
 #for r in 0..4
         t.r{r} *= table[entry(DECAY_OUT, 4u * y + {r}u)];
 #end
-        t = product(t, OF_SCORES, true, 0u, OF_GRAD_O, false, n0, queries());
+        t = product(t, OF_SCORES, true, 0u, OF_GRAD_O, false, n0, queries_of(here));
         store_values(t, n0);
         storageBarrier();
-        t = product(zero_tile(), OF_TM, true, 0u, OF_GRAD_V, false, n0, rows());
+        t = product(zero_tile(), OF_TM, true, 0u, OF_GRAD_V, false, n0, rows_of(here));
         storageBarrier();
         store_values(t, n0);
         storageBarrier();
         if done + 1u < params.chunks {
             let a = table[entry(DECAY_IN, C - 1u)];
             for (var m0 = 0u; m0 < params.d_k; m0 += C) {
-                t = product(zero_tile(), OF_Q_IN, true, m0, OF_GRAD_O, false, n0, queries());
-                t = product(t, OF_K_IN, true, m0, OF_GRAD_V, false, n0, rows());
+                t = product(zero_tile(), OF_Q_IN, true, m0, OF_GRAD_O, false, n0, queries_of(here));
+                t = product(t, OF_K_IN, true, m0, OF_GRAD_V, false, n0, rows_of(here));
 #for r in 0..4
                 if m0 + 4u * y + {r}u < params.d_k {
 #for c in 0..4

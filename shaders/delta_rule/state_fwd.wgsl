@@ -81,14 +81,14 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         }
 #end
         storageBarrier();
-        t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, rows());
+        t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, rows_of(done));
         storageBarrier();
         store_values(t, n0);
         storageBarrier();
         if done + 1u < params.chunks {
             let a = table[entry(DECAY_IN, C - 1u)];
             for (var m0 = 0u; m0 < params.d_k; m0 += C) {
-                t = product(zero_tile(), OF_K_OUT, true, m0, OF_VN, false, n0, rows());
+                t = product(zero_tile(), OF_K_OUT, true, m0, OF_VN, false, n0, rows_of(done));
 #for r in 0..4
                 if m0 + 4u * y + {r}u < params.d_k {
 #for c in 0..4

@@ -34,11 +34,15 @@ fn set_chunk(wg: vec3<u32>) {
 
 // Sets the chunk of a workgroup of a grid (ceil(width / 64) chunks, H, B); returns the number of its 64 columns.
 fn set_tile(wg: vec3<u32>, width: u32) -> u32 {
-    let tiles = (width + 63u) / 64u;
-    chunk = wg.x / tiles;
+    chunk = chunk_of(wg, width);
     head = wg.y;
     batch = wg.z;
-    return wg.x % tiles;
+    return wg.x % ((width + 63u) / 64u);
+}
+
+// The chunk that `set_tile` sets.
+fn chunk_of(wg: vec3<u32>, width: u32) -> u32 {
+    return wg.x / ((width + 63u) / 64u);
 }
 
 // Index of row i of the chunk in [B, T HOUSEHOLDER, H].
@@ -51,9 +55,14 @@ fn is_row(i: u32) -> bool {
     return i < ROWS && chunk * ROWS + i < params.t * HOUSEHOLDER;
 }
 
+// Rows of chunk `c`. A bound of a loop with barriers is uniform only if `c` is one to the compiler: not by `chunk`.
+fn rows_of(c: u32) -> u32 {
+    return min(ROWS, params.t * HOUSEHOLDER - c * ROWS);
+}
+
 // Rows of the chunk.
 fn rows() -> u32 {
-    return min(ROWS, params.t * HOUSEHOLDER - chunk * ROWS);
+    return rows_of(chunk);
 }
 
 // Index of query i of the chunk in [B, T, H].
@@ -66,9 +75,9 @@ fn is_query(i: u32) -> bool {
     return i < QUERIES && chunk * QUERIES + i < params.t;
 }
 
-// Queries of the chunk.
-fn queries() -> u32 {
-    return min(QUERIES, params.t - chunk * QUERIES);
+// Queries of chunk `c`, uniform if `c` is.
+fn queries_of(c: u32) -> u32 {
+    return min(QUERIES, params.t - c * QUERIES);
 }
 
 // Index of row i of K in [B, T HOUSEHOLDER, H] and of row i of Q in [B, T, H] or, SHARED, without H.

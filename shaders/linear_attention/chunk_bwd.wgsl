@@ -47,7 +47,7 @@ fn chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     if x < C / 4u {
 #for r in 0..4
 #for c in 0..4
-        if x < y || x == y && {c}u <= {r}u {
+        if x < y || (x == y && {c}u <= {r}u) {
             let at = base + {r}u * C + {c}u;
             m.r{r}[{c}] = grad_p.r{r}[{c}] * scores[at];
             scores[at] = grad_p.r{r}[{c}] * gam.r{r}[{c}];

@@ -50,10 +50,11 @@ fn chunk_states(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_
     var t = zero_tile();
     for (var done = 0u; done < params.chunks; done++) {
 #if BACKWARD
-        chunk = params.chunks - 1u - done;
+        let here = params.chunks - 1u - done;
 #else
-        chunk = done;
+        let here = done;
 #endif
+        chunk = here;
 #for r in 0..4
         if m0 + 4u * y + {r}u < params.d_k {
             let at = (block() * params.d_k + m0 + 4u * y + {r}u) * params.d_v + n0 + 4u * x;
@@ -66,7 +67,7 @@ fn chunk_states(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_
         }
 #end
         if done + 1u < params.chunks {
-            t = product(t, OF_KEYS, true, m0, OF_VALUES, false, n0, rows());
+            t = product(t, OF_KEYS, true, m0, OF_VALUES, false, n0, rows_of(here));
         }
     }
 }

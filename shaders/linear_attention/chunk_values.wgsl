@@ -65,6 +65,6 @@ fn chunk_values(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_
     let n0 = 64u * set_tile(wg, params.d_v);
     tile_lanes(lane);
     var t = product(zero_tile(), OF_KEYS, false, 0u, OF_STATE, false, n0, params.d_k);
-    t = product(t, OF_SCORES, BACKWARD, 0u, OF_VALUES, false, n0, rows());
+    t = product(t, OF_SCORES, BACKWARD, 0u, OF_VALUES, false, n0, rows_of(chunk_of(wg, params.d_v)));
     store_values(t, n0);
 }

@@ -105,6 +105,6 @@ fn query_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
 #endif
     }
     head = wg.y;
-    total = product(total, OF_E, KEYS, 0u, OF_OTHER, false, n0, rows());
+    total = product(total, OF_E, KEYS, 0u, OF_OTHER, false, n0, rows_of(chunk_of(wg, params.d_k)));
     store_queries(total, n0);
 }

@@ -178,7 +178,7 @@ fn solve(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) 
 #for r in 0..4
             t.r{r} *= decay_{r};
 #end
-            t = product(t, OF_WEIGHTS, false, 0u, OF_K, false, tile * 64u, rows());
+            t = product(t, OF_WEIGHTS, false, 0u, OF_K, false, tile * 64u, rows_of(wg.x));
             let lambda_here = lambdas(tile * 64u + 4u * x);
 #for r in 0..4
             let direction_{r} = work[slot(DIRECTION, tile, i + {r}u)];
