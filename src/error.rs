@@ -1,5 +1,6 @@
 //! Every way a call can fail, split by who can act on it.
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// What the library returns.
@@ -32,7 +33,21 @@ pub enum Error {
     Interrupted,
 }
 
+impl From<OutOfMemory> for Error {
+    fn from(error: OutOfMemory) -> Self {
+        Self::Device(error.into())
+    }
+}
+
 impl Error {
+    /// Whether fewer samples at a time may do: there was no room, or an op has no such sizes.
+    pub fn is_too_large(&self) -> bool {
+        matches!(
+            self,
+            Self::Device(DeviceError::OutOfMemory(_)) | Self::User(UserError::Shape { .. })
+        )
+    }
+
     /// 1: it ran and the answer is bad; 2: bad input; 3: the machine failed; 130: stopped by a signal.
     pub fn exit_code(&self) -> i32 {
         match self {
@@ -106,6 +121,15 @@ pub enum DeviceError {
         /// How to get one.
         hint: String,
     },
+    /// Something is larger than what there is room for.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+    /// The system starts no threads.
+    #[error("no threads to compute on: {reason}")]
+    Threads {
+        /// The system's reason.
+        reason: String,
+    },
     /// A limit of the adapter is too small.
     #[error("{adapter}: {limit} is {available}, {needed} needed for {what}")]
     Limit {
@@ -130,6 +154,83 @@ pub enum DeviceError {
     },
 }
 
+/// Bytes that are not there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{device}: {what}{}; {room}", Taken(*needed))]
+pub struct OutOfMemory {
+    /// The device, or the program's own memory.
+    pub device: String,
+    /// The tensor, launch or buffer.
+    pub what: String,
+    /// Bytes that it takes; 0: a driver does not tell.
+    pub needed: u64,
+    /// What there is instead.
+    pub room: Room,
+}
+
+/// Which limit was met, and its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Free memory, where the driver tells.
+    Free(Option<u64>),
+    /// What a kernel can be given at a time.
+    Binding(u64),
+    /// What a buffer can hold.
+    Buffer(u64),
+    /// What kernels can index.
+    Index(u64),
+    /// A cap of this program's choice, for what is no faster if it is larger.
+    Chosen(u64),
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Free(Some(bytes)) => write!(f, "{} of memory are free", Bytes(bytes)),
+            Self::Free(None) => f.write_str("its memory is full"),
+            Self::Binding(bytes) => write!(f, "a kernel can be given {} at a time", Bytes(bytes)),
+            Self::Buffer(bytes) => write!(f, "a buffer holds {} at most", Bytes(bytes)),
+            Self::Index(bytes) => write!(f, "kernels index {} at most", Bytes(bytes)),
+            Self::Chosen(bytes) => write!(
+                f,
+                "{} at a time is a chosen cap, more is no faster on a CPU",
+                Bytes(bytes)
+            ),
+        }
+    }
+}
+
+/// What something takes, where it is known.
+struct Taken(u64);
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            bytes => write!(f, " takes {}", Bytes(bytes)),
+        }
+    }
+}
+
+/// A number of bytes, in words.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        let unit = (self.0.max(1).ilog2() / 10) as usize;
+        match unit.checked_sub(1) {
+            None => write!(f, "{} bytes", self.0),
+            Some(i) => write!(
+                f,
+                "{:.1} {}",
+                self.0 as f64 / f64::powi(1024.0, unit as i32),
+                UNITS[i]
+            ),
+        }
+    }
+}
+
 /// A value that is not a number, or not finite.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NumericError {
@@ -147,4 +248,33 @@ pub enum NumericError {
         /// The checkpoint to go back to, or `none`.
         checkpoint: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_which_limit_was_met() {
+        let error = |room| {
+            let (device, what) = ("CPU".to_owned(), "the batch".to_owned());
+            OutOfMemory {
+                device,
+                what,
+                needed: 3 << 29,
+                room,
+            }
+            .to_string()
+        };
+        assert_eq!(
+            error(Room::Free(Some(900))),
+            "CPU: the batch takes 1.5 GiB; 900 bytes of memory are free"
+        );
+        assert_eq!(
+            error(Room::Free(None)),
+            "CPU: the batch takes 1.5 GiB; its memory is full"
+        );
+        assert!(error(Room::Binding(128 << 20)).ends_with("a kernel can be given 128.0 MiB at a time"));
+        assert!(error(Room::Chosen(u64::MAX)).contains("16.0 EiB at a time is a chosen cap"));
+    }
 }

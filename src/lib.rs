@@ -9,11 +9,13 @@ pub mod cli;
 pub mod config;
 pub mod cpu;
 pub mod error;
+pub mod files;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod graph;
 #[cfg(feature = "gpu")]
 pub mod launch;
+pub mod memory;
 pub mod models;
 pub mod ops;
 pub mod philox;

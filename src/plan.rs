@@ -71,7 +71,7 @@ impl Plan {
                         Policy::Packed { max_block, .. } => max_block,
                         Policy::OneAtATime => plan.blocks[b],
                     };
-                    (offset + item.bytes <= limit).then_some(Place { block: b, offset })
+                    (offset.saturating_add(item.bytes) <= limit).then_some(Place { block: b, offset })
                 });
             let place = found.unwrap_or_else(|| {
                 plan.blocks.push(0);
@@ -83,7 +83,7 @@ impl Plan {
                 }
             });
             let size = &mut plan.blocks[place.block];
-            *size = (*size).max(place.offset + item.bytes);
+            *size = (*size).max(place.offset.saturating_add(item.bytes));
             members[place.block].push(i);
             plan.places[i] = place;
         }
@@ -101,14 +101,18 @@ impl Plan {
             .map(|&m| {
                 (
                     self.places[m].offset,
-                    (self.places[m].offset + items[m].bytes).next_multiple_of(align),
+                    self.places[m]
+                        .offset
+                        .saturating_add(items[m].bytes)
+                        .checked_next_multiple_of(align)
+                        .unwrap_or(usize::MAX),
                 )
             })
             .collect();
         taken.sort_unstable();
-        let mut offset = 0;
+        let mut offset = 0usize;
         for (start, end) in taken {
-            if offset + item.bytes <= start {
+            if offset.saturating_add(item.bytes) <= start {
                 break;
             }
             offset = offset.max(end);
@@ -116,9 +120,11 @@ impl Plan {
         Some(offset)
     }
 
-    /// All blocks together, in bytes.
+    /// All blocks together, in bytes; `usize::MAX` if they are more.
     pub fn bytes(&self) -> usize {
-        self.blocks.iter().sum()
+        self.blocks
+            .iter()
+            .fold(0, |sum: usize, block| sum.saturating_add(*block))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an executor offers to training, evaluation and checks, whatever it runs on.
 
-use crate::error::Result;
+use crate::error::{OutOfMemory, Result};
 use crate::graph::Graph;
 use crate::step::StepParams;
 use crate::tensor::{Bank, TensorId};
@@ -30,8 +30,8 @@ pub enum Data<'a> {
 /// Calls queue work; [`Runtime::read`] and [`Runtime::take`] wait for it.
 ///
 /// # Errors
-/// A GPU's methods return [`DeviceError`](crate::error::DeviceError) if it has no room, its driver failed, or it is lost;
-/// what failed earlier may only be reported by a later call. The CPU's do not fail.
+/// [`OutOfMemory`] if there is no room. A GPU's methods return [`DeviceError`](crate::error::DeviceError) if its driver failed
+/// or it is lost; what failed earlier may only be reported by a later call.
 ///
 /// # Panics
 /// For values or tensors that are not the program's: other lengths, numbers for integers, tensors that no call touches.
@@ -39,8 +39,18 @@ pub trait Runtime {
     /// The device in words, as results name it.
     fn device(&self) -> String;
 
+    /// Bytes that a graph's tensors would take beside what is held already, the banks included if they are not made yet.
+    /// Allocates nothing.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`](crate::error::OutOfMemory) if [`Runtime::load`] would find no room for them.
+    fn fits(&self, graph: &Graph) -> std::result::Result<u64, OutOfMemory>;
+
+    /// Bytes of a program beyond which smaller ones are as fast, where there is such a bound.
+    fn enough_bytes(&self) -> Option<u64>;
+
     /// Plans a graph and makes all that it needs; its states are zero. The first graph with parameters sizes the banks
-    /// (all zero).
+    /// (all zero). Nothing is kept of a graph that does not fit.
     fn load(&mut self, graph: &Graph) -> Result<Program>;
 
     /// Drops all programs and banks. Compiled kernels stay.

@@ -79,13 +79,22 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
-    /// Number of elements.
+    /// Number of elements; `usize::MAX` if it is larger.
     pub fn numel(&self) -> usize {
-        self.shape.iter().product()
+        numel(&self.shape)
     }
 
-    /// Size in storage.
+    /// Size in storage; `usize::MAX` if it is larger.
     pub fn bytes(&self) -> usize {
-        self.numel() * self.dtype.bytes()
+        self.numel().saturating_mul(self.dtype.bytes())
+    }
+}
+
+/// Elements of a shape; `usize::MAX` if they are more, which no memory holds.
+pub fn numel(shape: &[usize]) -> usize {
+    // A zero anywhere wins over an overflow before it.
+    match shape.contains(&0) {
+        true => 0,
+        false => shape.iter().fold(1, |n: usize, extent| n.saturating_mul(*extent)),
     }
 }

@@ -4,10 +4,14 @@ use super::item::{Bench, Timed};
 use super::roof::Roof;
 use super::runner::Timing;
 use crate::error::UserError;
+use crate::files;
 use crate::port::Cost;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// Largest report that is read.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// One run of `selectiv bench`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -213,7 +217,7 @@ impl Report {
     /// # Errors
     /// [`UserError`] if the file cannot be read or is no such report.
     pub fn read(path: &Path) -> Result<Self, UserError> {
-        let text = std::fs::read_to_string(path).map_err(|e| UserError::Folder {
+        let text = files::read_text(path, MOST_BYTES).map_err(|e| UserError::Folder {
             path: path.to_owned(),
             reason: format!("cannot read this report: {e}"),
         })?;

@@ -2,14 +2,15 @@
 
 use super::fill::{self, Values};
 use super::item::{Bench, Timed};
-use crate::error::Result;
+use crate::error::{DeviceError, Error, Result};
 use crate::graph::{Graph, Output};
+use crate::memory;
 use crate::ops::Op;
 use crate::port::{Cost, InputGrad, Pass};
 use crate::runtime::{Data, Program, Runtime};
 use crate::step::StepParams;
-use crate::tensor::{Dtype, TensorId};
-use crate::train::Executor;
+use crate::tensor::{Dtype, TensorId, numel};
+use crate::train::{Executor, keep_to_cap};
 use std::time::{Duration, Instant};
 
 /// Timed runs of a bench.
@@ -72,16 +73,29 @@ impl Prepared {
         timed: Timed,
         executor: &mut Executor,
     ) -> Result<std::result::Result<Self, String>> {
+        let ports = bench.op.inputs().into_iter().chain(bench.op.outputs());
+        let values = ports
+            .map(|port| numel(&port.shape))
+            .fold(0, usize::saturating_add);
+        if let Err(e) = memory::ask(
+            "the values of a bench",
+            memory::bytes_of::<f32>(values).saturating_mul(2),
+        ) {
+            return Ok(Err(e.to_string()));
+        }
         let Built { graph, data } = Built::new(bench, timed)?;
         let on_device = has_own_clock(executor);
         executor.runtime().reset();
         // What was dropped is only freed when the device next looks.
         executor.runtime().wait()?;
-        let program = match executor.try_load(&graph)? {
-            Ok(program) => program,
-            Err(reason) => return Ok(Err(reason)),
-        };
         let runtime = executor.runtime();
+        let small = runtime.fits(&graph).and_then(|bytes| keep_to_cap(runtime, bytes));
+        let loaded = small.map_err(Error::from).and_then(|()| runtime.load(&graph));
+        let program = match loaded {
+            Ok(program) => program,
+            Err(Error::Device(DeviceError::OutOfMemory(e))) => return Ok(Err(e.to_string())),
+            Err(e) => return Err(e),
+        };
         for (tensor, values) in data {
             match values {
                 Values::Real(x) => runtime.write(program, tensor, Data::F32(&x))?,

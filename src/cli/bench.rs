@@ -30,16 +30,16 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME")]
     pub suite: Option<String>,
     /// Width of the model (with --model; default: 1024 on a GPU, else 128)
-    #[arg(long, value_name = "W", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "W", requires = "model", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub d_model: Option<u32>,
     /// Layers of the model (with --model; default: 8 on a GPU, else 2)
-    #[arg(long, value_name = "L", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "L", requires = "model", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub layers: Option<u32>,
     /// Sequences of a step (with --model; default: 64 on a GPU, else 8)
     #[arg(long, value_name = "B", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: Option<u32>,
     /// Time steps of a sequence (with --model; default: 400 on a GPU, else 100)
-    #[arg(long, value_name = "T", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "T", requires = "model", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub length: Option<u32>,
     /// Make the shapes of ops 16 times smaller
     #[arg(long)]

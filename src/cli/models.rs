@@ -10,20 +10,20 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, Args)]
 pub struct ModelsArgs {
     /// Width of the model
-    #[arg(long, default_value_t = 256)]
-    pub d_model: usize,
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub d_model: u32,
     /// Number of layers
-    #[arg(long, default_value_t = 8)]
-    pub layers: usize,
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub layers: u32,
     /// Symbols of the input
-    #[arg(long, default_value_t = 41)]
-    pub vocab: usize,
+    #[arg(long, default_value_t = 41, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub vocab: u32,
     /// Classes of the output
-    #[arg(long, default_value_t = 1601)]
-    pub classes: usize,
+    #[arg(long, default_value_t = 1601, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub classes: u32,
     /// States of a channel (Mamba, S4D) or of a head (Mamba2) [default: as published, 64; Mamba2 128]
-    #[arg(long)]
-    pub d_state: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub d_state: Option<u32>,
     /// Print a JSON list instead of a table
     #[arg(long)]
     pub json: bool,
@@ -86,8 +86,10 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
 }
 
 fn describe(block: BlockRef, args: &ModelsArgs) -> Value {
-    let mut config = ModelConfig::new(block, args.layers, args.d_model, args.vocab, args.classes);
-    config.d_state = args.d_state;
+    let [layers, d_model, vocab, classes] =
+        [args.layers, args.d_model, args.vocab, args.classes].map(|n| n as usize);
+    let mut config = ModelConfig::new(block, layers, d_model, vocab, classes);
+    config.d_state = args.d_state.map(|n| n as usize);
     let mut model = json!({
         "name": block.name(),
         "what": block.describe(),

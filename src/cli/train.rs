@@ -7,6 +7,7 @@ use super::progress::{Progress, Verbosity};
 use super::signals::stop_flag;
 use crate::config::{Config, parse_override, task_name};
 use crate::error::Result;
+use crate::memory;
 use crate::tasks::{Split, Splits, Statistics, loader};
 use crate::train::folder::{self, Folder};
 use crate::train::records::Recorder;
@@ -152,6 +153,10 @@ pub fn run(args: &TrainArgs) -> Result<()> {
             *saved
         }),
     };
+    memory::ask(
+        "the test samples of the data's statistics",
+        run.data.statistics_bytes(),
+    )?;
     let executor = args.device.open(&mut say)?;
     let stop = if args.dry_run {
         &AtomicBool::new(false)

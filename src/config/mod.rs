@@ -11,6 +11,7 @@ mod resolve;
 mod tests;
 
 use crate::error::{Result, UserError};
+use crate::files;
 use crate::models::Sizes;
 use crate::tasks::{DataSpec, GrammarSpec};
 use layers::Layers;
@@ -19,6 +20,9 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 pub use compare::fingerprint;
+
+/// Largest task file.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// The task files inside the program, by name.
 const BUILTIN: [(&str, &str); 2] = [
@@ -192,7 +196,7 @@ pub fn parse_override(argument: &str) -> Result<(String, String)> {
 /// The place and the text of a task file.
 fn read_task(path: &Path) -> Result<(String, String)> {
     let place = path.display().to_string();
-    let bytes = match std::fs::read(path) {
+    let bytes = match files::read(path, MOST_BYTES) {
         Ok(bytes) => bytes,
         Err(error) => {
             let missing = error.kind() == std::io::ErrorKind::NotFound;

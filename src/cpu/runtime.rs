@@ -1,7 +1,8 @@
 //! Walks a planned graph call by call, handing each op's twin slices of the storage.
 
-use crate::error::Result;
+use crate::error::{OutOfMemory, Result};
 use crate::graph::{Call, Graph};
+use crate::memory;
 use crate::plan::{Plan, Policy, lifetimes};
 use crate::port::Pass;
 use crate::runtime::{Data, Program, Runtime, Ticket};
@@ -11,6 +12,9 @@ use crate::twin::{In, Out, Real};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::time::{Duration, Instant};
+
+/// Bytes of activations that one program may take: beyond, smaller micro-batches are as fast.
+const ENOUGH_BYTES: u64 = 1 << 30;
 
 /// Storage of one block or bank.
 enum Store<R> {
@@ -57,6 +61,24 @@ impl<R: Real> CpuRuntime<R> {
             fetched: HashMap::new(),
             tickets: 0,
         }
+    }
+
+    /// Bytes of the banks that loading a graph would make.
+    fn new_bank_bytes(&self, graph: &Graph) -> u64 {
+        let missing = |s: &&Store<R>| matches!(s, Store::Real(bank) if bank.is_empty());
+        let banks = self.stores[..Bank::ALL.len()].iter().filter(missing).count();
+        memory::bytes_of::<R>(graph.bank_len()).saturating_mul(banks as u64)
+    }
+
+    /// Asks for a graph's storage, planned.
+    fn ask(&self, graph: &Graph, plan: &Plan) -> std::result::Result<u64, OutOfMemory> {
+        let blocks = memory::bytes_of::<R>(plan.bytes() / 4);
+        let bytes = blocks.saturating_add(self.new_bank_bytes(graph));
+        memory::ask("the tensors of a program", bytes).map_err(|e| OutOfMemory {
+            device: self.device(),
+            ..e
+        })?;
+        Ok(bytes)
     }
 
     fn place(&self, program: Program, tensor: TensorId) -> (usize, Range<usize>) {
@@ -183,7 +205,18 @@ impl<R: Real> Runtime for CpuRuntime<R> {
         )
     }
 
+    fn fits(&self, graph: &Graph) -> std::result::Result<u64, OutOfMemory> {
+        self.ask(graph, &Plan::new(&lifetimes(graph).1, Policy::OneAtATime))
+    }
+
+    fn enough_bytes(&self) -> Option<u64> {
+        Some(ENOUGH_BYTES)
+    }
+
     fn load(&mut self, graph: &Graph) -> Result<Program> {
+        let (ids, items) = lifetimes(graph);
+        let plan = Plan::new(&items, Policy::OneAtATime);
+        self.ask(graph, &plan)?;
         for store in &mut self.stores[..Bank::ALL.len()] {
             if let Store::Real(bank) = store
                 && bank.is_empty()
@@ -191,8 +224,6 @@ impl<R: Real> Runtime for CpuRuntime<R> {
                 bank.resize(graph.bank_len(), R::ZERO);
             }
         }
-        let (ids, items) = lifetimes(graph);
-        let plan = Plan::new(&items, Policy::OneAtATime);
         let first = self.stores.len();
         for (&bytes, &class) in plan.blocks.iter().zip(&plan.classes) {
             self.stores.push(match class {

@@ -39,6 +39,14 @@ pub struct Batch {
     pub tokens: usize,
 }
 
+impl Batch {
+    /// Bytes of a batch of so many samples of `t` steps and `e` elements.
+    pub fn bytes(b: usize, t: usize, e: usize) -> u64 {
+        let sample = (8 * t as u64).saturating_add(12 * e as u64);
+        sample.saturating_mul(b as u64)
+    }
+}
+
 impl DataSet {
     /// One sample.
     ///

@@ -34,6 +34,13 @@ pub struct Statistics {
 type Fingerprint = [u8; 32];
 
 impl DataSet {
+    /// Bytes that [`Self::statistics`] holds: the test samples, and a fingerprint of each.
+    pub fn statistics_bytes(&self) -> u64 {
+        let sample =
+            2 * self.spec().length + 2 * size_of::<(Fingerprint, Vec<u64>)>() + size_of::<Vec<u16>>() + 1;
+        self.count(Split::Test).saturating_mul(sample as u64)
+    }
+
     /// Makes every training sample once and compares. `progress(done, total)` is called in between, from any
     /// thread.
     ///

@@ -23,6 +23,7 @@ mod tests;
 
 use super::records::atomic;
 use crate::error::{Error, Result, UserError};
+use crate::files;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -130,7 +131,7 @@ pub fn latest(dir: &Path) -> Result<Option<(Checkpoint, Vec<String>)>> {
 /// # Errors
 /// [`UserError::Malformed`] if it is damaged or not a checkpoint, [`Error::Io`] if it cannot be read.
 pub fn load(path: &Path) -> Result<Checkpoint> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Io {
+    let bytes = files::read_large(path, 2).map_err(|source| Error::Io {
         action: "read",
         path: path.to_owned(),
         source,

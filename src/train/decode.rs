@@ -1,8 +1,9 @@
 //! A trained model token by token, with the state that it carries, beside its form over whole sequences.
 
 use super::executor::Executor;
+use super::fit::{halved, largest};
 use super::stepper::Weights;
-use crate::error::{DeviceError, Result};
+use crate::error::Result;
 use crate::models::{LogitsNet, ModelConfig};
 use crate::runtime::{Data, Program, Runtime};
 use crate::step::StepParams;
@@ -56,26 +57,17 @@ pub fn decode(
 ) -> Result<Decoded> {
     executor.runtime().reset();
     let t = data.max_steps(Split::Test);
-    let mut b = SAMPLES
+    let most = SAMPLES
         .min(usize::try_from(data.count(Split::Test)).unwrap_or(SAMPLES))
         .max(1);
-    let (whole, at_once) = loop {
-        let net = model.logits_net(b, t)?;
-        match executor.try_load(&net.graph)? {
-            Ok(program) => break (net, program),
-            Err(_) if b > 1 => b /= 2,
-            Err(message) => {
-                let adapter = executor.name();
-                return Err(DeviceError::Driver { adapter, message }.into());
-            }
-        }
-    };
-    let stepwise = model.decode_net(b, t)?;
+    let build = |b| Ok((model.logits_net(b, t)?, model.decode_net(b, t)?));
+    let fit = largest(executor.runtime(), halved(most), build, |_, _| {})?;
+    let (b, (whole, stepwise)) = (fit.size, fit.net);
+    let (at_once, one) = (fit.programs[0], fit.programs[1]);
     let batch = data.batch(Split::Test, 0, b);
     let step = StepParams::eval(batch.tokens);
     let runtime = executor.runtime();
     runtime.write_bank(Bank::Param, &weights.bank(&whole.graph, Bank::Param, place)?)?;
-    let one = runtime.load(&stepwise.graph)?;
 
     let mut symbols = vec![NO_SYMBOL; b * t];
     for (to, from) in symbols.chunks_mut(t).zip(batch.symbols.chunks(batch.t)) {

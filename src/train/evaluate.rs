@@ -2,8 +2,9 @@
 
 use super::executor::Executor;
 use super::feed::{take_when_ready, write_inputs};
+use super::fit::{halved, largest};
 use super::stepper::Weights;
-use crate::error::{DeviceError, Error, Result, UserError};
+use crate::error::Result;
 use crate::models::{ModelConfig, Net};
 use crate::runtime::{Program, Ticket};
 use crate::step::StepParams;
@@ -51,37 +52,23 @@ impl Evaluator {
     /// Plans batches of at most 50 samples of `t` steps and `e` elements: as many as fit.
     ///
     /// # Errors
-    /// The model's, if it cannot have this shape; [`DeviceError::Driver`] if one sample does not fit.
+    /// The model's, if it cannot have this shape; [`OutOfMemory`](crate::error::OutOfMemory) if one sample does not fit.
     pub fn new(executor: &mut Executor, model: &ModelConfig, count: u64, [t, e]: [usize; 2]) -> Result<Self> {
-        let mut batch = BATCH.min(usize::try_from(count).unwrap_or(BATCH)).max(1);
-        loop {
-            let tried = model.eval_net(batch, t, e).and_then(|net| {
-                let loaded = executor.try_load(&net.graph)?;
-                Ok(loaded.map(|program| (net, program)))
-            });
-            match tried {
-                Ok(Ok((net, program))) => {
-                    return Ok(Self {
-                        net,
-                        program,
-                        batch,
-                        steps: t,
-                    });
-                }
-                Ok(Err(_)) | Err(Error::User(UserError::Shape { .. })) if batch > 1 => batch /= 2,
-                Ok(Err(message)) => {
-                    let adapter = executor.name();
-                    return Err(DeviceError::Driver { adapter, message }.into());
-                }
-                Err(e) => return Err(e),
-            }
-        }
+        let most = BATCH.min(usize::try_from(count).unwrap_or(BATCH)).max(1);
+        let build = |batch| model.eval_net(batch, t, e);
+        let fit = largest(executor.runtime(), halved(most), build, |_, _| {})?;
+        Ok(Self {
+            net: fit.net,
+            program: fit.programs[0],
+            batch: fit.size,
+            steps: t,
+        })
     }
 
     /// Sets the parameters of the device.
     ///
     /// # Errors
-    /// [`UserError::Malformed`] (with `place`) if names or shapes are not this model's.
+    /// [`UserError::Malformed`](crate::error::UserError) (with `place`) if names or shapes are not this model's.
     pub fn set_weights(&self, executor: &mut Executor, weights: &Weights, place: &str) -> Result<()> {
         let data = weights.bank(&self.net.graph, Bank::Param, place)?;
         executor.runtime().write_bank(Bank::Param, &data)

@@ -2,8 +2,9 @@
 
 use super::executor::Executor;
 use super::feed::write_inputs;
+use super::fit::{halved, largest};
 use super::stepper::Weights;
-use crate::error::{Error, Result, UserError};
+use crate::error::Result;
 use crate::models::{Form, Gate, ModelConfig, Net, ShownGate};
 use crate::runtime::{Program, Runtime};
 use crate::step::StepParams;
@@ -40,7 +41,7 @@ type Sums = [(f64, f64); 2];
 /// Means over the first test samples, by layer, gate and head.
 ///
 /// # Errors
-/// [`UserError::Malformed`] (with `place`) if the weights are not this model's; the device's.
+/// [`UserError::Malformed`](crate::error::UserError) (with `place`) if the weights are not this model's; the device's.
 pub fn gate_means(
     executor: &mut Executor,
     model: &ModelConfig,
@@ -50,17 +51,14 @@ pub fn gate_means(
 ) -> Result<Vec<GateMean>> {
     executor.runtime().reset();
     let samples = data.count(Split::Test).min(SAMPLES);
-    let batch = BATCH.min(samples as usize).max(1);
-    let mut net = model.eval_net(batch, data.max_steps(Split::Test), data.spec().length)?;
-    net.keep_gates();
-    let program = executor.try_load(&net.graph)?.map_err(|reason| {
-        Error::from(UserError::Value {
-            place: place.to_owned(),
-            field: "--gates".to_owned(),
-            found: format!("a batch of {batch} samples ({reason})"),
-            allowed: "what the device has room for".to_owned(),
-        })
-    })?;
+    let build = |batch| {
+        let mut net = model.eval_net(batch, data.max_steps(Split::Test), data.spec().length)?;
+        net.keep_gates();
+        Ok(net)
+    };
+    let most = BATCH.min(samples as usize).max(1);
+    let fit = largest(executor.runtime(), halved(most), build, |_, _| {})?;
+    let (batch, net, program) = (fit.size, fit.net, fit.programs[0]);
     let runtime = executor.runtime();
     runtime.write_bank(Bank::Param, &weights.bank(&net.graph, Bank::Param, place)?)?;
     let mut sums: Vec<Vec<Sums>> = net.gates.iter().map(|g| vec![Sums::default(); g.heads]).collect();

@@ -4,9 +4,13 @@ use super::schedule::Schedule;
 use super::stepper::Recipe;
 use crate::config::{Config, DropoutMode, GrammarConfig, LayerList};
 use crate::error::{Result, UserError};
+use crate::files;
 use crate::models::{self, ModelConfig};
 use crate::tasks::{DataSet, Grammar};
 use std::sync::Arc;
+
+/// Largest grammar file.
+const MOST_GRAMMAR_BYTES: u64 = 64 << 20;
 
 /// The samples that a configuration asks for.
 ///
@@ -16,7 +20,7 @@ pub fn data_set(config: &Config) -> Result<DataSet> {
     let grammar = match &config.grammar {
         GrammarConfig::Generated(spec) => Grammar::generate(spec)?,
         GrammarConfig::File { file } => {
-            let text = std::fs::read_to_string(file).map_err(|e| UserError::Folder {
+            let text = files::read_text(file, MOST_GRAMMAR_BYTES).map_err(|e| UserError::Folder {
                 path: file.clone(),
                 reason: format!("cannot read this grammar: {e}"),
             })?;

@@ -2,9 +2,11 @@
 
 use super::executor::Executor;
 use super::feed::{LOOK_AGAIN, write_inputs};
+use super::fit::{Fit, largest};
 use super::schedule::Schedule;
-use crate::error::{Error, Result, UserError};
+use crate::error::{Result, UserError};
 use crate::graph::{Graph, Param};
+use crate::memory;
 use crate::models::{ModelConfig, Net, Update, initial_parameters, update_graph};
 use crate::port::{Cost, Pass};
 use crate::runtime::{Program, Ticket};
@@ -16,6 +18,8 @@ use std::time::Duration;
 
 /// Steps whose numbers may be on their way.
 const IN_FLIGHT: usize = 4;
+/// Batches that the host holds at least: the one in use and those that are made ahead.
+const BATCHES: u64 = 3;
 /// Runs before a profile.
 const WARM_UP: usize = 2;
 
@@ -129,10 +133,11 @@ pub struct Stepper {
 
 impl Stepper {
     /// Plans the largest micro-batch that fits, or the given one, for samples of `t` steps and `e` elements, and sets
-    /// the initial parameters. `say` hears why larger ones do not fit.
+    /// the initial parameters. `say` hears why the next larger one does not fit.
     ///
     /// # Errors
-    /// [`UserError::Value`] if `forced` does not divide the batch; the device's error if nothing fits.
+    /// [`UserError::Value`] if `forced` does not divide the batch; [`OutOfMemory`](crate::error::OutOfMemory) if nothing
+    /// fits; the device's.
     pub fn new(
         mut executor: Executor,
         model: &ModelConfig,
@@ -142,36 +147,21 @@ impl Stepper {
         say: &mut dyn FnMut(&str),
     ) -> Result<Self> {
         let sizes = micro_batches(recipe.batch, forced)?;
-        let mut found = None;
+        let samples = Batch::bytes(recipe.batch, t, e).saturating_mul(BATCHES);
+        memory::ask(&format!("the samples of a batch of {}", recipe.batch), samples)?;
+        let build = |micro| model.train_net(micro, t, e);
         let mut refused = None;
-        for micro in sizes {
-            // An op may refuse sizes beyond 2^32 elements: then a smaller micro-batch can still do.
-            let tried = model.train_net(micro, t, e).and_then(|net| {
-                let loaded = executor.try_load(&net.graph)?;
-                Ok(loaded.map(|program| (micro, net, program)))
-            });
-            match tried {
-                Ok(Ok(fits)) => {
-                    found = Some(fits);
-                    break;
-                }
-                Ok(Err(reason)) => {
-                    executor.runtime().reset();
-                    say(&format!("a micro-batch of {micro} does not fit: {reason}"));
-                    refused = Some(Error::from(UserError::Value {
-                        place: "task".to_owned(),
-                        field: "micro-batch".to_owned(),
-                        found: format!("{micro} ({reason})"),
-                        allowed: "what the device has room for: use a smaller or shorter model".to_owned(),
-                    }));
-                }
-                Err(e @ Error::User(UserError::Shape { .. })) => refused = Some(e),
-                Err(e) => return Err(e),
-            }
+        let Fit {
+            size: micro,
+            net,
+            programs,
+        } = largest(executor.runtime(), sizes, build, |micro, e| {
+            refused = Some(format!("a micro-batch of {micro} does not fit: {e}"));
+        })?;
+        if let Some(text) = refused {
+            say(&text);
         }
-        let Some((micro, net, train)) = found else {
-            return Err(refused.expect("a batch has at least one micro-batch size"));
-        };
+        let train = programs[0];
         let optimiser = update_graph(net.graph.bank_len())?;
         let runtime = executor.runtime();
         let update = runtime.load(&optimiser.graph)?;
@@ -424,10 +414,18 @@ impl Weights {
 
 /// Sizes of micro-batches to try, largest first: the divisors of the batch, or only the given one.
 fn micro_batches(batch: usize, forced: Option<usize>) -> Result<Vec<usize>> {
-    let divisors: Vec<usize> = (1..=batch).rev().filter(|m| batch.is_multiple_of(*m)).collect();
     match forced {
-        None => Ok(divisors),
-        Some(micro) if divisors.contains(&micro) => Ok(vec![micro]),
+        None => {
+            let small: Vec<usize> = (1..=batch.isqrt()).filter(|m| batch.is_multiple_of(*m)).collect();
+            let mut all: Vec<usize> = small
+                .iter()
+                .map(|m| batch / m)
+                .chain(small.iter().rev().copied())
+                .collect();
+            all.dedup();
+            Ok(all)
+        }
+        Some(micro) if micro > 0 && batch.is_multiple_of(micro) => Ok(vec![micro]),
         Some(micro) => Err(UserError::Value {
             place: "command line".to_owned(),
             field: "--micro-batch".to_owned(),
@@ -445,6 +443,9 @@ mod tests {
     #[test]
     fn micro_batches_are_the_divisors() {
         assert_eq!(micro_batches(12, None).unwrap(), [12, 6, 4, 3, 2, 1]);
+        assert_eq!(micro_batches(16, None).unwrap(), [16, 8, 4, 2, 1]);
+        assert_eq!(micro_batches(1, None).unwrap(), [1]);
+        assert_eq!(micro_batches(u32::MAX as usize, None).unwrap().len(), 32);
         assert_eq!(micro_batches(12, Some(4)).unwrap(), [4]);
         for bad in [0, 5, 24] {
             let error = micro_batches(12, Some(bad)).unwrap_err();

@@ -3,7 +3,9 @@
 use super::records::atomic;
 use super::stepper::Weights;
 use crate::error::{Error, Result, UserError};
+use crate::files;
 use crate::graph::Graph;
+use half::{bf16, f16};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
@@ -39,7 +41,8 @@ pub fn import(path: &Path, graph: &Graph) -> Result<Weights> {
         let place = path.display().to_string();
         UserError::Malformed { place, message }.into()
     };
-    let bytes = std::fs::read(path).map_err(|e| UserError::Folder {
+    // Beside the file: the parameters and two moments.
+    let bytes = files::read_large(path, 4).map_err(|e| UserError::Folder {
         path: path.to_owned(),
         reason: format!("cannot read these weights: {e}"),
     })?;
@@ -91,8 +94,8 @@ fn tensor(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> std::result::R
     let values: Vec<f32> = match view.dtype() {
         Dtype::F64 => convert(data, |b| f64::from_le_bytes(b) as f32),
         Dtype::F32 => convert(data, f32::from_le_bytes),
-        Dtype::F16 => convert(data, |b| from_f16(u16::from_le_bytes(b))),
-        Dtype::BF16 => convert(data, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
+        Dtype::F16 => convert(data, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => convert(data, |b| bf16::from_le_bytes(b).to_f32()),
         other => return Err(format!("is {other:?}: allowed: F64, F32, F16, BF16")),
     };
     match values.iter().position(|v| !v.is_finite()) {
@@ -103,41 +106,4 @@ fn tensor(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> std::result::R
 
 fn convert<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
     data.as_chunks().0.iter().map(|b| value(*b)).collect()
-}
-
-/// The value of an IEEE half, exactly.
-fn from_f16(bits: u16) -> f32 {
-    let (sign, exponent, fraction) = (bits >> 15, (bits >> 10) & 31, bits & 0x3ff);
-    let size = match exponent {
-        0 => f32::from(fraction) * 2f32.powi(-24),
-        31 if fraction == 0 => f32::INFINITY,
-        31 => f32::NAN,
-        _ => f32::from_bits((u32::from(exponent) + 112) << 23 | u32::from(fraction) << 13),
-    };
-    if sign == 1 { -size } else { size }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_have_their_values() {
-        let values = [
-            (0x0000, 0.0),
-            (0x8000, -0.0),
-            (0x0001, 2f32.powi(-24)),
-            (0x03ff, 1023.0 * 2f32.powi(-24)),
-            (0x0400, 2f32.powi(-14)),
-            (0x3555, 0.333_251_95),
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x7bff, 65504.0),
-            (0xfc00, f32::NEG_INFINITY),
-        ];
-        for (bits, value) in values {
-            assert_eq!(from_f16(bits).to_bits(), f32::to_bits(value), "{bits:#06x}");
-        }
-        assert!(from_f16(0x7e00).is_nan());
-    }
 }

@@ -1,6 +1,6 @@
 //! Encoding: the launches of a program into command buffers, which go to the device when something has to wait for them.
 
-use super::{GpuRuntime, Launch, buffer};
+use super::{GpuRuntime, Launch};
 use crate::error::Result;
 use crate::runtime::Program;
 use crate::step::StepParams;
@@ -85,7 +85,7 @@ impl GpuRuntime {
         }
         self.set_step(step);
         let count = 2 * calls as u32;
-        let query_set = self.checked("timestamps", || {
+        let query_set = self.checked("timestamps", 8 * count as usize, || {
             self.gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: Some("profile"),
                 ty: wgpu::QueryType::Timestamp,
@@ -93,12 +93,7 @@ impl GpuRuntime {
             })
         })?;
         self.encode(program, 0..calls, Some(&query_set));
-        let resolved = buffer(
-            &self.gpu,
-            "profile",
-            8 * count as usize,
-            wgpu::BufferUsages::QUERY_RESOLVE,
-        );
+        let resolved = self.buffer("profile", 8 * count as usize, wgpu::BufferUsages::QUERY_RESOLVE)?;
         let mut encoder = self.encoder();
         encoder.resolve_query_set(&query_set, 0..count, &resolved, 0);
         self.encoder = Some(encoder);

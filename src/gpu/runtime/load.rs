@@ -1,12 +1,14 @@
 //! Loading: plans a lowered graph into a few buffers, compiles the kernels that are new, and binds what each launch reads
 //! and writes.
 
-use super::{ALIGN, GpuRuntime, Launch, Loaded, buffer};
-use crate::error::{DeviceError, Result};
+use super::{ALIGN, GpuRuntime, Launch, Loaded};
+use crate::error::{DeviceError, OutOfMemory, Result, Room};
+use crate::gpu::Gpu;
 use crate::gpu::lower::lower;
 use crate::gpu::pipeline::Pipeline;
 use crate::graph::Graph;
-use crate::launch::{Dispatch, Source, View};
+use crate::launch::{Dispatch, Lowered, Source, View};
+use crate::memory;
 use crate::plan::{Item, Place, Plan, Policy, lifetimes};
 use crate::shader::{Kernel, ShaderError, reflect};
 use crate::step::StepParams;
@@ -14,6 +16,36 @@ use crate::tensor::{Bank, Dtype, Role, TensorId};
 use rayon::prelude::*;
 use std::num::NonZeroU64;
 use std::ops::Range;
+
+/// Elements that kernels can index, in u32.
+const MOST_ELEMENTS: u64 = 1 << 32;
+
+/// A graph before anything of it is allocated.
+pub(super) struct Planned {
+    lowered: Lowered,
+    /// Tensors outside the banks: the first of the items, the others are scratch memory.
+    ids: Vec<TensorId>,
+    items: Vec<Item>,
+    plan: Plan,
+    /// Bytes of everything but the banks.
+    bytes: usize,
+    /// Bytes with the banks, if they are not made yet.
+    pub(super) all_bytes: u64,
+}
+
+impl Planned {
+    /// Asks for the memory, where it is the machine's own.
+    fn ask(&self, gpu: &Gpu, banks: u64) -> std::result::Result<u64, OutOfMemory> {
+        let bytes = banks.saturating_add(self.bytes as u64);
+        if gpu.caps.software {
+            memory::ask("the tensors of a program", bytes).map_err(|e| OutOfMemory {
+                device: gpu.caps.adapter.clone(),
+                ..e
+            })?;
+        }
+        Ok(bytes)
+    }
+}
 
 /// Where the storage of a program's launches lies.
 struct Memory<'a> {
@@ -43,11 +75,33 @@ impl Memory<'_> {
 }
 
 impl GpuRuntime {
-    /// Bytes that a graph would take on this adapter, the banks not included, without allocating anything.
-    pub fn planned_bytes(&self, graph: &Graph) -> usize {
+    /// A graph lowered and placed, if nothing in it is larger than the adapter allows.
+    pub(super) fn plan(&self, graph: &Graph) -> std::result::Result<Planned, OutOfMemory> {
         let lowered = lower(graph, &self.gpu.caps);
-        let (_, items) = all_items(graph, &lowered.scratch);
-        Plan::new(&items, self.policy()).bytes()
+        let (ids, items) = all_items(graph, &lowered.scratch);
+        self.refuse_large(graph, &ids, &items, &lowered)?;
+        let plan = Plan::new(&items, self.policy());
+        let params = lowered
+            .dispatches
+            .iter()
+            .map(|d| d.params.len().next_multiple_of(ALIGN))
+            .sum::<usize>();
+        let bytes = plan
+            .bytes()
+            .saturating_add(params)
+            .saturating_add(4 * lowered.slots);
+        let mut planned = Planned {
+            lowered,
+            ids,
+            items,
+            plan,
+            bytes,
+            all_bytes: 0,
+        };
+        let new_banks = if self.banks.is_empty() { Bank::ALL.len() } else { 0 };
+        let banks = memory::bytes_of::<f32>(graph.bank_len()).saturating_mul(new_banks as u64);
+        planned.all_bytes = planned.ask(&self.gpu, banks)?;
+        Ok(planned)
     }
 
     fn policy(&self) -> Policy {
@@ -89,36 +143,36 @@ impl GpuRuntime {
     }
 
     fn make_banks(&mut self, len: usize) -> Result<()> {
-        if self.banks.is_empty() {
+        if self.banks.is_empty() && len > 0 {
+            let mut banks = Vec::new();
             for bank in Bank::ALL {
                 let name = format!("{bank:?}").to_lowercase();
-                let made = self.checked(&name, || {
-                    buffer(&self.gpu, &name, 4 * len, wgpu::BufferUsages::STORAGE)
-                })?;
-                self.banks.push(made);
+                banks.push(self.buffer(&name, 4 * len, wgpu::BufferUsages::STORAGE)?);
             }
+            self.banks = banks;
         }
         Ok(())
     }
 
     /// What [`Runtime::load`](crate::runtime::Runtime::load) keeps.
     pub(super) fn prepare(&mut self, graph: &Graph) -> Result<Loaded> {
-        self.make_banks(graph.bank_len())?;
-        let lowered = lower(graph, &self.gpu.caps);
-        let (ids, items) = all_items(graph, &lowered.scratch);
-        self.refuse_large(graph, &ids, &items)?;
-        let plan = Plan::new(&items, self.policy());
+        let Planned {
+            lowered,
+            ids,
+            items,
+            plan,
+            bytes,
+            ..
+        } = self.plan(graph)?;
         let kernels = self.compile(&lowered.dispatches)?;
+        self.make_banks(graph.bank_len())?;
+        let storage = wgpu::BufferUsages::STORAGE;
         let blocks = plan
             .blocks
             .iter()
-            .map(|&bytes| {
-                self.checked("activations", || {
-                    buffer(&self.gpu, "activations", bytes, wgpu::BufferUsages::STORAGE)
-                })
-            })
+            .map(|&bytes| self.buffer("activations", bytes, storage))
             .collect::<Result<Vec<_>>>()?;
-        let slots = buffer(&self.gpu, "slots", 4 * lowered.slots, wgpu::BufferUsages::STORAGE);
+        let slots = self.buffer("slots", 4 * lowered.slots, storage)?;
         let mut places = vec![None; graph.tensors().len()];
         for (id, (place, item)) in ids.iter().zip(plan.places.iter().zip(&items)) {
             places[id.index()] = Some((place.block, place.offset..place.offset + item.bytes));
@@ -131,7 +185,7 @@ impl GpuRuntime {
             params.extend_from_slice(&dispatch.params);
             params.resize(params.len().next_multiple_of(ALIGN), 0);
         }
-        let params_buffer = buffer(&self.gpu, "params", params.len(), wgpu::BufferUsages::UNIFORM);
+        let params_buffer = self.buffer("params", params.len(), wgpu::BufferUsages::UNIFORM)?;
         self.upload(&params_buffer, 0, &params);
 
         let memory = Memory {
@@ -151,7 +205,6 @@ impl GpuRuntime {
                 grid: dispatch.grid,
             });
         }
-        let bytes = plan.bytes() + params.len() + 4 * lowered.slots;
         Ok(Loaded {
             graph: graph.clone(),
             launches,
@@ -162,21 +215,63 @@ impl GpuRuntime {
         })
     }
 
-    /// Refuses tensors that are larger than what a kernel can be given.
-    fn refuse_large(&self, graph: &Graph, ids: &[TensorId], items: &[Item]) -> Result<()> {
-        let available = self.gpu.caps.binding_bytes;
-        let too_large = ids.iter().zip(items).find(|(_, i)| i.bytes as u64 > available);
-        let Some((id, item)) = too_large else {
-            return Ok(());
+    /// Refuses tensors and scratch memory that are larger than what a buffer holds or a kernel can index or be given.
+    fn refuse_large(
+        &self,
+        graph: &Graph,
+        ids: &[TensorId],
+        items: &[Item],
+        lowered: &Lowered,
+    ) -> std::result::Result<(), OutOfMemory> {
+        let refuse = |what: String, needed: usize, room: Room| {
+            Err(OutOfMemory {
+                device: self.gpu.caps.adapter.clone(),
+                what,
+                needed: needed as u64,
+                room,
+            })
         };
-        Err(DeviceError::Limit {
-            adapter: self.gpu.caps.adapter.clone(),
-            limit: "largest storage binding, bytes",
-            needed: item.bytes as u64,
-            available,
-            what: graph.tensor(*id).name.clone(),
+        let name = |source: Source| match source {
+            Source::Tensor(id) => graph.tensor(id).name.clone(),
+            Source::Scratch(i) => {
+                let call = &graph.calls()[lowered.scratch[i].1];
+                let (op, pass) = (call.op.name(), call.pass.suffix());
+                let scope = if call.scope.is_empty() { "" } else { " of " };
+                format!("scratch memory of {op}_{pass}{scope}{}", call.scope)
+            }
+            Source::Slots => "slots".to_owned(),
+        };
+        let scratch = (0..lowered.scratch.len()).map(Source::Scratch);
+        let sources = ids.iter().map(|id| Source::Tensor(*id)).chain(scratch);
+        let bank_bytes = graph.bank_len().saturating_mul(4);
+        let banks = Bank::ALL
+            .iter()
+            .map(|bank| (format!("{bank:?}").to_lowercase(), bank_bytes));
+        let all = sources
+            .zip(items)
+            .map(|(source, item)| (name(source), item.bytes));
+        let most = self.gpu.caps.buffer_bytes;
+        for (what, bytes) in all.chain(banks) {
+            if bytes as u64 > most {
+                return refuse(what, bytes, Room::Buffer(most));
+            }
         }
-        .into())
+        let most = self.gpu.caps.binding_bytes;
+        for view in lowered.dispatches.iter().flat_map(|d| &d.bindings) {
+            let width = view.dtype.bytes();
+            let bytes = view.len.saturating_mul(width);
+            if bytes as u64 > most {
+                return refuse(name(view.source), bytes, Room::Binding(most));
+            }
+            if view.len as u64 > MOST_ELEMENTS {
+                return refuse(
+                    name(view.source),
+                    bytes,
+                    Room::Index(MOST_ELEMENTS * width as u64),
+                );
+            }
+        }
+        Ok(())
     }
 
     /// The bindings of a launch; `params` is the buffer of its uniform, and its first byte there.
@@ -227,7 +322,7 @@ impl GpuRuntime {
             layout: &made.layout,
             entries: &entries,
         };
-        self.checked(&dispatch.kernel.key(), || {
+        self.checked(&dispatch.kernel.key(), 0, || {
             self.gpu.device.create_bind_group(&desc)
         })
     }

@@ -9,7 +9,7 @@ mod transfer;
 
 use super::device::Gpu;
 use super::pipeline::Pipeline;
-use crate::error::Result;
+use crate::error::{OutOfMemory, Result, Room};
 use crate::graph::Graph;
 use crate::runtime::{Data, Program, Runtime, Ticket};
 use crate::step::StepParams;
@@ -21,6 +21,9 @@ use transfer::Ring;
 
 /// Alignment of everything that is bound.
 const ALIGN: usize = 256;
+
+/// Words that are poisoned at a time.
+const POISON_WORDS: usize = 1 << 20;
 
 /// One encoded launch.
 struct Launch {
@@ -92,7 +95,8 @@ impl GpuRuntime {
         keys
     }
 
-    fn checked<T>(&self, what: &str, create: impl FnOnce() -> T) -> Result<T> {
+    /// Creates something of so many bytes, and keeps the type of what went wrong.
+    fn checked<T>(&self, what: &str, bytes: usize, create: impl FnOnce() -> T) -> Result<T> {
         let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let made = create();
@@ -102,8 +106,19 @@ impl GpuRuntime {
         ];
         match errors.into_iter().flatten().next() {
             None => Ok(made),
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(OutOfMemory {
+                device: self.gpu.caps.adapter.clone(),
+                what: what.to_owned(),
+                needed: bytes as u64,
+                room: Room::Free(None),
+            }
+            .into()),
             Some(e) => Err(self.gpu.driver_error(format!("{what}: {e}")).into()),
         }
+    }
+
+    fn buffer(&self, what: &str, bytes: usize, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+        self.checked(what, bytes, || buffer(&self.gpu, what, bytes, usage))
     }
 }
 
@@ -121,9 +136,24 @@ impl Runtime for GpuRuntime {
         self.gpu.description().to_owned()
     }
 
+    fn fits(&self, graph: &Graph) -> std::result::Result<u64, OutOfMemory> {
+        Ok(self.plan(graph)?.all_bytes)
+    }
+
+    fn enough_bytes(&self) -> Option<u64> {
+        None
+    }
+
     fn load(&mut self, graph: &Graph) -> Result<Program> {
         self.submit();
-        let loaded = self.prepare(graph)?;
+        let loaded = match self.prepare(graph) {
+            Ok(loaded) => loaded,
+            Err(e) => {
+                // What was allocated in vain is freed when the device next looks.
+                self.poll(true)?;
+                return Err(e);
+            }
+        };
         self.programs.push(loaded);
         Ok(Program(self.programs.len() - 1))
     }
@@ -189,22 +219,27 @@ impl Runtime for GpuRuntime {
     }
 
     fn clear_bank(&mut self, bank: Bank) -> Result<()> {
-        let mut encoder = self.encoder();
-        encoder.clear_buffer(&self.banks[bank as usize], 0, None);
-        self.encoder = Some(encoder);
+        if let Some(bank) = self.banks.get(bank as usize).cloned() {
+            let mut encoder = self.encoder();
+            encoder.clear_buffer(&bank, 0, None);
+            self.encoder = Some(encoder);
+        }
         Ok(())
     }
 
     fn write_bank(&mut self, bank: Bank, data: &[f32]) -> Result<()> {
-        let target = self.banks[bank as usize].clone();
-        self.upload(&target, 0, bytemuck::cast_slice(data));
+        if let Some(target) = self.banks.get(bank as usize).cloned() {
+            self.upload(&target, 0, bytemuck::cast_slice(data));
+        }
         Ok(())
     }
 
     fn read_bank(&mut self, bank: Bank) -> Result<Vec<f32>> {
-        let source = self.banks[bank as usize].clone();
-        let len = self.programs.first().map_or(0, |p| 4 * p.graph.bank_len());
-        let bytes = self.download(&source, 0..len)?;
+        let Some(source) = self.banks.get(bank as usize).cloned() else {
+            return Ok(Vec::new());
+        };
+        let len = self.programs.iter().map(|p| p.graph.bank_len()).max();
+        let bytes = self.download(&source, 0..4 * len.unwrap_or(0))?;
         Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 
@@ -269,9 +304,12 @@ impl Runtime for GpuRuntime {
     }
 
     fn poison(&mut self, program: Program) -> Result<()> {
+        let nan = vec![0x7fc0_0000u32; POISON_WORDS];
         for block in self.programs[program.0].blocks.clone() {
-            let nan = vec![0x7fc0_0000u32; block.size() as usize / 4];
-            self.upload(&block, 0, bytemuck::cast_slice(&nan));
+            for first in (0..block.size() as usize / 4).step_by(POISON_WORDS) {
+                let words = POISON_WORDS.min(block.size() as usize / 4 - first);
+                self.upload(&block, 4 * first, bytemuck::cast_slice(&nan[..words]));
+            }
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ impl GpuRuntime {
         while at < range.end {
             let n = CHUNK.min(range.end - at);
             let size = n.next_multiple_of(4) as u64;
-            let staging = self.checked("reading back", || {
+            let staging = self.checked("reading back", n, || {
                 self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
                     label: Some("read"),
                     size,

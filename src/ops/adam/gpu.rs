@@ -4,6 +4,9 @@ use crate::launch::{GpuOut, Lower, View};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
+/// Elements that a kernel is given at a time: it counts them in u32.
+const MOST: usize = 1 << 31;
+
 /// Mirrors `Params` of the kernel.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -18,7 +21,11 @@ struct Params {
 
 impl GpuOp for Adam {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let most = usize::try_from(l.caps().binding_bytes / 4).unwrap_or(usize::MAX) / 64 * 64;
+        let most = usize::try_from(l.caps().binding_bytes / 4)
+            .unwrap_or(usize::MAX)
+            .min(MOST)
+            / 64
+            * 64;
         for start in (0..self.n).step_by(most) {
             let n = most.min(self.n - start);
             let part = |v: View| v.part(start, n);

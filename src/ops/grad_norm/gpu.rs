@@ -3,6 +3,8 @@ use crate::launch::GpuOp;
 use crate::launch::{GpuOut, Lower, View};
 use crate::shader::Kernel;
 
+/// Elements that a kernel is given at a time: it counts them in u32.
+const MOST: usize = 1 << 31;
 /// Elements of one partial sum: 256 invocations with 16 each.
 const PART: usize = 4096;
 
@@ -10,8 +12,12 @@ impl GpuOp for GradNorm {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
         let parts = self.n.div_ceil(PART);
         let partial = l.scratch(parts);
-        // Banks may be larger than a binding; both limits are multiples of PART elements.
-        let most = usize::try_from(l.caps().binding_bytes / 4).unwrap_or(usize::MAX) / PART * PART;
+        // Banks may be larger than a binding; all limits are multiples of PART elements.
+        let most = usize::try_from(l.caps().binding_bytes / 4)
+            .unwrap_or(usize::MAX)
+            .min(MOST)
+            / PART
+            * PART;
         for start in (0..self.n).step_by(most) {
             let n = most.min(self.n - start);
             let kernel = Kernel::new("grad_norm/grad_norm_parts");

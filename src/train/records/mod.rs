@@ -8,12 +8,15 @@ mod recorder;
 pub mod tensorboard;
 
 use crate::error::{Error, Result, UserError};
+use crate::files;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 pub use metrics::{Metrics, MetricsLog};
 pub use recorder::Recorder;
 
+/// Largest result.
+const MOST_BYTES: u64 = 1 << 20;
 /// The file of a run's [`RunResult`].
 pub const RESULT_FILE: &str = "result.json";
 
@@ -84,7 +87,7 @@ impl RunResult {
     /// [`Error::Io`] if it cannot be read, [`UserError::Malformed`] with line and column if it is no result.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(RESULT_FILE);
-        let text = std::fs::read(&path).map_err(|source| Error::Io {
+        let text = files::read(&path, MOST_BYTES).map_err(|source| Error::Io {
             action: "read",
             path: path.clone(),
             source,
