@@ -5,8 +5,8 @@
 
 use crate::error::{Result, UserError};
 use crate::ops::Op;
-use crate::port::{InputGrad, Pass};
-use crate::tensor::{Bank, Dtype, Role, TensorId, TensorInfo};
+use crate::port::{InputGrad, Pass, Port};
+use crate::tensor::{Bank, Dtype, Role, TensorId, TensorInfo, numel};
 use std::collections::{BTreeMap, HashSet};
 
 /// Elements by which parameters are aligned in their bank: 256 bytes, a legal binding offset on every adapter.
@@ -177,7 +177,8 @@ impl Graph {
         let name = self.scoped_name(name);
         let offset = self.bank_len;
         let tensor = self.add(name, shape, Dtype::F32, Role::Bank(Bank::Param, offset));
-        self.bank_len += shape.iter().product::<usize>().next_multiple_of(PARAM_ALIGN);
+        let aligned = numel(shape).checked_next_multiple_of(PARAM_ALIGN);
+        self.bank_len = self.bank_len.saturating_add(aligned.unwrap_or(usize::MAX));
         self.params.push(Param { tensor, offset, init });
         tensor
     }
@@ -214,23 +215,7 @@ impl Graph {
     pub fn call(&mut self, op: impl Into<Op>, ins: &[TensorId]) -> Result<Vec<TensorId>> {
         let op = op.into();
         op.validate()?;
-        let ports = op.inputs();
-        if ports.len() != ins.len() {
-            return Err(shape_error(
-                &op,
-                format!("{} inputs, {} given", ports.len(), ins.len()),
-            ));
-        }
-        for (port, &id) in ports.iter().zip(ins) {
-            let (want, got) = (port.shape.iter().product::<usize>(), self.tensor(id));
-            if got.numel() != want || (got.dtype == Dtype::U32) != (port.dtype == Dtype::U32) {
-                let found = format!("{} is {:?} {:?}", got.name, got.dtype, got.shape);
-                return Err(shape_error(
-                    &op,
-                    format!("{} is {:?} {:?}; {found}", port.name, port.dtype, port.shape),
-                ));
-            }
-        }
+        self.check_ports(&op, &op.inputs(), ins)?;
         let outs: Vec<Output> = op
             .outputs()
             .iter()
@@ -260,10 +245,13 @@ impl Graph {
     /// gradients on their way forward.
     ///
     /// # Errors
-    /// [`UserError::Shape`] for sizes that the op does not have.
+    /// As [`Graph::call`], for the outputs too.
     pub fn call_into(&mut self, op: impl Into<Op>, ins: &[TensorId], outs: &[Output]) -> Result<()> {
         let op = op.into();
         op.validate()?;
+        self.check_ports(&op, &op.inputs(), ins)?;
+        let written: Vec<TensorId> = outs.iter().map(|o| o.tensor).collect();
+        self.check_ports(&op, &op.outputs(), &written)?;
         self.calls.push(Call {
             op,
             pass: Pass::Forward,
@@ -272,6 +260,36 @@ impl Graph {
             outs: outs.iter().copied().map(Some).collect(),
         });
         Ok(())
+    }
+
+    /// Refuses tensors that are not the graph's, or not what the ports are: kernels index by the ports' sizes.
+    fn check_ports(&self, op: &Op, ports: &[Port], tensors: &[TensorId]) -> Result<()> {
+        if ports.len() != tensors.len() {
+            let reason = format!("{} tensors, {} given", ports.len(), tensors.len());
+            return Err(shape_error(op.name(), reason));
+        }
+        for (port, id) in ports.iter().zip(tensors) {
+            self.check_tensor(op.name(), port.name, &port.shape, port.dtype, *id)?;
+        }
+        Ok(())
+    }
+
+    fn check_tensor(
+        &self,
+        op: &'static str,
+        name: &str,
+        shape: &[usize],
+        dtype: Dtype,
+        id: TensorId,
+    ) -> Result<()> {
+        let Some(found) = self.tensors.get(id.index()) else {
+            return Err(shape_error(op, format!("{name} is not a tensor of this graph")));
+        };
+        if found.numel() == numel(shape) && (found.dtype == Dtype::U32) == (dtype == Dtype::U32) {
+            return Ok(());
+        }
+        let found = format!("{} is {:?} {:?}", found.name, found.dtype, found.shape);
+        Err(shape_error(op, format!("{name} is {dtype:?} {shape:?}; {found}")))
     }
 
     /// A fresh activation, for [`Graph::call_into`].
@@ -303,10 +321,20 @@ impl Graph {
     /// calls provide, fills the gradient bank, and returns the gradients of the tensors in `wrt`, kept for reading.
     ///
     /// # Errors
-    /// [`UserError::Shape`] if no gradient reaches a tensor of `wrt`.
+    /// [`UserError::Shape`] if a gradient has another size or type than its tensor, or none reaches a tensor of `wrt`.
     pub fn backward(&mut self, seeds: &[(TensorId, TensorId)], wrt: &[TensorId]) -> Result<Vec<TensorId>> {
         let mut grad: BTreeMap<TensorId, TensorId> = std::mem::take(&mut self.ready);
         grad.extend(seeds.iter().copied());
+        for (&of, &gradient) in &grad {
+            let Some(info) = self.tensors.get(of.index()) else {
+                return Err(shape_error(
+                    "graph",
+                    "a seed is not for a tensor of this graph".to_owned(),
+                ));
+            };
+            let name = format!("the gradient of {}", info.name);
+            self.check_tensor("graph", &name, &info.shape, Dtype::F32, gradient)?;
+        }
         let wanted = self.tensors_needing_grad(wrt);
         let forward: Vec<Call> = self
             .calls
@@ -319,9 +347,12 @@ impl Graph {
         }
         wrt.iter()
             .map(|id| {
-                let g = grad.get(id).copied().ok_or_else(|| UserError::Shape {
-                    op: "graph",
-                    reason: format!("no gradient reaches {}", self.tensor(*id).name),
+                let g = grad.get(id).copied().ok_or_else(|| {
+                    let name = self
+                        .tensors
+                        .get(id.index())
+                        .map_or("what is no tensor of it", |t| &t.name);
+                    shape_error("graph", format!("no gradient reaches {name}"))
                 })?;
                 self.keep(g);
                 Ok(g)
@@ -477,12 +508,8 @@ fn id_of(index: usize) -> TensorId {
     TensorId(u32::try_from(index).expect("a graph has fewer than 2^32 tensors"))
 }
 
-fn shape_error(op: &Op, reason: String) -> crate::error::Error {
-    UserError::Shape {
-        op: op.name(),
-        reason,
-    }
-    .into()
+fn shape_error(op: &'static str, reason: String) -> crate::error::Error {
+    UserError::Shape { op, reason }.into()
 }
 
 #[cfg(test)]

@@ -26,12 +26,15 @@ fn window_accuracy_predict(
         return;
     }
     let window = windows[params.first + local];
-    let row0 = (local / params.e) * params.t + window.x;
+    // Whatever the windows say, no step beyond the sequence is read.
+    let first = min(window.x, params.t);
+    let steps = min(window.y, params.t - first);
+    let row0 = (local / params.e) * params.t + first;
     var top = -1.0;
     var which = 0u;
     for (var c = lane; c < params.classes; c += 256u) {
         var sum = 0.0;
-        for (var i = 0u; i < window.y; i += 1u) {
+        for (var i = 0u; i < steps; i += 1u) {
             sum += exp(f32(z[(row0 + i) * params.classes + c]) - lse[row0 + i]);
         }
         if sum > top {

@@ -106,9 +106,12 @@ fn module(gpu: &Gpu, label: Option<&str>, text: &str) -> wgpu::ShaderModule {
     if gpu.options.checked {
         return gpu.device.create_shader_module(desc);
     }
-    // SAFETY: no index leaves its binding. Shapes are validated on the host (`OpDef::validate`, `Graph::call`), the
-    // kernels guard their tails, and the tests run each of them with bounds checks and with poisoned outputs and
-    // compare bit for bit. All loops end.
+    // SAFETY: no index leaves its binding. Kernels index by an op's sizes, which `OpDef::validate` keeps within u32, and
+    // guard their tails; the graph holds every tensor of a call, its outputs and the gradients that backward starts from
+    // against the op's ports (`Graph::check_ports`, the only way into the list of calls). Numbers that the host or another
+    // call writes into index tensors never lead anywhere unchecked: symbols and labels are compared, windows cut off
+    // at the end of their sequence, positions at the last row. The tests run each kernel with bounds checks and without,
+    // from poisoned memory, and compare bit for bit. All loops end: their bounds are sizes, too.
     #[allow(unsafe_code, reason = "bounds checks cost a factor of 4 to 15")]
     unsafe {
         gpu.device

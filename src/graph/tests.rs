@@ -144,3 +144,64 @@ fn states_are_listed_with_names_and_bytes() {
     ];
     assert_eq!(listed, want);
 }
+
+/// Tensors that are too short for an op, of another type, of another graph, and too few of them.
+#[test]
+fn outputs_are_checked_like_inputs() {
+    let mut other = Graph::new();
+    let stranger = (0..9)
+        .map(|_| other.input("far", &[N], Dtype::F32))
+        .last()
+        .unwrap();
+    let mut g = Graph::new();
+    let x = g.input("x", &[N], Dtype::F32);
+    let short = g.activation("short", &[N - 1], Dtype::F32);
+    let index = g.activation("index", &[N], Dtype::U32);
+    let out = |tensor| Output {
+        tensor,
+        accumulate: true,
+    };
+    let add = Add { numel: N };
+    let mut refused = |ins: &[TensorId], outs: &[Output], why: &str| {
+        let error = g.call_into(add.clone(), ins, outs).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    };
+    refused(&[x], &[out(short)], "y is F32 [100]; short is F32 [99]");
+    refused(&[x], &[out(index)], "y is F32 [100]; index is U32 [100]");
+    refused(&[short], &[out(x)], "x is F32 [100]; short is F32 [99]");
+    refused(&[x], &[out(stranger)], "y is not a tensor of this graph");
+    refused(&[stranger], &[out(x)], "x is not a tensor of this graph");
+    refused(&[x], &[], "1 tensors, 0 given");
+    refused(&[x], &[out(x), out(x)], "1 tensors, 2 given");
+    refused(&[], &[out(x)], "1 tensors, 0 given");
+    assert_eq!(g.calls().len(), 0);
+}
+
+#[test]
+fn gradients_are_checked_before_the_walk() {
+    let build = || {
+        let counters = Counters::new();
+        let mut g = counters.graph;
+        let short = g.input("short", &[N - 1], Dtype::F32);
+        let index = g.input("index", &[N], Dtype::U32);
+        (g, counters.x, counters.y, short, index)
+    };
+    let refused = |seeds: &dyn Fn(TensorId, TensorId, TensorId) -> (TensorId, TensorId), why: &str| {
+        let (mut g, x, y, short, index) = build();
+        let error = g.backward(&[seeds(y, short, index)], &[x]).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        let (mut g, x, y, short, index) = build();
+        let (of, gradient) = seeds(y, short, index);
+        g.provide_grad(of, gradient);
+        assert!(g.backward(&[], &[x]).unwrap_err().to_string().contains(why));
+    };
+    refused(&|y, short, _| (y, short), "is F32 [100]; short is F32 [99]");
+    refused(&|y, _, index| (y, index), "is F32 [100]; index is U32 [100]");
+    let far = TensorId(1000);
+    refused(&|y, _, _| (y, far), "is not a tensor of this graph");
+    refused(&|_, short, _| (far, short), "not for a tensor of this graph");
+    let (mut g, _, y, ..) = build();
+    let seed = g.input("seed", &[N], Dtype::F32);
+    let error = g.backward(&[(y, seed)], &[far]).unwrap_err();
+    assert!(error.to_string().contains("no gradient reaches"), "{error}");
+}

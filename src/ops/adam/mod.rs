@@ -17,6 +17,8 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+use crate::error::UserError;
+use crate::ops::rows;
 use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
 
 /// Decay of the first moment.
@@ -35,6 +37,14 @@ pub struct Adam {
 
 impl OpDef for Adam {
     const NAME: &'static str = "adam";
+
+    fn validate(&self) -> Result<(), UserError> {
+        // Banks may have more elements than a kernel can index: they are bound in parts.
+        match self.n {
+            0 => rows::check_sizes(Self::NAME, &[("n", 0)]),
+            _ => Ok(()),
+        }
+    }
 
     fn inputs(&self) -> Vec<Port> {
         vec![

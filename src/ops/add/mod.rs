@@ -10,6 +10,8 @@ mod cpu;
 #[cfg(feature = "gpu")]
 mod gpu;
 
+use crate::error::UserError;
+use crate::ops::rows;
 use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
 
 /// `y += x` over `numel` elements.
@@ -21,6 +23,10 @@ pub struct Add {
 
 impl OpDef for Add {
     const NAME: &'static str = "add";
+
+    fn validate(&self) -> Result<(), UserError> {
+        rows::check_sizes(Self::NAME, &[("numel", self.numel)])
+    }
 
     fn inputs(&self) -> Vec<Port> {
         vec![Port::new("x", &[self.numel]).grad(InputGrad::None)]

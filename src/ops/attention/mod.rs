@@ -41,6 +41,7 @@ mod tests;
 
 use crate::error::UserError;
 use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::tensor::numel;
 
 /// Widest head: a workgroup keeps whole output rows in registers.
 pub const MAX_D: usize = 256;
@@ -68,7 +69,7 @@ pub struct Attention {
 
 impl Attention {
     fn numel(&self) -> usize {
-        self.b * self.t * self.h * self.d
+        numel(&[self.b, self.t, self.h, self.d])
     }
 }
 

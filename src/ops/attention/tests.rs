@@ -16,10 +16,41 @@ fn f32_twin_matches_f64() {
     testing::f32_twin_matches_f64(&cases());
 }
 
+/// Kernels of the cases of some widths, with decays or without: each width has kernels of its own, and a driver that
+/// compiles on the CPU takes minutes for all of them.
 #[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
+mod kernels_match_oracle {
+    use super::*;
+
+    fn test(widths: std::ops::RangeInclusive<usize>, forgets: bool) {
+        let is_part = |case: &Case| match &case.op {
+            Op::Attention(op) => op.forget == forgets && widths.contains(&op.d),
+            _ => false,
+        };
+        let cases: Vec<Case> = cases().into_iter().filter(is_part).collect();
+        assert!(!cases.is_empty(), "no case is {widths:?} wide");
+        testing::gpu::matches_oracle(&cases);
+    }
+
+    macro_rules! parts {
+        ($($name:ident: $widths:expr, $forgets:literal;)*) => {$(
+            #[test]
+            fn $name() {
+                test($widths, $forgets);
+            }
+        )*};
+    }
+
+    parts! {
+        up_to_16: 1..=16, false;
+        up_to_64: 17..=64, false;
+        up_to_100: 65..=100, false;
+        up_to_200: 101..=200, false;
+        widest: 201..=256, false;
+        forgetting_up_to_16: 1..=16, true;
+        forgetting_up_to_64: 17..=64, true;
+        forgetting_widest: 65..=256, true;
+    }
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(crate) mod gpu;
 #[cfg(test)]
 mod tests;
 
+use crate::error::UserError;
+use crate::ops::rows;
 use crate::port::{Cost, InputGrad, OpDef, Pass, Port, Reads};
 
 /// Label of a masked row.
@@ -32,6 +34,10 @@ pub struct CrossEntropy {
 
 impl OpDef for CrossEntropy {
     const NAME: &'static str = "cross_entropy";
+
+    fn validate(&self) -> Result<(), UserError> {
+        rows::check_sizes(Self::NAME, &[("rows", self.rows), ("classes", self.classes)])
+    }
 
     fn inputs(&self) -> Vec<Port> {
         vec![

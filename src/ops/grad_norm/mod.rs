@@ -13,6 +13,8 @@ mod cpu;
 #[cfg(feature = "gpu")]
 mod gpu;
 
+use crate::error::UserError;
+use crate::ops::rows;
 use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
 
 /// See the module docs. The output is updated in place (`accumulate`): it remembers `halted`.
@@ -24,6 +26,14 @@ pub struct GradNorm {
 
 impl OpDef for GradNorm {
     const NAME: &'static str = "grad_norm";
+
+    fn validate(&self) -> Result<(), UserError> {
+        // Banks may have more elements than a kernel can index: they are bound in parts.
+        match self.n {
+            0 => rows::check_sizes(Self::NAME, &[("n", 0)]),
+            _ => Ok(()),
+        }
+    }
 
     fn inputs(&self) -> Vec<Port> {
         vec![Port::new("g", &[self.n]).grad(InputGrad::None)]

@@ -22,6 +22,8 @@ mod tests;
 use super::cross_entropy::CrossEntropy;
 use super::linear::Linear;
 use super::window_accuracy::WindowAccuracy;
+use crate::error::UserError;
+use crate::ops::rows;
 use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
 
 /// Bytes of logits in f32 that exist at a time, unless one sequence needs more.
@@ -97,6 +99,20 @@ fn gcd(a: usize, b: usize) -> usize {
 
 impl OpDef for HeadLoss {
     const NAME: &'static str = "head_loss";
+
+    fn validate(&self) -> Result<(), UserError> {
+        let (b, t, d, classes) = (
+            ("b", self.b),
+            ("t", self.t),
+            ("d", self.d),
+            ("classes", self.classes),
+        );
+        rows::check_sizes(Self::NAME, &[b, t, d])?;
+        rows::check_sizes(Self::NAME, &[classes, d])?;
+        rows::check_sizes(Self::NAME, &[b, ("e", self.e), ("first and length", 2)])?;
+        // The logits of one sequence exist at a time at least.
+        rows::check_sizes(Self::NAME, &[t, classes])
+    }
 
     fn inputs(&self) -> Vec<Port> {
         vec![

@@ -13,6 +13,8 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+use crate::error::UserError;
+use crate::ops::rows;
 use crate::port::{Cost, OpDef, Pass, Port};
 
 /// Symbols to one-hot rows.
@@ -26,6 +28,10 @@ pub struct OneHot {
 
 impl OpDef for OneHot {
     const NAME: &'static str = "one_hot";
+
+    fn validate(&self) -> Result<(), UserError> {
+        rows::check_sizes(Self::NAME, &[("rows", self.rows), ("vocab", self.vocab)])
+    }
 
     fn inputs(&self) -> Vec<Port> {
         vec![Port::index("symbols", &[self.rows])]

@@ -27,6 +27,7 @@ mod tests;
 
 use crate::error::UserError;
 use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::tensor::numel;
 
 /// Largest head width: the kernel's uniform holds this many halves of frequencies.
 pub const MAX_D: usize = 256;
@@ -52,7 +53,7 @@ pub struct Rope {
 
 impl Rope {
     fn numel(&self) -> usize {
-        self.b * self.t * self.h * self.d
+        numel(&[self.b, self.t, self.h, self.d])
     }
 
     /// Radians a step of pair `i`.

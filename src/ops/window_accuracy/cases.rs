@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::tensor::TensorId;
 
-/// Windows of one step and of many, empty ones, one class and the paper's 1,601, exact ties.
+/// Windows of one step and of many, empty ones, ones beyond the end, one class and the paper's 1,601, exact ties.
 pub fn cases() -> Vec<Case> {
     let case = |name: &str, b: usize, t: usize, e: usize, classes: usize, size: f32| {
         let mut fill = Fill::new((b + t + classes) as u64);
@@ -30,12 +30,17 @@ pub fn cases() -> Vec<Case> {
         case.outputs = 2;
         case
     };
+    // The last sequence's too: what they ask for lies behind the tensor.
+    let mut beyond = case("windows beyond the end", 2, 10, 5, 20, 1.0);
+    let far = [[9, 3], [10, 1], [11, 2], [u32::MAX, u32::MAX], [4, u32::MAX]];
+    beyond.inputs[2] = [far, far].as_flattened().as_flattened().to_vec().into();
     vec![
         case("windows of 2 and 1", 3, 10, 5, 20, 1.0),
         case("windows of 1 and 0", 2, 7, 7, 300, 1.0),
         case("one class", 1, 4, 2, 1, 1.0),
         case("paper's classes", 2, 24, 8, 1601, 1.0),
         case("all classes tie", 1, 6, 3, 513, 0.0),
+        beyond,
     ]
 }
 

@@ -22,7 +22,9 @@ pub(crate) fn predict<R: Real>(
             |sums, (b, (predictions, windows))| {
                 for (prediction, window) in predictions.iter_mut().zip(windows.chunks_exact(2)) {
                     sums.fill(R::ZERO);
-                    let (first, len) = (window[0] as usize, window[1] as usize);
+                    // Whatever the windows say, no step beyond the sequence is read.
+                    let first = (window[0] as usize).min(op.t);
+                    let len = (window[1] as usize).min(op.t - first);
                     for row in b * op.t + first..b * op.t + first + len {
                         for (sum, z) in sums.iter_mut().zip(&z[row * k..(row + 1) * k]) {
                             *sum += (*z - lse[row]).exp();

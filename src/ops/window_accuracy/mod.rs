@@ -1,7 +1,8 @@
 //! Sequence accuracy: one answer for each element of a sequence, from all steps that show it.
 //!
 //! Maths      prediction of a window = `argmax_c` sum_{t in window} `exp(z_tc` - `lse_t`), ties to the lowest class
-//! Shapes     z (logits) \[B T, K\]; lse \[B T\]; windows \[B E, 2\] u32: first step in the sequence, length (0: padding);
+//! Shapes     z (logits) \[B T, K\]; lse \[B T\]; windows \[B E, 2\] u32: first step in the sequence, length (0: padding),
+//!            cut off where the sequence ends;
 //!            `window_labels` \[B E\] u32; predictions \[B E\] u32 (0 for empty windows);
 //!            counts \[4\]: windows right and not empty, windows not empty, windows right with empty ones counted as
 //!            right where their label is 0, B E
@@ -17,6 +18,8 @@ pub(crate) mod gpu;
 #[cfg(test)]
 mod tests;
 
+use crate::error::UserError;
+use crate::ops::rows;
 use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
 
 /// See the module docs.
@@ -34,6 +37,12 @@ pub struct WindowAccuracy {
 
 impl OpDef for WindowAccuracy {
     const NAME: &'static str = "window_accuracy";
+
+    fn validate(&self) -> Result<(), UserError> {
+        let (b, e) = (("b", self.b), ("e", self.e));
+        rows::check_sizes(Self::NAME, &[b, ("t", self.t), ("classes", self.classes)])?;
+        rows::check_sizes(Self::NAME, &[b, e, ("first and length", 2)])
+    }
 
     fn inputs(&self) -> Vec<Port> {
         vec![
