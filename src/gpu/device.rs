@@ -2,7 +2,7 @@
 
 use super::adapter::caps;
 use super::cache::DiskCache;
-use crate::error::{DeviceError, Result};
+use crate::error::{DeviceError, OutOfMemory, Result, Room};
 use crate::launch::Caps;
 use std::sync::{Arc, Mutex};
 
@@ -33,8 +33,10 @@ pub struct Gpu {
     pub(super) options: Options,
     pub(super) timestamps: bool,
     pub(super) cache: Option<DiskCache>,
+    /// Why what was kept on disk is not used, in words.
+    pub(super) cache_damage: Option<String>,
     /// Errors that the driver reported outside a call.
-    pub(super) faults: Arc<Mutex<Vec<String>>>,
+    pub(super) faults: Arc<Mutex<Vec<DeviceError>>>,
     description: String,
 }
 
@@ -67,25 +69,39 @@ impl Gpu {
                 adapter: info.name.clone(),
                 message: e.to_string(),
             })?;
-        let faults = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&faults);
+        let faults: Arc<Mutex<Vec<DeviceError>>> = Arc::default();
+        let (sink, name) = (Arc::clone(&faults), info.name.clone());
         device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
-            sink.lock()
-                .expect("nothing panics while holding it")
-                .push(e.to_string());
+            let fault = match e {
+                wgpu::Error::OutOfMemory { .. } => OutOfMemory {
+                    device: name.clone(),
+                    what: "something that the driver allocates".to_owned(),
+                    needed: 0,
+                    room: Room::Free(None),
+                }
+                .into(),
+                e => DeviceError::Driver {
+                    adapter: name.clone(),
+                    message: e.to_string(),
+                },
+            };
+            sink.lock().expect("nothing panics while holding it").push(fault);
         }));
-        let sink = Arc::clone(&faults);
+        let (sink, name) = (Arc::clone(&faults), info.name.clone());
         device.set_device_lost_callback(move |reason, message| {
             if reason != wgpu::DeviceLostReason::Destroyed {
                 sink.lock()
                     .expect("nothing panics while holding it")
-                    .push(format!("device lost: {message}"));
+                    .push(DeviceError::Driver {
+                        adapter: name.clone(),
+                        message: format!("device lost: {message}"),
+                    });
             }
         });
-        let cache = features
-            .contains(wgpu::Features::PIPELINE_CACHE)
-            .then(|| DiskCache::open(&device, &info))
-            .flatten();
+        let (cache, cache_damage) = match features.contains(wgpu::Features::PIPELINE_CACHE) {
+            true => DiskCache::open(&device, &info),
+            false => (None, None),
+        };
         Ok(Self {
             adapter: adapter.clone(),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
@@ -98,6 +114,7 @@ impl Gpu {
             caps,
             options,
             cache,
+            cache_damage,
             faults,
         })
     }
@@ -133,7 +150,7 @@ impl Gpu {
     /// The first fault that the driver reported, if any.
     ///
     /// # Errors
-    /// [`DeviceError::Driver`] with the driver's message.
+    /// [`DeviceError::Driver`] with the driver's message, [`DeviceError::OutOfMemory`].
     pub fn fault(&self) -> Result<()> {
         match self
             .faults
@@ -142,7 +159,7 @@ impl Gpu {
             .first()
         {
             None => Ok(()),
-            Some(message) => Err(self.driver_error(message.clone()).into()),
+            Some(fault) => Err(fault.clone().into()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Matrix units are only used where a short test of them has passed: on some GPU generations accumulators that are
 //! carried through a loop race, and some drivers fold the split of an operand away. Both give wrong numbers silently.
 
-use super::cache::{cache_file, store};
+use super::cache::CacheFile;
 use super::device::{Gpu, Options};
 use super::runtime::GpuRuntime;
 use crate::cases::{Case, Deviation, Fill, compare};
@@ -12,20 +12,21 @@ use crate::ops::linear::Linear;
 /// What the cache file says when the test has passed.
 const PASSED: &[u8] = b"matrix units passed\n";
 
-/// The device, without matrix units if they fail their test; `say` then hears why. The verdict is kept per adapter,
-/// driver and program version.
+/// The device, without matrix units if they fail their test; `say` then hears why, and about damage to what was kept on
+/// disk. The verdict is kept per adapter, driver and program version.
 ///
 /// # Errors
 /// The driver's, if the device cannot be opened once more without matrix units.
 pub fn trusted(gpu: Gpu, say: &mut dyn FnMut(&str)) -> Result<Gpu> {
+    if let Some(damage) = &gpu.cache_damage {
+        say(damage);
+    }
     if !gpu.caps().coop {
         return Ok(gpu);
     }
-    let file = cache_file(&gpu.info(), "selftest");
-    if file
-        .as_ref()
-        .is_some_and(|f| std::fs::read(f).is_ok_and(|text| text == PASSED))
-    {
+    let file = CacheFile::of(&gpu.info(), "selftest");
+    let kept = file.as_ref().and_then(|file| file.load().ok().flatten());
+    if kept.is_some_and(|verdict| verdict == PASSED) {
         return Ok(gpu);
     }
     let found = test(&gpu);
@@ -39,7 +40,7 @@ pub fn trusted(gpu: Gpu, say: &mut dyn FnMut(&str)) -> Result<Gpu> {
     match wrong {
         None => {
             if let Some(file) = file {
-                store(&file, PASSED);
+                file.store(PASSED);
             }
             Ok(gpu)
         }
