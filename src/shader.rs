@@ -6,11 +6,12 @@
 //! - `#for i in A..B` .. `#end` repeats lines with `i` = A .. B - 1 (matrix fragments cannot sit in arrays).
 //!
 //! `{EXPR}` in any other line is replaced by its value when EXPR consists of known names, integers and operators.
-//! Names are loop variables and the file's constants: `const NAME: u32 = 64;` (also bool, f32) and `alias NAME = f32;`
-//! at the start of a line, whose values the host may replace. The storage type of a binding `x` is `alias t_x`.
+//! Names are loop variables and the file's constants: `const NAME: u32 = 64;` (also i32, bool, f32) and `alias NAME = f32;`
+//! at the start of a line, whose values the host may replace. An integer or bool has to have a value; types and f32 have
+//! none that a condition could ask for. The storage type of a binding `x` is `alias t_x`.
 
 use embedded::SOURCES;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
 /// Shader sources, embedded when the crate is built.
@@ -117,6 +118,7 @@ impl Kernel {
         let mut e = Expander {
             kernel: self,
             names: BTreeMap::new(),
+            constants: BTreeSet::new(),
             imported: Vec::new(),
             out: String::new(),
         };
@@ -126,7 +128,7 @@ impl Kernel {
             e.out.insert_str(0, "enable f16;\n");
         }
         for name in self.consts.keys() {
-            if !e.names.contains_key(name) {
+            if !e.constants.contains(name) {
                 return Err(e.error(self.path, 0, format!("has no constant {name}")));
             }
         }
@@ -148,7 +150,10 @@ pub struct ShaderError {
 
 struct Expander<'a> {
     kernel: &'a Kernel,
+    /// What has an integer value.
     names: BTreeMap<String, i64>,
+    /// Every constant met, with or without one.
+    constants: BTreeSet<String>,
     imported: Vec<String>,
     out: String,
 }
@@ -209,7 +214,8 @@ impl Expander<'_> {
             } else if directive.starts_with('#') {
                 return Err(self.error(file, *number, format!("unknown directive {directive}")));
             } else {
-                let line = self.constant(line).unwrap_or_else(|| self.substitute(line));
+                let constant = self.constant(line).map_err(|m| self.error(file, *number, m))?;
+                let line = constant.unwrap_or_else(|| self.substitute(line));
                 self.out.push_str(&line);
                 self.out.push('\n');
                 i += 1;
@@ -243,26 +249,41 @@ impl Expander<'_> {
         Err(self.error(&lines[start].0, lines[start].1, format!("{open} without {close}")))
     }
 
-    /// A constant's line with the host's value, its value noted for conditions.
-    fn constant(&mut self, line: &str) -> Option<String> {
-        let (keyword, rest) = line.split_once(' ')?;
-        if keyword != "const" && keyword != "alias" {
-            return None;
-        }
-        let (left, right) = rest.split_once('=')?;
-        let (right, comment) = right.split_once(';')?;
-        let name = left.split(':').next().unwrap_or(left).trim().to_owned();
+    /// A constant's line with the host's value, its value noted for conditions; `None` for any other line.
+    fn constant(&mut self, line: &str) -> Result<Option<String>, String> {
+        let Some((keyword @ ("const" | "alias"), rest)) = line.split_once(' ') else {
+            return Ok(None);
+        };
+        let parts = rest
+            .split_once('=')
+            .and_then(|(left, right)| Some((left, right.split_once(';')?)));
+        let (left, (right, comment)) =
+            parts.ok_or_else(|| format!("{keyword} without `= VALUE;` in one line"))?;
+        let (name, kind) = left.split_once(':').unwrap_or((left, ""));
+        let (name, kind) = (name.trim().to_owned(), kind.trim());
         let text = match self.kernel.consts.get(&name) {
             Some(value) => value.to_string(),
             None => self.substitute(right.trim()),
         };
         let value = match text.as_str() {
-            "true" => Some(1),
-            "false" => Some(0),
-            other => self.eval(other).ok(),
+            "true" => Ok(1),
+            "false" => Ok(0),
+            other => self.eval(other),
         };
-        self.names.insert(name, value.unwrap_or_default());
-        Some(format!("{keyword} {left}= {text};{comment}"))
+        match value {
+            Ok(value) => {
+                self.names.insert(name.clone(), value);
+            }
+            Err(reason) if matches!(kind, "u32" | "i32" | "bool") => {
+                return Err(format!("{name} = {text}: {reason}"));
+            }
+            // A later constant of that name hides an earlier one.
+            Err(_) => {
+                self.names.remove(&name);
+            }
+        }
+        self.constants.insert(name);
+        Ok(Some(format!("{keyword} {left}= {text};{comment}")))
     }
 
     fn substitute(&self, line: &str) -> String {
@@ -471,6 +492,7 @@ mod tests {
         let mut e = Expander {
             kernel: &kernel,
             names: BTreeMap::new(),
+            constants: BTreeSet::new(),
             imported: Vec::new(),
             out: String::new(),
         };
@@ -516,6 +538,29 @@ mod tests {
         assert_eq!(
             expand("#if X\n#endif", &[]).unwrap_err(),
             "test.wgsl:1: unknown name `X`"
+        );
+        for (text, why) in [
+            ("const N: u32 = M / 2;", "N = M / 2: unknown name `M`"),
+            (
+                "const M: u32 = 0;\nconst N: u32 = 4 / M;",
+                "N = 4 / M: division by zero",
+            ),
+            ("const N: i32 = 1 << 2;", "N = 1 << 2: cannot read `1 << 2`"),
+            ("const N: bool = yes;", "N = yes: unknown name `yes`"),
+            ("const N: u32 = 4", "const without `= VALUE;` in one line"),
+            ("const F: f32 = 0.5;\n#if F\n#endif", "unknown name `F`"),
+            ("alias t_x = f32;\n#if t_x\n#endif", "unknown name `t_x`"),
+        ] {
+            let (line, error) = (text.lines().count().min(2), expand(text, &[]).unwrap_err());
+            assert_eq!(error, format!("test.wgsl:{line}: {why}"));
+        }
+        let float = expand(
+            "const F: f32 = 0.5;\nalias t_x = vec4<f32>;",
+            &[("F", Value::F32(2.0))],
+        );
+        assert_eq!(
+            float.unwrap(),
+            "const F: f32 = f32(2.0);\nalias t_x = vec4<f32>;\n"
         );
         assert_eq!(
             expand("#elif 1", &[]).unwrap_err(),
