@@ -3,13 +3,13 @@
 use super::Outcome;
 use super::compared::{Compared, malformed, same_length};
 use super::composite::composite;
+use super::index::{Index, ModelEntry, OpEntry, WithTensors};
 use super::source::{Source, Tensors};
 use crate::cases::{Deviation, FLOOR, Golden};
 use crate::error::{Error, Result, UserError};
 use crate::graph::Graph;
-use crate::models::{self, BlockRef, EXPAND, HOUSEHOLDER, ModelConfig, ROPE_BASE, Sizes, head_count, linear};
+use crate::models::{self, BlockRef, ModelConfig, Sizes, head_count, linear};
 use crate::ops::cross_entropy::{CrossEntropy, IGNORE};
-use crate::ops::delta_rule::CHUNK;
 use crate::runtime::{Data, Runtime};
 use crate::step::StepParams;
 use crate::tensor::{Dtype, TensorId};
@@ -32,16 +32,6 @@ impl Precision {
             Self::F32 => "f32",
         }
     }
-}
-
-fn allowed(index: &Value, entry: &Value, tensor: &str, key: &str, fallback: f64) -> f64 {
-    let own = entry
-        .get("tolerance")
-        .and_then(|t| t.get(tensor))
-        .and_then(|t| t.get(key));
-    own.or_else(|| index.get("tolerance").and_then(|t| t.get(key)))
-        .and_then(Value::as_f64)
-        .unwrap_or(fallback)
 }
 
 /// Labels with the mask written in, and windows in place of a gap mask. Negative labels are masked too.
@@ -108,15 +98,15 @@ pub fn ops(
     precision: Precision,
     report: &mut dyn FnMut(Outcome),
 ) -> Result<()> {
-    let index = source.json("ops/index.json")?;
-    for entry in index["entries"].as_array().into_iter().flatten() {
-        let name = entry["name"].as_str().unwrap_or_default();
-        let label = format!("{name} {}", entry["case"].as_str().unwrap_or_default());
+    let index = Index::<OpEntry>::read(source, "ops")?;
+    for entry in &index.entries {
+        let name = entry.name.as_str();
+        let label = format!("{name} {}", entry.case);
         let device = runtime.device();
-        let tensors = source.tensors(&format!("ops/{}", entry["file"].as_str().unwrap_or_default()))?;
+        let tensors = source.tensors(&format!("ops/{}", entry.file()))?;
         let result = match name {
-            "adam_clip_schedule" => super::optimiser::run(tensors, entry, runtime).map(Some),
-            _ => op(name, entry, tensors, runtime),
+            "adam_clip_schedule" => super::optimiser::run(tensors, &entry.attrs, runtime).map(Some),
+            _ => op(name, &entry.attrs, tensors, runtime),
         };
         runtime.reset();
         let Some(result) = unless_refused(result, &label, &device, report)? else {
@@ -128,7 +118,7 @@ pub fn ops(
             continue;
         };
         let deviations = compared.into_iter().map(|c| {
-            let allowed = allowed(&index, entry, &c.name, precision.key(), 1e-5);
+            let allowed = index.allowed(entry, &c.name, precision.key());
             let floor = FLOOR * (c.want.len() as f64).sqrt();
             Deviation::new(&c.name, &c.got, &c.want, floor, allowed)
         });
@@ -156,7 +146,7 @@ fn unless_refused<T>(
 
 fn op(
     name: &str,
-    entry: &Value,
+    attrs: &Value,
     mut tensors: Tensors,
     runtime: &mut dyn Runtime,
 ) -> Result<Option<Vec<Compared>>> {
@@ -174,7 +164,7 @@ fn op(
     }
     let mut g = Golden {
         name,
-        attrs: &entry["attrs"],
+        attrs,
         graph: &mut graph,
         inputs: &inputs,
     };
@@ -186,8 +176,10 @@ fn op(
     for (output, id) in outputs? {
         graph.keep(id);
         read.push((format!("output/{output}"), id));
-        if let Some(cot) = tensors.get(&format!("cot/{output}")) {
-            let seed = graph.input(&format!("cot/{output}"), &cot.shape, Dtype::F32);
+        let name = format!("cot/{output}");
+        if let Some(cot) = tensors.get(&name) {
+            same_length(&name, cot.values.len(), graph.tensor(id).numel())?;
+            let seed = graph.input(&name, &cot.shape, Dtype::F32);
             seeds.push((id, seed));
         }
     }
@@ -296,12 +288,11 @@ pub fn models(
     precision: Precision,
     report: &mut dyn FnMut(Outcome),
 ) -> Result<()> {
-    let index = source.json("models/index.json")?;
-    for entry in index["entries"].as_array().into_iter().flatten() {
-        let name = entry["name"].as_str().unwrap_or_default();
-        let label = format!("model {name} {}", entry["case"].as_str().unwrap_or_default());
+    let index = Index::<ModelEntry>::read(source, "models")?;
+    for entry in &index.entries {
+        let label = format!("model {} {}", entry.name, entry.case);
         let device = runtime.device();
-        let model = entry["config"]["model"].as_str().unwrap_or(name);
+        let model = entry.config.model.as_ref().unwrap_or(&entry.name);
         let Ok(block) = models::block(model) else {
             report(Outcome::skipped(
                 &label,
@@ -310,7 +301,7 @@ pub fn models(
             ));
             continue;
         };
-        let tensors = source.tensors(&format!("models/{}", entry["file"].as_str().unwrap_or_default()))?;
+        let tensors = source.tensors(&format!("models/{}", entry.file()))?;
         let compared = model_entry(block, entry, tensors, runtime);
         runtime.reset();
         let Some(compared) = unless_refused(compared, &label, &device, report)? else {
@@ -324,7 +315,7 @@ pub fn models(
         let deviations = compared.iter().map(|c| {
             let grad = c.name.starts_with("grad/");
             let key = format!("{}{}", precision.key(), if grad { "_grad" } else { "" });
-            let allowed = allowed(&index, entry, &c.name, &key, 1e-5);
+            let allowed = index.allowed(entry, &c.name, &key);
             Deviation::new(
                 &c.name,
                 &c.got,
@@ -340,32 +331,25 @@ pub fn models(
 
 fn model_entry(
     block: BlockRef,
-    entry: &Value,
+    entry: &ModelEntry,
     mut tensors: Tensors,
     runtime: &mut dyn Runtime,
 ) -> Result<Vec<Compared>> {
-    let config = &entry["config"];
-    let number = |name: &str| config[name].as_u64().unwrap_or_default() as usize;
-    let or = |name: &str, usual: usize| config[name].as_u64().map_or(usual, |n| n as usize);
-    let (b, t) = (number("B"), number("T"));
+    let sizes = &entry.config;
+    let (b, t) = (sizes.b, sizes.t);
+    let heads = sizes.n_head.or_else(|| head_count(sizes.d_model));
     let model = ModelConfig {
         sizes: Sizes {
-            heads: or("n_head", head_count(number("d_model")).unwrap_or_default()),
-            householder: or("num_householder", HOUSEHOLDER),
-            chunk: or("chunk", CHUNK),
-            expand: or("expand", EXPAND),
-            d_state: config["d_state"].as_u64().map(|n| n as usize),
-            ..Sizes::new(number("d_model"))
+            heads: heads.unwrap_or_default(),
+            householder: sizes.num_householder,
+            chunk: sizes.chunk,
+            expand: sizes.expand,
+            d_state: sizes.d_state,
+            ..Sizes::new(sizes.d_model)
         },
-        rope_base: config["rope_base"].as_f64().map_or(ROPE_BASE, |base| base as f32),
+        rope_base: sizes.rope_base,
         dropout: 0.0,
-        ..ModelConfig::new(
-            block,
-            number("layers"),
-            number("d_model"),
-            number("vocab"),
-            number("outputs"),
-        )
+        ..ModelConfig::new(block, sizes.layers, sizes.d_model, sizes.vocab, sizes.outputs)
     };
     model.validate()?;
     let step = prepare(&mut tensors)?;
@@ -414,11 +398,11 @@ fn model_entry(
     }
     runtime.run(program, &step)?;
     let mut compared = Vec::new();
-    if let Some(n_params) = entry["n_params"].as_f64() {
+    if let Some(n_params) = entry.n_params {
         compared.push(Compared {
             name: "n_params".to_owned(),
             got: vec![g.param_count() as f64],
-            want: vec![n_params],
+            want: vec![n_params as f64],
         });
     }
     for (name, id) in read {

@@ -1,5 +1,6 @@
 //! Grammars, sequences and random streams against their goldens, bit for bit.
 
+use super::index::{GrammarEntry, Index};
 use super::{Outcome, Source};
 use crate::cases::Deviation;
 use crate::error::Result;
@@ -11,13 +12,10 @@ use serde_json::Value;
 /// # Errors
 /// [`crate::error::UserError::Malformed`] for files that are missing or cannot be read; a failed check is no error.
 pub fn grammars(source: &Source, report: &mut dyn FnMut(Outcome)) -> Result<()> {
-    let index = source.json("grammars/index.json")?;
-    for entry in index["entries"].as_array().into_iter().flatten() {
-        let file = entry["file"].as_str().unwrap_or_default();
-        let kind = entry["kind"].as_str().unwrap_or_default();
-        let json = source.json(&format!("grammars/{file}"))?;
+    for GrammarEntry { file, kind } in Index::read(source, "grammars")?.entries {
+        let json: Value = source.json(&format!("grammars/{file}"))?;
         let name = format!("grammars {file}");
-        let wrong: Option<Vec<String>> = match kind {
+        let wrong: Option<Vec<String>> = match kind.as_str() {
             "grammar" => Some(check_grammar(&json)?),
             "rng" => Some(
                 check_rng(&json)?
@@ -30,7 +28,7 @@ pub fn grammars(source: &Source, report: &mut dyn FnMut(Outcome)) -> Result<()> 
             _ => None,
         };
         report(match wrong {
-            None => Outcome::skipped(&name, "CPU", &skipped(kind, &json)),
+            None => Outcome::skipped(&name, "CPU", &skipped(&kind, &json)),
             Some(wrong) => Outcome::new(&name, "CPU", vec![exact(&wrong)]),
         });
     }

@@ -4,6 +4,7 @@ mod compared;
 mod composite;
 pub mod golden;
 mod grammars;
+mod index;
 mod kernels;
 mod optimiser;
 pub mod source;

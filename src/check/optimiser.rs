@@ -12,8 +12,7 @@ use crate::tensor::Bank;
 use crate::train::Schedule;
 use serde_json::Value;
 
-pub(super) fn run(tensors: Tensors, entry: &Value, runtime: &mut dyn Runtime) -> Result<Vec<Compared>> {
-    let attrs = &entry["attrs"];
+pub(super) fn run(tensors: Tensors, attrs: &Value, runtime: &mut dyn Runtime) -> Result<Vec<Compared>> {
     has_our_constants(attrs)?;
     let attr = |name: &str| {
         let missing = || malformed(name, "is missing among the attributes");
@@ -23,6 +22,9 @@ pub(super) fn run(tensors: Tensors, entry: &Value, runtime: &mut dyn Runtime) ->
         .iter()
         .filter_map(|(name, _)| name.strip_prefix("input/grad0_").map(str::to_owned))
         .collect();
+    if names.is_empty() {
+        return Err(malformed("input/grad0_", "begins the name of no tensor"));
+    }
     let mut g = Graph::new();
     let tensor = |name: &str| {
         let missing = || malformed(name, "is missing in the file");

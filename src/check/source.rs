@@ -1,7 +1,8 @@
 //! Where golden files come from: a folder, or the binary itself.
 
 use crate::error::{Error, Result, UserError};
-use serde_json::Value;
+use crate::files;
+use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,6 +10,12 @@ use std::path::PathBuf;
 mod embedded {
     include!(concat!(env!("OUT_DIR"), "/fixtures.rs"));
 }
+
+/// Largest JSON file that is read.
+const MOST_JSON_BYTES: u64 = 16 << 20;
+
+/// Largest extent of a tensor.
+const MOST_EXTENT: usize = (1 << 31) - 1;
 
 /// A set of golden files.
 #[derive(Debug, Clone)]
@@ -66,7 +73,7 @@ impl Tensors {
 }
 
 impl Source {
-    fn place(&self, name: &str) -> String {
+    pub(super) fn place(&self, name: &str) -> String {
         match self {
             Self::BuiltIn => format!("built-in fixtures/{name}"),
             Self::Folder(dir) => dir.join(name).display().to_string(),
@@ -100,18 +107,25 @@ impl Source {
                 .find(|(n, _)| *n == name)
                 .map(|(_, bytes)| Cow::Borrowed(*bytes))
                 .ok_or_else(|| self.malformed(name, "no such file")),
-            Self::Folder(dir) => std::fs::read(dir.join(name))
+            // Values are widened to f64: from one byte each at worst.
+            Self::Folder(dir) => files::read_large(&dir.join(name), 1 + 8)
                 .map(Cow::Owned)
                 .map_err(|e| self.malformed(name, e)),
         }
     }
 
-    /// A JSON file.
+    /// A JSON file of at most 16 MiB.
     ///
     /// # Errors
     /// [`UserError::Malformed`] if there is no such file, or it is none of that kind.
-    pub fn json(&self, name: &str) -> Result<Value> {
-        serde_json::from_slice(&self.bytes(name)?).map_err(|e| self.malformed(name, e))
+    pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let bytes = match self {
+            Self::BuiltIn => self.bytes(name)?,
+            Self::Folder(dir) => files::read(&dir.join(name), MOST_JSON_BYTES)
+                .map(Cow::Owned)
+                .map_err(|e| self.malformed(name, e))?,
+        };
+        serde_json::from_slice(&bytes).map_err(|e| self.malformed(name, e))
     }
 
     /// A safetensors file of f32, f64, i32, i64, u32, u8 or bool.
@@ -123,6 +137,17 @@ impl Source {
         let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|e| self.malformed(name, e))?;
         let mut tensors = Tensors::default();
         for (tensor, view) in file.iter() {
+            if !view
+                .shape()
+                .iter()
+                .all(|extent| (1..=MOST_EXTENT).contains(extent))
+            {
+                let message = format!(
+                    "{tensor} has shape {:?}: allowed: extents of 1 to {MOST_EXTENT}",
+                    view.shape()
+                );
+                return Err(self.malformed(name, message));
+            }
             let data = view.data();
             let (integer, values) = match view.dtype() {
                 safetensors::Dtype::F32 => (false, widen(data, |b| f64::from(f32::from_le_bytes(b)))),

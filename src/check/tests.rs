@@ -161,7 +161,7 @@ fn files_and_entries_that_do_not_fit_are_malformed() {
 
 #[test]
 fn a_models_entry_says_its_rotary_base() {
-    let index = Source::BuiltIn.json("models/index.json").unwrap();
+    let index: serde_json::Value = Source::BuiltIn.json("models/index.json").unwrap();
     let of_transformer = |e: &&serde_json::Value| e["name"] == "transformer";
     let entry = index["entries"]
         .as_array()
@@ -173,4 +173,97 @@ fn a_models_entry_says_its_rotary_base() {
     other["config"]["rope_base"] = json!(10_000);
     let all = outcomes("models", &[entry.clone(), other]).unwrap();
     assert_eq!([all[0].passed(), all[1].passed()], [true, false]);
+}
+
+/// An index in a folder, and what reading it says.
+fn refusal(kind: &str, index: &serde_json::Value) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join(kind)).unwrap();
+    std::fs::write(folder.path().join(kind).join("index.json"), index.to_string()).unwrap();
+    let source = Source::Folder(folder.path().to_owned());
+    let (mut runtime, report) = (CpuRuntime::<f64>::new(), &mut |o: Outcome| panic!("ran: {o:?}"));
+    let done = match kind {
+        "ops" => golden::ops(&source, &mut runtime, Precision::F64, report),
+        "models" => golden::models(&source, &mut runtime, Precision::F64, report),
+        _ => grammars(&source, report),
+    };
+    let error = done.unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn indices_that_prove_nothing_are_malformed() {
+    for kind in ["ops", "models", "grammars"] {
+        for (index, why) in [
+            (json!({}), "missing field `entries`"),
+            (json!({ "entires": [] }), "missing field `entries`"),
+            (json!({ "entries": {} }), "expected a sequence"),
+            (json!({ "entries": [] }), "`entries` is empty"),
+            (json!({ "entries": [7] }), "invalid type"),
+        ] {
+            let error = refusal(kind, &index);
+            assert!(
+                error.contains(why) && error.contains("index.json"),
+                "{kind}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn fields_of_an_index_are_checked() {
+    let with = |kind: &str, field: &str, value: serde_json::Value| {
+        let sizes = json!({ "B": 1, "T": 2, "layers": 1, "d_model": 64, "vocab": 5, "outputs": 5 });
+        let mut entry = match kind {
+            "ops" => entry("l2norm", "l2norm.tiny", json!({ "eps": 1e-6 })),
+            "models" => json!({ "name": "gla", "case": "tiny", "file": "a", "config": sizes }),
+            _ => json!({ "file": "rng.json", "kind": "rng" }),
+        };
+        match field.split_once('.') {
+            Some((outer, inner)) => entry[outer][inner] = value,
+            None => entry[field] = value,
+        }
+        refusal(kind, &json!({ "entries": [entry] }))
+    };
+    for (kind, field) in [
+        ("ops", "name"),
+        ("ops", "case"),
+        ("models", "name"),
+        ("grammars", "kind"),
+    ] {
+        for value in [json!(null), json!(3), json!(["x"])] {
+            let error = with(kind, field, value);
+            assert!(
+                error.contains("invalid type") && error.contains("a string"),
+                "{error}"
+            );
+        }
+    }
+    for kind in ["ops", "models", "grammars"] {
+        for file in ["", "../../x", "/etc/passwd", "a/../../b", "./"] {
+            let error = with(kind, "file", json!(file));
+            assert!(
+                error.contains("a file below the index's folder"),
+                "{file}: {error}"
+            );
+        }
+    }
+    for (field, value) in [
+        ("config.layers", json!(2_147_483_647)),
+        ("config.layers", json!(0)),
+        ("config.d_model", json!(u64::MAX)),
+        ("config.B", json!(1_u64 << 40)),
+        ("config.d_state", json!(257)),
+        ("config.chunk", json!(65)),
+    ] {
+        let error = with("models", field, value);
+        assert!(error.contains("allowed: 1 to"), "{field}: {error}");
+    }
+    for value in [json!(-1), json!(1.5), json!("8")] {
+        let error = with("models", "config.T", value);
+        assert!(error.contains("invalid"), "{error}");
+    }
+    assert!(with("ops", "attrs", json!([])).contains("expected a map"));
+    assert!(with("ops", "tolerance", json!({ "grad/x": { "f64": "1e-3" } })).contains("invalid type"));
 }
