@@ -13,9 +13,15 @@ mod signals;
 pub mod train;
 pub mod weights;
 
-use crate::error::{Error, Result};
+use crate::error::{DeviceError, Error, Result};
 use clap::{Parser, Subcommand};
+use signal_hook::consts::SIGABRT;
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Exit code of a process that found no memory.
+const OUT_OF_MEMORY: i32 = 3;
 
 /// What `--version` prints.
 const VERSION: &str = concat!(
@@ -57,9 +63,32 @@ enum Command {
     Grammar(grammar::GrammarArgs),
 }
 
+/// What the machine has to give before anything runs: threads to compute on, and an end in order where memory that nobody
+/// could ask for is not there. An allocation that fails aborts the process: that is the machine's failure too.
+fn prepare() -> Result<()> {
+    let failed = |source| Error::Io {
+        action: "listen for",
+        path: "SIGABRT".into(),
+        source,
+    };
+    signal_hook::flag::register_conditional_shutdown(SIGABRT, OUT_OF_MEMORY, Arc::new(AtomicBool::new(true)))
+        .map_err(failed)?;
+    rayon::ThreadPoolBuilder::new().build_global().map_err(|e| {
+        DeviceError::Threads {
+            reason: e.to_string(),
+        }
+        .into()
+    })
+}
+
 /// Runs the program with the arguments of the process and returns its exit code.
 pub fn run() -> i32 {
-    let done = match Cli::parse().command {
+    let command = Cli::parse().command;
+    if let Err(e) = prepare() {
+        eprintln!("error: {e}");
+        return e.exit_code();
+    }
+    let done = match command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => match eval::run(&args) {
             Ok(false) => return 1,

@@ -48,7 +48,7 @@ struct Queue {
 impl Loader {
     /// Makes the batches of these indices: batch i begins at sample `i * batch_size`. To resume, start the
     /// range at the first batch not yet used. Training samples go round; the last batch of another split may
-    /// be smaller.
+    /// be smaller. Where the system has no room for so many threads there are fewer; without any the reader makes them.
     ///
     /// # Panics
     /// For a batch size or a number of threads of 0.
@@ -87,9 +87,9 @@ impl Loader {
             room: Condvar::new(),
         });
         let threads = (0..threads)
-            .map(|_| {
+            .map_while(|_| {
                 let shared = Arc::clone(&shared);
-                std::thread::spawn(move || shared.work())
+                std::thread::Builder::new().spawn(move || shared.work()).ok()
             })
             .collect();
         Self { shared, threads }
@@ -112,6 +112,11 @@ impl Iterator for Loader {
         let wanted = queue.next_taken;
         if wanted >= shared.end {
             return None;
+        }
+        if self.threads.is_empty() {
+            queue.next_taken += 1;
+            drop(queue);
+            return Some(shared.make(wanted));
         }
         loop {
             if let Some(batch) = queue.made.remove(&wanted) {
@@ -291,6 +296,18 @@ mod tests {
         loader.shared.lock().next_taken = 0;
         let waiting = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| loader.next()));
         assert!(waiting.is_err());
+    }
+
+    #[test]
+    fn without_threads_the_reader_makes_them() {
+        let data = data();
+        let mut loader = Loader::new(Arc::clone(&data), Split::Train, 8, 3..5, 1);
+        loader.shared.lock().stop = true;
+        loader.threads.drain(..).for_each(|thread| thread.join().unwrap());
+        for i in 3..5 {
+            assert_eq!(loader.next().unwrap(), data.batch(Split::Train, 8 * i, 8));
+        }
+        assert_eq!(loader.next(), None);
     }
 
     #[test]

@@ -21,14 +21,15 @@ impl Counting {
     pub fn new(data: Arc<DataSet>) -> Self {
         // A pool of its own, so that updates do not queue behind it.
         let threads = (rayon::current_num_threads() / 4).max(1);
+        let own = Arc::clone(&data);
         let count = move || match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-            Ok(pool) => pool.install(|| data.statistics(|_, _| {})),
-            Err(_) => data.statistics(|_, _| {}),
+            Ok(pool) => pool.install(|| own.statistics(|_, _| {})),
+            Err(_) => own.statistics(|_, _| {}),
         };
-        Self {
-            counting: Some(std::thread::spawn(count)),
-            done: None,
-        }
+        let counting = std::thread::Builder::new().spawn(count).ok();
+        // Where the system has no room for a thread, nothing else can begin before it is done.
+        let done = counting.is_none().then(|| data.statistics(|_, _| {}));
+        Self { counting, done }
     }
 
     /// What was found, once: when it is there and was not told before.
