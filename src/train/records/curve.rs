@@ -1,6 +1,6 @@
 //! The learning curve of a run as an SVG picture: accuracy between chance and ceiling, and the loss below it.
 
-use super::{Metrics, atomic};
+use super::{Metrics, RunResult, atomic, metrics};
 use crate::error::Result;
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
@@ -8,6 +8,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::path::Path;
 
+/// The learning curve of a finished run.
+const FILE: &str = "curve.svg";
 /// Size of the picture, in pixels.
 const SIZE: (u32, u32) = (960, 680);
 const TITLE_HEIGHT: u32 = 50;
@@ -37,6 +39,20 @@ pub struct Levels {
     pub bigram: f64,
     /// The ideal observer's.
     pub ceiling: f64,
+}
+
+/// Draws the curve of a run whose metrics are in its folder.
+///
+/// # Errors
+/// [`crate::error::Error::Io`].
+pub fn of_run(folder: &Path, result: &RunResult) -> Result<()> {
+    let levels = Levels {
+        chance: result.chance,
+        bigram: result.baseline_n2,
+        ceiling: result.ceiling,
+    };
+    let title = format!("{} on {}", result.model, result.task);
+    write_svg(&folder.join(FILE), &metrics::read(folder)?, levels, &title)
 }
 
 #[derive(Clone, Copy, PartialEq)]

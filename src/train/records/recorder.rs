@@ -1,15 +1,12 @@
 //! What a run leaves in its folder beside its checkpoints.
 
-use super::curve::{self, Levels};
-use super::metrics;
+#[cfg(feature = "cli")]
+use super::curve;
 use super::tensorboard::EventWriter;
 use super::{Metrics, MetricsLog, RunResult};
 use crate::error::Result;
 use crate::train::Row;
 use std::path::{Path, PathBuf};
-
-/// The learning curve of a finished run.
-const CURVE_FILE: &str = "curve.svg";
 
 /// Writes metrics as they come, and the result at the end.
 pub struct Recorder {
@@ -52,16 +49,11 @@ impl Recorder {
         self.metrics.sync()
     }
 
-    /// Draws the learning curve, and then writes the result: a folder that has it is a finished run.
+    /// Draws the learning curve (where the program is built, which brings what draws), and then writes the result: a
+    /// folder that has it is a finished run.
     pub fn finish(&mut self, result: &RunResult) -> Result<()> {
-        let levels = Levels {
-            chance: result.chance,
-            bigram: result.baseline_n2,
-            ceiling: result.ceiling,
-        };
-        let title = format!("{} on {}", result.model, result.task);
-        let lines = metrics::read(&self.folder)?;
-        curve::write_svg(&self.folder.join(CURVE_FILE), &lines, levels, &title)?;
+        #[cfg(feature = "cli")]
+        curve::of_run(&self.folder, result)?;
         result.write(&self.folder)
     }
 }
