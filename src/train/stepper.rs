@@ -20,6 +20,8 @@ use std::time::Duration;
 const IN_FLIGHT: usize = 4;
 /// Batches that the host holds at least: the one in use and those that are made ahead.
 const BATCHES: u64 = 3;
+/// Copies of a bank while a checkpoint is made: parameters and moments, as they come and by name.
+const HOST_COPIES: u64 = 6;
 /// Runs before a profile.
 const WARM_UP: usize = 2;
 
@@ -162,6 +164,8 @@ impl Stepper {
             say(&text);
         }
         let train = programs[0];
+        let host = memory::bytes_of::<f32>(net.graph.bank_len()).saturating_mul(HOST_COPIES);
+        memory::ask("a checkpoint in the host's memory", host)?;
         let optimiser = update_graph(net.graph.bank_len())?;
         let runtime = executor.runtime();
         let update = runtime.load(&optimiser.graph)?;
