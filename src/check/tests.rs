@@ -38,6 +38,16 @@ fn ops_and_models_match_goldens_on_gpus() {
 }
 
 #[test]
+fn every_model_has_a_golden() {
+    let index: serde_json::Value = Source::BuiltIn.json("models/index.json").unwrap();
+    let entries = index["entries"].as_array().unwrap();
+    for block in crate::models::BLOCKS {
+        let name = block.name();
+        assert!(entries.iter().any(|e| e["name"] == name), "{name} has none");
+    }
+}
+
+#[test]
 fn grammars_match_goldens() {
     let mut passed = 0;
     let mut report = |o: Outcome| match &o.result {
