@@ -28,6 +28,14 @@ pub enum Error {
         /// The operating system's reason.
         source: std::io::Error,
     },
+    /// Another process has taken over the folder that this one worked in; this one has stopped writing there.
+    #[error("{path}: taken over by {by} while this process was not heard of for a minute", path = path.display())]
+    ClaimLost {
+        /// The folder.
+        path: PathBuf,
+        /// Its holder now.
+        by: String,
+    },
     /// Stopped by Ctrl-C or SIGTERM after a checkpoint.
     #[error("stopped by a signal; continue with --resume")]
     Interrupted,
@@ -52,7 +60,7 @@ impl Error {
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::User(_) => 2,
-            Self::Device(_) | Self::Io { .. } => 3,
+            Self::Device(_) | Self::Io { .. } | Self::ClaimLost { .. } => 3,
             Self::Numeric(_) => 1,
             Self::Interrupted => 130,
         }

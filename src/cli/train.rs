@@ -9,13 +9,14 @@ use crate::config::{Config, parse_override, task_name};
 use crate::error::Result;
 use crate::memory;
 use crate::tasks::{Split, Splits, Statistics, loader};
+use crate::train::claim::Claim;
 use crate::train::folder::{self, Folder};
 use crate::train::records::Recorder;
 use crate::train::{Counting, Outcome, Row, Session, Setup, StepReport, Watch, run_result, setup};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long `--dry-run` makes samples.
@@ -137,6 +138,12 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         model_name: name,
         folder: out,
     };
+    static NEVER: AtomicBool = AtomicBool::new(false);
+    let stop = if args.dry_run { &NEVER } else { stop_flag() };
+    // A dry run writes nothing, and a finished run is only read.
+    let reads = args.dry_run || (args.resume && folder::is_finished(&run.folder));
+    let take = || Claim::take(&run.folder, || stop.store(true, Ordering::SeqCst));
+    let claim = (!reads).then(take).transpose()?;
     let folder = if args.dry_run {
         Folder::Fresh
     } else {
@@ -158,32 +165,29 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         run.data.statistics_bytes(),
     )?;
     let executor = args.device.open(&mut say)?;
-    let stop = if args.dry_run {
-        &AtomicBool::new(false)
-    } else {
-        stop_flag()
-    };
     let mut session = Session::new(&run, executor, args.micro_batch, saved, &mut say, stop)?;
     if run.data.spec().splits == Splits::Reference {
         say("warning: with splits = \"reference\" the test samples are also training samples");
     }
     describe(&mut session, &run, verbosity);
-    if args.dry_run {
+    let Some(claim) = claim else {
         return dry_run(session, &run, args);
-    }
+    };
     let device = session.stepper().executor.name();
+    claim.check()?;
     folder::create(&run.folder, &config, &run.model_name, &device)?;
     if args.profile {
         say(&profile(&mut session, &run)?);
     }
     let mut live = Live {
         progress: Progress::new(verbosity, session.step(), run.recipe.schedule.steps),
-        recorder: Recorder::open(&run.folder, session.step())?,
+        recorder: Recorder::open(claim, session.step())?,
         statistics: Counting::new(data),
     };
     let params = session.stepper().train_net().0.graph.param_count();
     let outcome = session.run(&mut live);
     live.progress.finish();
+    live.recorder.check()?;
     let outcome = outcome?;
     let statistics = live
         .statistics

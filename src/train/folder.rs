@@ -1,6 +1,7 @@
 //! The state of a run's folder before a run begins, and what is put there first.
 
 use super::Saved;
+use super::claim::CLAIM_FOLDER;
 use super::records::{RESULT_FILE, RunResult, atomic};
 use crate::config::{Config, fingerprint};
 use crate::error::{Error, Result, UserError};
@@ -8,6 +9,11 @@ use std::path::Path;
 
 /// The configuration of a run.
 const CONFIG_FILE: &str = "config.toml";
+
+/// Whether a folder holds a run that is done.
+pub fn is_finished(path: &Path) -> bool {
+    path.join(RESULT_FILE).is_file()
+}
 
 /// What a folder holds.
 pub enum Folder {
@@ -45,7 +51,8 @@ pub fn look(
         // A run that was killed before it had written its configuration leaves a temporary file.
         let foreign = entries
             .flatten()
-            .any(|e| !e.file_name().to_string_lossy().starts_with('.'));
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+            .any(|name| !name.starts_with('.') && name != CLAIM_FOLDER);
         if foreign {
             return Err(refuse("holds other files; choose another --out".to_owned()).into());
         }
@@ -73,7 +80,7 @@ pub fn look(
     if let Some(saved) = &saved {
         check_fingerprint(path, config, saved)?;
     }
-    if path.join(RESULT_FILE).is_file() {
+    if is_finished(path) {
         return Ok(Folder::Finished(Box::new(RunResult::read(path)?)));
     }
     Ok(Folder::Begun(saved.map(Box::new)))

@@ -4,6 +4,7 @@
 //! until the test, and tells a [`Watch`] about them.
 
 pub mod checkpoint;
+pub mod claim;
 mod decode;
 mod device;
 mod evaluate;

@@ -6,26 +6,32 @@ use super::tensorboard::EventWriter;
 use super::{Metrics, MetricsLog, RunResult};
 use crate::error::Result;
 use crate::train::Row;
-use std::path::{Path, PathBuf};
+use crate::train::claim::Claim;
 
 /// Writes metrics as they come, and the result at the end.
 pub struct Recorder {
-    folder: PathBuf,
+    claim: Claim,
     metrics: MetricsLog,
     events: EventWriter,
 }
 
 impl Recorder {
-    /// For a run that begins (or goes on) after so many updates: what an earlier attempt wrote of later ones goes.
+    /// For a run in a claimed folder that begins (or goes on) after so many updates: what an earlier attempt wrote of later ones goes.
     ///
     /// # Errors
-    /// [`crate::error::Error::Io`], as of all functions here.
-    pub fn open(folder: &Path, step: u64) -> Result<Self> {
+    /// [`crate::error::Error::Io`], and [`crate::error::Error::ClaimLost`] with nothing written, as of all functions here.
+    pub fn open(claim: Claim, step: u64) -> Result<Self> {
+        claim.check()?;
         Ok(Self {
-            folder: folder.to_owned(),
-            metrics: MetricsLog::resume(folder, step)?,
-            events: EventWriter::create(folder, step)?,
+            metrics: MetricsLog::resume(claim.folder(), step)?,
+            events: EventWriter::create(claim.folder(), step)?,
+            claim,
         })
+    }
+
+    /// Looks whether the folder is still this process's.
+    pub fn check(&self) -> Result<()> {
+        self.claim.check()
     }
 
     /// Adds a line.
@@ -40,20 +46,23 @@ impl Recorder {
             grad_norm: row.grad_norm,
             tokens_per_s: row.tokens_per_s,
         };
+        self.check()?;
         self.metrics.append(&line)?;
         self.events.append(&line)
     }
 
     /// Flushes to the disk what a checkpoint that comes next relies on.
     pub fn sync(&mut self) -> Result<()> {
+        self.check()?;
         self.metrics.sync()
     }
 
     /// Draws the learning curve (where the program is built, which brings what draws), and then writes the result: a
     /// folder that has it is a finished run.
     pub fn finish(&mut self, result: &RunResult) -> Result<()> {
+        self.check()?;
         #[cfg(feature = "cli")]
-        curve::of_run(&self.folder, result)?;
-        result.write(&self.folder)
+        curve::of_run(self.claim.folder(), result)?;
+        result.write(self.claim.folder())
     }
 }
