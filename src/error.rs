@@ -108,6 +108,14 @@ pub enum UserError {
         /// Which sizes, and what is allowed.
         reason: String,
     },
+    /// A folder that another process works in.
+    #[error("{path}: in use by {by}", path = path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// The process, and its host if that is another one.
+        by: String,
+    },
     /// A run folder or file in a state that forbids the request.
     #[error("{path}: {reason}", path = path.display())]
     Folder {

@@ -24,6 +24,7 @@ pub mod port;
 pub mod runtime;
 #[cfg(feature = "gpu")]
 pub mod shader;
+pub mod stats;
 pub mod step;
 pub mod tasks;
 pub mod tensor;

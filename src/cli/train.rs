@@ -12,7 +12,7 @@ use crate::tasks::{Split, Splits, Statistics, loader};
 use crate::train::claim::Claim;
 use crate::train::folder::{self, Folder};
 use crate::train::records::Recorder;
-use crate::train::{Counting, Outcome, Row, Session, Setup, StepReport, Watch, run_result, setup};
+use crate::train::{Counting, Device, Outcome, Row, Session, Setup, StepReport, Watch, run_result, setup};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -165,7 +165,14 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         run.data.statistics_bytes(),
     )?;
     let executor = args.device.open(&mut say)?;
-    let mut session = Session::new(&run, executor, args.micro_batch, saved, &mut say, stop)?;
+    let mut session = Session::new(
+        &run,
+        Device::New(executor),
+        args.micro_batch,
+        saved,
+        &mut say,
+        stop,
+    )?;
     if run.data.spec().splits == Splits::Reference {
         say("warning: with splits = \"reference\" the test samples are also training samples");
     }

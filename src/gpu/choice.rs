@@ -40,18 +40,51 @@ pub fn best(say: &mut dyn FnMut(&str)) -> std::result::Result<GpuRuntime, String
 /// # Errors
 /// [`DeviceError::NoAdapter`] if there is none at all, [`DeviceError::Driver`] if it cannot be opened.
 pub fn named(name: &str, say: &mut dyn FnMut(&str)) -> Result<std::result::Result<GpuRuntime, String>> {
+    match find(name)? {
+        Ok(adapter) => open(&adapter, say).map(Ok),
+        Err(others) => Ok(Err(others)),
+    }
+}
+
+/// The adapter `gpu:N`, not opened; or, for another name, those that are there, each after a comma.
+///
+/// # Errors
+/// [`DeviceError::NoAdapter`] if there is none at all.
+pub fn find(name: &str) -> Result<std::result::Result<wgpu::Adapter, String>> {
     let all = adapters();
     let number = name.strip_prefix("gpu:").and_then(|n| n.parse::<usize>().ok());
     if all.is_empty() && number.is_some() {
         return Err(no_adapter().into());
     }
-    let Some(adapter) = number.and_then(|n| all.get(n)) else {
+    Ok(number.and_then(|n| all.get(n)).cloned().ok_or_else(|| {
         let listed = all.iter().enumerate();
-        return Ok(Err(listed
+        listed
             .map(|(i, a)| format!(", gpu:{i} ({})", a.get_info().name))
-            .collect()));
+            .collect()
+    }))
+}
+
+/// Every real GPU, as `gpu:N`, once though several backends may show it.
+pub fn real() -> Vec<String> {
+    let all = adapters();
+    let infos: Vec<wgpu::AdapterInfo> = all
+        .iter()
+        .filter(|a| is_hardware(a))
+        .map(wgpu::Adapter::get_info)
+        .collect();
+    let is_first = |i: &usize| {
+        let info = &infos[*i];
+        let is_same = |other: &wgpu::AdapterInfo| {
+            let bus = &info.device_pci_bus_id;
+            other.backend != info.backend && !bus.is_empty() && other.device_pci_bus_id == *bus
+        };
+        !infos[..*i].iter().any(is_same)
     };
-    open(adapter, say).map(Ok)
+    // Adapters are sorted: real GPUs come first.
+    (0..infos.len())
+        .filter(is_first)
+        .map(|i| format!("gpu:{i}"))
+        .collect()
 }
 
 fn open(adapter: &wgpu::Adapter, say: &mut dyn FnMut(&str)) -> Result<GpuRuntime> {

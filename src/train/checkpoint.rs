@@ -104,6 +104,13 @@ fn save_through<W: Write>(
     Ok(path)
 }
 
+/// Removes the checkpoints of a folder but the newest so many. What cannot be removed stays.
+pub fn remove_all_but(dir: &Path, kept: usize) {
+    for (_, path) in list(dir).unwrap_or_default().into_iter().skip(kept) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 /// The newest whole checkpoint of a run's folder, with a warning for each newer file that was refused. `None` if the
 /// folder has no checkpoint.
 ///

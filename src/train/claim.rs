@@ -119,7 +119,8 @@ impl Claim {
     /// the claim over.
     ///
     /// # Errors
-    /// [`UserError::Folder`] if a living process holds it or it is no folder: nothing has been written then; [`Error::Io`].
+    /// [`UserError::InUse`] if a living process holds it, [`UserError::Folder`] if it is no folder: nothing has been written
+    /// then; [`Error::Io`].
     pub fn take(folder: &Path, when_lost: impl FnOnce() + Send + 'static) -> Result<Self> {
         if folder.exists() && !folder.is_dir() {
             let reason = "cannot be used as a run's folder: it is a file";
@@ -266,7 +267,7 @@ fn seize(folder: &Path) -> Result<String> {
         };
         let now = now_on(folder).map_err(io)?;
         if !owner.is_stale(now) {
-            return Err(refuse(folder, format!("in use by {}", owner.describe())));
+            return Err(in_use(folder, owner.describe()));
         }
         if !take_away(folder, &owner, now).map_err(io)? {
             std::thread::sleep(Duration::from_millis(20));
@@ -274,7 +275,7 @@ fn seize(folder: &Path) -> Result<String> {
         holder = Some(owner);
     }
     let holder = holder.map_or_else(|| "several processes".to_owned(), |owner| owner.describe());
-    Err(refuse(folder, format!("in use by {holder}")))
+    Err(in_use(folder, holder))
 }
 
 /// Removes a stale claim, unless another process is at it or it is no longer the one that was seen.
@@ -377,6 +378,11 @@ fn remove_empty(made: &[PathBuf]) {
             break;
         }
     }
+}
+
+fn in_use(folder: &Path, by: String) -> Error {
+    let path = folder.to_owned();
+    UserError::InUse { path, by }.into()
 }
 
 fn refuse(folder: &Path, reason: String) -> Error {

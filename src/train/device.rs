@@ -25,6 +25,49 @@ impl Executor {
     }
 }
 
+/// The devices that a list of names means: `auto`, all real GPUs of the machine, else the CPU; or names with commas between.
+///
+/// # Errors
+/// [`UserError::Unknown`] for a device that is not there, with those that are.
+pub fn device_names(list: &str) -> Result<Vec<String>> {
+    if list == "auto" {
+        return Ok(all_gpus());
+    }
+    let names: Vec<String> = list.split(',').map(|name| name.trim().to_owned()).collect();
+    for name in names.iter().filter(|name| *name != "cpu") {
+        look_for(name)?;
+    }
+    Ok(names)
+}
+
+#[cfg(not(feature = "gpu"))]
+fn all_gpus() -> Vec<String> {
+    vec!["cpu".to_owned()]
+}
+
+#[cfg(not(feature = "gpu"))]
+fn look_for(name: &str) -> Result<()> {
+    named(name, &mut |_| {}).map(drop)
+}
+
+#[cfg(feature = "gpu")]
+fn all_gpus() -> Vec<String> {
+    let all = choice::real();
+    // A single one is opened as any command opens it: if it does not work, the CPU takes its place.
+    if all.len() < 2 {
+        vec!["auto".to_owned()]
+    } else {
+        all
+    }
+}
+
+#[cfg(feature = "gpu")]
+fn look_for(name: &str) -> Result<()> {
+    choice::find(name)?
+        .map(drop)
+        .map_err(|others| unknown(name, format!("auto, cpu{others}")))
+}
+
 fn on_cpu(why: &str, say: &mut dyn FnMut(&str)) -> Executor {
     let executor = Executor::cpu();
     say(&format!("device: {}, because {why}", executor.name()));

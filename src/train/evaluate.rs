@@ -45,7 +45,8 @@ pub struct Evaluator {
     net: Net,
     program: Program,
     batch: usize,
-    steps: usize,
+    count: u64,
+    extents: [usize; 2],
 }
 
 impl Evaluator {
@@ -61,7 +62,8 @@ impl Evaluator {
             net: fit.net,
             program: fit.programs[0],
             batch: fit.size,
-            steps: t,
+            count,
+            extents: [t, e],
         })
     }
 
@@ -74,9 +76,9 @@ impl Evaluator {
         executor.runtime().write_bank(Bank::Param, &data)
     }
 
-    /// Steps of the samples that it is planned for.
-    pub fn steps(&self) -> usize {
-        self.steps
+    /// Whether it is planned for so many samples of `t` steps and `e` elements.
+    pub(super) fn fits(&self, count: u64, [t, e]: [usize; 2]) -> bool {
+        self.count == count && self.extents == [t, e]
     }
 
     /// Tests on all samples of a split. `None` if `stop` was set on the way.
@@ -111,6 +113,32 @@ impl Evaluator {
             accuracy: sums.correct / sums.windows.max(1.0),
             windows: sums.windows as u64,
         }))
+    }
+
+    /// Hands over each batch of a split with the classes that the model names, \[B, E\]. False if `stop` was set on the way.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn predictions(
+        &self,
+        executor: &mut Executor,
+        data: &Arc<DataSet>,
+        split: Split,
+        stop: &AtomicBool,
+        mut hear: impl FnMut(&Batch, &[u32]),
+    ) -> Result<bool> {
+        let batches = data.count(split).div_ceil(self.batch as u64);
+        for batch in Loader::new(Arc::clone(data), split, self.batch, 0..batches, 2) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let runtime = executor.runtime();
+            write_inputs(runtime, self.program, &self.net, &batch, 0..batch.b)?;
+            runtime.run(self.program, &StepParams::eval(batch.tokens))?;
+            let answers = runtime.read_u32(self.program, self.net.predictions)?;
+            hear(&batch, &answers[..batch.b * batch.elements]);
+        }
+        Ok(true)
     }
 
     fn queue(&self, executor: &mut Executor, batch: &Batch) -> Result<Ticket> {

@@ -7,8 +7,16 @@ use crate::config::{Config, fingerprint};
 use crate::error::{Error, Result, UserError};
 use std::path::Path;
 
-/// The configuration of a run.
-const CONFIG_FILE: &str = "config.toml";
+/// The configuration of a run: what makes a folder one.
+pub const CONFIG_FILE: &str = "config.toml";
+
+/// Why a run of a sweep has no result.
+pub const FAILURE_FILE: &str = "failure.json";
+
+/// Whether a folder holds a run.
+pub fn is_begun(path: &Path) -> bool {
+    path.join(CONFIG_FILE).is_file()
+}
 
 /// Whether a folder holds a run that is done.
 pub fn is_finished(path: &Path) -> bool {
@@ -52,7 +60,7 @@ pub fn look(
         let foreign = entries
             .flatten()
             .map(|e| e.file_name().to_string_lossy().into_owned())
-            .any(|name| !name.starts_with('.') && name != CLAIM_FOLDER);
+            .any(|name| !name.starts_with('.') && name != CLAIM_FOLDER && name != FAILURE_FILE);
         if foreign {
             return Err(refuse("holds other files; choose another --out".to_owned()).into());
         }

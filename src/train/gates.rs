@@ -50,45 +50,90 @@ pub fn gate_means(
     place: &str,
 ) -> Result<Vec<GateMean>> {
     executor.runtime().reset();
-    let samples = data.count(Split::Test).min(SAMPLES);
-    let build = |batch| {
-        let mut net = model.eval_net(batch, data.max_steps(Split::Test), data.spec().length)?;
-        net.keep_gates();
-        Ok(net)
-    };
-    let most = BATCH.min(samples as usize).max(1);
-    let fit = largest(executor.runtime(), halved(most), build, |_, _| {})?;
-    let (batch, net, program) = (fit.size, fit.net, fit.programs[0]);
-    let runtime = executor.runtime();
-    runtime.write_bank(Bank::Param, &weights.bank(&net.graph, Bank::Param, place)?)?;
-    let mut sums: Vec<Vec<Sums>> = net.gates.iter().map(|g| vec![Sums::default(); g.heads]).collect();
-    let mut first = 0;
-    while first < samples {
-        let count = batch.min((samples - first) as usize);
-        let samples = data.batch(Split::Test, first, count);
-        write_inputs(runtime, program, &net, &samples, 0..count)?;
-        runtime.run(program, &StepParams::eval(samples.tokens))?;
-        for (gate, sums) in net.gates.iter().zip(&mut sums) {
-            add(runtime, program, &net, gate, &samples, sums)?;
-        }
-        first += count as u64;
+    let reader = GateReader::new(executor, model, data)?;
+    let bank = weights.bank(&reader.net.graph, Bank::Param, place)?;
+    executor.runtime().write_bank(Bank::Param, &bank)?;
+    reader.means(executor, data)
+}
+
+/// A net that keeps its gates, over the same parameter bank as everything else on its device.
+pub struct GateReader {
+    net: Net,
+    program: Program,
+    blocks: Vec<&'static str>,
+    batch: usize,
+    extents: [usize; 2],
+}
+
+impl GateReader {
+    /// Plans it for test samples of a data set.
+    ///
+    /// # Errors
+    /// The model's; [`OutOfMemory`](crate::error::OutOfMemory) if one sample does not fit.
+    pub fn new(executor: &mut Executor, model: &ModelConfig, data: &DataSet) -> Result<Self> {
+        let extents = Self::extents(data);
+        let build = |batch| {
+            let mut net = model.eval_net(batch, extents[0], extents[1])?;
+            net.keep_gates();
+            Ok(net)
+        };
+        let most = BATCH.min(data.count(Split::Test) as usize).max(1);
+        let fit = largest(executor.runtime(), halved(most), build, |_, _| {})?;
+        Ok(Self {
+            net: fit.net,
+            program: fit.programs[0],
+            blocks: model.blocks.iter().map(|block| block.name()).collect(),
+            batch: fit.size,
+            extents,
+        })
     }
-    let mean = |(sum, count): (f64, f64)| (count > 0.0).then(|| sum / count);
-    let mut rows = Vec::new();
-    for (gate, sums) in net.gates.iter().zip(sums) {
-        for (head, [symbols, gaps]) in sums.into_iter().enumerate() {
-            rows.push(GateMean {
-                layer: gate.layer,
-                block: model.blocks[gate.layer].name(),
-                gate: gate.gate,
-                head,
-                symbols: mean(symbols).unwrap_or(f64::NAN),
-                gaps: mean(gaps),
-            });
-        }
+
+    fn extents(data: &DataSet) -> [usize; 2] {
+        [data.max_steps(Split::Test), data.spec().length]
     }
-    rows.sort_by_key(|row| (row.layer, row.gate, row.head));
-    Ok(rows)
+
+    /// Whether it is planned for the test samples of a data set.
+    pub(super) fn fits(&self, data: &DataSet) -> bool {
+        self.extents == Self::extents(data) && self.batch as u64 <= data.count(Split::Test).max(1)
+    }
+
+    /// Means over the first test samples, with the parameters that are on the device.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn means(&self, executor: &mut Executor, data: &DataSet) -> Result<Vec<GateMean>> {
+        let Self { net, program, .. } = self;
+        let samples = data.count(Split::Test).min(SAMPLES);
+        let runtime = executor.runtime();
+        let mut sums: Vec<Vec<Sums>> = net.gates.iter().map(|g| vec![Sums::default(); g.heads]).collect();
+        let mut first = 0;
+        while first < samples {
+            let count = self.batch.min((samples - first) as usize);
+            let samples = data.batch(Split::Test, first, count);
+            write_inputs(runtime, *program, net, &samples, 0..count)?;
+            runtime.run(*program, &StepParams::eval(samples.tokens))?;
+            for (gate, sums) in net.gates.iter().zip(&mut sums) {
+                add(runtime, *program, net, gate, &samples, sums)?;
+            }
+            first += count as u64;
+        }
+        let mean = |(sum, count): (f64, f64)| (count > 0.0).then(|| sum / count);
+        let mut rows = Vec::new();
+        for (gate, sums) in net.gates.iter().zip(sums) {
+            for (head, [symbols, gaps]) in sums.into_iter().enumerate() {
+                rows.push(GateMean {
+                    layer: gate.layer,
+                    block: self.blocks[gate.layer],
+                    gate: gate.gate,
+                    head,
+                    symbols: mean(symbols).unwrap_or(f64::NAN),
+                    gaps: mean(gaps),
+                });
+            }
+        }
+        rows.sort_by_key(|row| (row.layer, row.gate, row.head));
+        Ok(rows)
+    }
 }
 
 /// Adds the steps of a batch that have a target: what comes after a sample's end is padding.

@@ -53,8 +53,8 @@ impl Counting {
             if let Some(found) = self.look() {
                 hear(found);
             }
-            if let Some(statistics) = self.done.take() {
-                return Ok(statistics);
+            if let Some(statistics) = &self.done {
+                return Ok(statistics.clone());
             }
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);

@@ -3,6 +3,7 @@
 use super::checkpoint::{self, Checkpoint};
 use super::evaluate::{Evaluator, Score};
 use super::executor::Executor;
+use super::gates::{GateMean, GateReader};
 use super::stepper::{Recipe, StepReport, Stepper, Weights};
 use crate::error::{Error, NumericError, Result, UserError};
 use crate::models::ModelConfig;
@@ -72,6 +73,8 @@ impl Setup {
 pub struct Row {
     /// Updates done.
     pub step: u64,
+    /// Time steps with a target of all these updates.
+    pub tokens: u64,
     /// Mean training loss since the last row, in nats.
     pub loss: f64,
     /// Training accuracy since the last row.
@@ -111,6 +114,9 @@ pub struct Counters {
     pub evaluated: Option<u64>,
     /// Accuracy of the last evaluation.
     pub accuracy: Option<f64>,
+    /// Its loss; where it was kept.
+    #[serde(default)]
+    pub evaluated_loss: Option<f64>,
     /// Best accuracy of all evaluations, and the updates before it.
     pub best: Option<(u64, f64)>,
     /// Seconds of training, evaluations included.
@@ -146,8 +152,7 @@ pub struct Outcome {
 /// See the module docs.
 pub struct Session<'a> {
     setup: &'a Setup,
-    stepper: Stepper,
-    evaluator: Option<Evaluator>,
+    machine: Machine,
     counters: Counters,
     /// Updates queued so far.
     step: u64,
@@ -156,6 +161,104 @@ pub struct Session<'a> {
     file: Option<PathBuf>,
     stop: &'a AtomicBool,
     clock: Clock,
+}
+
+/// A device with what is planned on it for a run: the next run of the same shapes has nothing left to plan.
+pub struct Machine {
+    stepper: Stepper,
+    shape: Shape,
+    evaluators: Vec<Evaluator>,
+    gates: Option<GateReader>,
+}
+
+/// What programs depend on.
+#[derive(PartialEq)]
+struct Shape {
+    model: ModelConfig,
+    batch: usize,
+    extents: [usize; 2],
+    micro: Option<usize>,
+}
+
+/// What a session computes on.
+pub enum Device {
+    /// A device on which nothing is planned.
+    New(Executor),
+    /// A device that an earlier session has left.
+    Used(Machine),
+}
+
+impl Machine {
+    /// Plans a run, or takes what was planned for an earlier one of the same shapes.
+    fn new(device: Device, setup: &Setup, micro: Option<usize>, say: &mut dyn FnMut(&str)) -> Result<Self> {
+        let shape = Shape {
+            model: setup.model.clone(),
+            batch: setup.recipe.batch,
+            extents: setup.train_extents(),
+            micro,
+        };
+        let executor = match device {
+            Device::Used(mut machine) if machine.shape == shape => {
+                machine.stepper.restart(setup.recipe)?;
+                return Ok(machine);
+            }
+            Device::Used(machine) => machine.into_executor(),
+            Device::New(executor) => executor,
+        };
+        let stepper = Stepper::new(executor, &shape.model, setup.recipe, shape.extents, micro, say)?;
+        Ok(Self {
+            stepper,
+            shape,
+            evaluators: Vec::new(),
+            gates: None,
+        })
+    }
+
+    /// The device, with nothing planned on it.
+    pub fn into_executor(mut self) -> Executor {
+        self.stepper.executor.runtime().reset();
+        self.stepper.executor
+    }
+
+    /// What makes the updates.
+    pub fn stepper(&mut self) -> &mut Stepper {
+        &mut self.stepper
+    }
+
+    /// What tests samples of a split with the parameters that are on the device, and the device.
+    ///
+    /// # Errors
+    /// Those of [`Evaluator::new`].
+    pub fn evaluator(&mut self, data: &DataSet, split: Split) -> Result<(&Evaluator, &mut Executor)> {
+        let extents = [data.max_steps(split), data.spec().length];
+        let executor = &mut self.stepper.executor;
+        let count = data.count(split);
+        let fits = |evaluator: &Evaluator| evaluator.fits(count, extents);
+        let at = match self.evaluators.iter().position(fits) {
+            Some(at) => at,
+            None => {
+                let made = Evaluator::new(executor, &self.shape.model, count, extents)?;
+                self.evaluators.push(made);
+                self.evaluators.len() - 1
+            }
+        };
+        Ok((&self.evaluators[at], executor))
+    }
+
+    /// What the gates do on the first test samples, with the parameters that are on the device.
+    ///
+    /// # Errors
+    /// Those of [`GateReader`].
+    pub fn gate_means(&mut self, data: &DataSet) -> Result<Vec<GateMean>> {
+        let executor = &mut self.stepper.executor;
+        let reader = match self.gates.take_if(|reader| reader.fits(data)) {
+            Some(reader) => reader,
+            None => GateReader::new(executor, &self.shape.model, data)?,
+        };
+        let means = reader.means(executor, data);
+        self.gates = Some(reader);
+        means
+    }
 }
 
 /// Time and tokens since the last row.
@@ -184,7 +287,7 @@ impl<'a> Session<'a> {
     /// The model's or the device's; [`UserError::Malformed`] for a checkpoint of another model.
     pub fn new(
         setup: &'a Setup,
-        executor: Executor,
+        device: Device,
         forced_micro: Option<usize>,
         saved: Option<Saved>,
         say: &mut dyn FnMut(&str),
@@ -196,41 +299,25 @@ impl<'a> Session<'a> {
         };
         let kept = (counters.micro_batch > 0).then_some(counters.micro_batch);
         let wanted = forced_micro.or(kept);
-        let mut stepper = Stepper::new(
-            executor,
-            &setup.model,
-            setup.recipe,
-            setup.train_extents(),
-            wanted,
-            say,
-        )?;
-        if let Some(kept) = kept.filter(|kept| *kept != stepper.micro_batch()) {
+        let mut machine = Machine::new(device, setup, wanted, say)?;
+        let micro = machine.stepper.micro_batch();
+        if let Some(kept) = kept.filter(|kept| *kept != micro) {
             say(&format!(
-                "micro-batches of {} instead of {kept}: the numbers will differ in their last digits",
-                stepper.micro_batch()
+                "micro-batches of {micro} instead of {kept}: the numbers will differ in their last digits"
             ));
         }
-        counters.micro_batch = stepper.micro_batch();
+        counters.micro_batch = micro;
         if let Some(weights) = &weights {
-            stepper.set_weights(weights, &setup.folder.display().to_string())?;
+            machine
+                .stepper
+                .set_weights(weights, &setup.folder.display().to_string())?;
         }
-        let split = setup.eval_split();
-        let evaluator = match setup.data.count(split) {
-            0 => None,
-            count => {
-                let extents = [setup.data.max_steps(split), setup.data.spec().length];
-                Some(Evaluator::new(
-                    &mut stepper.executor,
-                    &setup.model,
-                    count,
-                    extents,
-                )?)
-            }
-        };
+        if setup.data.count(setup.eval_split()) > 0 {
+            machine.evaluator(&setup.data, setup.eval_split())?;
+        }
         Ok(Self {
             setup,
-            stepper,
-            evaluator,
+            machine,
             counters,
             step,
             saved: weights.is_some().then_some(step),
@@ -247,7 +334,12 @@ impl<'a> Session<'a> {
 
     /// What makes the updates.
     pub fn stepper(&mut self) -> &mut Stepper {
-        &mut self.stepper
+        &mut self.machine.stepper
+    }
+
+    /// The device with all that is planned there, for more tests or another run.
+    pub fn into_machine(self) -> Machine {
+        self.machine
     }
 
     /// Trains to the end and tests.
@@ -255,7 +347,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`Error::Interrupted`] after a checkpoint if `stop` was set; [`NumericError::NotFinite`]; the device's and the
     /// file system's.
-    pub fn run(mut self, watch: &mut dyn Watch) -> Result<Outcome> {
+    pub fn run(&mut self, watch: &mut dyn Watch) -> Result<Outcome> {
         let start = Instant::now();
         let before = self.counters.wall_s;
         let setup = self.setup;
@@ -283,9 +375,9 @@ impl<'a> Session<'a> {
             }
             let began = Instant::now();
             let Some(batch) = loader.next() else { break };
-            self.stepper.step(self.step, &batch)?;
+            self.machine.stepper.step(self.step, &batch)?;
             self.step += 1;
-            let reports = self.stepper.collect()?;
+            let reports = self.machine.stepper.collect()?;
             self.counters.update_s += began.elapsed().as_secs_f64();
             self.heard(&reports, watch)?;
         }
@@ -295,14 +387,14 @@ impl<'a> Session<'a> {
         self.counters.wall_s = before + start.elapsed().as_secs_f64();
         Ok(Outcome {
             test,
-            counters: self.counters,
-            peak_bytes: self.stepper.executor.runtime().total_bytes(),
+            counters: self.counters.clone(),
+            peak_bytes: self.machine.stepper.executor.runtime().total_bytes(),
         })
     }
 
     fn drain(&mut self, watch: &mut dyn Watch) -> Result<()> {
         let began = Instant::now();
-        let reports = self.stepper.drain()?;
+        let reports = self.machine.stepper.drain()?;
         self.counters.update_s += began.elapsed().as_secs_f64();
         self.heard(&reports, watch)
     }
@@ -335,9 +427,10 @@ impl<'a> Session<'a> {
         let sums = std::mem::take(&mut self.counters.row);
         let row = Row {
             step,
+            tokens: self.counters.tokens,
             loss: sums.loss / sums.updates.max(1) as f64,
             train_accuracy: sums.correct / sums.windows.max(1.0),
-            lr: self.stepper.lr(step.saturating_sub(1)),
+            lr: self.machine.stepper.lr(step.saturating_sub(1)),
             grad_norm: sums.grad_norm,
             tokens_per_s: self.clock.tokens_per_s(),
             evaluation,
@@ -349,15 +442,15 @@ impl<'a> Session<'a> {
     /// False if a signal came in between.
     fn evaluate(&mut self, watch: &mut dyn Watch) -> Result<bool> {
         self.drain(watch)?;
-        let Some(evaluator) = &self.evaluator else {
-            return Ok(true);
-        };
         // The row's rate is that of the updates alone.
         let clock = std::mem::replace(&mut self.clock, Clock::restart());
         let elapsed = clock.start.elapsed();
         let split = self.setup.eval_split();
-        let score = evaluator.run(&mut self.stepper.executor, &self.setup.data, split, self.stop)?;
-        let Some(score) = score else { return Ok(false) };
+        let data = &self.setup.data;
+        let (evaluator, executor) = self.machine.evaluator(data, split)?;
+        let Some(score) = evaluator.run(executor, data, split, self.stop)? else {
+            return Ok(false);
+        };
         self.clock = Clock {
             start: Instant::now().checked_sub(elapsed).unwrap_or(clock.start),
             tokens: clock.tokens,
@@ -365,6 +458,7 @@ impl<'a> Session<'a> {
         let counters = &mut self.counters;
         counters.evaluated = Some(self.step);
         counters.accuracy = Some(score.accuracy);
+        counters.evaluated_loss = Some(score.loss);
         if counters.best.is_none_or(|(_, best)| score.accuracy > best) {
             counters.best = Some((self.step, score.accuracy));
         }
@@ -374,19 +468,13 @@ impl<'a> Session<'a> {
 
     fn test(&mut self) -> Result<Option<Score>> {
         let data = &self.setup.data;
-        let extents = [data.max_steps(Split::Test), data.spec().length];
-        if self.evaluator.as_ref().is_none_or(|e| e.steps() != extents[0]) {
-            let executor = &mut self.stepper.executor;
-            let count = data.count(Split::Test);
-            self.evaluator = Some(Evaluator::new(executor, &self.setup.model, count, extents)?);
-        }
-        let evaluator = self.evaluator.as_ref().expect("it was just made");
-        evaluator.run(&mut self.stepper.executor, data, Split::Test, self.stop)
+        let (evaluator, executor) = self.machine.evaluator(data, Split::Test)?;
+        evaluator.run(executor, data, Split::Test, self.stop)
     }
 
     fn checkpoint(&mut self, watch: &mut dyn Watch) -> Result<()> {
         self.drain(watch)?;
-        let weights = self.stepper.weights()?;
+        let weights = self.machine.stepper.weights()?;
         let state = State {
             task: self.setup.task.clone(),
             model: self.setup.model_name.clone(),
@@ -410,7 +498,7 @@ impl<'a> Session<'a> {
     fn diverged(&mut self, step: u64) -> Error {
         let batch = self.setup.recipe.batch;
         let samples = self.setup.data.batch(Split::Train, step * batch as u64, batch);
-        match self.stepper.find_not_finite(step, &samples) {
+        match self.machine.stepper.find_not_finite(step, &samples) {
             Err(e) => e,
             Ok((tensor, index)) => NumericError::NotFinite {
                 step,

@@ -9,7 +9,7 @@ use crate::graph::{Graph, Param};
 use crate::memory;
 use crate::models::{ModelConfig, Net, Update, initial_parameters, update_graph};
 use crate::port::{Cost, Pass};
-use crate::runtime::{Program, Ticket};
+use crate::runtime::{Data, Program, Ticket};
 use crate::step::StepParams;
 use crate::tasks::Batch;
 use crate::tensor::Bank;
@@ -181,6 +181,23 @@ impl Stepper {
             micro,
             flights: VecDeque::new(),
         })
+    }
+
+    /// Sets the initial parameters for another run of the same shapes: as if everything were planned anew.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn restart(&mut self, recipe: Recipe) -> Result<()> {
+        let runtime = self.executor.runtime();
+        runtime.write_bank(Bank::Param, &initial_parameters(&self.net.graph, recipe.seed))?;
+        for bank in [Bank::Grad, Bank::Moment1, Bank::Moment2] {
+            runtime.clear_bank(bank)?;
+        }
+        // The flag of an earlier run that was halted.
+        runtime.write(self.update, self.optimiser.stats, Data::F32(&[0.0; 4]))?;
+        self.flights.clear();
+        self.recipe = recipe;
+        Ok(())
     }
 
     /// Samples of a micro-batch.

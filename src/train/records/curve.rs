@@ -341,6 +341,7 @@ mod tests {
             let done = step as f64 / steps as f64;
             Metrics {
                 step,
+                tokens: None,
                 loss: 7.4 * (-4.0 * done).exp() + 0.2,
                 accuracy: step
                     .is_multiple_of(78)

@@ -14,6 +14,9 @@ pub const METRICS_FILE: &str = "metrics.jsonl";
 pub struct Metrics {
     /// Updates done.
     pub step: u64,
+    /// Time steps with a target of all these updates; where counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
     /// Mean cross entropy of the training samples since the last line, in nats.
     #[serde(deserialize_with = "number_or_nan")]
     pub loss: f64,
@@ -157,6 +160,7 @@ mod tests {
     fn line(step: u64) -> Metrics {
         Metrics {
             step,
+            tokens: None,
             loss: 1.5,
             accuracy: step.is_multiple_of(2).then_some(0.25),
             validation_loss: None,

@@ -12,7 +12,7 @@ use crate::files;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-pub use metrics::{Metrics, MetricsLog};
+pub use metrics::{METRICS_FILE, Metrics, MetricsLog};
 pub use recorder::Recorder;
 
 /// Largest result.

@@ -38,6 +38,7 @@ impl Recorder {
     pub fn row(&mut self, row: &Row) -> Result<()> {
         let line = Metrics {
             step: row.step,
+            tokens: Some(row.tokens),
             loss: row.loss,
             accuracy: row.evaluation.map(|score| score.accuracy),
             validation_loss: row.evaluation.map(|score| score.loss),

@@ -171,6 +171,7 @@ mod tests {
     fn line(step: u64) -> Metrics {
         Metrics {
             step,
+            tokens: None,
             loss: 1.5,
             accuracy: Some(0.0),
             validation_loss: None,
