@@ -26,6 +26,7 @@ pub mod runtime;
 pub mod shader;
 pub mod stats;
 pub mod step;
+pub mod sweep;
 pub mod tasks;
 pub mod tensor;
 #[cfg(test)]

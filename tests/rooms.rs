@@ -14,6 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["cpu", "gpu"],
     &["tasks", "models"],
     &["config", "train", "check", "bench"],
+    &["stats", "sweep"],
     &["cli"],
 ];
 

@@ -155,6 +155,14 @@ impl Config {
         resolve(&layers)
     }
 
+    /// Reads what [`Config::to_toml`] has written. `place` is its name in errors.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_toml(text: &str, place: &str) -> Result<Self> {
+        resolve(&Layers::from_file(place.to_owned(), Path::new(""), text)?)
+    }
+
     /// The whole configuration as a task file that loads to an equal one. Each line of `header` becomes a comment.
     pub fn to_toml(&self, header: &str) -> String {
         let mut out: String = header

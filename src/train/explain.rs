@@ -4,7 +4,7 @@
 use super::evaluate::Evaluator;
 use super::executor::Executor;
 use crate::error::Result;
-use crate::tasks::{Batch, DataSet, Grammar, IGNORE, Split};
+use crate::tasks::{Batch, DataSet, Grammar, IGNORE, Split, Targets};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ pub fn explain(
     split: Split,
     stop: &AtomicBool,
 ) -> Result<Option<Explained>> {
-    let mut sums = Sums::new(data.grammar());
+    let mut sums = Sums::new(data.grammar(), data.spec().targets);
     let done = evaluator.predictions(executor, data, split, stop, |batch, answers| {
         sums.add(batch, answers)
     })?;
@@ -80,7 +80,7 @@ pub fn explain(
 type BySlice = BTreeMap<u32, (u64, u64)>;
 
 struct Sums {
-    /// Symbol of each class.
+    /// Symbol of each class: of the state, or, where the next symbol is asked for, itself.
     symbol_of: Vec<u32>,
     /// Whether only one state has the symbol.
     telling: Vec<bool>,
@@ -94,13 +94,16 @@ struct Sums {
 }
 
 impl Sums {
-    fn new(grammar: &Grammar) -> Self {
+    fn new(grammar: &Grammar, targets: Targets) -> Self {
         let vocab = grammar.vocab();
         let mut symbol_of = vec![0; grammar.classes()];
         let mut states = vec![0; vocab];
         for (&id, &symbol) in grammar.ids().iter().zip(grammar.symbols()) {
             symbol_of[id as usize] = u32::from(symbol);
             states[usize::from(symbol)] += 1;
+        }
+        if targets == Targets::Next {
+            symbol_of = (0..vocab as u32).collect();
         }
         Self {
             symbol_of,
@@ -206,7 +209,7 @@ mod tests {
             seed: 1,
         };
         let grammar = Grammar::generate(&spec).unwrap();
-        let mut sums = Sums::new(&grammar);
+        let mut sums = Sums::new(&grammar, Targets::Class);
         assert_eq!(sums.telling.iter().filter(|t| **t).count(), 2);
         let end = sums.terminator;
         let telling = (0..4).find(|s| *s != end && sums.telling[*s as usize]).unwrap();

@@ -1,0 +1,336 @@
+//! Workers: one a device, that take groups of runs until none is left.
+
+use super::job::{Bench, Job};
+use super::plan::{self, Plan, Status};
+use super::shared::{Shared, lock};
+use super::tables::Tables;
+use super::{Event, Report};
+use crate::error::{DeviceError, Error, Result};
+use crate::train::{Device, Executor, claim};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How often the main thread looks for signals and at other processes' runs.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Time between two looks at runs that other processes have.
+const OTHERS_EVERY: Duration = Duration::from_secs(5);
+/// Time between two writings of the tables while runs go on.
+const TABLES_EVERY: Duration = Duration::from_secs(20);
+/// Devices that break this often in a row are given up.
+const BREAKS: u32 = 3;
+
+/// How a sweep is run.
+pub struct Options<'a> {
+    /// Opens the devices: names as [`Executor::open`] takes them, one worker each.
+    pub devices: Vec<String>,
+    /// The precision, as results name it.
+    pub precision: &'static str,
+    /// These runs alone, by name; empty: all.
+    pub only: Vec<String>,
+    /// Whether to wait for runs that other processes have begun.
+    pub wait: bool,
+    /// Set to stop: checkpoints are written first.
+    pub stop: &'a AtomicBool,
+}
+
+/// A worker's hours.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkerTime {
+    /// The device in words.
+    pub device: String,
+    /// From its first run to the end of its last.
+    pub total: Duration,
+    /// Of that, the time in which updates and tests ran.
+    pub busy: Duration,
+}
+
+impl WorkerTime {
+    /// Share of the time in which the device had nothing to do.
+    pub fn idle_share(&self) -> f64 {
+        1.0 - self.busy.as_secs_f64() / self.total.as_secs_f64().max(1e-9)
+    }
+}
+
+/// What has become of the runs.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Totals {
+    /// Runs with a result.
+    pub done: usize,
+    /// Runs that failed.
+    pub failed: usize,
+    /// Runs that diverged.
+    pub diverged: usize,
+    /// Runs without either.
+    pub missing: usize,
+    /// One for each device that had work.
+    pub workers: Vec<WorkerTime>,
+}
+
+/// Groups that nobody of this process has taken, in the order in which they are taken.
+struct Queue {
+    groups: Vec<Vec<usize>>,
+}
+
+/// What groups are kept apart by: programs are planned anew from one shape to another.
+fn shape(plan: &Plan, group: &[usize]) -> String {
+    let run = &plan.runs[group[0]];
+    let config = &run.config;
+    format!(
+        "{} {} {:?} {:?}",
+        run.task,
+        run.model,
+        config.model,
+        (config.train.batch, &config.data.gap)
+    )
+}
+
+impl Queue {
+    fn new(plan: &Plan, mut groups: Vec<Vec<usize>>) -> Self {
+        // Runs of one shape come one after the other.
+        groups.sort_by_cached_key(|group| (shape(plan, group), group[0]));
+        groups.reverse();
+        Self { groups }
+    }
+
+    /// Takes the next group, of this shape if there is one.
+    fn take(&mut self, plan: &Plan, last: Option<&str>) -> Option<Vec<usize>> {
+        match last.and_then(|last| self.of_shape(plan, last)) {
+            Some(at) => Some(self.groups.remove(at)),
+            None => self.groups.pop(),
+        }
+    }
+
+    /// What [`Queue::take`] would take.
+    fn peek(&self, plan: &Plan, last: &str) -> Option<&Vec<usize>> {
+        match self.of_shape(plan, last) {
+            Some(at) => Some(&self.groups[at]),
+            None => self.groups.last(),
+        }
+    }
+
+    fn of_shape(&self, plan: &Plan, wanted: &str) -> Option<usize> {
+        self.groups.iter().rposition(|group| shape(plan, group) == wanted)
+    }
+}
+
+/// Makes all results that are missing and writes the tables. The folder holds the plan already.
+///
+/// # Errors
+/// [`Error::Interrupted`] if `stop` was set; [`Error::Io`] if the disk is full; the error of the last device if none is
+/// left. What single runs meet is recorded with them and is no error here.
+pub fn run(plan: &Plan, folder: &Path, options: &Options<'_>, report: &dyn Report) -> Result<Totals> {
+    let bench = Bench {
+        plan,
+        folder,
+        precision: options.precision,
+        report,
+        shared: Shared::default(),
+        statistics: Mutex::new(HashMap::new()),
+    };
+    let tables = Mutex::new(Tables::new(plan, folder));
+    let wanted = |i: usize| options.only.is_empty() || options.only.contains(&plan.runs[i].id);
+    let mut times: Vec<WorkerTime> = Vec::new();
+    loop {
+        let open: Vec<Vec<usize>> = plan
+            .groups()
+            .into_iter()
+            .filter(|group| {
+                group
+                    .iter()
+                    .any(|&i| wanted(i) && plan::status(folder, &plan.runs[i]).is_open())
+            })
+            .collect();
+        let tried_before = !times.is_empty();
+        let free = |group: &Vec<usize>| !group.iter().any(|&i| is_held(folder, &plan.runs[i].id));
+        // What failed in this process is not tried again by it.
+        let missing = |group: &Vec<usize>| {
+            group
+                .iter()
+                .any(|&i| matches!(plan::status(folder, &plan.runs[i]), Status::Missing))
+        };
+        let (ready, held): (Vec<_>, Vec<_>) = open
+            .into_iter()
+            .filter(|group| !tried_before || missing(group))
+            .partition(free);
+        if !ready.is_empty() {
+            let queue = Mutex::new(Queue::new(plan, ready));
+            let found = crew(&bench, options, &queue, &tables)?;
+            for time in found {
+                match times.iter_mut().find(|known| known.device == time.device) {
+                    Some(known) => {
+                        known.total += time.total;
+                        known.busy += time.busy;
+                    }
+                    None => times.push(time),
+                }
+            }
+            continue;
+        }
+        if held.is_empty() || !options.wait {
+            break;
+        }
+        wait_for(OTHERS_EVERY, options.stop)?;
+    }
+    lock(&tables).write_all()?;
+    let mut totals = Totals {
+        workers: times,
+        ..Totals::default()
+    };
+    for (_, run) in plan.runs.iter().enumerate().filter(|(i, _)| wanted(*i)) {
+        match plan::status(folder, run) {
+            Status::Done(_) => totals.done += 1,
+            Status::Failed(_) => totals.failed += 1,
+            Status::Diverged(_) => totals.diverged += 1,
+            Status::Missing => totals.missing += 1,
+        }
+    }
+    Ok(totals)
+}
+
+/// Whether a living process has claimed a run.
+fn is_held(folder: &Path, id: &str) -> bool {
+    let own = folder.join(id);
+    own.is_dir() && claim::holder(&own).is_ok_and(|owner| owner.is_some())
+}
+
+fn wait_for(time: Duration, stop: &AtomicBool) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
+}
+
+/// Empties the queue with one worker a device.
+fn crew(
+    bench: &Bench<'_>,
+    options: &Options<'_>,
+    queue: &Mutex<Queue>,
+    tables: &Mutex<Tables<'_>>,
+) -> Result<Vec<WorkerTime>> {
+    let halts: Vec<Arc<AtomicBool>> = options.devices.iter().map(|_| Arc::default()).collect();
+    let ended = std::thread::scope(|scope| {
+        let workers: Vec<_> = options
+            .devices
+            .iter()
+            .zip(&halts)
+            .enumerate()
+            .map(|(worker, (device, halt))| {
+                scope.spawn(move || work(bench, options, queue, tables, worker, device, halt))
+            })
+            .collect();
+        while !workers.iter().all(|worker| worker.is_finished()) {
+            if options.stop.load(Ordering::Relaxed) {
+                halts.iter().for_each(|halt| halt.store(true, Ordering::SeqCst));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        let join = |worker: std::thread::ScopedJoinHandle<'_, (Option<WorkerTime>, Option<Error>)>| {
+            worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        workers.into_iter().map(join).collect::<Vec<_>>()
+    });
+    let (times, errors): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
+    lock(tables).write_all()?;
+    let left = !lock(queue).groups.is_empty();
+    let error = errors
+        .into_iter()
+        .flatten()
+        .find(|e| left || !matches!(e, Error::Device(_)));
+    match error {
+        Some(error) => Err(error),
+        None => Ok(times.into_iter().flatten().collect()),
+    }
+}
+
+/// One worker: what it did, and why it stopped before the queue was empty.
+fn work(
+    bench: &Bench<'_>,
+    options: &Options<'_>,
+    queue: &Mutex<Queue>,
+    tables: &Mutex<Tables<'_>>,
+    worker: usize,
+    name: &str,
+    halt: &Arc<AtomicBool>,
+) -> (Option<WorkerTime>, Option<Error>) {
+    let locked = || lock(queue);
+    let mut device: Option<Device> = None;
+    let mut time: Option<WorkerTime> = None;
+    let mut started = None;
+    let mut breaks = 0;
+    let mut last: Option<String> = None;
+    let mut error = None;
+    while error.is_none() {
+        let Some(group) = locked().take(bench.plan, last.as_deref()) else {
+            break;
+        };
+        if options.stop.load(Ordering::Relaxed) {
+            locked().groups.push(group);
+            error = Some(Error::Interrupted);
+            break;
+        }
+        let ready = match device.take() {
+            Some(device) => device,
+            None => match Executor::open(name, &mut |_| {}) {
+                Ok(executor) => {
+                    time.get_or_insert(WorkerTime {
+                        device: executor.name(),
+                        total: Duration::ZERO,
+                        busy: Duration::ZERO,
+                    });
+                    started.get_or_insert_with(Instant::now);
+                    Device::New(executor)
+                }
+                Err(e) => {
+                    locked().groups.push(group);
+                    error = Some(e);
+                    break;
+                }
+            },
+        };
+        halt.store(options.stop.load(Ordering::SeqCst), Ordering::SeqCst);
+        let this = shape(bench.plan, &group);
+        let after = locked()
+            .peek(bench.plan, &this)
+            .map(|next| &bench.plan.runs[next[0]]);
+        let job = Job {
+            bench,
+            worker,
+            halt,
+            busy: Duration::ZERO,
+        };
+        let ended = std::thread::scope(|scope| {
+            if let Some(run) = after {
+                // Grammar, data and statistics of the run that comes next, while this one trains. What fails there fails again
+                // when its turn comes.
+                scope.spawn(|| drop(bench.setup(run)));
+            }
+            job.run(&group, ready)
+        });
+        last = Some(this);
+        if let (Some(time), Some(started)) = (&mut time, &started) {
+            time.busy += ended.busy;
+            time.total = Instant::elapsed(started);
+        }
+        breaks = if ended.device.is_none() { breaks + 1 } else { 0 };
+        device = ended.device;
+        let written = lock(tables).write_some(TABLES_EVERY);
+        error = ended.fatal.or(written.err());
+        if error.is_none() && breaks >= BREAKS {
+            error = Some(Error::Device(DeviceError::Driver {
+                adapter: name.to_owned(),
+                message: format!("{BREAKS} runs failed here, one after the other"),
+            }));
+        }
+    }
+    bench.report.event(worker, Event::Closed(error.as_ref()));
+    (time, error)
+}
