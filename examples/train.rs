@@ -107,8 +107,8 @@ pub(crate) fn run(device: &str, print: &mut dyn FnMut(&str)) -> Result<()> {
     for (name, accuracy) in [
         ("chance", baselines.chance),
         ("always the same class", baselines.constant),
-        ("last symbol", baselines.n1),
-        ("last two symbols", baselines.n2),
+        ("unigram predictor", baselines.n1),
+        ("bigram predictor", baselines.n2),
         ("this model", test.accuracy),
         ("ideal observer", baselines.ceiling),
     ] {

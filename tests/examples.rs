@@ -47,14 +47,14 @@ fn train_learns_what_no_predictor_of_two_symbols_knows() {
     let names = [
         "chance",
         "always the same class",
-        "last symbol",
-        "last two symbols",
+        "unigram predictor",
+        "bigram predictor",
         "this model",
         "ideal observer",
     ];
     assert!(names.map(accuracy).is_sorted(), "{lines:#?}");
     assert!(
-        accuracy("this model") > accuracy("last two symbols") + 5.0,
+        accuracy("this model") > accuracy("bigram predictor") + 5.0,
         "{lines:#?}"
     );
 }

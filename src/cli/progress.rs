@@ -122,8 +122,8 @@ impl Progress {
     pub(super) fn reachable(&self, statistics: &Statistics) {
         let percent = |x: f64| format!("{:.2} %", 100.0 * x);
         self.say(&format!(
-            "on these test samples: chance {}, always the same class {}, last symbol {}, last two symbols {}, ideal \
-             observer {}",
+            "on these test samples: chance {}, always the same class {}, unigram predictor {}, bigram predictor {}, \
+             ideal observer {}",
             percent(statistics.chance),
             percent(statistics.constant),
             percent(statistics.n1),

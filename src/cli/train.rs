@@ -325,8 +325,8 @@ fn table(outcome: &Outcome, statistics: &Statistics) -> String {
     let rows = [
         ("chance", statistics.chance),
         ("always the same class", statistics.constant),
-        ("last symbol", statistics.n1),
-        ("last two symbols", statistics.n2),
+        ("unigram predictor", statistics.n1),
+        ("bigram predictor", statistics.n2),
         ("this model", outcome.test.accuracy),
         ("ideal observer", statistics.ceiling),
     ];
