@@ -154,10 +154,22 @@ mod tests {
 
     #[test]
     fn only_size_is_a_reason_to_try_smaller() {
-        // What no machine holds, down to what every machine does.
-        let (said, found) = search(&[1 << 60, usize::MAX, 8], graph);
+        // An op that cannot be so large, then a state that no machine holds, then one that every machine does.
+        let of_state = |numel| {
+            let mut graph = Graph::new();
+            graph.state("s", &[numel]);
+            Ok(graph)
+        };
+        let build = |size| {
+            if size == usize::MAX {
+                graph(size)
+            } else {
+                of_state(size)
+            }
+        };
+        let (said, found) = search(&[usize::MAX, 1 << 60, 8], build);
         assert_eq!((said.len(), found.unwrap()), (2, 8));
-        let (_, found) = search(&[1 << 60], graph);
+        let (_, found) = search(&[1 << 60], of_state);
         assert!(matches!(found, Err(Error::Device(DeviceError::OutOfMemory(_)))));
         let lost = || {
             let (adapter, message) = ("a".to_owned(), "device lost: out of memory".to_owned());
