@@ -39,8 +39,7 @@ pub trait Runtime {
     /// The device in words, as results name it.
     fn device(&self) -> String;
 
-    /// Bytes that a graph's tensors would take beside what is held already, the banks included if they are not made yet.
-    /// Allocates nothing.
+    /// Bytes that a graph's tensors would take beside what is held already, the banks not included. Allocates nothing.
     ///
     /// # Errors
     /// [`OutOfMemory`](crate::error::OutOfMemory) if [`Runtime::load`] would find no room for them.

@@ -70,7 +70,7 @@ impl<R: Real> CpuRuntime<R> {
         memory::bytes_of::<R>(graph.bank_len()).saturating_mul(banks as u64)
     }
 
-    /// Asks for a graph's storage, planned.
+    /// Asks for a graph's storage, planned, and for the banks that are still to be made. Returns bytes without these.
     fn ask(&self, graph: &Graph, plan: &Plan) -> std::result::Result<u64, OutOfMemory> {
         let blocks = memory::bytes_of::<R>(plan.bytes() / 4);
         let bytes = blocks.saturating_add(self.new_bank_bytes(graph));
@@ -78,7 +78,7 @@ impl<R: Real> CpuRuntime<R> {
             device: self.device(),
             ..e
         })?;
-        Ok(bytes)
+        Ok(blocks)
     }
 
     fn place(&self, program: Program, tensor: TensorId) -> (usize, Range<usize>) {

@@ -3,7 +3,6 @@
 
 use super::{ALIGN, GpuRuntime, Launch, Loaded};
 use crate::error::{DeviceError, OutOfMemory, Result, Room};
-use crate::gpu::Gpu;
 use crate::gpu::lower::lower;
 use crate::gpu::pipeline::Pipeline;
 use crate::graph::Graph;
@@ -28,23 +27,7 @@ pub(super) struct Planned {
     items: Vec<Item>,
     plan: Plan,
     /// Bytes of everything but the banks.
-    bytes: usize,
-    /// Bytes with the banks, if they are not made yet.
-    pub(super) all_bytes: u64,
-}
-
-impl Planned {
-    /// Asks for the memory, where it is the machine's own.
-    fn ask(&self, gpu: &Gpu, banks: u64) -> std::result::Result<u64, OutOfMemory> {
-        let bytes = banks.saturating_add(self.bytes as u64);
-        if gpu.caps.software {
-            memory::ask("the tensors of a program", bytes).map_err(|e| OutOfMemory {
-                device: gpu.caps.adapter.clone(),
-                ..e
-            })?;
-        }
-        Ok(bytes)
-    }
+    pub(super) bytes: usize,
 }
 
 /// Where the storage of a program's launches lies.
@@ -90,18 +73,22 @@ impl GpuRuntime {
             .bytes()
             .saturating_add(params)
             .saturating_add(4 * lowered.slots);
-        let mut planned = Planned {
+        let new_banks = if self.banks.is_empty() { Bank::ALL.len() } else { 0 };
+        let banks = memory::bytes_of::<f32>(graph.bank_len()).saturating_mul(new_banks as u64);
+        if self.gpu.caps.software {
+            let all = banks.saturating_add(bytes as u64);
+            memory::ask("the tensors of a program", all).map_err(|e| OutOfMemory {
+                device: self.gpu.caps.adapter.clone(),
+                ..e
+            })?;
+        }
+        Ok(Planned {
             lowered,
             ids,
             items,
             plan,
             bytes,
-            all_bytes: 0,
-        };
-        let new_banks = if self.banks.is_empty() { Bank::ALL.len() } else { 0 };
-        let banks = memory::bytes_of::<f32>(graph.bank_len()).saturating_mul(new_banks as u64);
-        planned.all_bytes = planned.ask(&self.gpu, banks)?;
-        Ok(planned)
+        })
     }
 
     fn policy(&self) -> Policy {
@@ -162,7 +149,6 @@ impl GpuRuntime {
             items,
             plan,
             bytes,
-            ..
         } = self.plan(graph)?;
         let kernels = self.compile(&lowered.dispatches)?;
         self.make_banks(graph.bank_len())?;

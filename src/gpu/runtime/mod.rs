@@ -137,7 +137,7 @@ impl Runtime for GpuRuntime {
     }
 
     fn fits(&self, graph: &Graph) -> std::result::Result<u64, OutOfMemory> {
-        Ok(self.plan(graph)?.all_bytes)
+        Ok(self.plan(graph)?.bytes as u64)
     }
 
     fn enough_bytes(&self) -> Option<u64> {
