@@ -2,6 +2,7 @@
 
 use crate::graph::Graph;
 use crate::tensor::{Role, TensorId};
+use std::collections::BTreeMap;
 
 /// Something that needs memory from call `first` to call `last`, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,15 +62,18 @@ impl Plan {
             ..Self::default()
         };
         let mut members: Vec<Vec<usize>> = Vec::new();
+        // One at a time: last call by first call, of items whose lifetimes do not meet.
+        let mut spans: Vec<BTreeMap<usize, usize>> = Vec::new();
         for i in order {
             let item = items[i];
             let found = (0..plan.blocks.len())
                 .filter(|&b| plan.classes[b] == item.class)
                 .find_map(|b| {
-                    let offset = plan.free_offset(items, &members[b], item, policy)?;
-                    let limit = match policy {
-                        Policy::Packed { max_block, .. } => max_block,
-                        Policy::OneAtATime => plan.blocks[b],
+                    let (offset, limit) = match policy {
+                        Policy::Packed { align, max_block } => {
+                            (plan.free_offset(items, &members[b], item, align), max_block)
+                        }
+                        Policy::OneAtATime => (is_free(&spans[b], item).then_some(0)?, plan.blocks[b]),
                     };
                     (offset.saturating_add(item.bytes) <= limit).then_some(Place { block: b, offset })
                 });
@@ -77,6 +81,7 @@ impl Plan {
                 plan.blocks.push(0);
                 plan.classes.push(item.class);
                 members.push(Vec::new());
+                spans.push(BTreeMap::new());
                 Place {
                     block: plan.blocks.len() - 1,
                     offset: 0,
@@ -84,19 +89,22 @@ impl Plan {
             });
             let size = &mut plan.blocks[place.block];
             *size = (*size).max(place.offset.saturating_add(item.bytes));
-            members[place.block].push(i);
+            match policy {
+                Policy::Packed { .. } => members[place.block].push(i),
+                Policy::OneAtATime => {
+                    spans[place.block].insert(item.first, item.last);
+                }
+            }
             plan.places[i] = place;
         }
         plan
     }
 
-    fn free_offset(&self, items: &[Item], members: &[usize], item: Item, policy: Policy) -> Option<usize> {
+    /// The lowest offset that is free while the item lives.
+    fn free_offset(&self, items: &[Item], members: &[usize], item: Item, align: usize) -> usize {
         let alive = members
             .iter()
             .filter(|&&m| items[m].first <= item.last && item.first <= items[m].last);
-        let Policy::Packed { align, .. } = policy else {
-            return (alive.count() == 0).then_some(0);
-        };
         let mut taken: Vec<(usize, usize)> = alive
             .map(|&m| {
                 (
@@ -117,7 +125,7 @@ impl Plan {
             }
             offset = offset.max(end);
         }
-        Some(offset)
+        offset
     }
 
     /// All blocks together, in bytes; `usize::MAX` if they are more.
@@ -126,6 +134,12 @@ impl Plan {
             .iter()
             .fold(0, |sum: usize, block| sum.saturating_add(*block))
     }
+}
+
+/// Whether no item of a block lives while this one does.
+fn is_free(spans: &BTreeMap<usize, usize>, item: Item) -> bool {
+    let before = spans.range(..=item.last).next_back();
+    before.is_none_or(|(_, last)| *last < item.first)
 }
 
 /// Lifetime of every tensor outside the banks, and the tensor each belongs to. Inputs live from before the first
