@@ -408,6 +408,9 @@ impl Parser<'_> {
             self.at += 1;
         }
         let word = std::str::from_utf8(&self.text[start..self.at]).expect("ASCII");
+        if word.is_empty() {
+            return Err("a value is missing".to_owned());
+        }
         if word.starts_with(|c: char| c.is_ascii_digit()) {
             return word
                 .trim_end_matches('u')
@@ -545,7 +548,7 @@ mod tests {
                 "const M: u32 = 0;\nconst N: u32 = 4 / M;",
                 "N = 4 / M: division by zero",
             ),
-            ("const N: i32 = 1 << 2;", "N = 1 << 2: cannot read `1 << 2`"),
+            ("const N: i32 = 1 << 2;", "N = 1 << 2: a value is missing"),
             ("const N: bool = yes;", "N = yes: unknown name `yes`"),
             ("const N: u32 = 4", "const without `= VALUE;` in one line"),
             ("const F: f32 = 0.5;\n#if F\n#endif", "unknown name `F`"),
