@@ -1,4 +1,4 @@
-// Gradients of keys and values (models.md 4.8): dz = p (d_o v^T - del) with p from lse, dk = scale dz^T q, dv = p^T d_o.
+// Gradients of keys and values (models.md 4.8): dz = p (grad_o v^T - del) with p from lse, dk = scale dz^T q, dv = p^T grad_o.
 // A workgroup: ROWS keys of one (b, h), over the tiles of 32 queries from its first key on; tiles are transposed, keys
 // down and queries across. Grid: ops::grid_1d over B H ceil(T / ROWS).
 #import lib/grid

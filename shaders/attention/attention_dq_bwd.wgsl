@@ -1,4 +1,4 @@
-// Gradient of the queries (models.md 4.8): dz = p (d_o v^T - del) with p from lse, dq = scale dz k.
+// Gradient of the queries (models.md 4.8): dz = p (grad_o v^T - del) with p from lse, dq = scale dz k.
 // A workgroup: ROWS queries of one (b, h), over the tiles of 32 keys up to its last query.
 // Grid: ops::grid_1d over B H ceil(T / ROWS).
 #import lib/grid

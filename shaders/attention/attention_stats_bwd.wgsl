@@ -1,15 +1,21 @@
-// What the backward kernels read of a row, in one place: lse, del = d_o . o and, with decays, its sum of log decays.
+// What the backward kernels read of a row, in one place: lse, del = grad_o . o and, with decays, its sum of log decays.
 // Eight threads a row, 32 rows a workgroup. Grid: ops::grid_1d over ceil(n / 32), n = B T H rows.
 #import lib/grid
 
 alias t_o = f32;
 alias t_grad_o = f32;
 const FORGET: bool = false;
+const VEC: bool = false; // D is a multiple of 4
 
 struct Params { n: u32, d: u32 }
 
+#if VEC
+@group(0) @binding(0) var<storage, read_write> o: array<vec4<t_o>>; // [n, D]
+@group(0) @binding(1) var<storage, read_write> grad_o: array<vec4<t_grad_o>>; // [n, D]
+#else
 @group(0) @binding(0) var<storage, read_write> o: array<t_o>; // [n, D]
 @group(0) @binding(1) var<storage, read_write> grad_o: array<t_grad_o>; // [n, D]
+#endif
 @group(0) @binding(2) var<storage, read_write> lse: array<f32>; // [n]
 #if FORGET
 @group(0) @binding(3) var<storage, read_write> stats: array<vec4<i32>>; // [n]: bits of lse and del, then `sums`
@@ -30,9 +36,16 @@ fn attention_stats_bwd(
     let row = workgroup_index(wg, count) * 32u + lane / 8u;
     var sum = 0.0;
     if row < params.n {
+#if VEC
+        let width = params.d / 4u;
+        for (var c = lane % 8u; c < width; c += 8u) {
+            sum += dot(vec4<f32>(o[row * width + c]), vec4<f32>(grad_o[row * width + c]));
+        }
+#else
         for (var c = lane % 8u; c < params.d; c += 8u) {
             sum += f32(o[row * params.d + c]) * f32(grad_o[row * params.d + c]);
         }
+#endif
     }
     parts[lane] = sum;
     workgroupBarrier();

@@ -11,6 +11,7 @@ enable f16;
 enable wgpu_cooperative_matrix;
 const SCALED: bool = true;
 #import lib/gemm
+#import lib/split
 
 @group(0) @binding({3 + BIAS}) var<storage, read_write> amax_a: array<u32>; // [1] bits of the largest magnitude
 @group(0) @binding({4 + BIAS}) var<storage, read_write> amax_b: array<u32>; // [1]
@@ -49,21 +50,6 @@ var<workgroup> staged: array<vec4<f32>, 512>; // [8 subgroups, 16, 16]
 alias FragA = coop_mat16x16<f16, A>;
 alias FragB = coop_mat16x16<f16, B>;
 alias FragC = coop_mat16x16<f32, C>;
-
-// The exponent e of an operand's scale 2^e. Zero and numbers too small to be scaled up that far get the largest.
-fn scale_exponent(amax: u32) -> i32 {
-    return min(141 - i32(amax >> 23u), 126);
-}
-
-// 2^e for -126 <= e <= 127.
-fn power_of_two(e: i32) -> f32 {
-    return bitcast<f32>(u32(e + 127) << 23u);
-}
-
-// x rounded to the 11 bits of an f16. With integers: a conversion to f16 and back may be folded away, and lo with it.
-fn high(x: vec4<f32>) -> vec4<f32> {
-    return bitcast<vec4<f32>>((bitcast<vec4<u32>>(x) + vec4<u32>(0x1000u)) & vec4<u32>(0xffffe000u));
-}
 
 fn fetch_a(edge: u32, k: u32, row: u32, quad: u32) -> vec4<f32> {
 #if TA

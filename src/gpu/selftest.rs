@@ -4,9 +4,10 @@
 use super::cache::CacheFile;
 use super::device::{Gpu, Options};
 use super::runtime::GpuRuntime;
-use crate::cases::{Case, Deviation, Fill, compare};
+use crate::cases::{Case, Deviation, Fill, Values, compare};
 use crate::cpu::CpuRuntime;
 use crate::error::Result;
+use crate::ops::attention::Attention;
 use crate::ops::linear::Linear;
 
 /// What the cache file says when the test has passed.
@@ -56,26 +57,42 @@ pub fn trusted(gpu: Gpu, say: &mut dyn FnMut(&str)) -> Result<Gpu> {
     }
 }
 
-/// A product with tails in every direction, forward and backward, long enough in K to carry accumulators.
+/// Every family of kernels for matrix units, forward and backward.
 fn test(gpu: &Gpu) -> Result<Vec<Deviation>> {
+    let mut all = Vec::new();
+    for case in [product(), attention()] {
+        let oracle = case.run(&mut CpuRuntime::<f64>::new())?;
+        let got = case.run(&mut GpuRuntime::new(gpu.reopen(gpu.options)?))?;
+        all.extend(compare(&case, &got, &oracle));
+    }
+    Ok(all)
+}
+
+/// Tails in every direction, and long enough in K to carry accumulators.
+fn product() -> Case {
     let (rows, inp, out) = (1000, 330, 162);
     let mut fill = Fill::new(1);
-    let inputs = vec![
-        fill.normal(rows * inp).into(),
-        fill.normal(out * inp).into(),
-        fill.normal(out).into(),
-    ];
-    let case = Case::new(
-        "self-test",
-        Linear {
-            rows,
-            inp,
-            out,
-            bias: true,
-        },
-        inputs,
-    );
-    let oracle = case.run(&mut CpuRuntime::<f64>::new())?;
-    let got = case.run(&mut GpuRuntime::new(gpu.reopen(gpu.options)?))?;
-    Ok(compare(&case, &got, &oracle))
+    let inputs = [rows * inp, out * inp, out].map(|n| Values::Real(fill.normal(n)));
+    let op = Linear {
+        rows,
+        inp,
+        out,
+        bias: true,
+    };
+    Case::new("self-test", op, inputs.to_vec())
+}
+
+/// Tails, and queries so large that running maxima grow.
+fn attention() -> Case {
+    let op = Attention {
+        b: 1,
+        t: 203,
+        h: 2,
+        d: 72,
+        scale: 0.5,
+        forget: false,
+    };
+    let mut fill = Fill::new(2);
+    let inputs = [(); 3].map(|()| Values::Real(fill.normal(op.b * op.t * op.h * op.d)));
+    Case::new("self-test", op, inputs.to_vec())
 }

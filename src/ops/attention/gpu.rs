@@ -1,11 +1,23 @@
+//! Two sets of kernels with the same inputs and outputs:
+//! - `attention_fwd_coop` and `attention_bwd_coop` where the adapter has f16 cooperative matrices; they take the largest
+//!   magnitude of each operand;
+//! - otherwise `attention_fwd`, `attention_dq_bwd` and `attention_dkv_bwd`.
+
 use super::Attention;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{Caps, GpuOp, GpuOut, Lower, View, grid_1d};
+use crate::ops::linear::gpu::amax;
 use crate::ops::reduce::or_scratch;
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
-/// Mirrors `Params` of the tiled kernels.
+/// Rows of a head that a workgroup of the kernels for matrix units owns.
+const COOP_ROWS: usize = 64;
+/// Workgroup memory of the widest of them.
+const COOP_BYTES: u32 = 41_984;
+/// Storage bindings of the one with the most.
+const COOP_BINDINGS: u32 = 11;
+
+/// Mirrors `Params` of `lib/attention_rows`.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
@@ -30,10 +42,17 @@ struct HeadParams {
 impl GpuOp for Attention {
     fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
         let mut bindings = vec![ins[0], ins[1], ins[2], outs[0].view, outs[1].view];
+        if self.coop(l.caps()) {
+            bindings.extend([0, 1, 2].map(|port| amax(l, ins[port])));
+        }
         if self.forget {
             bindings.push(self.decay_sums(l, ins[3]));
         }
-        self.run_tiles(l, "attention/attention_fwd", 4, &bindings);
+        if self.coop(l.caps()) {
+            self.run_coop(l, Kernel::new("attention/attention_fwd_coop"), &bindings);
+        } else {
+            self.run_tiles(l, "attention/attention_fwd", 4, &bindings);
+        }
     }
 
     fn gpu_bwd(
@@ -55,36 +74,43 @@ impl GpuOp for Attention {
         let mut bindings = vec![o, grad_o, lse, stats];
         bindings.extend(log_f.map(|log_f| self.decay_sums(l, log_f)));
         let params = [rows as u32, self.d as u32];
-        let kernel = Kernel::new("attention/attention_stats_bwd").set("FORGET", self.forget);
+        let kernel = Kernel::new("attention/attention_stats_bwd")
+            .set("FORGET", self.forget)
+            .set("VEC", self.d.is_multiple_of(4));
         l.run(kernel, &bindings, params, grid_1d(rows.div_ceil(32)));
 
         // Row and column sums of dz come with dq and dk, whether or not somebody wants these.
         let grad_log_f = grad_ins.get(3).copied().flatten();
         let read = [q, k, v, grad_o, stats];
-        let mut sums = Vec::new();
-        if grad_ins[0].is_some() || grad_log_f.is_some() {
-            let mut bindings = [&read[..], &[or_scratch(l, grad_ins[0], q.len)]].concat();
-            if self.forget {
-                sums.push(l.scratch(rows));
-                bindings.extend(sums.last());
+        let sums = self.forget.then(|| [(); 2].map(|()| l.scratch(rows)));
+        if self.coop(l.caps()) {
+            let largest = [q, k, v, grad_o].map(|x| amax(l, x));
+            for (port, x) in [q, k, v].into_iter().enumerate() {
+                let sums = sums.and_then(|sums| sums.get(port).copied());
+                if grad_ins[port].is_some() || sums.is_some() && grad_log_f.is_some() {
+                    let target = or_scratch(l, grad_ins[port], x.len);
+                    let mut bindings = [&read[..], &[target], &largest].concat();
+                    bindings.extend(sums);
+                    let kernel = Kernel::new("attention/attention_bwd_coop").set("OF", port);
+                    self.run_coop(l, kernel, &bindings);
+                }
             }
-            self.run_tiles(l, "attention/attention_dq_bwd", 4, &bindings);
-        }
-        if grad_ins[1].is_some() || grad_ins[2].is_some() || grad_log_f.is_some() {
-            let targets = [
-                or_scratch(l, grad_ins[1], k.len),
-                or_scratch(l, grad_ins[2], v.len),
-            ];
-            let mut bindings = [&read[..], &targets].concat();
-            if self.forget {
-                sums.push(l.scratch(rows));
-                bindings.extend(sums.last());
+        } else {
+            if grad_ins[0].is_some() || grad_log_f.is_some() {
+                let mut bindings = [&read[..], &[or_scratch(l, grad_ins[0], q.len)]].concat();
+                bindings.extend(sums.map(|[rows, _]| rows));
+                self.run_tiles(l, "attention/attention_dq_bwd", 4, &bindings);
             }
-            // Two sets of output rows: with four rows a thread, heads above 128 would not fit the registers.
-            let rows_a_thread = if self.d > 128 { 2 } else { 4 };
-            self.run_tiles(l, "attention/attention_dkv_bwd", rows_a_thread, &bindings);
+            if grad_ins[1].is_some() || grad_ins[2].is_some() || grad_log_f.is_some() {
+                let targets = [or_scratch(l, grad_ins[1], k.len), or_scratch(l, grad_ins[2], v.len)];
+                let mut bindings = [&read[..], &targets].concat();
+                bindings.extend(sums.map(|[_, columns]| columns));
+                // Two sets of output rows: with four rows a thread, heads above 128 would not fit the registers.
+                let rows_a_thread = if self.d > 128 { 2 } else { 4 };
+                self.run_tiles(l, "attention/attention_dkv_bwd", rows_a_thread, &bindings);
+            }
         }
-        if let (Some(grad_log_f), &[row_sums, col_sums]) = (grad_log_f, &sums[..]) {
+        if let (Some(grad_log_f), Some([row_sums, col_sums])) = (grad_log_f, sums) {
             let bindings = [row_sums, col_sums, grad_log_f.view];
             self.run_heads(l, "attention/attention_log_f_bwd", &bindings);
         }
@@ -111,6 +137,26 @@ impl Attention {
         l.run(Kernel::new(path), bindings, params, grid_1d(heads));
     }
 
+    /// Whether the kernels for matrix units compute it.
+    fn coop(&self, caps: &Caps) -> bool {
+        let grid = [self.t.div_ceil(COOP_ROWS), self.b * self.h];
+        caps.coop
+            && caps.workgroup_bytes >= COOP_BYTES
+            && caps.storage_bindings >= COOP_BINDINGS
+            && grid.iter().all(|extent| *extent <= 65_535)
+    }
+
+    /// One of the kernels for matrix units.
+    fn run_coop(&self, l: &mut Lower<'_>, kernel: Kernel, bindings: &[View]) {
+        let tiles = self.t.div_ceil(COOP_ROWS);
+        let kernel = kernel
+            .set("D", self.d)
+            .set("VEC", self.d.is_multiple_of(4))
+            .set("FORGET", self.forget);
+        let grid = [tiles as u32, (self.b * self.h) as u32, 1];
+        l.run(kernel, bindings, self.params(tiles), grid);
+    }
+
     /// A kernel whose workgroups take `16 * rows_a_thread` rows of a head.
     fn run_tiles(&self, l: &mut Lower<'_>, path: &'static str, rows_a_thread: usize, bindings: &[View]) {
         let tiles = self.t.div_ceil(16 * rows_a_thread);
@@ -120,14 +166,17 @@ impl Attention {
             .set("SLICES", self.d.div_ceil(32))
             .set("VEC", self.d.is_multiple_of(4))
             .set("FORGET", self.forget);
-        let params = Params {
+        l.run(kernel, bindings, self.params(tiles), grid_1d(heads * tiles));
+    }
+
+    fn params(&self, tiles: usize) -> Params {
+        Params {
             t: self.t as u32,
             h: self.h as u32,
             d: self.d as u32,
-            heads: heads as u32,
+            heads: (self.b * self.h) as u32,
             tiles: tiles as u32,
             scale: self.scale,
-        };
-        l.run(kernel, bindings, params, grid_1d(heads * tiles));
+        }
     }
 }

@@ -130,7 +130,7 @@ impl Gemm {
 
 /// A slot with the largest magnitude of a tensor, as the bits of an f32. It is found once: an op that rewrites an
 /// operand between two products of one call must have the note of it dropped.
-fn amax(l: &mut Lower<'_>, x: View) -> View {
+pub(crate) fn amax(l: &mut Lower<'_>, x: View) -> View {
     let (slot, compute) = l.memo("amax", x);
     if compute {
         let vec = x.len.is_multiple_of(4);

@@ -1,0 +1,255 @@
+// Causal softmax attention on matrix units (models.md 4.8; lib/attention_coop has the structure). Weights are 2^(score - m),
+// scores in powers of two. m need not be the row's maximum, f16 reaching from 2^-14 to 2^15: it is set ROOM above that of
+// the row's first tile, and only raised, which rescales sum and output rows, when a score passes m + LIMIT. With decays
+// the tiles go from the last to the first, since the latest keys then have the largest scores.
+//
+// Tiles of queries end at the end of the sequence: the short one is the first, where there are few keys. The longest rows
+// go first. The host guarantees B T H D < 2^32.
+enable f16;
+enable wgpu_cooperative_matrix;
+const BACK: bool = false;
+#import lib/attention_coop
+
+alias t_o = f32;
+#if VEC
+alias a_o = vec4<t_o>;
+#else
+alias a_o = t_o;
+#endif
+
+@group(0) @binding(3) var<storage, read_write> o: array<a_o>; // [B, T, H, D]
+@group(0) @binding(4) var<storage, read_write> lse: array<f32>; // [B, T, H]
+@group(0) @binding(5) var<storage, read_write> amax_q: array<u32>; // [1] bits of the largest magnitude
+@group(0) @binding(6) var<storage, read_write> amax_k: array<u32>; // [1]
+@group(0) @binding(7) var<storage, read_write> amax_v: array<u32>; // [1]
+#if FORGET
+@group(0) @binding(8) var<storage, read_write> sums: array<vec2<i32>>; // [B, T, H], of attention_decay_sums
+#endif
+@group(0) @binding({8 + FORGET}) var<uniform> params: Params;
+
+#if SPLIT
+const ROOM: f32 = -6.0; // the low halves need room below
+#else
+const ROOM: f32 = 8.0;
+#endif
+const LIMIT: f32 = 15.0;
+const NOTHING: f32 = -1.0e30; // a masked score
+const LOWEST: f32 = -1.0e10; // m of a row without keys
+
+fn put(operand: u32, i: u32, x: Value) {
+    o[i] = a_o(x);
+}
+
+@compute @workgroup_size(128)
+fn attention_fwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+    place_head(wg.y);
+    let sg = lid / 32u;
+    let lane = lid % 32u;
+    let stop = params.t - wg.x * 64u;
+    let q0 = max(stop, 64u) - 64u + 16u * sg;
+    // Keys that the subgroup has to see.
+    let until = select(0u, min(q0 + 16u, stop), q0 < stop);
+    let at_block = sg * 80u;
+    let at_pair = sg * 64u;
+    let mine = lane / 2u;
+    let keys = (lane % 2u) * 4u;
+    let at_row = at_block + mine * 5u + (lane % 2u) * 2u;
+    let at_weights = at_pair + mine * 4u + keys / 4u;
+    let at_scores = at_block + keys * 5u + mine / 4u;
+    let part = mine % 4u;
+    let query = q0 + mine;
+
+    let e_q = scale_exponent(amax_q[0]);
+    let e_k = scale_exponent(amax_k[0]);
+    let e_v = scale_exponent(amax_v[0]);
+    let scale_q = power_of_two(e_q);
+    let scale_k = power_of_two(e_k);
+    let scale_v = power_of_two(e_v);
+    let unit = params.scale * LOG2_E * power_of_two(-e_q) * power_of_two(-e_k);
+
+#for b in 0..BLOCKS
+    let upper{b} = fetch(Q, q0 + lane / 4u, {4 * b}u + lane % 4u) * scale_q;
+    let lower{b} = fetch(Q, q0 + 8u + lane / 4u, {4 * b}u + lane % 4u) * scale_q;
+    subgroupBarrier();
+    pair[at_pair + lane] = narrow(upper{b});
+    pair[at_pair + 32u + lane] = narrow(lower{b});
+    subgroupBarrier();
+    let own{b} = coopLoadT<FragA>(&pair[at_pair], 4u);
+#if SPLIT
+    subgroupBarrier();
+    pair[at_pair + lane] = rest(upper{b});
+    pair[at_pair + 32u + lane] = rest(lower{b});
+    subgroupBarrier();
+    let own_low{b} = coopLoadT<FragA>(&pair[at_pair], 4u);
+#endif
+    var o{b} = FragC();
+#end
+    var m = LOWEST;
+    var sum = 0.0;
+    var begun = false;
+#if FORGET
+    let late = sums[first + min(query, params.t - 1u) * params.h];
+#endif
+
+#for n in 0..LOADS
+    let row{n} = ({128 * n}u + lid) / QUADS;
+    let quad{n} = ({128 * n}u + lid) % QUADS;
+#end
+    let tiles = (stop + 15u) / 16u;
+#if FORGET
+    var k0 = 16u * (tiles - 1u);
+#else
+    var k0 = 0u;
+#endif
+#for n in 0..LOADS
+    var near{n} = fetch(K, k0 + row{n}, quad{n});
+    var far{n} = fetch(V, k0 + row{n}, quad{n});
+#end
+#if FORGET
+    var early = sums[first + min(k0 + lane % 16u, params.t - 1u) * params.h];
+#endif
+    for (var tile = 0u; tile < tiles; tile += 1u) {
+#for n in 0..LOADS
+#if BLOCKS % 2 == 1 && n + 1 == LOADS
+        if row{n} < 16u
+#endif
+        {
+            let at = row{n} * PITCH + quad{n};
+            let x = near{n} * scale_k;
+            let y = far{n} * scale_v;
+            near[at] = narrow(x);
+            far[at] = narrow(y);
+#if SPLIT
+            near_low[at] = rest(x);
+            far_low[at] = rest(y);
+#endif
+        }
+#end
+        workgroupBarrier();
+        let here = k0;
+#if FORGET
+        if lane < 16u {
+            keep_sum(at_block, lane, early);
+        }
+        k0 = max(k0, 16u) - 16u;
+        early = sums[first + min(k0 + lane % 16u, params.t - 1u) * params.h];
+#else
+        k0 += 16u;
+#endif
+#for n in 0..LOADS
+        near{n} = fetch(K, k0 + row{n}, quad{n});
+        far{n} = fetch(V, k0 + row{n}, quad{n});
+#end
+        for (var once = here; once < until; once = until) {
+            var s = FragC();
+#if SPLIT
+            var s_low = FragC();
+#endif
+#for b in 0..BLOCKS
+            {
+                let y = coopLoad<FragB>(&near[{4 * b}], PITCH);
+                s = coopMultiplyAdd(own{b}, y, s);
+#if SPLIT
+                s_low = coopMultiplyAdd(own_low{b}, y, s_low);
+                s_low = coopMultiplyAdd(own{b}, coopLoad<FragB>(&near_low[{4 * b}], PITCH), s_low);
+#endif
+            }
+#end
+#if SPLIT
+            s = s + s_low;
+#endif
+            subgroupBarrier();
+            coopStore(s, &block[at_block], 5u);
+            subgroupBarrier();
+            var x = unit * vec4<f32>(
+                block[at_scores][part],
+                block[at_scores + 5u][part],
+                block[at_scores + 10u][part],
+                block[at_scores + 15u][part],
+            );
+            var y = unit * vec4<f32>(
+                block[at_scores + 40u][part],
+                block[at_scores + 45u][part],
+                block[at_scores + 50u][part],
+                block[at_scores + 55u][part],
+            );
+#if FORGET
+            let of_query = sums_at(late, late, late, late);
+            x = fma(log_decay(of_query, kept_sums(at_block, keys)), vec4<f32>(LOG2_E), x);
+            y = fma(log_decay(of_query, kept_sums(at_block, keys + 8u)), vec4<f32>(LOG2_E), y);
+#endif
+            if here + 15u > q0 {
+                let key = vec4<u32>(0u, 1u, 2u, 3u) + (here + keys);
+                x = select(vec4<f32>(NOTHING), x, key <= vec4<u32>(query));
+                y = select(vec4<f32>(NOTHING), y, key + 8u <= vec4<u32>(query));
+            }
+            let top = largest(x, y);
+            let raise = subgroupAny(top > m + LIMIT);
+            var keep = 1.0;
+            if raise {
+                let raised = max(m, max(top, subgroupShuffleXor(top, 1u)) + ROOM);
+                keep = exp2(m - raised);
+                m = raised;
+                sum *= keep;
+            }
+            for (var grow = select(1u, 0u, raise && begun); grow < 1u; grow = 1u) {
+#for b in 0..BLOCKS
+                subgroupBarrier();
+                coopStoreT(o{b}, &block[at_block], 5u);
+                subgroupBarrier();
+                block[at_row] *= keep;
+                block[at_row + 1u] *= keep;
+                subgroupBarrier();
+                o{b} = coopLoadT<FragC>(&block[at_block], 5u);
+#end
+            }
+            begun = true;
+            x = exp2(x - m);
+            y = exp2(y - m);
+            sum += total(x + y);
+            subgroupBarrier();
+            pair[at_weights] = narrow(x);
+            pair[at_weights + 2u] = narrow(y);
+            subgroupBarrier();
+            let p = coopLoadT<FragA>(&pair[at_pair], 4u);
+#if SPLIT
+            subgroupBarrier();
+            pair[at_weights] = rest(x);
+            pair[at_weights + 2u] = rest(y);
+            subgroupBarrier();
+            let p_low = coopLoadT<FragA>(&pair[at_pair], 4u);
+#endif
+#for b in 0..BLOCKS
+            {
+                let z = coopLoadT<FragB>(&far[{4 * b}], PITCH);
+#if SPLIT
+                var add = coopMultiplyAdd(p_low, z, FragC());
+                add = coopMultiplyAdd(p, coopLoadT<FragB>(&far_low[{4 * b}], PITCH), add);
+                add = coopMultiplyAdd(p, z, add);
+                o{b} = o{b} + add;
+#else
+                o{b} = coopMultiplyAdd(p, z, o{b});
+#endif
+            }
+#end
+        }
+        workgroupBarrier();
+    }
+
+    sum += subgroupShuffleXor(sum, 1u);
+    let bad = max(amax_q[0], max(amax_k[0], amax_v[0]));
+    let unscale = unless_infinite(power_of_two(-e_v), bad);
+    if lane % 2u == 0u && query < stop {
+        lse[first + query * params.h] = LN_2 * (m + log2(sum));
+    }
+#for b in 0..BLOCKS
+    subgroupBarrier();
+    coopStoreT(o{b}, &block[at_block], 5u);
+    subgroupBarrier();
+    if query < stop {
+        let c = {4 * b}u + (lane % 2u) * 2u;
+        store(0u, query, c, block[at_row] / sum * unscale);
+        store(0u, query, c + 1u, block[at_row + 1u] / sum * unscale);
+    }
+#end
+}
