@@ -240,17 +240,16 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
             var y{side} = half{side}_1;
 #endif
 #end
-            x0 *= unit;
-            y0 *= unit;
+            var offset0 = vec4<f32>(-LOG2_E * bitcast<f32>(stat.x));
+            var offset1 = offset0;
 #if FORGET
             let of_query = sums_at(stat.zw, stat.zw, stat.zw, stat.zw);
-            x0 = fma(log_decay(of_query, kept_sums(at_block, keys)), vec4<f32>(LOG2_E), x0);
-            y0 = fma(log_decay(of_query, kept_sums(at_block, keys + 8u)), vec4<f32>(LOG2_E), y0);
+            offset0 = fma(log_decay(of_query, kept_sums(at_block, keys)), vec4<f32>(LOG2_E), offset0);
+            offset1 = fma(log_decay(of_query, kept_sums(at_block, keys + 8u)), vec4<f32>(LOG2_E), offset1);
 #endif
-            let log_sum = bitcast<f32>(stat.x) * LOG2_E;
             // Above 1 by rounding alone.
-            x0 = exp2(min(x0 - log_sum, vec4<f32>(1.0)));
-            y0 = exp2(min(y0 - log_sum, vec4<f32>(1.0)));
+            x0 = exp2(min(fma(x0, vec4<f32>(unit), offset0), vec4<f32>(1.0)));
+            y0 = exp2(min(fma(y0, vec4<f32>(unit), offset1), vec4<f32>(1.0)));
 #if BY_KEY
             let query = t0 + mine;
             let key = vec4<u32>(0u, 1u, 2u, 3u) + (own + keys);

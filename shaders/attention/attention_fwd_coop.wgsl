@@ -161,13 +161,13 @@ fn attention_fwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
             subgroupBarrier();
             coopStore(s, &block[at_block], 5u);
             subgroupBarrier();
-            var x = unit * vec4<f32>(
+            let z0 = vec4<f32>(
                 block[at_scores][part],
                 block[at_scores + 5u][part],
                 block[at_scores + 10u][part],
                 block[at_scores + 15u][part],
             );
-            var y = unit * vec4<f32>(
+            let z1 = vec4<f32>(
                 block[at_scores + 40u][part],
                 block[at_scores + 45u][part],
                 block[at_scores + 50u][part],
@@ -175,11 +175,17 @@ fn attention_fwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
             );
 #if FORGET
             let of_query = sums_at(late, late, late, late);
-            x = fma(log_decay(of_query, kept_sums(at_block, keys)), vec4<f32>(LOG2_E), x);
-            y = fma(log_decay(of_query, kept_sums(at_block, keys + 8u)), vec4<f32>(LOG2_E), y);
+            let decay0 = LOG2_E * log_decay(of_query, kept_sums(at_block, keys));
+            let decay1 = LOG2_E * log_decay(of_query, kept_sums(at_block, keys + 8u));
+#else
+            let decay0 = vec4<f32>();
+            let decay1 = vec4<f32>();
 #endif
-            if here + 15u > q0 {
-                let key = vec4<u32>(0u, 1u, 2u, 3u) + (here + keys);
+            var x = fma(z0, vec4<f32>(unit), decay0);
+            var y = fma(z1, vec4<f32>(unit), decay1);
+            let key = vec4<u32>(0u, 1u, 2u, 3u) + (here + keys);
+            let meets_diagonal = here + 15u > q0;
+            if meets_diagonal {
                 x = select(vec4<f32>(NOTHING), x, key <= vec4<u32>(query));
                 y = select(vec4<f32>(NOTHING), y, key + 8u <= vec4<u32>(query));
             }
@@ -204,8 +210,13 @@ fn attention_fwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
 #end
             }
             begun = true;
-            x = exp2(x - m);
-            y = exp2(y - m);
+            // Not x - m: a rounded x would differ from what the backward pass, which has another m, makes of it.
+            x = exp2(fma(z0, vec4<f32>(unit), decay0 - m));
+            y = exp2(fma(z1, vec4<f32>(unit), decay1 - m));
+            if meets_diagonal {
+                x = select(vec4<f32>(), x, key <= vec4<u32>(query));
+                y = select(vec4<f32>(), y, key + 8u <= vec4<u32>(query));
+            }
             sum += total(x + y);
             subgroupBarrier();
             pair[at_weights] = narrow(x);
