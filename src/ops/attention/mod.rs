@@ -25,6 +25,10 @@
 //!            relative precision times the size of Z. Sums of log decays are differences of sums from the start, which
 //!            are integers and small rests on the GPU and f64 in the twin: nothing cancels. A step below -4096 counts
 //!            as -4096
+//! Variants   see `gpu.rs`: matrix units where the adapter has them, otherwise plain f32. On matrix units operands are split
+//!            into two f16 after a power of two a tensor, as `linear` does it, and P and dZ are split as they arise: errors
+//!            are those of the plain kernels. Weights are 2^(Z - m) for an m that stays as long as no score passes it
+//!            by 15. An infinity or a NaN in an operand makes the whole of what it enters NaN
 //! Cost       per token and head: forward 2 T D FLOPs, 16 D + 4 bytes; backward 5 T D FLOPs, 32 D + 8 bytes;
 //!            forgetting: forward T FLOPs and 4 bytes more, backward 2 T FLOPs and 8 bytes
 //! Errors     D outside 1 to 256: "D = 300: allowed: 1 to 256"; no time steps, or above 131,072 with `forget`; a scale
