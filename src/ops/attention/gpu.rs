@@ -102,7 +102,10 @@ impl GpuOp for Attention {
                 self.run_tiles(l, "attention/attention_dq_bwd", 4, &bindings);
             }
             if grad_ins[1].is_some() || grad_ins[2].is_some() || grad_log_f.is_some() {
-                let targets = [or_scratch(l, grad_ins[1], k.len), or_scratch(l, grad_ins[2], v.len)];
+                let targets = [
+                    or_scratch(l, grad_ins[1], k.len),
+                    or_scratch(l, grad_ins[2], v.len),
+                ];
                 let mut bindings = [&read[..], &targets].concat();
                 bindings.extend(sums.map(|[_, columns]| columns));
                 // Two sets of output rows: with four rows a thread, heads above 128 would not fit the registers.
