@@ -264,6 +264,26 @@ pub enum NumericError {
         /// The checkpoint to go back to, or `none`.
         checkpoint: String,
     },
+    /// A tensor that is not finite on samples that a trained model is tested on.
+    #[error("{split} samples: {tensor} is not finite first at element {index}: the numbers have gone wrong")]
+    NotFiniteInTest {
+        /// What the samples are for.
+        split: String,
+        /// Op and tensor.
+        tensor: String,
+        /// The first element that is not finite.
+        index: usize,
+    },
+    /// A loss that says that training went wrong although every number is finite.
+    #[error(
+        "diverged: the test loss is {loss}, above 2 ln(classes) = {limit}; a lower learning rate may help"
+    )]
+    Diverged {
+        /// The mean cross entropy on the test samples, in nats.
+        loss: String,
+        /// The most that is no divergence.
+        limit: String,
+    },
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! `selectiv bench`: times of kernels and whole steps against the device's own roof.
 
-use super::device::DeviceArgs;
+use super::common::Common;
 use super::inspect::{bytes, plain_table, profile_table};
-use super::print_result;
+use super::print;
 use crate::bench::{
     Bench, Comparison, DeviceClass, Entry, Prepared, Report, Roof, Scale, StepShape, Timed, names, registry,
     suite, time_step,
@@ -50,12 +50,6 @@ pub struct BenchArgs {
     /// Compare with an earlier output of --json
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
-    /// Say nothing while it runs
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Where to compute
-    #[command(flatten)]
-    pub device: DeviceArgs,
 }
 
 impl BenchArgs {
@@ -104,18 +98,15 @@ fn unknown(what: &'static str, name: &str, allowed: &str) -> crate::error::Error
 ///
 /// # Errors
 /// [`UserError`] for names and files that are not there, and the device's.
-pub fn run(args: &BenchArgs) -> Result<()> {
+pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     // Names and files are looked at before the device is opened.
     args.benches(Scale(1))?;
     let model = args.model.as_deref().map(models::block).transpose()?;
     let before = args.compare.as_deref().map(Report::read).transpose()?;
-    let precision = args.device.precision()?;
-    let mut say = |text: &str| {
-        if !args.quiet {
-            eprintln!("{text}");
-        }
-    };
-    let mut executor = args.device.open(&mut say)?;
+    let precision = common.precision()?;
+    let verbosity = common.verbosity();
+    let mut say = |text: &str| verbosity.say(text);
+    let mut executor = common.open(&mut say)?;
     let class = DeviceClass::of(&executor);
     let scale = Scale(class.scale().0 * if args.quick { QUICK } else { 1 });
     say("measuring what the device does at best");
@@ -169,14 +160,14 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             .collect()
     });
     if args.json {
-        return print_result(&json(&report, compared.as_deref()));
+        return print::result(&json(&report, compared.as_deref()));
     }
     let mut text = vec![header(&report), entries(&report)];
     text.extend(report.entries.iter().filter_map(step_lines));
     text.extend(ops);
     text.extend(report.skipped.iter().map(|line| format!("skipped {line}")));
     text.extend(compared.map(|compared| comparison(&compared)));
-    print_result(&text.join("\n\n"))
+    print::result(&text.join("\n\n"))
 }
 
 fn report(executor: &Executor, precision: &str, roof: &Roof, scale: Scale) -> Report {

@@ -1,6 +1,7 @@
 //! `selectiv check`: proof on the user's own device.
 
-use super::device::DeviceArgs;
+use super::common::Common;
+use super::print;
 use crate::bench::DeviceClass;
 use crate::check::{Outcome, Precision, Source, golden, grammars, kernels, training};
 use crate::cpu::CpuRuntime;
@@ -24,19 +25,13 @@ pub struct CheckArgs {
     /// Print one JSON object instead of tables
     #[arg(long)]
     pub json: bool,
-    /// Say nothing while it runs
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Where to compute.
-    #[command(flatten)]
-    pub device: DeviceArgs,
 }
 
 /// Whether all checks passed.
 ///
 /// # Errors
 /// [`UserError`] for golden files that cannot be read or a device that is not there; the device's.
-pub fn run(args: &CheckArgs) -> Result<bool> {
+pub fn run(args: &CheckArgs, common: &Common) -> Result<bool> {
     let source = match &args.fixtures {
         None => Source::BuiltIn,
         Some(dir) if dir.is_dir() => Source::Folder(dir.clone()),
@@ -49,16 +44,11 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
             .into());
         }
     };
-    let mut executor = args.device.open(&mut |text| {
-        if !args.quiet {
-            eprintln!("{text}");
-        }
-    })?;
+    let verbosity = common.verbosity();
+    let mut executor = common.open(&mut |text| verbosity.say(text))?;
     let mut all = Vec::new();
     let mut report = |outcome: Outcome| {
-        if !args.quiet {
-            eprintln!("{}", line(&outcome));
-        }
+        verbosity.say(&line(&outcome));
         all.push(outcome);
     };
     goldens(
@@ -75,17 +65,15 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
     let mut kernels_end = goldens_end;
     if !args.fixtures_only {
         let mut report = |outcome: Outcome| {
-            if !args.quiet && !outcome.passed() {
-                eprintln!("{}", line(&outcome));
+            if !outcome.passed() {
+                verbosity.say(&line(&outcome));
             }
             all.push(outcome);
         };
         variants(&mut executor, &mut report)?;
         kernels_end = all.len();
         training(executor.runtime(), &mut |outcome| {
-            if !args.quiet {
-                eprintln!("{}", line(&outcome));
-            }
+            verbosity.say(&line(&outcome));
             all.push(outcome);
         })?;
     }
@@ -93,14 +81,16 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
     let skipped = all.iter().filter(|o| o.result.is_err()).count();
     let failed = all.len() - passed - skipped;
     if args.json {
-        println!("{}", json(&all, passed, failed, skipped));
+        print::result(&json(&all, passed, failed, skipped).to_string())?;
     } else {
-        print_tables(&[
+        let tables = tables(&[
             ("golden files", &all[..goldens_end]),
             ("kernels against the f64 twin", &all[goldens_end..kernels_end]),
             ("first 20 updates against the f64 executor", &all[kernels_end..]),
         ]);
-        println!("{passed} passed, {failed} failed, {skipped} skipped");
+        print::result(&format!(
+            "{tables}{passed} passed, {failed} failed, {skipped} skipped"
+        ))?;
     }
     Ok(failed == 0)
 }
@@ -155,15 +145,20 @@ fn line(outcome: &Outcome) -> String {
     }
 }
 
-fn print_tables(parts: &[(&str, &[Outcome])]) {
+fn tables(parts: &[(&str, &[Outcome])]) -> String {
+    let mut text = String::new();
     for (title, outcomes) in parts.iter().filter(|(_, outcomes)| !outcomes.is_empty()) {
-        println!("{title}: checks, and the error closest to its limit");
-        println!("{}\n", matrix(outcomes));
+        text += &format!(
+            "{title}: checks, and the error closest to its limit\n{}\n\n",
+            matrix(outcomes)
+        );
     }
     let all = parts.iter().flat_map(|(_, outcomes)| outcomes.iter());
     for outcome in all.filter(|o| !o.passed()) {
-        println!("{}", line(outcome));
+        text += &line(outcome);
+        text.push('\n');
     }
+    text
 }
 
 /// A cell of the matrix.

@@ -1,6 +1,8 @@
 //! `selectiv devices`: what there is to run on.
 
-use crate::error::Result;
+use super::common::Common;
+use super::print;
+use crate::error::{Result, UserError};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -19,7 +21,7 @@ pub struct DevicesArgs {
 ///
 /// # Errors
 /// The driver's, with `--measure`.
-pub fn run(args: &DevicesArgs) -> Result<()> {
+pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
     let mut devices = adapters(args.measure)?;
     devices.push(json!({
         "device": "cpu",
@@ -27,9 +29,25 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
         "threads": rayon::current_num_threads(),
         "precisions": ["f32"],
     }));
+    if common.device != "auto" {
+        let names: Vec<String> = devices
+            .iter()
+            .filter_map(|d| d["device"].as_str())
+            .map(str::to_owned)
+            .collect();
+        devices.retain(|d| d["device"] == common.device);
+        if devices.is_empty() {
+            let (name, allowed) = (common.device.clone(), format!("auto, {}", names.join(", ")));
+            return Err(UserError::Unknown {
+                what: "device",
+                name,
+                allowed,
+            }
+            .into());
+        }
+    }
     if args.json {
-        println!("{}", Value::from(devices));
-        return Ok(());
+        return print::result(&Value::from(devices).to_string());
     }
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
@@ -81,11 +99,12 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
                 .map_or("-".to_owned(), |r| format!("{r:.0}")),
         ]);
     }
-    println!("{table}");
-    if devices.len() == 1 {
-        println!("{}", hint());
-    }
-    Ok(())
+    let hint = if devices.len() == 1 && common.device == "auto" {
+        format!("\n{}", hint())
+    } else {
+        String::new()
+    };
+    print::result(&format!("{table}{hint}"))
 }
 
 #[cfg(not(feature = "gpu"))]

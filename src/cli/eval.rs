@@ -1,10 +1,9 @@
 //! `selectiv eval`: tests a trained run, at its own gap and others, or on another task; shows what its gates do, and
 //! whether decoding token by token does the same.
 
-use super::device::DeviceArgs;
+use super::common::Common;
 use super::inspect::plain_table;
-use super::print_result;
-use super::progress::Verbosity;
+use super::print;
 use crate::config::{Config, task_name};
 use crate::error::{Result, UserError};
 use crate::models::{Gate, ModelConfig};
@@ -37,12 +36,6 @@ pub struct EvalArgs {
     /// Print a list of objects instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Say nothing but the result
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Where to compute
-    #[command(flatten)]
-    pub device: DeviceArgs,
 }
 
 /// One line of the table.
@@ -63,8 +56,8 @@ struct Line {
 ///
 /// # Errors
 /// [`UserError`] if the folder holds no run or the task does not fit its model; the device's.
-pub fn run(args: &EvalArgs) -> Result<bool> {
-    let verbosity = Verbosity::of(args.quiet, false);
+pub fn run(args: &EvalArgs, common: &Common) -> Result<bool> {
+    let verbosity = common.verbosity();
     let mut say = |text: &str| verbosity.say(text);
     let (config, saved) = read_run(&args.dir, &mut say)?;
     let own = setup::data_set(&config)?;
@@ -81,7 +74,7 @@ pub fn run(args: &EvalArgs) -> Result<bool> {
         }
     };
     let sets = with_gaps(data, &args.gaps, seed)?;
-    let mut executor = args.device.open(&mut say)?;
+    let mut executor = common.open(&mut say)?;
     let place = args.dir.display().to_string();
     if args.gates {
         let tables: Vec<GateTable> = sets
@@ -92,7 +85,7 @@ pub fn run(args: &EvalArgs) -> Result<bool> {
                 Ok(GateTable { gap_steps, gates })
             })
             .collect::<Result<_>>()?;
-        print_result(&if args.json {
+        print::result(&if args.json {
             json(&tables)
         } else {
             tables
@@ -108,7 +101,7 @@ pub fn run(args: &EvalArgs) -> Result<bool> {
             .iter()
             .map(|data| decode(&mut executor, &model, &saved.weights, data, &place))
             .collect::<Result<Vec<_>>>()?;
-        print_result(&if args.json {
+        print::result(&if args.json {
             json(&decoded)
         } else {
             let texts = decoded.iter().map(|decoded| decode_text(decoded, &model));
@@ -133,7 +126,7 @@ pub fn run(args: &EvalArgs) -> Result<bool> {
             ceiling,
         });
     }
-    print_result(&if args.json { json(&lines) } else { table(&lines) })?;
+    print::result(&if args.json { json(&lines) } else { table(&lines) })?;
     Ok(true)
 }
 

@@ -1,6 +1,7 @@
 //! `selectiv grammar`: a grammar and sequences from it, by the reference's streams.
 
-use crate::error::{Error, Result};
+use super::print::{self, failed};
+use crate::error::Result;
 use crate::tasks::sequence::Sampler;
 use crate::tasks::streams::Pcg64;
 use crate::tasks::{Grammar, GrammarSpec};
@@ -60,22 +61,10 @@ struct Sequence {
 /// [`crate::error::UserError::Value`] for values outside their limits, before anything is printed;
 /// [`Error::Io`] if writing fails.
 pub fn run(args: &GrammarArgs) -> Result<()> {
-    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    match print(args, &mut out) {
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
+    print::stream(|out| write(args, out))
 }
 
-fn io_error(source: io::Error) -> Error {
-    Error::Io {
-        action: "write",
-        path: "standard output".into(),
-        source,
-    }
-}
-
-fn print(args: &GrammarArgs, out: &mut impl Write) -> Result<()> {
+fn write(args: &GrammarArgs, out: &mut (impl Write + ?Sized)) -> Result<()> {
     let spec = GrammarSpec {
         vocab: args.vocab,
         ambiguities: args.ambiguities,
@@ -101,10 +90,10 @@ fn print(args: &GrammarArgs, out: &mut impl Write) -> Result<()> {
         Format::Json => {
             let head = grammar.to_json(args.length).to_string();
             let open = head.strip_suffix('}').expect("a JSON object ends with a brace");
-            write!(out, "{open},\"sequences\":[").map_err(io_error)?;
+            write!(out, "{open},\"sequences\":[").map_err(failed)?;
         }
-        Format::Text => write_text(&grammar, out).map_err(io_error)?,
-        Format::Dot => out.write_all(grammar.to_dot().as_bytes()).map_err(io_error)?,
+        Format::Text => write_text(&grammar, out).map_err(failed)?,
+        Format::Dot => out.write_all(grammar.to_dot().as_bytes()).map_err(failed)?,
     }
     let mut ready = first;
     for idx in 0..args.sequences {
@@ -112,12 +101,12 @@ fn print(args: &GrammarArgs, out: &mut impl Write) -> Result<()> {
             Some(states) => states,
             None => source.states(idx)?,
         };
-        write_sequence(&grammar, args.format, idx, &states, out).map_err(io_error)?;
+        write_sequence(&grammar, args.format, idx, &states, out).map_err(failed)?;
     }
     if args.format == Format::Json {
-        out.write_all(b"]}\n").map_err(io_error)?;
+        out.write_all(b"]}\n").map_err(failed)?;
     }
-    out.flush().map_err(io_error)
+    Ok(())
 }
 
 /// The sequences of the reference's stream.
@@ -146,7 +135,7 @@ impl<'a> Source<'a> {
     }
 }
 
-fn write_text(grammar: &Grammar, out: &mut impl Write) -> io::Result<()> {
+fn write_text(grammar: &Grammar, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
     let names = grammar.names();
     let list =
         |states: &[u16]| -> Vec<&str> { states.iter().map(|&s| names[usize::from(s)].as_str()).collect() };
@@ -179,7 +168,7 @@ fn write_sequence(
     format: Format,
     idx: u64,
     states: &[u16],
-    out: &mut impl Write,
+    out: &mut (impl Write + ?Sized),
 ) -> io::Result<()> {
     if format == Format::Json {
         if idx > 0 {
@@ -211,7 +200,7 @@ fn write_sequence(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::UserError;
+    use crate::error::{Error, UserError};
     use serde_json::Value;
 
     fn args(format: Format) -> GrammarArgs {
@@ -228,7 +217,7 @@ mod tests {
 
     fn printed(args: &GrammarArgs) -> String {
         let mut out = Vec::new();
-        print(args, &mut out).unwrap();
+        write(args, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -313,7 +302,7 @@ mod tests {
             ),
         ] {
             let mut out = Vec::new();
-            match print(&bad, &mut out) {
+            match write(&bad, &mut out) {
                 Err(Error::User(UserError::Value { field, .. })) => assert_eq!(field, flag),
                 other => panic!("{flag}: {other:?}"),
             }

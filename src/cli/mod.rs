@@ -2,12 +2,13 @@
 
 pub mod bench;
 pub mod check;
-pub mod device;
+pub mod common;
 pub mod devices;
 pub mod eval;
 pub mod grammar;
 mod inspect;
 pub mod models;
+mod print;
 mod progress;
 mod signals;
 pub mod train;
@@ -15,10 +16,7 @@ pub mod weights;
 
 use crate::error::{DeviceError, Error, Result};
 use clap::{Parser, Subcommand};
-use signal_hook::consts::SIGABRT;
-use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use common::Common;
 
 /// Exit code of a process that found no memory.
 const OUT_OF_MEMORY: i32 = 3;
@@ -41,6 +39,8 @@ const VERSION: &str = concat!(
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Debug, Subcommand)]
@@ -66,13 +66,11 @@ enum Command {
 /// What the machine has to give before anything runs: threads to compute on, and an end in order where memory that nobody
 /// could ask for is not there. An allocation that fails aborts the process: that is the machine's failure too.
 fn prepare() -> Result<()> {
-    let failed = |source| Error::Io {
+    signals::abort_ends_in_order(OUT_OF_MEMORY).map_err(|source| Error::Io {
         action: "listen for",
         path: "SIGABRT".into(),
         source,
-    };
-    signal_hook::flag::register_conditional_shutdown(SIGABRT, OUT_OF_MEMORY, Arc::new(AtomicBool::new(true)))
-        .map_err(failed)?;
+    })?;
     rayon::ThreadPoolBuilder::new().build_global().map_err(|e| {
         DeviceError::Threads {
             reason: e.to_string(),
@@ -83,44 +81,44 @@ fn prepare() -> Result<()> {
 
 /// Runs the program with the arguments of the process and returns its exit code.
 pub fn run() -> i32 {
-    let command = Cli::parse().command;
-    if let Err(e) = prepare() {
-        eprintln!("error: {e}");
-        return e.exit_code();
-    }
-    let done = match command {
-        Command::Train(args) => train::run(&args),
-        Command::Eval(args) => match eval::run(&args) {
-            Ok(false) => return 1,
-            done => done.map(drop),
-        },
-        Command::Check(args) => match check::run(&args) {
-            Ok(false) => return 1,
-            done => done.map(drop),
-        },
-        Command::Bench(args) => bench::run(&args),
-        Command::Devices(args) => devices::run(&args),
-        Command::Models(args) => models::run(&args),
-        Command::Weights(args) => weights::run(&args),
-        Command::Grammar(args) => grammar::run(&args),
+    print::begin();
+    signals::files_too_large_are_errors();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(asked) => return end(answer(&asked).map(|()| asked.exit_code())),
     };
-    match done {
-        Ok(()) => 0,
-        Err(e) => {
-            eprintln!("error: {e}");
-            e.exit_code()
-        }
+    if let Err(e) = prepare() {
+        return end(Err(e));
     }
+    let common = &cli.common;
+    let good = |done: bool| i32::from(!done);
+    let done = |()| 0;
+    end(match cli.command {
+        Command::Train(args) => train::run(&args, common).map(done),
+        Command::Eval(args) => eval::run(&args, common).map(good),
+        Command::Check(args) => check::run(&args, common).map(good),
+        Command::Bench(args) => bench::run(&args, common).map(done),
+        Command::Devices(args) => devices::run(&args, common).map(done),
+        Command::Models(args) => models::run(&args).map(done),
+        Command::Weights(args) => weights::run(&args, common).map(done),
+        Command::Grammar(args) => grammar::run(&args).map(done),
+    })
 }
 
-/// Prints a result to standard output. A reader that has closed its end is no error.
-fn print_result(text: &str) -> Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::Io {
-            action: "write",
-            path: "standard output".into(),
-            source: e,
-        }),
-        _ => Ok(()),
+/// Says what went wrong.
+fn end(outcome: Result<i32>) -> i32 {
+    outcome.unwrap_or_else(|e| {
+        print::message(&format!("error: {e}"));
+        e.exit_code()
+    })
+}
+
+/// Help and version go to standard output, what is wrong with the arguments to standard error.
+fn answer(asked: &clap::Error) -> Result<()> {
+    if asked.use_stderr() {
+        // As with every message, nothing is lost if nobody reads it.
+        let _ = asked.print();
+        return Ok(());
     }
+    print::result(asked.render().to_string().trim_end())
 }

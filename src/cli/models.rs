@@ -1,6 +1,7 @@
 //! `selectiv models`: every model, its place in the taxonomy and its size.
 
 use super::inspect::bytes;
+use super::print;
 use crate::error::Result;
 use crate::models::{BLOCKS, BlockRef, ModelConfig};
 use clap::Args;
@@ -33,8 +34,7 @@ pub struct ModelsArgs {
 pub fn run(args: &ModelsArgs) -> Result<()> {
     let list: Vec<Value> = BLOCKS.iter().map(|block| describe(*block, args)).collect();
     if args.json {
-        println!("{}", Value::from(list));
-        return Ok(());
+        return print::result(&Value::from(list).to_string());
     }
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
@@ -77,12 +77,10 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
         row.push(state_text(&m["state"]));
         table.add_row(row);
     }
-    println!("{table}");
-    println!(
-        "d_model {}, {} layers, {} symbols, {} classes",
+    print::result(&format!(
+        "{table}\nd_model {}, {} layers, {} symbols, {} classes",
         args.d_model, args.layers, args.vocab, args.classes
-    );
-    Ok(())
+    ))
 }
 
 fn describe(block: BlockRef, args: &ModelsArgs) -> Value {

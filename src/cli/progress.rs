@@ -1,42 +1,14 @@
 //! What a person sees of a run while it goes on, on standard error.
 
+use super::common::Verbosity;
+use super::print;
 use crate::tasks::Statistics;
 use crate::train::{Row, Score, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// Time between two lines where there is no terminal for a bar.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-
-/// How much is said: nothing, progress, or everything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verbosity {
-    /// `-q`
-    Quiet,
-    /// Neither.
-    Normal,
-    /// `-v`
-    Verbose,
-}
-
-impl Verbosity {
-    /// That of two flags.
-    pub(super) fn of(quiet: bool, verbose: bool) -> Self {
-        match (quiet, verbose) {
-            (true, _) => Self::Quiet,
-            (_, true) => Self::Verbose,
-            _ => Self::Normal,
-        }
-    }
-
-    /// Prints a line unless it is quiet.
-    pub(super) fn say(self, text: &str) {
-        if self > Self::Quiet {
-            eprintln!("{text}");
-        }
-    }
-}
 
 /// A bar on a terminal; elsewhere a line every ten seconds.
 pub(super) struct Progress {
@@ -53,7 +25,7 @@ pub(super) struct Progress {
 impl Progress {
     /// For a run of so many updates that begins (or goes on) at `first`.
     pub(super) fn new(verbosity: Verbosity, first: u64, steps: u64) -> Self {
-        let terminal = std::io::stderr().is_terminal();
+        let terminal = print::messages_on_terminal();
         let bar = ProgressBar::new(steps).with_position(first);
         if verbosity == Verbosity::Quiet || !terminal {
             bar.set_draw_target(ProgressDrawTarget::hidden());

@@ -1,9 +1,9 @@
 //! `selectiv train`: trains and tests one model on one task.
 
-use super::device::DeviceArgs;
+use super::common::{Common, Verbosity};
 use super::inspect::{bytes, call_list, plain_table, profile_table, time};
-use super::print_result;
-use super::progress::{Progress, Verbosity};
+use super::print;
+use super::progress::Progress;
 use super::signals::stop_flag;
 use crate::config::{Config, parse_override, task_name};
 use crate::error::Result;
@@ -11,7 +11,7 @@ use crate::memory;
 use crate::tasks::{Split, Splits, Statistics, loader};
 use crate::train::claim::Claim;
 use crate::train::folder::{self, Folder};
-use crate::train::records::Recorder;
+use crate::train::records::{Recorder, RunResult};
 use crate::train::{Counting, Device, Outcome, Row, Session, Setup, StepReport, Watch, run_result, setup};
 use clap::Args;
 use std::path::PathBuf;
@@ -72,15 +72,6 @@ pub struct TrainArgs {
     /// Samples computed at a time; default: as many as fit
     #[arg(long, value_name = "N")]
     pub micro_batch: Option<usize>,
-    /// Say nothing but the result
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Say more
-    #[arg(short, long, conflicts_with = "quiet")]
-    pub verbose: bool,
-    /// Where to compute
-    #[command(flatten)]
-    pub device: DeviceArgs,
 }
 
 impl TrainArgs {
@@ -114,15 +105,15 @@ pub(super) fn overrides(set: &[String], flags: &[(&str, &Option<String>)]) -> Re
 ///
 /// # Errors
 /// Every kind: see [`Error`]. Nothing has been written if it is a [`crate::error::UserError`].
-pub fn run(args: &TrainArgs) -> Result<()> {
-    let verbosity = Verbosity::of(args.quiet, args.verbose);
+pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
+    let verbosity = common.verbosity();
     let mut say = |text: &str| verbosity.say(text);
     let config = Config::load(&args.task, &args.overrides()?)?;
     let data = Arc::new(setup::data_set(&config)?);
     let model = setup::model(&config, args.model.as_deref(), data.grammar())?;
     model.validate()?;
     let name = model.name();
-    let precision = args.device.precision()?;
+    let precision = common.precision()?;
     let task = task_name(&args.task);
     let seed = config.train.seed;
     let out = args.out.clone();
@@ -152,7 +143,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let saved = match folder {
         Folder::Finished(result) => {
             say(&format!("{} is finished", run.folder.display()));
-            return print_result(&result.to_json());
+            return print_result(&result);
         }
         Folder::Fresh => None,
         Folder::Begun(saved) => saved.map(|saved| {
@@ -164,7 +155,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         "the test samples of the data's statistics",
         run.data.statistics_bytes(),
     )?;
-    let executor = args.device.open(&mut say)?;
+    let executor = common.open(&mut say)?;
     let mut session = Session::new(
         &run,
         Device::New(executor),
@@ -178,7 +169,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     }
     describe(&mut session, &run, verbosity);
     let Some(claim) = claim else {
-        return dry_run(session, &run, args);
+        return dry_run(session, &run, args, verbosity);
     };
     let device = session.stepper().executor.name();
     claim.check()?;
@@ -188,7 +179,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     }
     let mut live = Live {
         progress: Progress::new(verbosity, session.step(), run.recipe.schedule.steps),
-        recorder: Recorder::open(claim, session.step())?,
+        recorder: Recorder::open(claim, session.logged(), &mut say)?,
         statistics: Counting::new(data),
     };
     let params = session.stepper().train_net().0.graph.param_count();
@@ -202,7 +193,13 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let result = run_result(&run, &config, &outcome, &statistics, params, device, precision);
     say(&table(&outcome, &statistics));
     live.recorder.finish(&result)?;
-    print_result(&result.to_json())
+    print_result(&result)
+}
+
+/// Prints the result; one of a training that diverged is an error too.
+fn print_result(result: &RunResult) -> Result<()> {
+    print::result(&result.to_json())?;
+    result.diverged().map_or(Ok(()), |e| Err(e.into()))
 }
 
 /// Says what is about to run.
@@ -231,12 +228,12 @@ fn describe(session: &mut Session<'_>, run: &Setup, verbosity: Verbosity) {
 }
 
 /// Prints what a run would take. Updates a few times to say how long.
-fn dry_run(mut session: Session<'_>, run: &Setup, args: &TrainArgs) -> Result<()> {
+fn dry_run(mut session: Session<'_>, run: &Setup, args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     let stepper = session.stepper();
     let net = stepper.train_net().0;
     let banks = 4 * 4 * net.graph.bank_len();
     let params = net.graph.param_count();
-    let calls = args.verbose.then(|| call_list(&net.graph));
+    let calls = (verbosity == Verbosity::Verbose).then(|| call_list(&net.graph));
     let batch = run.recipe.batch;
     let mut start = Instant::now();
     for step in 0..=TIMED_STEPS {
@@ -282,7 +279,7 @@ fn dry_run(mut session: Session<'_>, run: &Setup, args: &TrainArgs) -> Result<()
     if args.profile {
         text = format!("{text}\n\n{}", profile(&mut session, run)?);
     }
-    print_result(&text)
+    print::result(&text)
 }
 
 fn profile(session: &mut Session<'_>, run: &Setup) -> Result<String> {

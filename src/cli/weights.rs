@@ -1,10 +1,11 @@
 //! `selectiv weights`: a run's weights out to a file, and a file's weights in as a run.
 
-use super::print_result;
+use super::common::{Common, Verbosity};
+use super::print;
 use super::train::overrides;
 use crate::config::{Config, task_name};
 use crate::error::Result;
-use crate::train::checkpoint::{self, Checkpoint};
+use crate::train::checkpoint::Checkpoint;
 use crate::train::{Counters, State, folder, setup, weights};
 use clap::{Args, Subcommand};
 use std::collections::HashMap;
@@ -67,15 +68,16 @@ struct ImportArgs {
 /// # Errors
 /// [`UserError`](crate::error::UserError) if the folder holds no run or is in use, or the file does not hold the
 /// model's weights: nothing has been written then. Otherwise the file system's.
-pub fn run(args: &WeightsArgs) -> Result<()> {
+pub fn run(args: &WeightsArgs, common: &Common) -> Result<()> {
+    let verbosity = common.verbosity();
     match &args.command {
-        Command::Export(args) => export(args),
+        Command::Export(args) => export(args, verbosity),
         Command::Import(args) => import(args),
     }
 }
 
-fn export(args: &ExportArgs) -> Result<()> {
-    let (_, saved) = folder::read_run(&args.dir, &mut |text| eprintln!("{text}"))?;
+fn export(args: &ExportArgs, verbosity: Verbosity) -> Result<()> {
+    let (_, saved) = folder::read_run(&args.dir, &mut |text| verbosity.say(text))?;
     let metadata = [
         ("model", saved.state.model.clone()),
         ("task", saved.state.task.clone()),
@@ -90,7 +92,7 @@ fn export(args: &ExportArgs) -> Result<()> {
         .iter()
         .map(|(_, _, values)| values.len())
         .sum();
-    print_result(&format!(
+    print::result(&format!(
         "{}: {} tensors, {values} parameters of {} after {} updates",
         args.file.display(),
         saved.weights.params.len(),
@@ -116,10 +118,9 @@ fn import(args: &ImportArgs) -> Result<()> {
     let state = State {
         task: task_name(&args.task),
         model: name.clone(),
+        device: String::new(),
         counters: Counters::default(),
     };
-    let from = format!("weights of {}", args.file.display());
-    folder::create(&args.out, &config, &name, &from)?;
     let checkpoint = Checkpoint {
         step: 0,
         params: weights.params,
@@ -128,8 +129,9 @@ fn import(args: &ImportArgs) -> Result<()> {
         config_hash: config.hash(),
         state: serde_json::to_value(state).expect("names and numbers have a JSON form"),
     };
-    checkpoint::save(&args.out, &checkpoint)?;
-    print_result(&format!(
+    let from = format!("weights of {}", args.file.display());
+    folder::create_from(&args.out, &config, &name, &from, &checkpoint)?;
+    print::result(&format!(
         "{}: {} parameters of {}; test them with: selectiv eval {}",
         args.out.display(),
         graph.param_count(),

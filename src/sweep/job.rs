@@ -194,7 +194,7 @@ impl<'a> Job<'a> {
             worker,
             steps: setup.recipe.schedule.steps,
             report,
-            recorder: Recorder::open(claim, session.step())?,
+            recorder: Recorder::open(claim, session.logged(), &mut say)?,
             accuracy: None,
         };
         let began = Instant::now();
@@ -251,7 +251,7 @@ impl<'a> Job<'a> {
         folder::create(&setup.folder, &run.config, &run.model, &on)?;
         let curve = run_folder(self.bench.folder, source).join(METRICS_FILE);
         copy(&curve, &setup.folder.join(METRICS_FILE))?;
-        let recorder = Recorder::open(claim, setup.recipe.schedule.steps)?;
+        let recorder = Recorder::open(claim, setup.recipe.schedule.steps, &mut |_| {})?;
         self.finish(run, &setup, machine, &outcome, recorder)
     }
 

@@ -111,19 +111,27 @@ pub fn remove_all_but(dir: &Path, kept: usize) {
     }
 }
 
-/// The newest whole checkpoint of a run's folder, with a warning for each newer file that was refused. `None` if the
-/// folder has no checkpoint.
+/// The newest whole checkpoint of a run's folder, with a warning for each newer file that was refused or cannot be
+/// read. `None` if the folder has no checkpoint.
 ///
 /// # Errors
-/// [`UserError::Folder`] if there are checkpoints and all of them are damaged, [`Error::Io`] if one cannot be read.
+/// If there are checkpoints and none is whole: [`UserError::Folder`], or the first [`Error::Io`] if one cannot be read.
 pub fn latest(dir: &Path) -> Result<Option<(Checkpoint, Vec<String>)>> {
     let mut warnings = Vec::new();
+    let mut unread = None;
     for (_, path) in list(dir)? {
         match load(&path) {
             Ok(checkpoint) => return Ok(Some((checkpoint, warnings))),
-            Err(Error::User(error)) => warnings.push(error.to_string()),
-            Err(error) => return Err(error),
+            Err(error) => {
+                warnings.push(error.to_string());
+                if matches!(error, Error::Io { .. }) {
+                    unread.get_or_insert(error);
+                }
+            }
         }
+    }
+    if let Some(error) = unread {
+        return Err(error);
     }
     if warnings.is_empty() {
         return Ok(None);

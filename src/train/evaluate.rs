@@ -1,10 +1,10 @@
 //! Loss and accuracy of a model on samples it does not learn from.
 
 use super::executor::Executor;
-use super::feed::{take_when_ready, write_inputs};
+use super::feed::{take_when_ready, write_inputs, written_at};
 use super::fit::{halved, largest};
 use super::stepper::Weights;
-use crate::error::Result;
+use crate::error::{Error, NumericError, Result};
 use crate::models::{ModelConfig, Net};
 use crate::runtime::{Program, Ticket};
 use crate::step::StepParams;
@@ -84,7 +84,7 @@ impl Evaluator {
     /// Tests on all samples of a split. `None` if `stop` was set on the way.
     ///
     /// # Errors
-    /// The device's.
+    /// [`NumericError::NotFiniteInTest`] if the loss is not finite; the device's.
     pub fn run(
         &self,
         executor: &mut Executor,
@@ -107,6 +107,9 @@ impl Evaluator {
         }
         while !flights.is_empty() {
             self.take(executor, &mut flights, &mut sums)?;
+        }
+        if !sums.nll.is_finite() {
+            return Err(self.not_finite(executor, data, split));
         }
         Ok(Some(Score {
             loss: sums.nll / sums.tokens.max(1.0),
@@ -139,6 +142,35 @@ impl Evaluator {
             hear(&batch, &answers[..batch.b * batch.elements]);
         }
         Ok(true)
+    }
+
+    /// Says which tensor is the first that is not finite, on the first samples that have one.
+    fn not_finite(&self, executor: &mut Executor, data: &DataSet, split: Split) -> Error {
+        let runtime = executor.runtime();
+        let count = data.count(split);
+        let mut found = ("the loss".to_owned(), 0);
+        let mut first = 0;
+        while first < count {
+            let batch = data.batch(split, first, self.batch.min((count - first) as usize));
+            let seen = write_inputs(runtime, self.program, &self.net, &batch, 0..batch.b)
+                .and_then(|()| runtime.first_not_finite(self.program, &StepParams::eval(batch.tokens)));
+            match seen {
+                Err(e) => return e,
+                Ok(Some((call, tensor, at))) => {
+                    found = (written_at(&self.net.graph, call, tensor), at);
+                    break;
+                }
+                Ok(None) => first += batch.b as u64,
+            }
+        }
+        let (tensor, index) = found;
+        let split = match split {
+            Split::Train => "training",
+            Split::Validation => "validation",
+            Split::Test => "test",
+        };
+        let split = split.to_owned();
+        NumericError::NotFiniteInTest { split, tensor, index }.into()
     }
 
     fn queue(&self, executor: &mut Executor, batch: &Batch) -> Result<Ticket> {

@@ -1,14 +1,28 @@
 //! What goes to the device and comes back: batches into the inputs of a net, small results out of it.
 
 use crate::error::Result;
+use crate::graph::Graph;
 use crate::models::Net;
 use crate::runtime::{Data, Program, Runtime, Ticket};
 use crate::tasks::{Batch, IGNORE, NO_SYMBOL};
+use crate::tensor::TensorId;
 use std::ops::Range;
 use std::time::Duration;
 
 /// How long the host sleeps between two looks at a result that is late.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_micros(100);
+
+/// A tensor and the call that wrote it, in words.
+pub(super) fn written_at(graph: &Graph, call: usize, tensor: TensorId) -> String {
+    let call = &graph.calls()[call];
+    let name = &graph.tensor(tensor).name;
+    let place = if call.scope.is_empty() {
+        String::new()
+    } else {
+        format!(" of {}", call.scope)
+    };
+    format!("`{name}` at {}_{}{place}", call.op.name(), call.pass.suffix())
+}
 
 /// Extents of a net's inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,14 +1,17 @@
 //! The state of a run's folder before a run begins, and what is put there first.
 
 use super::Saved;
+use super::checkpoint::{self, Checkpoint};
 use super::claim::CLAIM_FOLDER;
-use super::records::{RESULT_FILE, RunResult, atomic};
+use super::records::{METRICS_FILE, RESULT_FILE, RunResult, atomic, metrics};
 use crate::config::{Config, fingerprint};
 use crate::error::{Error, Result, UserError};
 use std::path::Path;
 
 /// The configuration of a run: what makes a folder one.
 pub const CONFIG_FILE: &str = "config.toml";
+/// The checkpoint of a run that starts from given weights.
+const START_FILE: &str = "checkpoint-00000000.safetensors";
 
 /// Why a run of a sweep has no result.
 pub const FAILURE_FILE: &str = "failure.json";
@@ -70,8 +73,16 @@ pub fn look(
         let reason = "already holds a run; continue it with --resume or choose another --out";
         return Err(refuse(reason.to_owned()).into());
     }
+    metrics::refuse_other_kinds(&path.join(METRICS_FILE))?;
+    let there = Config::load(&file, &[])?;
+    let mut differences = there.differences(config);
+    if differences.is_empty()
+        && let Some(result) = finished(path, config, model, say)
+    {
+        // It does not need its checkpoints any more.
+        return Ok(Folder::Finished(Box::new(result)));
+    }
     let saved = Saved::latest(path, say)?;
-    let mut differences = Config::load(&file, &[])?.differences(config);
     if let Some(saved) = &saved
         && saved.state.model != model
     {
@@ -88,10 +99,31 @@ pub fn look(
     if let Some(saved) = &saved {
         check_fingerprint(path, config, saved)?;
     }
-    if is_finished(path) {
-        return Ok(Folder::Finished(Box::new(RunResult::read(path)?)));
-    }
     Ok(Folder::Begun(saved.map(Box::new)))
+}
+
+/// The result of a run that is done, if it is whole and this run's; else the test is made again, and `say` hears why.
+fn finished(path: &Path, config: &Config, model: &str, say: &mut dyn FnMut(&str)) -> Option<RunResult> {
+    if !is_finished(path) {
+        return None;
+    }
+    let train = &config.train;
+    match RunResult::read(path) {
+        Ok(result)
+            if (result.model.as_str(), result.steps, result.seed) == (model, train.steps, train.seed) =>
+        {
+            return Some(result);
+        }
+        Ok(result) => say(&format!(
+            "{}: is the result of another run ({}, {} updates, seed {}); the test is made again",
+            path.join(RESULT_FILE).display(),
+            result.model,
+            result.steps,
+            result.seed
+        )),
+        Err(e) => say(&format!("{e}; the test is made again")),
+    }
+    None
 }
 
 /// Configuration and latest checkpoint of a run's folder.
@@ -124,7 +156,7 @@ fn check_fingerprint(dir: &Path, config: &Config, saved: &Saved) -> Result<()> {
     Err(UserError::Folder { path, reason }.into())
 }
 
-/// Refuses a folder in which there is something.
+/// Refuses a folder in which there is something, but for what an import that was interrupted leaves.
 ///
 /// # Errors
 /// [`UserError::Folder`].
@@ -136,24 +168,81 @@ pub fn refuse_used(path: &Path) -> Result<()> {
     match std::fs::read_dir(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(refuse(format!("cannot be used as a run's folder: {e}")).into()),
-        Ok(entries) => match entries.count() {
-            0 => Ok(()),
-            _ => Err(refuse("is not empty; choose another --out".to_owned()).into()),
-        },
+        Ok(entries) => {
+            let is_new = !path.join(CONFIG_FILE).exists();
+            let left = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with('.') || name == START_FILE;
+            let mut names = entries.flatten().map(|entry| entry.file_name());
+            if names.all(|name| is_new && left(&name)) {
+                return Ok(());
+            }
+            Err(refuse("is not empty; choose another --out".to_owned()).into())
+        }
     }
 }
 
-/// Makes the folder and writes the configuration, at once or not at all. `on` is the device, or what else the run
+/// Makes the folder of a run from weights. The configuration comes last, as what makes the folder a run: whatever
+/// happens before leaves none, and [`refuse_used`] lets a new attempt through.
+///
+/// # Errors
+/// [`Error::Io`]; what was written is removed then.
+pub fn create_from(path: &Path, config: &Config, model: &str, on: &str, start: &Checkpoint) -> Result<()> {
+    let was_there = path.exists();
+    let made = make(path)
+        .and_then(|()| checkpoint::save(path, start))
+        .and_then(|_| create(path, config, model, on));
+    if made.is_err() {
+        // What cannot be removed is no run either.
+        let _ = std::fs::remove_file(path.join(START_FILE));
+        if !was_there {
+            let _ = std::fs::remove_dir(path);
+        }
+    }
+    made
+}
+
+fn make(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|source| Error::Io {
+        action: "create",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The configuration of a run's folder as it lies.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn config_text(path: &Path) -> Result<Vec<u8>> {
+    let path = path.join(CONFIG_FILE);
+    std::fs::read(&path).map_err(|source| Error::Io {
+        action: "read",
+        path,
+        source,
+    })
+}
+
+/// Writes the configuration of a run again if it has gone while the run went on: without it the folder is no run.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn keep_config(path: &Path, text: &[u8]) -> Result<()> {
+    let file = path.join(CONFIG_FILE);
+    if file.is_file() {
+        return Ok(());
+    }
+    atomic::replace(&file, |out| out.write_all(text))
+}
+
+/// Makes the folder and writes the configuration, at once or not at all; a run that goes on keeps its own. `on` is the device, or what else the run
 /// stands on.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub fn create(path: &Path, config: &Config, model: &str, on: &str) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|source| Error::Io {
-        action: "create",
-        path: path.to_owned(),
-        source,
-    })?;
+    if is_begun(path) {
+        return Ok(());
+    }
+    make(path)?;
     let version = env!("CARGO_PKG_VERSION");
     let commit = env!("SELECTIV_COMMIT");
     let header = format!(

@@ -125,6 +125,9 @@ pub struct Counters {
     pub update_s: f64,
     /// Steps with a target, of all updates.
     pub tokens: u64,
+    /// Updates before the last row of the metrics; earlier versions did not say.
+    #[serde(default)]
+    logged: Option<u64>,
     row: RowSums,
 }
 
@@ -281,7 +284,8 @@ impl Clock {
 }
 
 impl<'a> Session<'a> {
-    /// Plans everything on the device and continues after a checkpoint, if there is one. Writes nothing.
+    /// Plans everything that updates, evaluations and the test need on the device, and continues after a checkpoint, if
+    /// there is one. Writes nothing.
     ///
     /// # Errors
     /// The model's or the device's; [`UserError::Malformed`] for a checkpoint of another model.
@@ -293,13 +297,29 @@ impl<'a> Session<'a> {
         say: &mut dyn FnMut(&str),
         stop: &'a AtomicBool,
     ) -> Result<Self> {
+        let began_on = saved
+            .as_ref()
+            .map_or(String::new(), |saved| saved.state.device.clone());
         let (mut counters, weights, step) = match saved {
-            None => (Counters::default(), None, 0),
+            None => {
+                let logged = Some(0);
+                let counters = Counters {
+                    logged,
+                    ..Counters::default()
+                };
+                (counters, None, 0)
+            }
             Some(saved) => (saved.state.counters, Some(saved.weights), saved.step),
         };
         let kept = (counters.micro_batch > 0).then_some(counters.micro_batch);
         let wanted = forced_micro.or(kept);
         let mut machine = Machine::new(device, setup, wanted, say)?;
+        let on = machine.stepper.executor.name();
+        if !began_on.is_empty() && began_on != on {
+            say(&format!(
+                "the run began on {began_on} and goes on on {on}: the numbers will differ in their last digits"
+            ));
+        }
         let micro = machine.stepper.micro_batch();
         if let Some(kept) = kept.filter(|kept| *kept != micro) {
             say(&format!(
@@ -315,6 +335,7 @@ impl<'a> Session<'a> {
         if setup.data.count(setup.eval_split()) > 0 {
             machine.evaluator(&setup.data, setup.eval_split())?;
         }
+        machine.evaluator(&setup.data, Split::Test)?;
         Ok(Self {
             setup,
             machine,
@@ -332,6 +353,11 @@ impl<'a> Session<'a> {
         self.step
     }
 
+    /// Updates before the last row of the metrics that this run goes on from.
+    pub fn logged(&self) -> u64 {
+        self.counters.logged.unwrap_or(self.step)
+    }
+
     /// What makes the updates.
     pub fn stepper(&mut self) -> &mut Stepper {
         &mut self.machine.stepper
@@ -345,8 +371,8 @@ impl<'a> Session<'a> {
     /// Trains to the end and tests.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] after a checkpoint if `stop` was set; [`NumericError::NotFinite`]; the device's and the
-    /// file system's.
+    /// [`Error::Interrupted`] after a checkpoint if `stop` was set; [`NumericError::NotFinite`] and
+    /// [`NumericError::NotFiniteInTest`]; the device's and the file system's.
     pub fn run(&mut self, watch: &mut dyn Watch) -> Result<Outcome> {
         let start = Instant::now();
         let before = self.counters.wall_s;
@@ -436,6 +462,7 @@ impl<'a> Session<'a> {
             evaluation,
         };
         self.clock = Clock::restart();
+        self.counters.logged = Some(step);
         watch.logged(&row)
     }
 
@@ -475,9 +502,18 @@ impl<'a> Session<'a> {
     fn checkpoint(&mut self, watch: &mut dyn Watch) -> Result<()> {
         self.drain(watch)?;
         let weights = self.machine.stepper.weights()?;
+        let broken = |values: &Vec<f32>| values.iter().position(|v| !v.is_finite());
+        let wrong = weights
+            .params
+            .iter()
+            .find_map(|(name, _, values)| Some((name, broken(values)?)));
+        if let Some((name, index)) = wrong {
+            return Err(self.not_finite(self.step, format!("the parameter `{name}`"), index));
+        }
         let state = State {
             task: self.setup.task.clone(),
             model: self.setup.model_name.clone(),
+            device: self.machine.stepper.executor.name(),
             counters: self.counters.clone(),
         };
         let checkpoint = Checkpoint {
@@ -500,18 +536,22 @@ impl<'a> Session<'a> {
         let samples = self.setup.data.batch(Split::Train, step * batch as u64, batch);
         match self.machine.stepper.find_not_finite(step, &samples) {
             Err(e) => e,
-            Ok((tensor, index)) => NumericError::NotFinite {
-                step,
-                tensor,
-                index,
-                checkpoint: match (&self.file, self.saved) {
-                    (Some(file), _) => file.display().to_string(),
-                    (None, Some(saved)) => format!("step {saved} in {}", self.setup.folder.display()),
-                    (None, None) => "none".to_owned(),
-                },
-            }
-            .into(),
+            Ok((tensor, index)) => self.not_finite(step, tensor, index),
         }
+    }
+
+    fn not_finite(&self, step: u64, tensor: String, index: usize) -> Error {
+        NumericError::NotFinite {
+            step,
+            tensor,
+            index,
+            checkpoint: match (&self.file, self.saved) {
+                (Some(file), _) => file.display().to_string(),
+                (None, Some(saved)) => format!("step {saved} in {}", self.setup.folder.display()),
+                (None, None) => "none".to_owned(),
+            },
+        }
+        .into()
     }
 }
 
@@ -522,6 +562,9 @@ pub struct State {
     pub task: String,
     /// The model's name.
     pub model: String,
+    /// The device in words; earlier versions did not say.
+    #[serde(default)]
+    pub device: String,
     /// The run's counters.
     pub counters: Counters,
 }

@@ -1,7 +1,7 @@
 //! One update after the other: micro-batches, the optimiser, and the numbers that come back a few steps later.
 
 use super::executor::Executor;
-use super::feed::{LOOK_AGAIN, write_inputs};
+use super::feed::{LOOK_AGAIN, write_inputs, written_at};
 use super::fit::{Fit, largest};
 use super::schedule::Schedule;
 use crate::error::{Result, UserError};
@@ -308,15 +308,7 @@ impl Stepper {
             write_inputs(runtime, self.train, &self.net, batch, first..first + self.micro)?;
             params.first_row = (first * batch.t) as u32;
             if let Some((call, tensor, at)) = runtime.first_not_finite(self.train, &params)? {
-                let call = &self.net.graph.calls()[call];
-                let name = &self.net.graph.tensor(tensor).name;
-                let place = if call.scope.is_empty() {
-                    String::new()
-                } else {
-                    format!(" of {}", call.scope)
-                };
-                let (op, pass) = (call.op.name(), call.pass.suffix());
-                return Ok((format!("`{name}` at {op}_{pass}{place}"), at));
+                return Ok((written_at(&self.net.graph, call, tensor), at));
             }
         }
         Ok(("the norm of the gradient".to_owned(), 0))

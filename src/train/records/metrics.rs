@@ -1,6 +1,7 @@
 //! `metrics.jsonl`: one JSON object a logged step, appended, and cut back to the checkpoint on resume.
 
-use crate::error::{Error, Result};
+use super::atomic;
+use crate::error::{Error, Result, UserError};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -57,36 +58,44 @@ impl MetricsLog {
     /// # Errors
     /// [`Error::Io`].
     pub fn create(dir: &Path) -> Result<Self> {
-        Self::open(dir, |_| 0)
+        Self::open(dir, 0)
     }
 
     /// The log of a run that goes on from `step`: lines of later steps go, and a line that a kill cut off, so that
-    /// nothing is there twice.
+    /// nothing is there twice. A file with other damage is kept beside, and `say` hears of it; its good lines stay.
     ///
     /// # Errors
-    /// [`Error::Io`].
-    pub fn resume(dir: &Path, step: u64) -> Result<Self> {
-        Self::open(dir, |bytes| {
-            let kept = whole_lines(bytes).take_while(|(_, line)| line.step <= step);
-            kept.last().map_or(0, |(end, _)| end)
-        })
+    /// [`Error::Io`]; [`UserError::Folder`] if something else than a file is in its place.
+    pub fn resume(dir: &Path, step: u64, say: &mut dyn FnMut(&str)) -> Result<Self> {
+        let path = dir.join(METRICS_FILE);
+        refuse_other_kinds(&path)?;
+        let bytes = read_bytes(&path).map_err(|source| failed("read", &path, source))?;
+        let (lines, damaged) = whole_lines(&bytes);
+        if damaged > 0 {
+            let kept = set_aside(&path)?;
+            say(&format!(
+                "{}: {damaged} damaged lines were left out; the file as it was is {}",
+                path.display(),
+                kept.display()
+            ));
+        }
+        let lines = lines.into_iter().filter(|(_, line)| line.step <= step);
+        let good: Vec<u8> = lines.flat_map(|(text, _)| text).copied().collect();
+        if bytes.starts_with(&good) {
+            return Self::open(dir, good.len());
+        }
+        atomic::replace(&path, |out| out.write_all(&good))?;
+        Self::open(dir, good.len())
     }
 
-    /// Opens the log and cuts it to the length that `keep` finds in its bytes.
-    fn open(dir: &Path, keep: impl FnOnce(&[u8]) -> usize) -> Result<Self> {
+    /// Opens the log and cuts it to a length.
+    fn open(dir: &Path, length: usize) -> Result<Self> {
         let path = dir.join(METRICS_FILE);
-        let opened = read_bytes(&path).and_then(|bytes| {
-            let file = OpenOptions::new().create(true).append(true).open(&path)?;
-            file.set_len(keep(&bytes) as u64)?;
-            Ok(file)
-        });
+        let opened = OpenOptions::new().create(true).append(true).open(&path);
+        let opened = opened.and_then(|file| file.set_len(length as u64).map(|()| file));
         match opened {
             Ok(file) => Ok(Self { path, file }),
-            Err(source) => Err(Error::Io {
-                action: "open",
-                path,
-                source,
-            }),
+            Err(source) => Err(failed("open", &path, source)),
         }
     }
 
@@ -120,20 +129,46 @@ impl MetricsLog {
     }
 }
 
-/// The whole lines of a run's metrics, up to the first that is none; empty if there is no file.
+/// The whole lines of a run's metrics; empty if there is no file.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub fn read(dir: &Path) -> Result<Vec<Metrics>> {
     let path = dir.join(METRICS_FILE);
-    match read_bytes(&path) {
-        Ok(bytes) => Ok(whole_lines(&bytes).map(|(_, line)| line).collect()),
-        Err(source) => Err(Error::Io {
-            action: "read",
-            path,
-            source,
-        }),
+    let bytes = read_bytes(&path).map_err(|source| failed("read", &path, source))?;
+    Ok(whole_lines(&bytes).0.into_iter().map(|(_, line)| line).collect())
+}
+
+/// Refuses a link, a folder or a device in the place of the metrics: writing would change what is not this run's.
+///
+/// # Errors
+/// [`UserError::Folder`].
+pub fn refuse_other_kinds(path: &Path) -> Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => Err(UserError::Folder {
+            path: path.to_owned(),
+            reason: "is no file of its own but a link, a folder or a device; remove it".to_owned(),
+        }
+        .into()),
+        _ => Ok(()),
     }
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error) -> Error {
+    let path = path.to_owned();
+    Error::Io { action, path, source }
+}
+
+/// Copies a damaged file to a name beside it that is free.
+fn set_aside(path: &Path) -> Result<PathBuf> {
+    let name = |n: u32| match n {
+        1 => path.with_extension("jsonl.damaged"),
+        n => path.with_extension(format!("jsonl.damaged-{n}")),
+    };
+    let free = (1..).map(name).find(|p| p.symlink_metadata().is_err());
+    let free = free.expect("some number is free");
+    std::fs::copy(path, &free).map_err(|source| failed("copy", path, source))?;
+    Ok(free)
 }
 
 fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
@@ -143,14 +178,21 @@ fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The lines that are whole, each with the offset of its end, up to the first that is not.
-fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = (usize, Metrics)> {
-    let mut end = 0;
-    bytes.split_inclusive(|&b| b == b'\n').map_while(move |line| {
-        end += line.len();
-        let text = line.strip_suffix(b"\n")?;
-        Some((end, serde_json::from_slice(text).ok()?))
-    })
+/// The lines that are whole, each with its text, and how many are damaged. What stands after the last line end was cut
+/// off by a kill, which is no damage.
+fn whole_lines(bytes: &[u8]) -> (Vec<(&[u8], Metrics)>, usize) {
+    let mut lines = Vec::new();
+    let mut damaged = 0;
+    for text in bytes.split_inclusive(|&b| b == b'\n') {
+        let Some(line) = text.strip_suffix(b"\n") else {
+            break;
+        };
+        match serde_json::from_slice(line) {
+            Ok(line) => lines.push((text, line)),
+            Err(_) => damaged += 1,
+        }
+    }
+    (lines, damaged)
 }
 
 #[cfg(test)]
@@ -200,11 +242,63 @@ mod tests {
         for step in [10, 20, 30] {
             log.append(&line(step)).unwrap();
         }
-        let mut log = MetricsLog::resume(dir.path(), 20).unwrap();
+        let mut log = resumed(dir.path(), 20);
         log.append(&line(30)).unwrap();
         assert_eq!(steps(dir.path()), [10, 20, 30]);
-        MetricsLog::resume(dir.path(), 9).unwrap();
+        resumed(dir.path(), 9);
         assert!(steps(dir.path()).is_empty());
+    }
+
+    /// Goes on from a file that has nothing wrong.
+    fn resumed(dir: &Path, step: u64) -> MetricsLog {
+        MetricsLog::resume(dir, step, &mut |text| panic!("{text}")).unwrap()
+    }
+
+    #[test]
+    fn a_damaged_line_costs_no_other_and_the_file_is_kept_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = MetricsLog::create(dir.path()).unwrap();
+        for step in 1..=9 {
+            log.append(&line(step)).unwrap();
+        }
+        let path = dir.path().join(METRICS_FILE);
+        let whole = std::fs::read(&path).unwrap();
+        for (round, (at, byte)) in [(0, b'!'), (whole.len() / 2, 0xff), (12, b'\n')]
+            .into_iter()
+            .enumerate()
+        {
+            let mut bytes = whole.clone();
+            bytes[at] = byte;
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(steps(dir.path()).len(), 8);
+            let mut said = Vec::new();
+            MetricsLog::resume(dir.path(), 7, &mut |text| said.push(text.to_owned())).unwrap();
+            assert!(said.len() == 1 && said[0].contains("damaged"), "{said:?}");
+            let left = steps(dir.path());
+            assert!(
+                left.len() >= 6 && left.is_sorted() && left[left.len() - 1] == 7,
+                "{left:?}"
+            );
+            let kept = [
+                "metrics.jsonl.damaged",
+                "metrics.jsonl.damaged-2",
+                "metrics.jsonl.damaged-3",
+            ][round];
+            assert_eq!(std::fs::read(dir.path().join(kept)).unwrap(), bytes);
+            resumed(dir.path(), 7);
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_in_its_place_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join("other");
+        std::fs::write(&other, "mine\n").unwrap();
+        std::os::unix::fs::symlink(&other, dir.path().join(METRICS_FILE)).unwrap();
+        let error = MetricsLog::resume(dir.path(), 7, &mut |_| {}).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "mine\n");
     }
 
     #[test]
@@ -219,7 +313,7 @@ mod tests {
         for length in first..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
             assert_eq!(steps(dir.path()), [10]);
-            let mut log = MetricsLog::resume(dir.path(), 100).unwrap();
+            let mut log = resumed(dir.path(), 100);
             log.append(&line(30)).unwrap();
             assert_eq!(steps(dir.path()), [10, 30], "cut to {length} bytes");
         }
@@ -230,10 +324,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(METRICS_FILE), [0; 64]).unwrap();
         assert!(steps(dir.path()).is_empty());
-        MetricsLog::resume(dir.path(), 100)
-            .unwrap()
-            .append(&line(1))
-            .unwrap();
+        resumed(dir.path(), 100).append(&line(1)).unwrap();
         assert_eq!(steps(dir.path()), [1]);
     }
 

@@ -7,7 +7,7 @@ pub mod metrics;
 mod recorder;
 pub mod tensorboard;
 
-use crate::error::{Error, Result, UserError};
+use crate::error::{Error, NumericError, Result, UserError};
 use crate::files;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -68,9 +68,21 @@ pub struct RunResult {
 }
 
 impl RunResult {
-    /// One line of JSON.
+    /// One line of JSON. Its last key, `checksum`, is blake3 of the line without it, in hex.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("numbers and strings have a JSON form")
+        let line = serde_json::to_string(self).expect("numbers and strings have a JSON form");
+        let open = line.strip_suffix('}').expect("an object ends with a brace");
+        format!("{open},\"{CHECKSUM}\":\"{}\"}}", checksum(&line))
+    }
+
+    /// What training went wrong by, if it did: a test loss above twice that of guessing.
+    pub fn diverged(&self) -> Option<NumericError> {
+        let limit = -2.0 * self.chance.ln();
+        // A loss that is not a number is above every limit.
+        (!(self.loss <= limit)).then(|| NumericError::Diverged {
+            loss: format!("{:.4}", self.loss),
+            limit: format!("{limit:.4}"),
+        })
     }
 
     /// Writes `result.json` into a run's folder, whole or not at all.
@@ -84,7 +96,8 @@ impl RunResult {
     /// Reads `result.json` of a run's folder.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`UserError::Malformed`] with line and column if it is no result.
+    /// [`Error::Io`] if it cannot be read, [`UserError::Malformed`] with line and column if it is no result, or one that
+    /// was altered. Results of the first version have no checksum.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(RESULT_FILE);
         let text = files::read(&path, MOST_BYTES).map_err(|source| Error::Io {
@@ -92,15 +105,27 @@ impl RunResult {
             path: path.clone(),
             source,
         })?;
-        serde_json::from_slice(&text).map_err(|e| {
+        let malformed = |message: String| -> Error {
             let place = path.display().to_string();
-            UserError::Malformed {
-                place,
-                message: e.to_string(),
+            UserError::Malformed { place, message }.into()
+        };
+        let mut object: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&text).map_err(|e| malformed(e.to_string()))?;
+        if let Some(found) = object.shift_remove(CHECKSUM) {
+            let line = serde_json::to_string(&object).expect("what was JSON has a JSON form");
+            if found.as_str() != Some(checksum(&line).as_str()) {
+                return Err(malformed("was altered: the checksum does not match".to_owned()));
             }
-            .into()
-        })
+        }
+        serde_json::from_value(object.into()).map_err(|e| malformed(e.to_string()))
     }
+}
+
+/// The key of the fingerprint in [`RunResult::to_json`].
+const CHECKSUM: &str = "checksum";
+
+fn checksum(line: &str) -> String {
+    blake3::hash(line.as_bytes()).to_hex().to_string()
 }
 
 #[cfg(test)]
@@ -139,8 +164,37 @@ mod tests {
             serde_json::from_str(&result().to_json()).unwrap();
         let keys: Vec<_> = json.keys().map(String::as_str).collect();
         let promised = "task model params d_model layers seed lr steps loss accuracy chance ceiling device precision \
-                        wall_s steps_per_s tokens_per_s peak_bytes baseline_constant baseline_n1 baseline_n2";
+                        wall_s steps_per_s tokens_per_s peak_bytes baseline_constant baseline_n1 baseline_n2 checksum";
         assert_eq!(keys, promised.split_whitespace().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_altered_result_is_refused_and_one_of_the_first_version_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(RESULT_FILE);
+        let text = result().to_json();
+        for (from, to) in [
+            ("0.875", "0.975"),
+            ("gated_delta_net", "gated_delta_met"),
+            ("\"seed\":1", "\"seed\":2"),
+        ] {
+            assert!(text.contains(from));
+            std::fs::write(&path, text.replace(from, to)).unwrap();
+            let error = RunResult::read(dir.path()).unwrap_err();
+            assert!(error.to_string().contains("was altered"), "{error}");
+        }
+        std::fs::write(&path, serde_json::to_string(&result()).unwrap()).unwrap();
+        assert_eq!(RunResult::read(dir.path()).unwrap(), result());
+    }
+
+    #[test]
+    fn a_loss_beyond_twice_guessing_has_diverged() {
+        let with = |loss| RunResult { loss, ..result() }.diverged().is_some();
+        // 2 ln(1600) = 14.76.
+        assert_eq!(
+            [0.2, 14.7, 14.8, f64::INFINITY, f64::NAN].map(with),
+            [false, false, true, true, true]
+        );
     }
 
     #[test]

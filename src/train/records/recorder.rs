@@ -5,26 +5,33 @@ use super::curve;
 use super::tensorboard::EventWriter;
 use super::{Metrics, MetricsLog, RunResult};
 use crate::error::Result;
-use crate::train::Row;
 use crate::train::claim::Claim;
+use crate::train::{Row, folder};
 
 /// Writes metrics as they come, and the result at the end.
 pub struct Recorder {
     claim: Claim,
+    /// What makes the folder a run: written again if somebody removed it.
+    config: Vec<u8>,
     metrics: MetricsLog,
     events: EventWriter,
 }
 
 impl Recorder {
-    /// For a run in a claimed folder that begins (or goes on) after so many updates: what an earlier attempt wrote of later ones goes.
+    /// For a run in a claimed folder that begins, or goes on after the row of so many updates ([`Session::logged`]): what
+    /// an earlier attempt wrote of later ones goes. `say` hears of damage.
     ///
     /// # Errors
-    /// [`crate::error::Error::Io`], and [`crate::error::Error::ClaimLost`] with nothing written, as of all functions here.
-    pub fn open(claim: Claim, step: u64) -> Result<Self> {
+    /// Those of [`MetricsLog::resume`]; [`crate::error::Error::Io`], and [`crate::error::Error::ClaimLost`] with nothing
+    /// written, as of all functions here.
+    ///
+    /// [`Session::logged`]: crate::train::Session::logged
+    pub fn open(claim: Claim, logged: u64, say: &mut dyn FnMut(&str)) -> Result<Self> {
         claim.check()?;
         Ok(Self {
-            metrics: MetricsLog::resume(claim.folder(), step)?,
-            events: EventWriter::create(claim.folder(), step)?,
+            config: folder::config_text(claim.folder())?,
+            metrics: MetricsLog::resume(claim.folder(), logged, say)?,
+            events: EventWriter::create(claim.folder(), logged)?,
             claim,
         })
     }
@@ -55,6 +62,7 @@ impl Recorder {
     /// Flushes to the disk what a checkpoint that comes next relies on.
     pub fn sync(&mut self) -> Result<()> {
         self.check()?;
+        folder::keep_config(self.claim.folder(), &self.config)?;
         self.metrics.sync()
     }
 
@@ -64,6 +72,7 @@ impl Recorder {
         self.check()?;
         #[cfg(feature = "cli")]
         curve::of_run(self.claim.folder(), result)?;
+        folder::keep_config(self.claim.folder(), &self.config)?;
         result.write(self.claim.folder())
     }
 }

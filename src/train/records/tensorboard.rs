@@ -10,10 +10,12 @@ use prost::Message;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// `SessionLog.SessionStatus.START`: points from this step on, of earlier files, are void.
 const SESSION_START: i32 = 1;
+/// What `TensorBoard` knows an event file by.
+const PREFIX: &str = "events.out.tfevents.";
 
 #[derive(Clone, PartialEq, Message)]
 struct Event {
@@ -65,20 +67,15 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Begins a file in a run's folder. `step` is the checkpoint's when a run goes on, 0 when it begins: what earlier
-    /// files say of later steps is void.
+    /// Begins a file in a run's folder. `step` is that of the last line that stays when a run goes on, 0 when it begins:
+    /// what earlier files say of later steps is void.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn create(dir: &Path, step: u64) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // TensorBoard reads a run's files in the order of their names.
-        let name = format!(
-            "events.out.tfevents.{:010}.{:09}",
-            now.as_secs(),
-            now.subsec_nanos()
-        );
-        let path = dir.join(name);
+        let newest = newest(dir);
+        let path = dir.join(later_name(now, newest.as_deref()));
         let file = match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(file) => file,
             Err(source) => {
@@ -91,7 +88,7 @@ impl EventWriter {
         };
         let mut writer = Self { path, file };
         writer.write(0, What::FileVersion("brain.Event:2".to_owned()))?;
-        if step > 0 {
+        if newest.is_some() {
             writer.write(
                 step + 1,
                 What::SessionLog(SessionLog {
@@ -145,6 +142,34 @@ impl EventWriter {
             path: self.path.clone(),
             source,
         })
+    }
+}
+
+/// The name of the newest event file of a folder.
+fn newest(dir: &Path) -> Option<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.starts_with(PREFIX)).max()
+}
+
+/// A name after the newest one: `TensorBoard` reads a run's files in the order of their names and never goes back, so
+/// that a clock that was put back must not show in them.
+fn later_name(now: Duration, newest: Option<&str>) -> String {
+    let name = |seconds: u64, nanos: u32| format!("{PREFIX}{seconds:010}.{nanos:09}");
+    let ours = name(now.as_secs(), now.subsec_nanos());
+    match newest {
+        Some(newest) if *newest >= *ours => {
+            let seconds = newest[PREFIX.len()..]
+                .split('.')
+                .next()
+                .and_then(|text| text.parse::<u64>().ok());
+            match seconds {
+                Some(seconds) if seconds < 9_999_999_999 => name(seconds + 1, 0),
+                // A name of another program: anything that is longer comes after it.
+                _ => format!("{newest}.1"),
+            }
+        }
+        _ => ours,
     }
 }
 
@@ -260,6 +285,31 @@ mod tests {
             ("speed/tokens_per_s", 1e5),
         ];
         assert_eq!(scalars, expected.map(|(tag, value)| (tag, Some(value))));
+    }
+
+    #[test]
+    fn names_rise_though_the_clock_was_put_back() {
+        let at = |seconds: u64| Duration::new(seconds, 5);
+        let first = later_name(at(1_700_000_000), None);
+        for now in [at(1_700_000_000), at(1_600_000_000), at(0), at(1_700_000_001)] {
+            let second = later_name(now, Some(&first));
+            assert!(second > first, "{second} after {first}");
+            assert!(later_name(now, Some(&second)) > second);
+        }
+        for foreign in ["events.out.tfevents.9999999999.host", "events.out.tfevents.x"] {
+            assert!(later_name(at(1_700_000_000), Some(foreign)).as_str() > foreign);
+        }
+    }
+
+    #[test]
+    fn a_run_that_began_again_voids_all_that_went_before() {
+        let dir = tempfile::tempdir().unwrap();
+        EventWriter::create(dir.path(), 0)
+            .unwrap()
+            .append(&line(1))
+            .unwrap();
+        let second = EventWriter::create(dir.path(), 0).unwrap();
+        assert_eq!(events(&second.path)[1].step, 1);
     }
 
     #[test]

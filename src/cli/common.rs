@@ -1,21 +1,57 @@
-//! `--device` and `--precision`: what a command computes on.
+//! What every command takes: `--device` and `--precision`, what it computes on; `-q` and `-v`, how much it says.
 
+use super::print;
 use crate::error::{Result, UserError};
 use crate::train::Executor;
 use clap::Args;
 
-/// Where to compute, for every command that does.
+/// The flags of every command.
 #[derive(Debug, Clone, Args)]
-pub struct DeviceArgs {
+#[command(next_help_heading = "Common options")]
+pub struct Common {
     /// What to compute on; auto: the best real GPU, else the CPU
-    #[arg(long, value_name = "auto|cpu|gpu:N", default_value = "auto")]
+    #[arg(long, global = true, value_name = "auto|cpu|gpu:N", default_value = "auto")]
     pub device: String,
     /// Storage of activations; auto: f32
-    #[arg(long, value_name = "auto|f32", default_value = "auto")]
+    #[arg(long, global = true, value_name = "auto|f32", default_value = "auto")]
     pub precision: String,
+    /// Say nothing but the result
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more, and show more columns
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
 }
 
-impl DeviceArgs {
+/// How much is said: nothing, progress, or everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Verbosity {
+    /// `-q`
+    Quiet,
+    /// Neither.
+    Normal,
+    /// `-v`
+    Verbose,
+}
+
+impl Verbosity {
+    /// Prints a line unless it is quiet.
+    pub(super) fn say(self, text: &str) {
+        if self > Self::Quiet {
+            print::message(text);
+        }
+    }
+}
+
+impl Common {
+    pub(super) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        }
+    }
+
     /// The precision as results name it.
     ///
     /// # Errors
@@ -40,7 +76,7 @@ impl DeviceArgs {
     /// Opens the device. `say` hears which one and why.
     ///
     /// # Errors
-    /// Those of [`DeviceArgs::precision`] and [`Executor::open`].
+    /// Those of [`Common::precision`] and [`Executor::open`].
     pub fn open(&self, say: &mut dyn FnMut(&str)) -> Result<Executor> {
         self.precision()?;
         Executor::open(&self.device, say)
@@ -53,9 +89,11 @@ mod tests {
 
     #[test]
     fn mixed_is_refused_until_it_exists() {
-        let args = |precision: &str| DeviceArgs {
+        let args = |precision: &str| Common {
             device: "cpu".to_owned(),
             precision: precision.to_owned(),
+            quiet: false,
+            verbose: false,
         };
         let Err(error) = args("mixed").open(&mut |_| {}) else {
             panic!("mixed was taken");
