@@ -2,7 +2,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use selectiv::bench::{DeviceClass, Family, Prepared, Scale, Timed, registry};
-use selectiv::cli::device::DeviceArgs;
+use selectiv::train::Executor;
 use std::time::Duration;
 
 /// Names the device: `cpu` (the default), `gpu:0`, `auto`.
@@ -17,13 +17,8 @@ pub(crate) fn run(family: Family) {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
-    let args = DeviceArgs {
-        device: std::env::var(DEVICE).unwrap_or_else(|_| "cpu".to_owned()),
-        precision: "f32".to_owned(),
-    };
-    let mut executor = args
-        .open(&mut |text| eprintln!("{text}"))
-        .unwrap_or_else(|e| panic!("{DEVICE}: {e}"));
+    let device = std::env::var(DEVICE).unwrap_or_else(|_| "cpu".to_owned());
+    let mut executor = Executor::open(&device, &mut |_| {}).unwrap_or_else(|e| panic!("{DEVICE}: {e}"));
     let class = DeviceClass::of(&executor);
     let scale = match class {
         DeviceClass::Gpu => class.scale(),
