@@ -1,7 +1,12 @@
 //! What holds for every shader of the crate.
 
+use super::adapter::adapters;
 use super::lower::lower;
+use super::{Gpu, GpuRuntime, Options};
+use crate::error::Room;
 use crate::launch::Caps;
+use crate::models::{ModelConfig, block};
+use crate::runtime::Runtime;
 use crate::shader::{Kernel, Value, reflect, shader_names};
 use std::collections::BTreeMap;
 
@@ -122,4 +127,26 @@ fn every_variant_validates_in_f32_and_f16() {
         validate(&narrow.key(), &module, &text);
     }
     assert!(narrowed > 100, "only {narrowed} bindings can be stored in f16");
+}
+
+/// Scratch memory counts: what is larger than a binding is refused by name before anything is allocated, and half the
+/// samples fit.
+#[test]
+fn scratch_beyond_a_binding_is_refused() {
+    let model = ModelConfig::new(block("mesa_net").unwrap(), 1, 64, 17, 97);
+    for adapter in adapters() {
+        let mut gpu = Gpu::open(&adapter, Options::default()).unwrap();
+        gpu.caps.binding_bytes = 1 << 20;
+        let runtime = GpuRuntime::new(gpu);
+        let fits = |b| runtime.fits(&model.eval_net(b, 128, 64).unwrap().graph);
+        let refused = (0..10).map(|i| 1 << i).find(|b| fits(*b).is_err()).unwrap();
+        let error = fits(refused).unwrap_err();
+        assert!(
+            error.what.starts_with("scratch memory of mesa_fwd of layers.0"),
+            "{error}"
+        );
+        assert_eq!(error.room, Room::Binding(1 << 20));
+        assert!(error.needed > 1 << 20);
+        assert!(fits(refused / 2).unwrap() > 0);
+    }
 }
