@@ -65,7 +65,7 @@ pub fn estimate(
     let open = |i: &usize| folder.is_none_or(|folder| plan::status(folder, &plan.runs[*i]).is_open());
     let groups: Vec<Vec<usize>> = plan.groups();
     let missing = groups.iter().flatten().filter(|i| open(i)).count();
-    let open_groups = groups.iter().filter(|group| group.iter().any(|i| open(i)));
+    let open_groups = groups.iter().filter(|group| group.iter().any(&open));
     let mut shapes: BTreeMap<String, Shape<'_>> = BTreeMap::new();
     let shared = Shared::default();
     let mut trainings = 0;
@@ -233,7 +233,7 @@ fn time_updates(run: &PlannedRun, shared: &Shared, device: Device) -> Result<(De
         time = start.elapsed() / TIMED as u32;
     }
     let bytes = stepper.executor.runtime().total_bytes() as u64;
-    Ok((Device::Used(session.into_machine()), time, bytes))
+    Ok((Device::Used(Box::new(session.into_machine())), time, bytes))
 }
 
 #[cfg(test)]

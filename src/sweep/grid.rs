@@ -9,7 +9,7 @@ use crate::models::ModelConfig;
 use crate::tasks::{Grammar, Split};
 use crate::train::setup;
 use rayon::prelude::*;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use toml::Value;
 
 /// Longest name of a run, in bytes: a folder's name has to end somewhere.
@@ -88,7 +88,7 @@ impl SweepFile {
     fn run(
         &self,
         part: &Part,
-        task: &PathBuf,
+        task: &Path,
         model: Option<&str>,
         point: &[usize],
         shared: &Shared,

@@ -148,7 +148,7 @@ impl<'a> Job<'a> {
                 return Err(e);
             }
         }
-        *device = Some(Device::Used(machine));
+        *device = Some(Device::Used(Box::new(machine)));
         Ok(())
     }
 
@@ -211,7 +211,7 @@ impl<'a> Job<'a> {
             Err(e) => {
                 // A device that broke is opened anew.
                 if !matches!(e, Error::Device(_)) {
-                    *device = Some(Device::Used(machine));
+                    *device = Some(Device::Used(Box::new(machine)));
                 }
                 Err(e)
             }

@@ -32,7 +32,7 @@ impl Gap {
         let steps = (10.0 * seconds).round();
         // The nearest number to a decimal with one digit is what the division gives.
         let whole = steps / 10.0 == seconds;
-        (whole && (0.0..=f64::from(MAX_STEPS)).contains(&steps)).then(|| Self::Fixed(steps as u32))
+        (whole && (0.0..=f64::from(MAX_STEPS)).contains(&steps)).then_some(Self::Fixed(steps as u32))
     }
 
     /// Time steps of the longest gap.

@@ -72,7 +72,7 @@ pub fn explain(
 ) -> Result<Option<Explained>> {
     let mut sums = Sums::new(data.grammar(), data.spec().targets);
     let done = evaluator.predictions(executor, data, split, stop, |batch, answers| {
-        sums.add(batch, answers)
+        sums.add(batch, answers);
     })?;
     Ok(done.then(|| sums.finish()))
 }

@@ -188,7 +188,7 @@ pub enum Device {
     /// A device on which nothing is planned.
     New(Executor),
     /// A device that an earlier session has left.
-    Used(Machine),
+    Used(Box<Machine>),
 }
 
 impl Machine {
@@ -203,7 +203,7 @@ impl Machine {
         let executor = match device {
             Device::Used(mut machine) if machine.shape == shape => {
                 machine.stepper.restart(setup.recipe)?;
-                return Ok(machine);
+                return Ok(*machine);
             }
             Device::Used(machine) => machine.into_executor(),
             Device::New(executor) => executor,

@@ -123,7 +123,7 @@ fn chunkwise_matches_token_by_token() {
         };
         let with_chunk = |chunk| DeltaRule { chunk, ..own.clone() }.into();
         let head = |all: &mut Oracle, x: &[Vec<f64>], grad_o: &[f64], b, h| {
-            head(all, own, x, grad_o, &householder(own, b, h))
+            head(all, own, x, grad_o, &householder(own, b, h));
         };
         every_chunk_matches(case, (own.b, own.h), own.chunk, &with_chunk, head, ROUNDING_F64);
     }
