@@ -96,9 +96,13 @@ fn describes(heading: &str, section: &str, written: &[Value]) {
         unsaid.is_empty(),
         "`{heading}` of docs/reference.md lacks {unsaid:?}"
     );
+    let covers = |path: &str| match path.strip_suffix('*') {
+        Some(stem) => found.iter().any(|found| found.starts_with(stem)),
+        None => found.contains(path),
+    };
     let lost: Vec<&String> = said
         .iter()
-        .filter(|(path, optional)| !**optional && !found.contains(*path))
+        .filter(|(path, optional)| !**optional && !covers(path))
         .map(|(path, _)| path)
         .collect();
     assert!(
@@ -213,14 +217,17 @@ fn files_of_a_run_are_described() {
 
     let eval = section("eval --json");
     let parts: Vec<&str> = eval.split("\nWith `").collect();
-    for (part, flag) in parts.iter().zip([None, Some("--gates"), Some("--decode")]) {
-        let args: Vec<&str> = ["eval", "run", "--device", "cpu", "--json"]
-            .into_iter()
-            .chain(flag)
-            .collect();
+    let flags: [&[&str]; 4] = [
+        &[],
+        &["--gates"],
+        &["--decode"],
+        &["--by", "position,symbol,distance,gap"],
+    ];
+    assert_eq!(parts.len(), flags.len());
+    for (part, flags) in parts.iter().zip(flags) {
+        let args = [&["eval", "run", "--device", "cpu", "--json"], flags].concat();
         describes("eval --json", part, &[run.json(&args)]);
     }
-    assert_eq!(parts.len(), 3);
 }
 
 #[test]
@@ -259,6 +266,69 @@ fn json_of_the_other_commands_is_described() {
         let heading = format!("{} --json", args[0]);
         describes(&heading, &section(&heading), &[run.json(args)]);
     }
+}
+
+#[test]
+fn files_of_a_sweep_are_described() {
+    let run = Run {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    let write = |name: &str, text: &str| fs::write(run.dir.path().join(name), text).unwrap();
+    let read = |name: &str| fs::read_to_string(run.dir.path().join("grid").join(name)).unwrap();
+    write("tiny.toml", TASK);
+    let sweep = r#"
+        tasks = ["tiny.toml"]
+        models = ["gated_delta_net", "gla"]
+        select = "train.lr"
+        [grid]
+        "train.lr" = [0.01, 0.02]
+        seed = [1, 2]
+    "#;
+    write("sweep.toml", sweep);
+    run.said(&["sweep", "sweep.toml", "--out", "grid", "--device", "cpu", "-q"]);
+    for name in ["results.csv", "metrics.csv"] {
+        let text = read(name);
+        // A column for each varied field stands behind the fixed ones.
+        let columns = text
+            .lines()
+            .next()
+            .unwrap()
+            .split(',')
+            .filter(|c| !c.contains('.'))
+            .collect::<BTreeSet<_>>();
+        let said: Vec<String> = keys(&section(name)).into_keys().collect();
+        let said = said.iter().map(String::as_str);
+        assert_eq!(said.collect::<BTreeSet<_>>(), columns, "{name}");
+    }
+    let folder = fs::read_dir(run.dir.path().join("grid"))
+        .unwrap()
+        .map(|e| e.unwrap().path());
+    let files = folder
+        .map(|path| path.join("explained.json"))
+        .filter(|path| path.exists());
+    let explained: Vec<Value> = files
+        .map(|path| serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
+        .collect();
+    assert_eq!(explained.len(), 8);
+    describes("explained.json", &section("explained.json"), &explained);
+    describes(
+        "sweep --json",
+        &section("sweep --json"),
+        &[run.json(&["sweep", "grid", "--json"])],
+    );
+
+    write("wrong.toml", "no_such_field = 1");
+    let mut command = Command::cargo_bin("selectiv").unwrap();
+    command
+        .current_dir(run.dir.path())
+        .args(["sweep", "wrong.toml", "--out", "wrong"]);
+    let said = String::from_utf8(command.assert().code(2).get_output().stderr.clone()).unwrap();
+    let fields = said.split_once("expected one of").map(|(_, list)| list).unwrap();
+    let fields: BTreeSet<String> = names(fields).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        keys(&section("Sweep files")).into_keys().collect::<BTreeSet<_>>(),
+        fields
+    );
 }
 
 /// What the program says to a field of a task file.
