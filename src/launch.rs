@@ -54,6 +54,9 @@ impl Caps {
     }
 }
 
+/// Workgroup memory that a shader with a constant `COOP` may use.
+const COOP_BYTES: u32 = 24_576;
+
 /// What a view looks into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
@@ -204,7 +207,8 @@ impl<'a> Lower<'a> {
     }
 
     /// Adds a launch. `bindings` are the storage bindings in the shader's order; `alias t_<binding>` of the shader is
-    /// set to each one's storage type. `params` mirrors the shader's `params` uniform; `()` if it has none.
+    /// set to each one's storage type. `params` mirrors the shader's `params` uniform; `()` if it has none. A shader with
+    /// a constant `COOP` gets it where the adapter has matrix units and the op has not set it.
     pub fn run<P: bytemuck::NoUninit>(
         &mut self,
         kernel: Kernel,
@@ -212,6 +216,11 @@ impl<'a> Lower<'a> {
         params: P,
         grid: [u32; 3],
     ) {
+        let coop = self.caps.coop
+            && self.caps.workgroup_bytes >= COOP_BYTES
+            && !kernel.consts.contains_key("COOP")
+            && kernel.declares("COOP");
+        let kernel = if coop { kernel.set("COOP", true) } else { kernel };
         self.out.dispatches.push(Dispatch {
             call: self.call,
             kernel,

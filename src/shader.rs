@@ -93,6 +93,21 @@ impl Kernel {
         self
     }
 
+    /// Whether its file, or one that it imports, has a constant of this name.
+    pub fn declares(&self, name: &str) -> bool {
+        fn search(path: &str, start: &str) -> bool {
+            let text = SOURCES
+                .iter()
+                .find(|(name, _)| *name == path)
+                .map_or("", |(_, text)| text);
+            text.lines().any(|line| {
+                let import = line.strip_prefix("#import ");
+                line.starts_with(start) || import.is_some_and(|path| search(path.trim(), start))
+            })
+        }
+        search(self.path, &format!("const {name}:"))
+    }
+
     /// Names the kernel uniquely.
     pub fn key(&self) -> String {
         let mut key = self.path.to_owned();
@@ -124,8 +139,17 @@ impl Kernel {
         };
         let lines: Vec<(String, usize, &str)> = e.import(self.path)?;
         e.block(&lines)?;
-        if self.consts.values().any(|v| *v == Value::Type("f16")) && !e.out.contains("enable f16;") {
-            e.out.insert_str(0, "enable f16;\n");
+        let coop = e.out.contains("coop_mat");
+        for (wanted, enable) in [
+            (coop, "enable wgpu_cooperative_matrix;\n"),
+            (
+                coop || self.consts.values().any(|v| *v == Value::Type("f16")),
+                "enable f16;\n",
+            ),
+        ] {
+            if wanted && !e.out.contains(enable) {
+                e.out.insert_str(0, enable);
+            }
         }
         for name in self.consts.keys() {
             if !e.constants.contains(name) {
@@ -522,6 +546,13 @@ mod tests {
             "const N: u32 = 2u; // size\nconst F: bool = true;\nalias t_x = f16;\nyes\n\
              let a0 = x[1]; if c { break; }\n"
         );
+    }
+
+    #[test]
+    fn constants_of_imports_are_declared() {
+        let declares = |path, name| Kernel::new(path).declares(name);
+        assert!(declares("delta_rule/state_fwd", "COOP") && declares("delta_rule/state_fwd", "CHUNK"));
+        assert!(!declares("fill/fill_fwd", "COOP") && !declares("delta_rule/state_fwd", "CHUN"));
     }
 
     #[test]

@@ -8,14 +8,24 @@ alias t_grad_v = f32;
 #import lib/chunk
 #import lib/store
 
-@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
-@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T HOUSEHOLDER, H, d_v]
-@group(0) @binding(2) var<storage, read_write> states: array<f32>; // [B, H, chunks, d_k, d_v]
-@group(0) @binding(3) var<storage, read_write> tm: array<f32>; // [B, H, chunks, C, C]
-@group(0) @binding(4) var<storage, read_write> lower: array<f32>; // [B, H, chunks, C, C]: G
+#if WIDE
+alias a_grad_v = vec4<t_grad_v>;
+alias a_k = vec4<t_k>;
+alias a_v = vec4<t_v>;
+#else
+alias a_grad_v = t_grad_v;
+alias a_k = t_k;
+alias a_v = t_v;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> k: array<a_k>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(1) var<storage, read_write> v: array<a_v>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(2) var<storage, read_write> states: array<Value>; // [B, H, chunks, d_k, d_v]
+@group(0) @binding(3) var<storage, read_write> tm: array<Value>; // [B, H, chunks, C, C]
+@group(0) @binding(4) var<storage, read_write> lower: array<Value>; // [B, H, chunks, C, C]: G
 @group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(6) var<storage, read_write> vn: array<f32>; // [B, T HOUSEHOLDER, H, d_v]
-@group(0) @binding(7) var<storage, read_write> grad_v: array<t_grad_v>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(6) var<storage, read_write> vn: array<Value>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(7) var<storage, read_write> grad_v: array<a_grad_v>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(8) var<uniform> params: Params;
 
 const OF_K: u32 = 0;
@@ -26,12 +36,12 @@ const OF_VN: u32 = 4;
 const OF_V: u32 = 5;
 const OF_GRAD_R: u32 = 6;
 
-fn element(operand: u32, i: u32, j: u32) -> f32 {
+fn element(operand: u32, i: u32, j: u32) -> Value {
     var spot: Spot;
-    var value = 0.0;
+    var value = Value();
     if operand == OF_K {
         spot = in_keys(i, j);
-        value = f32(k[spot.at]);
+        value = Value(k[spot.at]);
     } else if operand == OF_STATE {
         spot = in_state(i, j);
         value = states[spot.at];
@@ -46,15 +56,15 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
         value = vn[spot.at];
     } else if operand == OF_V {
         spot = in_values(i, j);
-        value = f32(v[spot.at]);
+        value = Value(v[spot.at]);
     } else {
         spot = in_values(i, j);
-        value = f32(grad_v[spot.at]);
+        value = Value(grad_v[spot.at]);
     }
-    return select(0.0, value, spot.ok);
+    return select(Value(), value, spot.ok);
 }
 
-fn store(at: u32, value: f32) {
+fn store(at: u32, value: Value) {
     vn[at] = value;
 }
 
@@ -85,15 +95,21 @@ fn error_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     u.r{r} = elements(OF_GRAD_R, i + {r}u, j);
     part[{r}] = dot(u.r{r}, t.r{r});
     if is_row(i + {r}u) {
+#if WIDE
+        if j < params.d_v {
+            grad_v[(row(i + {r}u) * params.d_v + j) / WIDTH] = a_grad_v(beta{r} * u.r{r});
+        }
+#else
 #for c in 0..4
         if j + {c}u < params.d_v {
             grad_v[row(i + {r}u) * params.d_v + j + {c}u] = t_grad_v(beta{r} * u.r{r}[{c}]);
         }
 #end
+#endif
     }
 #end
     let sum = row_sums(part, lane);
-    if lane < C {
+    if lane < CHUNK {
         table[entry(GRAD_BETA + tile, lane)] = sum;
     }
 }

@@ -7,11 +7,21 @@ alias t_grad_k = f32;
 #import lib/chunk
 #import lib/store
 
-@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, d_k]
-@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
-@group(0) @binding(2) var<storage, read_write> e: array<f32>; // [B, H, chunks, QUERIES, C]
-@group(0) @binding(3) var<storage, read_write> f: array<f32>; // [B, H, chunks, C, C]: F + F^T, the diagonal 0
-@group(0) @binding(4) var<storage, read_write> grad_k: array<t_grad_k>; // [B, T HOUSEHOLDER, H, d_k]
+#if WIDE
+alias a_grad_k = vec4<t_grad_k>;
+alias a_k = vec4<t_k>;
+alias a_q = vec4<t_q>;
+#else
+alias a_grad_k = t_grad_k;
+alias a_k = t_k;
+alias a_q = t_q;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> q: array<a_q>; // [B, T, H, d_k]
+@group(0) @binding(1) var<storage, read_write> k: array<a_k>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(2) var<storage, read_write> e: array<Value>; // [B, H, chunks, QUERIES, C]
+@group(0) @binding(3) var<storage, read_write> f: array<Value>; // [B, H, chunks, C, C]: F + F^T, the diagonal 0
+@group(0) @binding(4) var<storage, read_write> grad_k: array<a_grad_k>; // [B, T HOUSEHOLDER, H, d_k]
 @group(0) @binding(5) var<uniform> params: Params;
 
 const OF_Q: u32 = 0;
@@ -19,9 +29,9 @@ const OF_K: u32 = 1;
 const OF_E: u32 = 2;
 const OF_F: u32 = 3;
 
-fn element(operand: u32, i: u32, j: u32) -> f32 {
+fn element(operand: u32, i: u32, j: u32) -> Value {
     var spot: Spot;
-    var value = 0.0;
+    var value = Value();
     if operand == OF_E {
         spot = in_scores(i, j);
         value = e[spot.at];
@@ -30,16 +40,16 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
         value = f[spot.at];
     } else if operand == OF_Q {
         spot = in_queries(i, j);
-        value = f32(q[spot.at]);
+        value = Value(q[spot.at]);
     } else {
         spot = in_keys(i, j);
-        value = f32(k[spot.at]);
+        value = Value(k[spot.at]);
     }
-    return select(0.0, value, spot.ok);
+    return select(Value(), value, spot.ok);
 }
 
-fn store(at: u32, value: f32) {
-    grad_k[at] = t_grad_k(f32(grad_k[at]) + value);
+fn store(at: u32, value: Value) {
+    grad_k[at] = a_grad_k(Value(grad_k[at]) + value);
 }
 
 @compute @workgroup_size({THREADS})

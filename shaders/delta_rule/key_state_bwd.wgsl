@@ -9,13 +9,23 @@ alias t_grad_k = f32;
 #import lib/store
 #import lib/state_sum
 
-@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
-@group(0) @binding(1) var<storage, read_write> states: array<f32>; // [B, H, chunks, d_k, d_v]
-@group(0) @binding(2) var<storage, read_write> grad_states: array<f32>; // [B, H, chunks, d_k, d_v]
+#if WIDE
+alias a_grad_k = vec4<t_grad_k>;
+alias a_grad_v = vec4<t_grad_v>;
+alias a_k = vec4<t_k>;
+#else
+alias a_grad_k = t_grad_k;
+alias a_grad_v = t_grad_v;
+alias a_k = t_k;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> k: array<a_k>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(1) var<storage, read_write> states: array<Value>; // [B, H, chunks, d_k, d_v]
+@group(0) @binding(2) var<storage, read_write> grad_states: array<Value>; // [B, H, chunks, d_k, d_v]
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(4) var<storage, read_write> vn: array<f32>; // [B, T HOUSEHOLDER, H, d_v]
-@group(0) @binding(5) var<storage, read_write> grad_v: array<t_grad_v>; // [B, T HOUSEHOLDER, H, d_v]
-@group(0) @binding(6) var<storage, read_write> grad_k: array<t_grad_k>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(4) var<storage, read_write> vn: array<Value>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(5) var<storage, read_write> grad_v: array<a_grad_v>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(6) var<storage, read_write> grad_k: array<a_grad_k>; // [B, T HOUSEHOLDER, H, d_k]
 @group(0) @binding(7) var<uniform> params: Params;
 
 const OF_K: u32 = 0;
@@ -24,12 +34,12 @@ const OF_GRAD_STATE: u32 = 2;
 const OF_VN: u32 = 3;
 const OF_GRAD_V: u32 = 4;
 
-fn element(operand: u32, i: u32, j: u32) -> f32 {
+fn element(operand: u32, i: u32, j: u32) -> Value {
     var spot: Spot;
-    var value = 0.0;
+    var value = Value();
     if operand == OF_K {
         spot = in_keys(i, j);
-        value = f32(k[spot.at]);
+        value = Value(k[spot.at]);
     } else if operand == OF_STATE {
         spot = in_state(i, j);
         value = states[spot.at];
@@ -41,13 +51,13 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
         value = vn[spot.at];
     } else {
         spot = in_values(i, j);
-        value = f32(grad_v[spot.at]);
+        value = Value(grad_v[spot.at]);
     }
-    return select(0.0, value, spot.ok);
+    return select(Value(), value, spot.ok);
 }
 
-fn store(at: u32, value: f32) {
-    grad_k[at] = t_grad_k(value);
+fn store(at: u32, value: Value) {
+    grad_k[at] = a_grad_k(value);
 }
 
 @compute @workgroup_size({THREADS})
@@ -72,7 +82,7 @@ fn key_state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
     store_keys(x3, n0);
     let in_sum = row_sums(in_part, lane);
     let out_sum = row_sums(out_part, lane);
-    if lane < C {
+    if lane < CHUNK {
         table[entry(IN_K + tile, lane)] = in_sum;
         table[entry(OUT_K + tile, lane)] = out_sum;
     }

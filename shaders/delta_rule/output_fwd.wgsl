@@ -7,13 +7,23 @@ alias t_vn = f32;
 #import lib/chunk
 #import lib/store
 
-@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, d_k]
-@group(0) @binding(1) var<storage, read_write> states: array<f32>; // [B, H, chunks, d_k, d_v]
-@group(0) @binding(2) var<storage, read_write> scores: array<f32>; // [B, H, chunks, QUERIES, C]
+#if WIDE
+alias a_o = vec4<t_o>;
+alias a_q = vec4<t_q>;
+alias a_vn = vec4<t_vn>;
+#else
+alias a_o = t_o;
+alias a_q = t_q;
+alias a_vn = t_vn;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> q: array<a_q>; // [B, T, H, d_k]
+@group(0) @binding(1) var<storage, read_write> states: array<Value>; // [B, H, chunks, d_k, d_v]
+@group(0) @binding(2) var<storage, read_write> scores: array<Value>; // [B, H, chunks, QUERIES, C]
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(4) var<storage, read_write> o: array<t_o>; // [B, T, H, d_v]
+@group(0) @binding(4) var<storage, read_write> o: array<a_o>; // [B, T, H, d_v]
 #if HOUSEHOLDER > 1
-@group(0) @binding(5) var<storage, read_write> vn: array<t_vn>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(5) var<storage, read_write> vn: array<a_vn>; // [B, T HOUSEHOLDER, H, d_v]
 #endif
 @group(0) @binding({5 + (HOUSEHOLDER > 1)}) var<uniform> params: Params;
 
@@ -22,12 +32,12 @@ const OF_STATE: u32 = 1;
 const OF_SCORES: u32 = 2;
 const OF_VN: u32 = 3;
 
-fn element(operand: u32, i: u32, j: u32) -> f32 {
+fn element(operand: u32, i: u32, j: u32) -> Value {
     var spot: Spot;
-    var value = 0.0;
+    var value = Value();
     if operand == OF_Q {
         spot = in_queries(i, j);
-        value = f32(q[spot.at]);
+        value = Value(q[spot.at]);
     } else if operand == OF_STATE {
         spot = in_state(i, j);
         value = states[spot.at];
@@ -37,16 +47,16 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
     } else {
         spot = in_values(i, j);
 #if HOUSEHOLDER > 1
-        value = f32(vn[spot.at]);
+        value = Value(vn[spot.at]);
 #else
-        value = f32(o[spot.at]);
+        value = Value(o[spot.at]);
 #endif
     }
-    return select(0.0, value, spot.ok);
+    return select(Value(), value, spot.ok);
 }
 
-fn store(at: u32, value: f32) {
-    o[at] = t_o(params.scale * value);
+fn store(at: u32, value: Value) {
+    o[at] = a_o(params.scale * value);
 }
 
 @compute @workgroup_size({THREADS})

@@ -10,14 +10,26 @@ alias t_grad_v = f32;
 #import lib/chunk
 #import lib/store
 
-@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, d_k]
-@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
+#if WIDE
+alias a_grad_o = vec4<t_grad_o>;
+alias a_grad_v = vec4<t_grad_v>;
+alias a_k = vec4<t_k>;
+alias a_q = vec4<t_q>;
+#else
+alias a_grad_o = t_grad_o;
+alias a_grad_v = t_grad_v;
+alias a_k = t_k;
+alias a_q = t_q;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> q: array<a_q>; // [B, T, H, d_k]
+@group(0) @binding(1) var<storage, read_write> k: array<a_k>; // [B, T HOUSEHOLDER, H, d_k]
 @group(0) @binding(2) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(3) var<storage, read_write> tm: array<f32>; // [B, H, chunks, C, C]
-@group(0) @binding(4) var<storage, read_write> scores: array<f32>; // [B, H, chunks, QUERIES, C]
-@group(0) @binding(5) var<storage, read_write> grad_o: array<t_grad_o>; // [B, T, H, d_v]
-@group(0) @binding(6) var<storage, read_write> grad_v: array<t_grad_v>; // [B, T HOUSEHOLDER, H, d_v]
-@group(0) @binding(7) var<storage, read_write> grad_states: array<f32>; // [B, H, chunks, d_k, d_v]
+@group(0) @binding(3) var<storage, read_write> tm: array<Value>; // [B, H, chunks, C, C]
+@group(0) @binding(4) var<storage, read_write> scores: array<Value>; // [B, H, chunks, QUERIES, C]
+@group(0) @binding(5) var<storage, read_write> grad_o: array<a_grad_o>; // [B, T, H, d_v]
+@group(0) @binding(6) var<storage, read_write> grad_v: array<a_grad_v>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(7) var<storage, read_write> grad_states: array<Value>; // [B, H, chunks, d_k, d_v]
 @group(0) @binding(8) var<uniform> params: Params;
 
 const OF_K: u32 = 0;
@@ -29,18 +41,18 @@ const OF_TM: u32 = 5;
 const OF_GRAD_O: u32 = 6; // scale dO
 const OF_GRAD_V: u32 = 7;
 
-fn element(operand: u32, i: u32, j: u32) -> f32 {
+fn element(operand: u32, i: u32, j: u32) -> Value {
     var spot: Spot;
-    var value = 0.0;
+    var value = Value();
     if operand == OF_Q_IN {
         spot = in_queries(i, j);
-        value = table[entry(DECAY_IN, last(i))] * f32(q[spot.at]);
+        value = table[entry(DECAY_IN, last(i))] * Value(q[spot.at]);
     } else if operand == OF_K_IN {
         spot = in_keys(i, j);
-        value = -table[entry(DECAY_IN, i)] * table[entry(BETA, i)] * f32(k[spot.at]);
+        value = -table[entry(DECAY_IN, i)] * table[entry(BETA, i)] * Value(k[spot.at]);
     } else if operand == OF_K {
         spot = in_keys(i, j);
-        value = f32(k[spot.at]);
+        value = Value(k[spot.at]);
     } else if operand == OF_GRAD_STATE {
         spot = in_state(i, j);
         value = grad_states[spot.at];
@@ -52,16 +64,16 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
         value = tm[spot.at];
     } else if operand == OF_GRAD_O {
         spot = in_outputs(i, j);
-        value = params.scale * f32(grad_o[spot.at]);
+        value = params.scale * Value(grad_o[spot.at]);
     } else {
         spot = in_values(i, j);
-        value = f32(grad_v[spot.at]);
+        value = Value(grad_v[spot.at]);
     }
-    return select(0.0, value, spot.ok);
+    return select(Value(), value, spot.ok);
 }
 
-fn store(at: u32, value: f32) {
-    grad_v[at] = t_grad_v(value);
+fn store(at: u32, value: Value) {
+    grad_v[at] = a_grad_v(value);
 }
 
 @compute @workgroup_size({THREADS})
@@ -71,10 +83,10 @@ fn state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     batch = wg.z;
     tile_lanes(lane);
     chunk = params.chunks - 1u;
-    for (var n = lane; n < params.d_k * 64u; n += THREADS) {
+    for (var n = lane * WIDTH; n < params.d_k * 64u; n += THREADS * WIDTH) {
         let j = n0 + n % 64u;
         if j < params.d_v {
-            grad_states[(block() * params.d_k + n / 64u) * params.d_v + j] = 0.0;
+            grad_states[((block() * params.d_k + n / 64u) * params.d_v + j) / WIDTH] = Value();
         }
     }
     for (var done = 0u; done < params.chunks; done++) {
@@ -93,16 +105,21 @@ fn state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         store_values(t, n0);
         storageBarrier();
         if done + 1u < params.chunks {
-            let a = table[entry(DECAY_IN, C - 1u)];
-            for (var m0 = 0u; m0 < params.d_k; m0 += C) {
+            let a = table[entry(DECAY_IN, CHUNK - 1u)];
+            for (var m0 = 0u; m0 < params.d_k; m0 += CHUNK) {
                 t = product(zero_tile(), OF_Q_IN, true, m0, OF_GRAD_O, false, n0, queries_of(here));
                 t = product(t, OF_K_IN, true, m0, OF_GRAD_V, false, n0, rows_of(here));
 #for r in 0..4
                 if m0 + 4u * y + {r}u < params.d_k {
-#for c in 0..4
+#for c in 0..4/WIDTH
                     if n0 + 4u * x + {c}u < params.d_v {
-                        let at = (block() * params.d_k + m0 + 4u * y + {r}u) * params.d_v + n0 + 4u * x + {c}u;
-                        grad_states[at - params.d_k * params.d_v] = fma(a, grad_states[at], t.r{r}[{c}]);
+                        let at = ((block() * params.d_k + m0 + 4u * y + {r}u) * params.d_v + n0 + 4u * x + {c}u) / WIDTH;
+#if WIDE
+                        let added = t.r{r};
+#else
+                        let added = t.r{r}[{c}];
+#endif
+                        grad_states[at - params.d_k * params.d_v / WIDTH] = fma(Value(a), grad_states[at], added);
                     }
 #end
                 }

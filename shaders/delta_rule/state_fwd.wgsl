@@ -8,12 +8,22 @@ alias t_vn = f32;
 #import lib/chunk
 #import lib/store
 
-@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
-@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T HOUSEHOLDER, H, d_v]
+#if WIDE
+alias a_k = vec4<t_k>;
+alias a_v = vec4<t_v>;
+alias a_vn = vec4<t_vn>;
+#else
+alias a_k = t_k;
+alias a_v = t_v;
+alias a_vn = t_vn;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> k: array<a_k>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(1) var<storage, read_write> v: array<a_v>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(2) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(3) var<storage, read_write> tm: array<f32>; // [B, H, chunks, C, C]
-@group(0) @binding(4) var<storage, read_write> states: array<f32>; // [B, H, chunks, d_k, d_v]
-@group(0) @binding(5) var<storage, read_write> vn: array<t_vn>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(3) var<storage, read_write> tm: array<Value>; // [B, H, chunks, C, C]
+@group(0) @binding(4) var<storage, read_write> states: array<Value>; // [B, H, chunks, d_k, d_v]
+@group(0) @binding(5) var<storage, read_write> vn: array<a_vn>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(6) var<uniform> params: Params;
 
 const OF_K: u32 = 0;
@@ -21,13 +31,14 @@ const OF_K_OUT: u32 = 1; // diag(out) K
 const OF_STATE: u32 = 2;
 const OF_TM: u32 = 3;
 const OF_VN: u32 = 4;
+const OF_V: u32 = 5;
 
-fn element(operand: u32, i: u32, j: u32) -> f32 {
+fn element(operand: u32, i: u32, j: u32) -> Value {
     var spot: Spot;
-    var value = 0.0;
+    var value = Value();
     if operand == OF_K || operand == OF_K_OUT {
         spot = in_keys(i, j);
-        value = f32(k[spot.at]);
+        value = Value(k[spot.at]);
         if operand == OF_K_OUT {
             value *= table[entry(DECAY_OUT, i)];
         }
@@ -37,15 +48,18 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
     } else if operand == OF_TM {
         spot = in_square(i, j);
         value = tm[spot.at];
+    } else if operand == OF_V {
+        spot = in_values(i, j);
+        value = Value(v[spot.at]);
     } else {
         spot = in_values(i, j);
-        value = f32(vn[spot.at]);
+        value = Value(vn[spot.at]);
     }
-    return select(0.0, value, spot.ok);
+    return select(Value(), value, spot.ok);
 }
 
-fn store(at: u32, value: f32) {
-    vn[at] = t_vn(value);
+fn store(at: u32, value: Value) {
+    vn[at] = a_vn(value);
 }
 
 @compute @workgroup_size({THREADS})
@@ -55,10 +69,10 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     batch = wg.z;
     tile_lanes(lane);
     chunk = 0u;
-    for (var n = lane; n < params.d_k * 64u; n += THREADS) {
+    for (var n = lane * WIDTH; n < params.d_k * 64u; n += THREADS * WIDTH) {
         let j = n0 + n % 64u;
         if j < params.d_v {
-            states[(block() * params.d_k + n / 64u) * params.d_v + j] = 0.0;
+            states[((block() * params.d_k + n / 64u) * params.d_v + j) / WIDTH] = Value();
         }
     }
     for (var done = 0u; done < params.chunks; done++) {
@@ -68,33 +82,31 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #for r in 0..4
         {
             let i = 4u * y + {r}u;
-            if is_row(i) {
-                let decay = table[entry(DECAY_IN, i)];
-                let beta = table[entry(BETA, i)];
-#for c in 0..4
-                if n0 + 4u * x + {c}u < params.d_v {
-                    let at = row(i) * params.d_v + n0 + 4u * x + {c}u;
-                    vn[at] = t_vn(beta * (f32(v[at]) - decay * t.r{r}[{c}]));
-                }
-#end
-            }
+            t.r{r} = elements(OF_V, i, n0 + 4u * x) - table[entry(DECAY_IN, i)] * t.r{r};
+            t.r{r} *= table[entry(BETA, i)];
         }
 #end
+        store_values(t, n0);
         storageBarrier();
         t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, rows_of(done));
         storageBarrier();
         store_values(t, n0);
         storageBarrier();
         if done + 1u < params.chunks {
-            let a = table[entry(DECAY_IN, C - 1u)];
-            for (var m0 = 0u; m0 < params.d_k; m0 += C) {
+            let a = table[entry(DECAY_IN, CHUNK - 1u)];
+            for (var m0 = 0u; m0 < params.d_k; m0 += CHUNK) {
                 t = product(zero_tile(), OF_K_OUT, true, m0, OF_VN, false, n0, rows_of(done));
 #for r in 0..4
                 if m0 + 4u * y + {r}u < params.d_k {
-#for c in 0..4
+#for c in 0..4/WIDTH
                     if n0 + 4u * x + {c}u < params.d_v {
-                        let at = (block() * params.d_k + m0 + 4u * y + {r}u) * params.d_v + n0 + 4u * x + {c}u;
-                        states[at + params.d_k * params.d_v] = fma(a, states[at], t.r{r}[{c}]);
+                        let at = ((block() * params.d_k + m0 + 4u * y + {r}u) * params.d_v + n0 + 4u * x + {c}u) / WIDTH;
+#if WIDE
+                        let added = t.r{r};
+#else
+                        let added = t.r{r}[{c}];
+#endif
+                        states[at + params.d_k * params.d_v / WIDTH] = fma(Value(a), states[at], added);
                     }
 #end
                 }

@@ -20,6 +20,25 @@ fn decay_out(i: u32, j: u32) -> f32 {
 #endif
 }
 
+#if WIDE && CHANNEL
+fn decays_in(i: u32, j: u32) -> Value {
+    return vec4(decay_in(i, j), decay_in(i, j + 1u), decay_in(i, j + 2u), decay_in(i, j + 3u));
+}
+
+fn decays_out(i: u32, j: u32) -> Value {
+    return vec4(decay_out(i, j), decay_out(i, j + 1u), decay_out(i, j + 2u), decay_out(i, j + 3u));
+}
+#else
+// As many as a Value has.
+fn decays_in(i: u32, j: u32) -> Value {
+    return Value(decay_in(i, j));
+}
+
+fn decays_out(i: u32, j: u32) -> Value {
+    return Value(decay_out(i, j));
+}
+#endif
+
 // Decay over the whole chunk.
 fn decay_whole(j: u32) -> f32 {
     return decay_in(rows() - 1u, j);

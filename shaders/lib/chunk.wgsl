@@ -4,8 +4,8 @@
 // the first, the query at the last. SHARED: all heads have the same Q and K.
 const HOUSEHOLDER: u32 = 1;
 const SHARED: bool = false;
-const QUERIES: u32 = C / HOUSEHOLDER;
-const ROWS: u32 = C / HOUSEHOLDER * HOUSEHOLDER;
+const QUERIES: u32 = CHUNK / HOUSEHOLDER;
+const ROWS: u32 = CHUNK / HOUSEHOLDER * HOUSEHOLDER;
 struct Params { t: u32, h: u32, chunks: u32, d_k: u32, d_v: u32, scale: f32, fields: u32 }
 
 // Fields of the table, each C words of the block of a (b, h, chunk).
@@ -124,7 +124,7 @@ fn is_last(i: u32) -> bool {
 
 // The row at which query i acts; some row for padding.
 fn last(i: u32) -> u32 {
-    return min(i * HOUSEHOLDER + HOUSEHOLDER - 1u, C - 1u);
+    return min(i * HOUSEHOLDER + HOUSEHOLDER - 1u, CHUNK - 1u);
 }
 #else
 fn token(i: u32) -> u32 {
@@ -151,14 +151,15 @@ fn block() -> u32 {
 
 // Index of a table entry.
 fn entry(field: u32, i: u32) -> u32 {
-    return (block() * params.fields + field) * C + i;
+    return (block() * params.fields + field) * CHUNK + i;
 }
 
-// Where an element of an operand lies; outside of the operand not `ok`, and some index that can be read.
+// Which Value of an operand has an element; outside of the operand not `ok`, and some index that can be read.
+#import lib/value
 struct Spot { at: u32, ok: bool }
 
 fn spot_at(at: u32, ok: bool) -> Spot {
-    return Spot(select(0u, at, ok), ok);
+    return Spot(select(0u, at / WIDTH, ok), ok);
 }
 
 // Row i, column j of Q [B, T, H or 1, d_k] ..
@@ -189,13 +190,13 @@ fn in_state(i: u32, j: u32) -> Spot {
 // .. of P [B, H, chunks, QUERIES, C] ..
 fn in_scores(i: u32, j: u32) -> Spot {
 #if HOUSEHOLDER > 1
-    return spot_at((block() * QUERIES + i) * C + j, i < QUERIES);
+    return spot_at((block() * QUERIES + i) * CHUNK + j, i < QUERIES);
 #else
-    return Spot((block() * C + i) * C + j, true);
+    return Spot(((block() * CHUNK + i) * CHUNK + j) / WIDTH, true);
 #endif
 }
 
 // .. and of a matrix of all rows [B, H, chunks, C, C].
 fn in_square(i: u32, j: u32) -> Spot {
-    return Spot((block() * C + i) * C + j, true);
+    return Spot(((block() * CHUNK + i) * CHUNK + j) / WIDTH, true);
 }

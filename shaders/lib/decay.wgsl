@@ -7,15 +7,15 @@ fn write_rectangles(m: Tile, lane: u32) {
     set_triangle(m);
     workgroupBarrier();
     // Sums down the columns from row i on, four columns an invocation; then along the rows.
-    if lane < C / 4u {
+    if lane < CHUNK / 4u {
         var sum = vec4(0.0);
-        for (var i = C; i > 4u * lane; i--) {
+        for (var i = CHUNK; i > 4u * lane; i--) {
             sum += pool[triangle_at(i - 1u, lane)];
             pool[triangle_at(i - 1u, lane)] = sum;
         }
     }
     workgroupBarrier();
-    if lane < C {
+    if lane < CHUNK {
         var sum = 0.0;
         for (var j = 0u; j < lane; j++) {
             sum += triangle(lane, j);

@@ -3,13 +3,13 @@
 
 // Writes the partial sum of rows 64 tile .. of the states.
 fn write_state_sum(tile: u32, lane: u32) {
-    let first = (block() * params.d_k + tile * 64u) * params.d_v;
-    let words = min(64u, params.d_k - tile * 64u) * params.d_v;
-    var sum = 0.0;
-    for (var n = lane; n < words; n += THREADS) {
+    let first = (block() * params.d_k + tile * 64u) * params.d_v / WIDTH;
+    let values = min(64u, params.d_k - tile * 64u) * params.d_v / WIDTH;
+    var sum = Value();
+    for (var n = lane; n < values; n += THREADS) {
         sum = fma(states[first + n], grad_states[first + n], sum);
     }
-    let total = workgroup_sum(sum, lane);
+    let total = workgroup_sum(components_sum(sum), lane);
     if lane == 0u {
         table[entry(STATE, tile)] = total;
     }

@@ -1,13 +1,19 @@
 // Rows of a tile to memory, without the padding. Imports: lib/tile, lib/chunk; the importing kernel defines
-// `fn store(at: u32, value: f32)` for its output.
+// `fn store(at: u32, value: Value)` for its output.
 
 // Four columns of row `row` of a tensor of `width` columns, from n0 + 4 x on.
 fn store_row(row: u32, n0: u32, width: u32, values: vec4<f32>) {
+#if WIDE
+    if n0 + 4u * x < width {
+        store((row * width + n0 + 4u * x) / WIDTH, values);
+    }
+#else
 #for c in 0..4
     if n0 + 4u * x + {c}u < width {
         store(row * width + n0 + 4u * x + {c}u, values[{c}]);
     }
 #end
+#endif
 }
 
 // Columns n0 .. of Q [B, T, H or 1, d_k] ..

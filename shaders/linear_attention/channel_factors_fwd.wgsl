@@ -1,6 +1,6 @@
 // Decay factors of a chunk by channel: from the chunk's start to each token, and from each token to its end. A thread a
 // channel; a workgroup a (64 channels and chunk, h, b); grid (ceil(d_k / 64) chunks, H, B).
-const C: u32 = 64;
+const CHUNK: u32 = 64;
 #import lib/chunk
 
 @group(0) @binding(0) var<storage, read_write> gk: array<f32>; // [B, T, H, d_k]

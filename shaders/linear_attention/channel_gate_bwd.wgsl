@@ -1,6 +1,6 @@
 // dgk of a chunk: the sum of U from the token on, of X3 * k before it, and what goes through the whole chunk. A thread a
 // channel; a workgroup a (64 channels and chunk, h, b); grid (ceil(d_k / 64) chunks, H, B).
-const C: u32 = 64;
+const CHUNK: u32 = 64;
 alias t_k = f32;
 #import lib/chunk
 

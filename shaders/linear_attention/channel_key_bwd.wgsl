@@ -2,8 +2,8 @@
 // over i > j) in the place of W. A running sum over sub-blocks of four tokens, the last first, which decays by each. A
 // workgroup a (64 columns of d_k and chunk, h, b), four rows and four columns an invocation; grid (ceil(d_k / 64)
 // chunks, H, B).
-const C: u32 = 64;
-const THREADS: u32 = C * 4;
+const CHUNK: u32 = 64;
+const THREADS: u32 = CHUNK * 4;
 alias t_q = f32;
 alias t_k = f32;
 alias t_grad_k = f32;
@@ -42,12 +42,12 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
     let x = lane % 16u;
     let i = 4u * y;
     let j = n0 + 4u * x;
-    let base = block() * C * C + i;
+    let base = block() * CHUNK * CHUNK + i;
 #for c in 0..4
     var sum{c} = vec4(0.0);
 #end
-    for (var done = 0u; done < C; done += 16u) {
-        let first = C - 16u - done;
+    for (var done = 0u; done < CHUNK; done += 16u) {
+        let first = CHUNK - 16u - done;
         workgroupBarrier();
         for (var n = lane; n < 256u; n += THREADS) {
             let m = first + n / 16u;
@@ -69,7 +69,7 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
 #for c in 0..4
                 sum{c} *= decay;
 #for r in 0..4
-                sum{c} = fma(vec4(grad_p[base + (first + 4u * sub + {r}u) * C + {c}u]), q{r}, sum{c});
+                sum{c} = fma(vec4(grad_p[base + (first + 4u * sub + {r}u) * CHUNK + {c}u]), q{r}, sum{c});
 #end
 #end
             }
@@ -92,7 +92,7 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
 #for m in c+1..r+1
         decay += g{m};
 #end
-        sum{c} += grad_p[base + (i + {r}u) * C + {c}u] * q{r} * exp(decay);
+        sum{c} += grad_p[base + (i + {r}u) * CHUNK + {c}u] * q{r} * exp(decay);
     }
 #end
 #end
@@ -102,7 +102,7 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
         if j + {e}u < params.d_k {
             let at = row(i + {c}u) * params.d_k + j + {e}u;
             x1[at] = q{c}[{e}] * x1[at] - f32(k[at]) * sum{c}[{e}];
-            grad_k[at] = t_grad_k(x3[at] + sum{c}[{e}] + grad_p[base + (i + {c}u) * C + {c}u] * q{c}[{e}]);
+            grad_k[at] = t_grad_k(x3[at] + sum{c}[{e}] + grad_p[base + (i + {c}u) * CHUNK + {c}u] * q{c}[{e}]);
         }
 #end
     }

@@ -1,8 +1,8 @@
 // P = tril of sum_x q_ix k_jx exp(sum of gk_mx over j < m <= i) of a chunk, by sub-blocks of four tokens. A workgroup a
 // (chunk, h, b), 16 channels at a time; grid (chunks, H, B). Source: Yang et al. 2024, section 4 (secondary chunking).
-const C: u32 = 64;
-const THREADS: u32 = C * 4;
-const DIAGONAL: u32 = C / 4 * 10; // pairs inside sub-blocks: an invocation each
+const CHUNK: u32 = 64;
+const THREADS: u32 = CHUNK * 4;
+const DIAGONAL: u32 = CHUNK / 4 * 10; // pairs inside sub-blocks: an invocation each
 alias t_q = f32;
 alias t_k = f32;
 #import lib/chunk
@@ -18,7 +18,7 @@ alias t_k = f32;
 var<workgroup> q_rows: array<vec4<f32>, THREADS>;
 var<workgroup> k_rows: array<vec4<f32>, THREADS>;
 var<workgroup> g_rows: array<vec4<f32>, THREADS>;
-var<workgroup> totals: array<vec4<f32>, C>; // of sub-blocks
+var<workgroup> totals: array<vec4<f32>, CHUNK>; // of sub-blocks
 
 @compute @workgroup_size({THREADS})
 fn channel_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -98,15 +98,15 @@ fn channel_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
             }
         }
     }
-    let base = block() * C * C;
+    let base = block() * CHUNK * CHUNK;
     if lane < DIAGONAL {
-        scores[base + i * C + j] = inside;
+        scores[base + i * CHUNK + j] = inside;
     }
-    if x < C / 4u {
+    if x < CHUNK / 4u {
 #for r in 0..4
 #for c in 0..4
         if x != y || {c}u > {r}u {
-            scores[base + (4u * y + {r}u) * C + 4u * x + {c}u] = t{r}[{c}];
+            scores[base + (4u * y + {r}u) * CHUNK + 4u * x + {c}u] = t{r}[{c}];
         }
 #end
 #end

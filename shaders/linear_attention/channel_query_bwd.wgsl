@@ -1,8 +1,8 @@
 // dQ of a chunk by channel: what of it decays, W = X1 + sum of dP_ij k_j exp(..) over j < i, in the place of X1, and dQ =
 // W + dP_ii k_i. A running sum over sub-blocks of four tokens, which decays by each. A workgroup a (64 columns of d_k
 // and chunk, h, b), four rows and four columns an invocation; grid (ceil(d_k / 64) chunks, H, B).
-const C: u32 = 64;
-const THREADS: u32 = C * 4;
+const CHUNK: u32 = 64;
+const THREADS: u32 = CHUNK * 4;
 alias t_k = f32;
 alias t_grad_q = f32;
 #import lib/chunk
@@ -38,11 +38,11 @@ fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
     let x = lane % 16u;
     let i = 4u * y;
     let j = n0 + 4u * x;
-    let base = (block() * C + i) * C;
+    let base = (block() * CHUNK + i) * CHUNK;
 #for r in 0..4
     var sum{r} = vec4(0.0);
 #end
-    for (var first = 0u; first < C; first += 16u) {
+    for (var first = 0u; first < CHUNK; first += 16u) {
         workgroupBarrier();
         for (var n = lane; n < 256u; n += THREADS) {
             let m = first + n / 16u;
@@ -63,7 +63,7 @@ fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
 #for r in 0..4
                 sum{r} *= decay;
 #for c in 0..4
-                sum{r} = fma(vec4(grad_p[base + {r}u * C + first + 4u * sub + {c}u]), k{c}, sum{r});
+                sum{r} = fma(vec4(grad_p[base + {r}u * CHUNK + first + 4u * sub + {c}u]), k{c}, sum{r});
 #end
 #end
             }
@@ -83,7 +83,7 @@ fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
 #for m in c+1..r+1
         decay += g{m};
 #end
-        sum{r} += grad_p[base + {r}u * C + i + {c}u] * k{c} * exp(decay);
+        sum{r} += grad_p[base + {r}u * CHUNK + i + {c}u] * k{c} * exp(decay);
     }
 #end
 #end
@@ -94,7 +94,7 @@ fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
             let at = row(i + {r}u) * params.d_k + j + {c}u;
             let w = x1[at] + sum{r}[{c}];
             x1[at] = w;
-            grad_q[at] = t_grad_q(w + grad_p[base + {r}u * C + i + {r}u] * k{r}[{c}]);
+            grad_q[at] = t_grad_q(w + grad_p[base + {r}u * CHUNK + i + {r}u] * k{r}[{c}]);
         }
 #end
     }

@@ -6,10 +6,18 @@ alias t_grad_o = f32;
 #import lib/chunk
 #import lib/additive
 
-@group(0) @binding(0) var<storage, read_write> v: array<t_v>; // [B, T, H, d_v]
-@group(0) @binding(1) var<storage, read_write> grad_o: array<t_grad_o>; // [B, T, H, d_v]
-@group(0) @binding(2) var<storage, read_write> states: array<f32>; // [B, H, chunks, d_k, d_v]
-@group(0) @binding(3) var<storage, read_write> grad_states: array<f32>; // [B, H, chunks, d_k, d_v]
+#if WIDE
+alias a_grad_o = vec4<t_grad_o>;
+alias a_v = vec4<t_v>;
+#else
+alias a_grad_o = t_grad_o;
+alias a_v = t_v;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> v: array<a_v>; // [B, T, H, d_v]
+@group(0) @binding(1) var<storage, read_write> grad_o: array<a_grad_o>; // [B, T, H, d_v]
+@group(0) @binding(2) var<storage, read_write> states: array<Value>; // [B, H, chunks, d_k, d_v]
+@group(0) @binding(3) var<storage, read_write> grad_states: array<Value>; // [B, H, chunks, d_k, d_v]
 @group(0) @binding(4) var<storage, read_write> table: array<f32>; // [B, T, H, 2, d_k]
 @group(0) @binding(5) var<storage, read_write> x1: array<f32>; // [B, T, H, d_k]
 @group(0) @binding(6) var<storage, read_write> x3: array<f32>; // [B, T, H, d_k]
@@ -21,15 +29,15 @@ const OF_GRAD_O: u32 = 1; // scale dO
 const OF_STATE: u32 = 2;
 const OF_GRAD_STATE: u32 = 3;
 
-fn element(operand: u32, i: u32, j: u32) -> f32 {
+fn element(operand: u32, i: u32, j: u32) -> Value {
     var spot: Spot;
-    var value = 0.0;
+    var value = Value();
     if operand == OF_V {
         spot = in_values(i, j);
-        value = f32(v[spot.at]);
+        value = Value(v[spot.at]);
     } else if operand == OF_GRAD_O {
         spot = in_values(i, j);
-        value = params.scale * f32(grad_o[spot.at]);
+        value = params.scale * Value(grad_o[spot.at]);
     } else if operand == OF_STATE {
         spot = in_state(i, j);
         value = states[spot.at];
@@ -37,7 +45,7 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
         spot = in_state(i, j);
         value = grad_states[spot.at];
     }
-    return select(0.0, value, spot.ok);
+    return select(Value(), value, spot.ok);
 }
 
 @compute @workgroup_size({THREADS})
@@ -60,17 +68,17 @@ fn channel_state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
 #end
     }
 #end
-    for (var m0 = 0u; m0 < 64u; m0 += C) {
+    for (var m0 = 0u; m0 < 64u; m0 += CHUNK) {
         var part = vec4(0.0);
-        for (var j = x; j < params.d_v; j += 16u) {
+        for (var j = x * WIDTH; j < params.d_v; j += 16u * WIDTH) {
 #for r in 0..4
             let i{r} = n0 + m0 + 4u * y + {r}u;
-            part[{r}] += element(OF_STATE, i{r}, j) * element(OF_GRAD_STATE, i{r}, j);
+            part[{r}] += components_sum(element(OF_STATE, i{r}, j) * element(OF_GRAD_STATE, i{r}, j));
 #end
         }
         let sum = row_sums(part, lane);
         let channel = n0 + m0 + lane;
-        if lane < C && channel < params.d_k {
+        if lane < CHUNK && channel < params.d_k {
             through[block() * params.d_k + channel] = decay_whole(channel) * sum;
         }
     }

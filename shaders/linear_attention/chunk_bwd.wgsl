@@ -9,8 +9,16 @@ alias t_v = f32;
 #import lib/chunk
 #import lib/decay
 
-@group(0) @binding(0) var<storage, read_write> grad_o: array<t_grad_o>; // [B, T, H, d_v]
-@group(0) @binding(1) var<storage, read_write> v: array<t_v>; // [B, T, H, d_v]
+#if WIDE
+alias a_grad_o = vec4<t_grad_o>;
+alias a_v = vec4<t_v>;
+#else
+alias a_grad_o = t_grad_o;
+alias a_v = t_v;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> grad_o: array<a_grad_o>; // [B, T, H, d_v]
+@group(0) @binding(1) var<storage, read_write> v: array<a_v>; // [B, T, H, d_v]
 @group(0) @binding(2) var<storage, read_write> scores: array<f32>; // [B, H, chunks, C, C]: P, then E or dP
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 @group(0) @binding(4) var<uniform> params: Params;
@@ -18,15 +26,15 @@ alias t_v = f32;
 const OF_GRAD_O: u32 = 0; // scale dO
 const OF_V: u32 = 1;
 
-fn element(operand: u32, i: u32, j: u32) -> f32 {
+fn element(operand: u32, i: u32, j: u32) -> Value {
     let spot = in_values(i, j);
-    var value = 0.0;
+    var value = Value();
     if operand == OF_GRAD_O {
-        value = params.scale * f32(grad_o[spot.at]);
+        value = params.scale * Value(grad_o[spot.at]);
     } else {
-        value = f32(v[spot.at]);
+        value = Value(v[spot.at]);
     }
-    return select(0.0, value, spot.ok);
+    return select(Value(), value, spot.ok);
 }
 
 @compute @workgroup_size({THREADS})
@@ -35,20 +43,20 @@ fn chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     tile_lanes(lane);
 #if DECAYS
     var here = 0.0;
-    if lane < C {
+    if lane < CHUNK {
         here = table[entry(LOG, lane)];
     }
     set_log_decay(lane, here);
 #endif
     let grad_p = product(zero_tile(), OF_GRAD_O, false, 0u, OF_V, true, 0u, params.d_v);
     let gam = gam_tile();
-    let base = block() * C * C + 4u * (y * C + x);
+    let base = block() * CHUNK * CHUNK + 4u * (y * CHUNK + x);
     var m = zero_tile();
-    if x < C / 4u {
+    if x < CHUNK / 4u {
 #for r in 0..4
 #for c in 0..4
         if x < y || (x == y && {c}u <= {r}u) {
-            let at = base + {r}u * C + {c}u;
+            let at = base + {r}u * CHUNK + {c}u;
             m.r{r}[{c}] = grad_p.r{r}[{c}] * scores[at];
             scores[at] = grad_p.r{r}[{c}] * gam.r{r}[{c}];
         }

@@ -11,8 +11,16 @@ alias t_k = f32;
 #import lib/decay
 #import lib/retention
 
-@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H or 1, d_k]
-@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H or 1, d_k]
+#if WIDE
+alias a_k = vec4<t_k>;
+alias a_q = vec4<t_q>;
+#else
+alias a_k = t_k;
+alias a_q = t_q;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> q: array<a_q>; // [B, T, H or 1, d_k]
+@group(0) @binding(1) var<storage, read_write> k: array<a_k>; // [B, T, H or 1, d_k]
 @group(0) @binding(2) var<storage, read_write> scores: array<f32>; // [B, H, chunks, C, C]
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 #if SCALAR
@@ -23,15 +31,15 @@ alias t_k = f32;
 const OF_Q: u32 = 0;
 const OF_K: u32 = 1;
 
-fn element(operand: u32, i: u32, j: u32) -> f32 {
+fn element(operand: u32, i: u32, j: u32) -> Value {
     let spot = in_keys(i, j);
-    var value = 0.0;
+    var value = Value();
     if operand == OF_Q {
-        value = f32(q[spot.at]);
+        value = Value(q[spot.at]);
     } else {
-        value = f32(k[spot.at]);
+        value = Value(k[spot.at]);
     }
-    return select(0.0, value, spot.ok);
+    return select(Value(), value, spot.ok);
 }
 
 fn log_decay_at(i: u32) -> f32 {
@@ -58,15 +66,15 @@ fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
         workgroupBarrier();
         set_log_decay(lane, log_decay_at(lane));
         write_factors(lane);
-        if lane < C {
+        if lane < CHUNK {
             table[entry(LOG, lane)] = log_decay[lane];
         }
         let gam = gam_tile();
-        let base = block() * C * C + 4u * (y * C + x);
-        if x < C / 4u {
+        let base = block() * CHUNK * CHUNK + 4u * (y * CHUNK + x);
+        if x < CHUNK / 4u {
 #for r in 0..4
 #for c in 0..4
-            scores[base + {r}u * C + {c}u] = select(0.0, qk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u <= 4u * y + {r}u);
+            scores[base + {r}u * CHUNK + {c}u] = select(0.0, qk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u <= 4u * y + {r}u);
 #end
 #end
         }

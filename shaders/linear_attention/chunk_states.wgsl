@@ -9,41 +9,49 @@ alias t_values = f32;
 #import lib/chunk
 #import lib/additive
 
-@group(0) @binding(0) var<storage, read_write> keys: array<t_keys>; // K or Q [B, T, H or 1, d_k]
-@group(0) @binding(1) var<storage, read_write> values: array<t_values>; // V or dO [B, T, H, d_v]
+#if WIDE
+alias a_keys = vec4<t_keys>;
+alias a_values = vec4<t_values>;
+#else
+alias a_keys = t_keys;
+alias a_values = t_values;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> keys: array<a_keys>; // K or Q [B, T, H or 1, d_k]
+@group(0) @binding(1) var<storage, read_write> values: array<a_values>; // V or dO [B, T, H, d_v]
 @group(0) @binding(2) var<storage, read_write> table: array<f32>; // decay factors
-@group(0) @binding(3) var<storage, read_write> states: array<f32>; // S or D [B, H, chunks, d_k, d_v]
+@group(0) @binding(3) var<storage, read_write> states: array<Value>; // S or D [B, H, chunks, d_k, d_v]
 @group(0) @binding(4) var<uniform> params: Params;
 
 const OF_KEYS: u32 = 0; // K * out or Q * in
 const OF_VALUES: u32 = 1; // V or scale dO
 
-fn element(operand: u32, i: u32, j: u32) -> f32 {
-    var value = 0.0;
+fn element(operand: u32, i: u32, j: u32) -> Value {
+    var value = Value();
     let ok = is_row(i) && j < select(params.d_v, params.d_k, operand == OF_KEYS);
     let row_i = select(0u, i, ok);
     let col = select(0u, j, ok);
     if operand == OF_KEYS {
-        value = f32(keys[key_row(row_i) * params.d_k + col]);
+        value = Value(keys[(key_row(row_i) * params.d_k + col) / WIDTH]);
 #if BACKWARD
-        value *= decay_in(row_i, col);
+        value *= decays_in(row_i, col);
 #else
-        value *= decay_out(row_i, col);
+        value *= decays_out(row_i, col);
 #endif
     } else {
-        value = f32(values[row(row_i) * params.d_v + col]);
+        value = Value(values[(row(row_i) * params.d_v + col) / WIDTH]);
 #if BACKWARD
         value *= params.scale;
 #endif
     }
-    return select(0.0, value, ok);
+    return select(Value(), value, ok);
 }
 
 @compute @workgroup_size({THREADS})
 fn chunk_states(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let tiles = (params.d_v + 63u) / 64u;
     let n0 = wg.x % tiles * 64u;
-    let m0 = wg.x / tiles * C;
+    let m0 = wg.x / tiles * CHUNK;
     head = wg.y;
     batch = wg.z;
     tile_lanes(lane);
@@ -58,11 +66,17 @@ fn chunk_states(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_
 #for r in 0..4
         if m0 + 4u * y + {r}u < params.d_k {
             let at = (block() * params.d_k + m0 + 4u * y + {r}u) * params.d_v + n0 + 4u * x;
+#if WIDE
+            if n0 + 4u * x < params.d_v {
+                states[at / WIDTH] = t.r{r};
+            }
+#else
 #for c in 0..4
             if n0 + 4u * x + {c}u < params.d_v {
                 states[at + {c}u] = t.r{r}[{c}];
             }
 #end
+#endif
             t.r{r} *= decay_whole(m0 + 4u * y + {r}u);
         }
 #end

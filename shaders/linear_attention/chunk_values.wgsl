@@ -10,12 +10,22 @@ alias t_result = f32;
 #import lib/store
 #import lib/additive
 
-@group(0) @binding(0) var<storage, read_write> keys: array<t_keys>; // Q or K [B, T, H or 1, d_k]
-@group(0) @binding(1) var<storage, read_write> values: array<t_values>; // V or dO [B, T, H, d_v]
-@group(0) @binding(2) var<storage, read_write> states: array<f32>; // S or D [B, H, chunks, d_k, d_v]
-@group(0) @binding(3) var<storage, read_write> scores: array<f32>; // [B, H, chunks, C, C]
+#if WIDE
+alias a_keys = vec4<t_keys>;
+alias a_result = vec4<t_result>;
+alias a_values = vec4<t_values>;
+#else
+alias a_keys = t_keys;
+alias a_result = t_result;
+alias a_values = t_values;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> keys: array<a_keys>; // Q or K [B, T, H or 1, d_k]
+@group(0) @binding(1) var<storage, read_write> values: array<a_values>; // V or dO [B, T, H, d_v]
+@group(0) @binding(2) var<storage, read_write> states: array<Value>; // S or D [B, H, chunks, d_k, d_v]
+@group(0) @binding(3) var<storage, read_write> scores: array<Value>; // [B, H, chunks, C, C]
 @group(0) @binding(4) var<storage, read_write> table: array<f32>; // decay factors
-@group(0) @binding(5) var<storage, read_write> result: array<t_result>; // O or dV [B, T, H, d_v]
+@group(0) @binding(5) var<storage, read_write> result: array<a_result>; // O or dV [B, T, H, d_v]
 @group(0) @binding(6) var<uniform> params: Params;
 
 const OF_KEYS: u32 = 0; // Q * in or K * out
@@ -23,22 +33,22 @@ const OF_VALUES: u32 = 1; // V or scale dO
 const OF_STATE: u32 = 2;
 const OF_SCORES: u32 = 3;
 
-fn element(operand: u32, i: u32, j: u32) -> f32 {
+fn element(operand: u32, i: u32, j: u32) -> Value {
     var spot: Spot;
-    var value = 0.0;
+    var value = Value();
     if operand == OF_KEYS {
         spot = in_keys(i, j);
         let row_i = select(0u, i, spot.ok);
         let col = select(0u, j, spot.ok);
-        value = f32(keys[key_row(row_i) * params.d_k + col]);
+        value = Value(keys[(key_row(row_i) * params.d_k + col) / WIDTH]);
 #if BACKWARD
-        value *= decay_out(row_i, col);
+        value *= decays_out(row_i, col);
 #else
-        value *= decay_in(row_i, col);
+        value *= decays_in(row_i, col);
 #endif
     } else if operand == OF_VALUES {
         spot = in_values(i, j);
-        value = f32(values[spot.at]);
+        value = Value(values[spot.at]);
 #if BACKWARD
         value *= params.scale;
 #endif
@@ -49,14 +59,14 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
         spot = in_scores(i, j);
         value = scores[spot.at];
     }
-    return select(0.0, value, spot.ok);
+    return select(Value(), value, spot.ok);
 }
 
-fn store(at: u32, value: f32) {
+fn store(at: u32, value: Value) {
 #if BACKWARD
-    result[at] = t_result(value);
+    result[at] = a_result(value);
 #else
-    result[at] = t_result(params.scale * value);
+    result[at] = a_result(params.scale * value);
 #endif
 }
 

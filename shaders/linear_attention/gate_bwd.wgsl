@@ -3,7 +3,7 @@
 // first row t of each token. A workgroup a (chunk, h, b); grid (chunks, H, B). DECAYS: there are log decays.
 const DECAYS: bool = true;
 const DELTA: bool = false;
-const C: u32 = 64;
+const CHUNK: u32 = 64;
 #import lib/chunk
 
 @group(0) @binding(0) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
@@ -15,10 +15,10 @@ const C: u32 = 64;
 #endif
 @group(0) @binding({1 + DELTA + DECAYS}) var<uniform> params: Params;
 
-var<workgroup> inward: array<f32, C>;
-var<workgroup> outward: array<f32, C>;
+var<workgroup> inward: array<f32, CHUNK>;
+var<workgroup> outward: array<f32, CHUNK>;
 
-@compute @workgroup_size({C})
+@compute @workgroup_size({CHUNK})
 fn gate_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     set_chunk(wg);
     let here = is_row(lane);
@@ -50,8 +50,8 @@ fn gate_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_inde
     inward[lane] = into;
     outward[lane] = out_of;
     workgroupBarrier();
-    var sum = table[entry(DECAY_IN, C - 1u)] * state + table[entry(RECTANGLE, lane)];
-    for (var i = 0u; i < C; i++) {
+    var sum = table[entry(DECAY_IN, CHUNK - 1u)] * state + table[entry(RECTANGLE, lane)];
+    for (var i = 0u; i < CHUNK; i++) {
         sum += select(inward[i], outward[i], i < lane);
     }
     if here && is_first(lane) {

@@ -12,15 +12,27 @@ alias t_grad_own = f32;
 #import lib/chunk
 #import lib/store
 
-@group(0) @binding(0) var<storage, read_write> own: array<t_own>; // Q or K [B, T, H or 1, d_k]
-@group(0) @binding(1) var<storage, read_write> other: array<t_other>; // K or Q [B, T HOUSEHOLDER, H or 1, d_k]
-@group(0) @binding(2) var<storage, read_write> values: array<t_values>; // dO or V [B, T, H, d_v]
-@group(0) @binding(3) var<storage, read_write> states: array<f32>; // [B, H, chunks, d_k, d_v]
-@group(0) @binding(4) var<storage, read_write> e: array<f32>; // [B, H, chunks, QUERIES, C]
+#if WIDE
+alias a_grad_own = vec4<t_grad_own>;
+alias a_other = vec4<t_other>;
+alias a_own = vec4<t_own>;
+alias a_values = vec4<t_values>;
+#else
+alias a_grad_own = t_grad_own;
+alias a_other = t_other;
+alias a_own = t_own;
+alias a_values = t_values;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> own: array<a_own>; // Q or K [B, T, H or 1, d_k]
+@group(0) @binding(1) var<storage, read_write> other: array<a_other>; // K or Q [B, T HOUSEHOLDER, H or 1, d_k]
+@group(0) @binding(2) var<storage, read_write> values: array<a_values>; // dO or V [B, T, H, d_v]
+@group(0) @binding(3) var<storage, read_write> states: array<Value>; // [B, H, chunks, d_k, d_v]
+@group(0) @binding(4) var<storage, read_write> e: array<Value>; // [B, H, chunks, QUERIES, C]
 @group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(6) var<storage, read_write> grad_own: array<t_grad_own>; // dQ or dK [B, T, H or 1, d_k]
+@group(0) @binding(6) var<storage, read_write> grad_own: array<a_grad_own>; // dQ or dK [B, T, H or 1, d_k]
 #if KEYS
-@group(0) @binding(7) var<storage, read_write> grad_states: array<f32>; // [B, H, chunks, d_k, d_v]
+@group(0) @binding(7) var<storage, read_write> grad_states: array<Value>; // [B, H, chunks, d_k, d_v]
 #endif
 @group(0) @binding({7 + KEYS}) var<uniform> params: Params;
 
@@ -39,18 +51,18 @@ const OF_VALUES: u32 = 2; // scale dO or V
 const OF_STATE: u32 = 3; // S or D
 const OF_E: u32 = 4; // the sum of those of heads_here(), from `head` on
 
-fn element(operand: u32, i: u32, j: u32) -> f32 {
+fn element(operand: u32, i: u32, j: u32) -> Value {
     var spot: Spot;
-    var value = 0.0;
+    var value = Value();
     if operand == OF_OWN {
         spot = in_queries(i, j);
-        value = f32(own[spot.at]);
+        value = Value(own[spot.at]);
     } else if operand == OF_OTHER {
         spot = in_keys(i, j);
-        value = f32(other[spot.at]);
+        value = Value(other[spot.at]);
     } else if operand == OF_VALUES {
         spot = in_outputs(i, j);
-        value = f32(values[spot.at]);
+        value = Value(values[spot.at]);
 #if !KEYS
         value *= params.scale;
 #endif
@@ -65,14 +77,14 @@ fn element(operand: u32, i: u32, j: u32) -> f32 {
         spot = in_scores(i, j);
         value = e[spot.at];
         for (var n = 1u; n < heads_here(); n++) {
-            value += e[spot.at + n * params.chunks * QUERIES * C];
+            value += e[spot.at + n * params.chunks * QUERIES * CHUNK / WIDTH];
         }
     }
-    return select(0.0, value, spot.ok);
+    return select(Value(), value, spot.ok);
 }
 
-fn store(at: u32, value: f32) {
-    grad_own[at] = t_grad_own(value);
+fn store(at: u32, value: Value) {
+    grad_own[at] = a_grad_own(value);
 }
 
 @compute @workgroup_size({THREADS})
@@ -96,7 +108,7 @@ fn query_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
 #end
 #if SCALAR
         let sum = row_sums(part, lane);
-        if lane < C {
+        if lane < CHUNK {
             table[entry(SUMS + tile, lane)] = sum;
         }
 #if KEYS

@@ -1,6 +1,6 @@
 // The keys that a chunk writes, kb = beta k, and the decay factors of its rows. A workgroup a (chunk, h, b); grid
 // (chunks, H, B).
-const C: u32 = 64;
+const CHUNK: u32 = 64;
 alias t_k = f32;
 #import lib/chunk
 #import lib/factors
@@ -21,7 +21,7 @@ fn keys_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_inde
     }
     set_log_decay(lane, here);
     write_factors(lane);
-    if lane < C {
+    if lane < CHUNK {
         table[entry(LOG, lane)] = here;
     }
     for (var i = lane; i < rows() * params.d_k; i += 256u) {

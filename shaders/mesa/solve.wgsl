@@ -12,11 +12,17 @@ alias t_solution = f32;
 #import lib/chunk
 #import lib/decay
 
+#if WIDE
+alias a_k = vec4<t_k>;
+#else
+alias a_k = t_k;
+#endif
+
 @group(0) @binding(0) var<storage, read_write> rhs: array<t_rhs>; // [B, T, H, D]
-@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, D]
+@group(0) @binding(1) var<storage, read_write> k: array<a_k>; // [B, T, H, D]
 @group(0) @binding(2) var<storage, read_write> beta: array<f32>; // [B, T, H]
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(4) var<storage, read_write> m: array<f32>; // [B, H, chunks, D, D], symmetric
+@group(0) @binding(4) var<storage, read_write> m: array<Value>; // [B, H, chunks, D, D], symmetric
 @group(0) @binding(5) var<storage, read_write> lambda: array<f32>; // [H, D]
 @group(0) @binding(6) var<storage, read_write> solution: array<t_solution>; // [B, T, H, D]
 @group(0) @binding(7) var<storage, read_write> work: array<vec4<f32>>; // [B, H, chunks, 4 C tiles 16 + C C / 4]
@@ -32,7 +38,7 @@ const DIRECTION: u32 = 2;
 const IMAGE: u32 = 3;
 const WEIGHTS: u32 = 4;
 
-var<workgroup> factors: array<f32, C>; // one of each row
+var<workgroup> factors: array<f32, CHUNK>; // one of each row
 var<workgroup> going: u32; // rows that go on
 
 fn tiles() -> u32 {
@@ -41,13 +47,13 @@ fn tiles() -> u32 {
 
 // First vec4 of a matrix.
 fn start(matrix: u32) -> u32 {
-    let size = C * 16u * tiles();
-    return block() * (4u * size + C * C / 4u) + matrix * size;
+    let size = CHUNK * 16u * tiles();
+    return block() * (4u * size + CHUNK * CHUNK / 4u) + matrix * size;
 }
 
 // This invocation's columns of row i in a tile.
 fn slot(matrix: u32, tile: u32, i: u32) -> u32 {
-    return start(matrix) + (tile * C + i) * 16u + x;
+    return start(matrix) + (tile * CHUNK + i) * 16u + x;
 }
 
 const OF_DIRECTION: u32 = 0;
@@ -55,21 +61,21 @@ const OF_K: u32 = 1;
 const OF_M: u32 = 2;
 const OF_WEIGHTS: u32 = 3;
 
-fn element(operand: u32, i: u32, j: u32) -> f32 {
+fn element(operand: u32, i: u32, j: u32) -> Value {
     var spot = Spot(0u, true);
-    var value = 0.0;
+    var value = Value();
     if operand == OF_DIRECTION {
-        value = work[start(DIRECTION) + (j / 64u * C + i) * 16u + j % 64u / 4u][j % 4u];
+        value = part_of(work[start(DIRECTION) + (j / 64u * CHUNK + i) * 16u + j % 64u / 4u], j);
     } else if operand == OF_K {
         spot = in_keys(i, j);
-        value = f32(k[spot.at]);
+        value = Value(k[spot.at]);
     } else if operand == OF_M {
         spot = in_state(i, j);
         value = m[spot.at];
     } else {
-        value = work[start(WEIGHTS) + (i * C + j) / 4u][j % 4u];
+        value = part_of(work[start(WEIGHTS) + (i * CHUNK + j) / 4u], j);
     }
-    return select(0.0, value, spot.ok);
+    return select(Value(), value, spot.ok);
 }
 
 // Four columns of a right side, 0 outside of it.
@@ -107,7 +113,7 @@ fn strength(i: u32) -> f32 {
 
 // One number a row, from the invocation of that number to all.
 fn spread(lane: u32, value: f32) {
-    if lane < C {
+    if lane < CHUNK {
         factors[lane] = value;
     }
     workgroupBarrier();
@@ -119,7 +125,7 @@ fn solve(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) 
     tile_lanes(lane);
     let i = 4u * y;
     var here = 0.0;
-    if lane < C {
+    if lane < CHUNK {
         here = table[entry(LOG, lane)];
     }
     set_log_decay(lane, here);
@@ -155,7 +161,7 @@ fn solve(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) 
     // The squared residual, in the norm of the preconditioner, of row `lane`.
     var error = row_sums(part, lane);
     let enough = TOLERANCE * error;
-    var live = lane < C && error > 0.0;
+    var live = lane < CHUNK && error > 0.0;
 
     for (var step = 0u; step < 4u * params.d_k + 32u; step++) {
         let left = workgroup_sum(select(0.0, 1.0, live), lane);
@@ -166,9 +172,9 @@ fn solve(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) 
             break;
         }
         let scores = product(zero_tile(), OF_DIRECTION, false, 0u, OF_K, true, 0u, params.d_k);
-        if x < C / 4u {
+        if x < CHUNK / 4u {
 #for r in 0..4
-            work[start(WEIGHTS) + (i + {r}u) * (C / 4u) + x] = scores.r{r} * weights.r{r};
+            work[start(WEIGHTS) + (i + {r}u) * (CHUNK / 4u) + x] = scores.r{r} * weights.r{r};
 #end
         }
         storageBarrier();

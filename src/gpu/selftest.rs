@@ -8,6 +8,7 @@ use crate::cases::{Case, Deviation, Fill, Values, compare};
 use crate::cpu::CpuRuntime;
 use crate::error::Result;
 use crate::ops::attention::Attention;
+use crate::ops::delta_rule::DeltaRule;
 use crate::ops::linear::Linear;
 
 /// What the cache file says when the test has passed.
@@ -60,7 +61,7 @@ pub fn trusted(gpu: Gpu, say: &mut dyn FnMut(&str)) -> Result<Gpu> {
 /// Every family of kernels for matrix units, forward and backward.
 fn test(gpu: &Gpu) -> Result<Vec<Deviation>> {
     let mut all = Vec::new();
-    for case in [product(), attention()] {
+    for case in [product(), attention(), recurrence()] {
         let oracle = case.run(&mut CpuRuntime::<f64>::new())?;
         let got = case.run(&mut GpuRuntime::new(gpu.reopen(gpu.options)?))?;
         all.extend(compare(&case, &got, &oracle));
@@ -94,5 +95,29 @@ fn attention() -> Case {
     };
     let mut fill = Fill::new(2);
     let inputs = [(); 3].map(|()| Values::Real(fill.normal(op.b * op.t * op.h * op.d)));
+    Case::new("self-test", op, inputs.to_vec())
+}
+
+/// Products of tiles of every kind, over chunks that are partly filled, with two rows a token.
+fn recurrence() -> Case {
+    let op = DeltaRule {
+        b: 1,
+        t: 70,
+        h: 2,
+        d_k: 72,
+        d_v: 100,
+        scale: 0.1,
+        decays: true,
+        householder: 2,
+        chunk: 64,
+    };
+    let rows = op.t * op.householder * op.h;
+    let mut fill = Fill::new(3);
+    let q = fill.unit_rows(op.t * op.h, op.d_k);
+    let k = fill.unit_rows(rows, op.d_k);
+    let v = fill.normal(rows * op.d_v);
+    let beta = fill.uniform(rows, 0.0, 1.0);
+    let log_decays = fill.uniform(op.t * op.h, -0.3, 0.0);
+    let inputs = [q, k, v, beta, log_decays].map(Values::Real);
     Case::new("self-test", op, inputs.to_vec())
 }

@@ -40,7 +40,18 @@ impl Sizes {
 
     /// A kernel over chunks.
     pub(crate) fn kernel(self, path: &'static str) -> Kernel {
-        Kernel::new(path).set("C", self.chunk)
+        let kernel = Kernel::new(path).set("CHUNK", self.chunk);
+        if kernel.declares("VEC") {
+            let quads = self.d_k.is_multiple_of(4) && self.d_v.is_multiple_of(4);
+            return kernel.set("VEC", quads);
+        }
+        kernel
+    }
+
+    /// A kernel over chunks whose products take 32 of their inner dimension at a time, on matrix units: faster where the
+    /// kernel keeps few tiles, and forms no triangle.
+    pub(crate) fn deep_kernel(self, path: &'static str) -> Kernel {
+        self.kernel(path).set("DEPTH", 32)
     }
 
     /// `per_head` workgroups for each head of each sequence.

@@ -15,9 +15,15 @@ impl DeltaRule {
         self.sizes().kernel(path).set("HOUSEHOLDER", self.householder)
     }
 
+    fn deep_kernel(&self, path: &'static str) -> Kernel {
+        self.sizes()
+            .deep_kernel(path)
+            .set("HOUSEHOLDER", self.householder)
+    }
+
     /// A kernel with a row a query: of a tile's C rows, only so many are computed.
     fn query_kernel(&self, path: &'static str) -> Kernel {
-        self.kernel(path).set("USED", self.chunk_tokens())
+        self.deep_kernel(path).set("USED", self.chunk_tokens())
     }
 
     /// Row factors and P; Tm (`inverse`) or G to `lower`. `ins` are the forward inputs.
@@ -57,7 +63,7 @@ impl GpuOp for DeltaRule {
         let params = self.params(FIELDS_FWD);
         self.prepare(l, ins, scores, tm, table, true);
         l.run(
-            self.kernel("delta_rule/state_fwd"),
+            self.deep_kernel("delta_rule/state_fwd"),
             &[k, v, table, tm, states, vn],
             params,
             sizes.grid(self.d_v.div_ceil(TILE)),
@@ -113,7 +119,11 @@ impl GpuOp for DeltaRule {
         l.run(self.kernel("delta_rule/error_bwd"), &bindings, params, value_grid);
         let mut bindings = vec![grad_o, grad_v, vn, scores, lower, table];
         bindings.extend(ins.get(4));
-        let kernel = self.kernel("delta_rule/chunk_bwd").set("DECAYS", self.decays);
+        // Faster without matrix units: its two products are the smaller part.
+        let kernel = self
+            .kernel("delta_rule/chunk_bwd")
+            .set("DECAYS", self.decays)
+            .set("COOP", false);
         l.run(kernel, &bindings, params, chunk_grid);
         let bindings = [q, k, grad_o, states, scores, table, grad_q];
         l.run(
@@ -124,14 +134,14 @@ impl GpuOp for DeltaRule {
         );
         let bindings = [k, states, grad_states, table, vn, grad_v, grad_k];
         l.run(
-            self.kernel("delta_rule/key_state_bwd"),
+            self.deep_kernel("delta_rule/key_state_bwd"),
             &bindings,
             params,
             key_grid,
         );
         let bindings = [q, k, scores, lower, grad_k];
         l.run(
-            self.kernel("delta_rule/key_chunk_bwd"),
+            self.deep_kernel("delta_rule/key_chunk_bwd"),
             &bindings,
             params,
             key_grid,

@@ -31,7 +31,8 @@ impl LinearAttention {
 
     /// A kernel that looks up rows of keys and their decay factors, forward and backward alike.
     fn keyed(&self, path: &'static str, backward: bool) -> Kernel {
-        self.kernel(path)
+        self.sizes()
+            .deep_kernel(path)
             .set("SHARED", self.shared_qk)
             .set("CHANNEL", self.by_channel())
             .set("BACKWARD", backward)
@@ -126,7 +127,8 @@ impl GpuOp for LinearAttention {
         );
         let kernel = self
             .scalar("linear_attention/chunk_bwd")
-            .set("DECAYS", self.decays());
+            .set("DECAYS", self.decays())
+            .set("COOP", false); // faster without
         l.run(kernel, &[grad_o, v, scores, table], params, sizes.chunk_grid());
         if self.by_channel() {
             let grad_gk = grad_of(3, l);
@@ -151,7 +153,7 @@ impl GpuOp for LinearAttention {
             return;
         }
         let grid = self.key_grid(self.d_k.div_ceil(TILE) * self.chunks());
-        let kernel = self.scalar("linear_attention/query_key_bwd");
+        let kernel = self.scalar("linear_attention/query_key_bwd").set("DEPTH", 32);
         let bindings = [q, k, grad_o, states, scores, table, grad_q];
         l.run(kernel.clone(), &bindings, params, grid);
         let bindings = [k, q, v, states, scores, table, grad_k, grad_states];

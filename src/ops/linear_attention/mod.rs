@@ -17,7 +17,8 @@
 //!   dg_t = sum_{i>=t>j} dP_ij P_ij + sum_{i>=t} X1_i . q_i + sum_{j<t} X3_j . k_j + a <S, D>
 //!            Channel: the same a channel, the first sum as suffix sums of q * dQ' - k * dK', where dQ', dK' are the
 //!            sums over j < i above. Gradients of shared q, k are sums over heads, in order
-//! Numerics   f32 throughout. Every decay factor is the exponential of a sum of non-positive log decays or a product of
+//! Numerics   f32 throughout; tile products on matrix units are of operands split into two f16, with a scale for every 16
+//!            or 32 of the inner dimension (`lib/tile`). Every decay factor is the exponential of a sum of non-positive log decays or a product of
 //!            such, never of a difference of prefix sums: strong decay costs no digits. Channel: by sub-blocks, the
 //!            factor of a pair of tokens split at the ends of their sub-blocks (16 tokens on the CPU, 4 on a GPU),
 //!            inside a sub-block explicit. g is clamped at -1e4, a gate of exactly 0. Constant: log1p in the twin, its

@@ -76,7 +76,8 @@ impl Mesa {
             m,
         } = system;
         let bindings = [rhs, k, beta, table, m, lambda, solution, work];
-        let kernel = self.sizes().kernel("mesa/solve");
+        // Rows converge one by one, so that their directions differ in size: on matrix units they would share a scale.
+        let kernel = self.sizes().kernel("mesa/solve").set("COOP", false);
         l.run(kernel, &bindings, self.params(), self.sizes().chunk_grid());
     }
 
