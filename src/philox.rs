@@ -27,6 +27,30 @@ pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     c
 }
 
+/// Second key word of noise; the first is the seed of the samples.
+pub const NOISE_KEY: u32 = 0x6e6f_6973;
+
+/// The noise of one time step: a number in [0, 1) for every channel, from channel 0 on. It is a function of the sample's
+/// seed, split (0, 1, 2) and idx, the step and the channel alone.
+///
+/// The counter (channel / 4, step, idx, split) with the key (seed, [`NOISE_KEY`]) gives four words, one for each of four
+/// channels; the upper 24 bits of a word are the number. `docs/tasks.md` has it in ten lines of numpy; the kernel's twin is
+/// `shaders/one_hot`.
+pub fn noise([seed, split, idx, step]: [u32; 4], row: &mut [f32]) {
+    for (block, channels) in (0..).zip(row.chunks_mut(4)) {
+        let words = philox4x32([block, step, idx, split], [seed, NOISE_KEY]);
+        for (channel, word) in channels.iter_mut().zip(words) {
+            *channel = unit(word);
+        }
+    }
+}
+
+/// The upper 24 bits of a word as a number in [0, 1), exact in f32.
+fn unit(word: u32) -> f32 {
+    const ULP_24: f32 = 1.0 / (1u32 << 24) as f32;
+    (word >> 8) as f32 * ULP_24
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -54,6 +78,40 @@ pub(crate) mod tests {
     fn gives_the_known_answers() {
         for (counter, key, bits) in KNOWN {
             assert_eq!(philox4x32(counter, key), bits);
+        }
+    }
+
+    #[test]
+    fn noise_of_a_channel_depends_on_nothing_beside_it() {
+        let noise = |place, width| {
+            let mut row = vec![0.0; width];
+            noise(place, &mut row);
+            row
+        };
+        let whole = noise([7, 2, 3, 11], 41);
+        assert!(whole.iter().all(|u| (0.0..1.0).contains(u)));
+        assert_eq!(whole[..5], noise([7, 2, 3, 11], 5));
+        for other in [[8, 2, 3, 11], [7, 0, 3, 11], [7, 2, 4, 11], [7, 2, 3, 12]] {
+            assert!(whole.iter().zip(&noise(other, 41)).all(|(a, b)| a != b));
+        }
+    }
+
+    #[test]
+    fn noise_is_that_of_the_documentation() {
+        // What the numpy of docs/tasks.md prints for noise(1, 0, 0, 1, 5) and the last row of noise(7, 2, 3, 12, 41).
+        for (place, words) in [
+            (
+                [1, 0, 0, 0],
+                [1_652_558, 1_027_065, 15_040_361, 15_789_163, 15_174_147],
+            ),
+            (
+                [7, 2, 3, 11],
+                [1_157_508, 10_245_230, 4_522_552, 11_526_152, 348_453],
+            ),
+        ] {
+            let mut row = [0.0; 5];
+            noise(place, &mut row);
+            assert_eq!(row.map(|u| (u * 16_777_216.0) as u32), words);
         }
     }
 }

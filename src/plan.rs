@@ -128,6 +128,23 @@ impl Plan {
         offset
     }
 
+    /// Which of the memory that is `there` (bytes and class) each block can take, the largest block first and each the
+    /// smallest that is left; `None` where nothing is.
+    pub fn fit_into(&self, there: &[(usize, u8)]) -> Vec<Option<usize>> {
+        let mut free: Vec<usize> = (0..there.len()).collect();
+        free.sort_by_key(|&i| there[i].0);
+        let mut order: Vec<usize> = (0..self.blocks.len()).collect();
+        order.sort_by_key(|&block| std::cmp::Reverse(self.blocks[block]));
+        let mut taken = vec![None; self.blocks.len()];
+        for block in order {
+            let fits = |&i: &usize| there[i].0 >= self.blocks[block] && there[i].1 == self.classes[block];
+            if let Some(at) = free.iter().position(fits) {
+                taken[block] = Some(free.remove(at));
+            }
+        }
+        taken
+    }
+
     /// All blocks together, in bytes; `usize::MAX` if they are more.
     pub fn bytes(&self) -> usize {
         self.blocks
@@ -221,6 +238,18 @@ mod tests {
             check(&items, Policy::Packed { align: 256, max_block: 6000 });
             check(&items, Policy::OneAtATime);
         }
+    }
+
+    #[test]
+    fn blocks_take_what_is_there() {
+        let plan = Plan {
+            places: Vec::new(),
+            blocks: vec![10, 40, 20, 20],
+            classes: vec![0, 0, 0, 1],
+        };
+        let there = [(15, 0), (50, 0), (30, 1), (60, 0)];
+        assert_eq!(plan.fit_into(&there), [Some(0), Some(1), Some(3), Some(2)]);
+        assert_eq!(plan.fit_into(&there[..1]), [Some(0), None, None, None]);
     }
 
     #[test]

@@ -52,6 +52,10 @@ pub trait Runtime {
     /// (all zero). Nothing is kept of a graph that does not fit.
     fn load(&mut self, graph: &Graph) -> Result<Program>;
 
+    /// Loads a graph whose activations, inputs and results share memory with those of `beside`, as far as they find room
+    /// there: what one program's run leaves, states included, is gone once the other is written to or run.
+    fn load_beside(&mut self, graph: &Graph, beside: Program) -> Result<Program>;
+
     /// Drops all programs and banks. Compiled kernels stay.
     fn reset(&mut self);
 

@@ -70,6 +70,9 @@ fn integers(op: &Op, port: &Port, n: usize, seed: u64) -> Vec<u32> {
         (Op::HeadLoss(o), _) => o.classes,
         (Op::WindowAccuracy(o), _) => o.classes,
         (Op::CrossEntropy(o), _) => o.classes,
+        (Op::Spread(o), "windows") => return windows(o.t, o.e),
+        // Seed, split, idx and steps of each sample.
+        (Op::OneHot(o), "samples") => return vec![o.rows as u32; n],
         (Op::OneHot(o), _) => o.vocab,
         // All of the past is read.
         (Op::AttentionStep(o), _) => return vec![o.rows as u32 - 1; n],

@@ -21,7 +21,7 @@ use crate::ops::layer_norm::LayerNorm;
 use crate::ops::linear::Linear;
 use crate::ops::linear_attention::{Decay, LinearAttention};
 use crate::ops::mesa::Mesa;
-use crate::ops::one_hot::OneHot;
+use crate::ops::one_hot::{Noise, OneHot};
 use crate::ops::pointwise::{Function, Pointwise};
 use crate::ops::repeat::Repeat;
 use crate::ops::rms_norm::{Kind, RmsNorm};
@@ -32,6 +32,7 @@ use crate::ops::selective_scan::SelectiveScan;
 use crate::ops::short_conv::ShortConv;
 use crate::ops::skip::Skip;
 use crate::ops::slice::Slice;
+use crate::ops::spread::{Part, Spread};
 use crate::ops::ssm_gate::SsmGate;
 use crate::ops::swiglu::SwiGlu;
 use crate::ops::window_accuracy::WindowAccuracy;
@@ -363,7 +364,22 @@ fn dense(scale: Scale, Extents { b, t, .. }: Extents, rows: usize) -> Vec<Bench>
             "one_hot",
             format!("{rows}x{VOCAB}"),
             family,
-            OneHot { rows, vocab: VOCAB },
+            OneHot {
+                rows,
+                vocab: VOCAB,
+                noise: Noise::Philox { t, level: 0.2 },
+            },
+        ),
+        bench(
+            "spread",
+            format!("{b}x{t}x{e}"),
+            family,
+            Spread {
+                b,
+                t,
+                e,
+                part: Part::Whole,
+            },
         ),
         bench(
             "cross_entropy",

@@ -7,7 +7,7 @@ use crate::cases::Fill;
 use crate::error::Result;
 use crate::models::{BlockRef, ModelConfig, update_graph};
 use crate::port::Cost;
-use crate::tasks::Batch;
+use crate::tasks::{Batch, Split};
 use crate::train::{CallTime, Executor, Recipe, Schedule, Stepper};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -73,13 +73,16 @@ impl StepShape {
         Batch {
             b,
             t,
-            first_idx: 0,
-            symbols: fill.below(b * t, VOCAB as u32),
-            labels: fill.below(b * t, CLASSES as u32),
+            elements: e,
+            split: Split::Train,
+            seed: 1,
+            indices: (0..b as u32).collect(),
+            symbols: fill.below(b * e, VOCAB as u32),
             windows: (0..b * e).map(window).collect(),
             window_labels: fill.below(b * e, CLASSES as u32),
-            elements: e,
-            tokens: b * t,
+            step_symbols: Vec::new(),
+            reference_noise: Vec::new(),
+            tokens: b * e * width,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::index::{GrammarEntry, Index};
 use super::{Outcome, Source};
 use crate::cases::Deviation;
 use crate::error::Result;
-use crate::tasks::golden::{check_grammar, check_rng, check_steps};
+use crate::tasks::golden::{check_grammar, check_predict, check_rng, check_steps};
 use serde_json::Value;
 
 /// Runs the entries of `grammars/index.json`.
@@ -24,22 +24,16 @@ pub fn grammars(source: &Source, report: &mut dyn FnMut(Outcome)) -> Result<()> 
                     .map(|(name, _)| name)
                     .collect(),
             ),
-            "steps" => check_steps(&json)?,
+            "steps" => Some(check_steps(&json)?),
+            "predict" => Some(check_predict(&json)?),
             _ => None,
         };
         report(match wrong {
-            None => Outcome::skipped(&name, "CPU", &skipped(&kind, &json)),
+            None => Outcome::skipped(&name, "CPU", &format!("entries of kind {kind} are unknown")),
             Some(wrong) => Outcome::new(&name, "CPU", vec![exact(&wrong)]),
         });
     }
     Ok(())
-}
-
-fn skipped(kind: &str, json: &Value) -> String {
-    match (kind, json["task"].as_str()) {
-        ("steps", Some(task)) => format!("time steps of {task} are not built yet"),
-        _ => format!("entries of kind {kind} are not built yet"),
-    }
 }
 
 /// All fields must be the same: an error of 1 for each that is not.

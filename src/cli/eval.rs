@@ -9,7 +9,7 @@ use crate::error::{Result, UserError};
 use crate::models::{Gate, ModelConfig};
 use crate::tasks::{DataSet, Gap, Split};
 use crate::train::folder::read_run;
-use crate::train::{Decoded, Evaluator, Executor, GateMean, Saved, ceiling, decode, gate_means, setup};
+use crate::train::{Decoded, Evaluator, Executor, GateMean, Saved, decode, fed_by, gate_means, setup};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -62,18 +62,14 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<bool> {
     let (config, saved) = read_run(&args.dir, &mut say)?;
     let own = setup::data_set(&config)?;
     let model = setup::model(&config, Some(&saved.state.model), own.grammar())?;
-    let (task, data, seed) = match &args.task {
-        None => (saved.state.task.clone(), own, config.train.seed),
-        Some(path) => {
-            let other = Config::load(path, &[])?;
-            (
-                task_name(path),
-                other_task(path, &other, &model)?,
-                other.train.seed,
-            )
-        }
+    let (task, data) = match &args.task {
+        None => (saved.state.task.clone(), own),
+        Some(path) => (
+            task_name(path),
+            other_task(path, &Config::load(path, &[])?, &model)?,
+        ),
     };
-    let sets = with_gaps(data, &args.gaps, seed)?;
+    let sets = with_gaps(&data, &args.gaps)?;
     let mut executor = common.open(&mut say)?;
     let place = args.dir.display().to_string();
     if args.gates {
@@ -81,7 +77,7 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<bool> {
             .iter()
             .map(|data| {
                 let gates = gate_means(&mut executor, &model, &saved.weights, data, &place)?;
-                let gap_steps = data.gap_steps(Split::Test);
+                let gap_steps = data.gap(Split::Test).max_steps();
                 Ok(GateTable { gap_steps, gates })
             })
             .collect::<Result<_>>()?;
@@ -110,20 +106,18 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<bool> {
         return Ok(decoded.iter().all(Decoded::agrees));
     }
     let mut lines = Vec::new();
-    let ceiling = ceiling(&sets[0]);
     for data in &sets {
         let (accuracy, loss) = test(&mut executor, &model, data, &saved, &place)?;
         lines.push(Line {
             task: task.clone(),
             model: saved.state.model.clone(),
             step: saved.step,
-            gap_steps: data.gap_steps(Split::Test),
+            gap_steps: data.gap(Split::Test).max_steps(),
             samples: data.count(Split::Test),
             accuracy,
             loss,
             chance: 1.0 / data.grammar().classes() as f64,
-            // Plain gaps take nothing from an observer who sees every symbol.
-            ceiling,
+            ceiling: data.ceiling(),
         });
     }
     print::result(&if args.json { json(&lines) } else { table(&lines) })?;
@@ -194,7 +188,7 @@ fn decode_text(decoded: &Decoded, model: &ModelConfig) -> String {
 
 fn other_task(path: &Path, config: &Config, model: &ModelConfig) -> Result<DataSet> {
     let data = setup::data_set(config)?;
-    let (vocab, classes) = (data.grammar().vocab(), data.grammar().classes());
+    let (vocab, classes) = (data.grammar().vocab(), data.classes());
     if vocab <= model.vocab && classes <= model.classes {
         return Ok(data);
     }
@@ -210,24 +204,25 @@ fn other_task(path: &Path, config: &Config, model: &ModelConfig) -> Result<DataS
     .into())
 }
 
-/// The data set at each gap, or at its own if there are none.
-fn with_gaps(data: DataSet, gaps: &[f64], seed: u64) -> Result<Vec<Arc<DataSet>>> {
-    if gaps.is_empty() {
-        return Ok(vec![Arc::new(data)]);
+/// The data set at each of these gaps, in seconds, or at its own if there are none.
+fn with_gaps(data: &DataSet, seconds: &[f64]) -> Result<Vec<Arc<DataSet>>> {
+    let mut gaps = Vec::new();
+    for &gap in seconds {
+        let refuse = || UserError::Value {
+            place: "command line".to_owned(),
+            field: "--gaps".to_owned(),
+            found: gap.to_string(),
+            allowed: "multiples of 0.1 from 0 to 100 (seconds)".to_owned(),
+        };
+        gaps.push(Gap::fixed(gap).ok_or_else(refuse)?);
     }
-    gaps.iter()
-        .map(|&gap| {
-            let mut spec = data.spec().clone();
-            let refuse = || UserError::Value {
-                place: "command line".to_owned(),
-                field: "--gaps".to_owned(),
-                found: gap.to_string(),
-                allowed: "multiples of 0.1 from 0 to 100 (seconds)".to_owned(),
-            };
-            spec.test_gap = Gap::fixed(gap).ok_or_else(refuse)?.into();
-            Ok(Arc::new(DataSet::new(Arc::clone(data.grammar()), spec, seed)?))
-        })
-        .collect()
+    if gaps.is_empty() {
+        gaps.extend(data.spec().test_gap.all());
+    }
+    Ok(gaps
+        .into_iter()
+        .map(|gap| Arc::new(data.with_test_gap(gap)))
+        .collect())
 }
 
 fn test(
@@ -239,7 +234,8 @@ fn test(
 ) -> Result<(f64, f64)> {
     executor.runtime().reset();
     let extents = [data.max_steps(Split::Test), data.spec().length];
-    let evaluator = Evaluator::new(executor, model, data.count(Split::Test), extents)?;
+    let model = fed_by(model, data);
+    let mut evaluator = Evaluator::new(executor, &model, data.count(Split::Test), extents)?;
     evaluator.set_weights(executor, &saved.weights, place)?;
     // A signal ends this command at once: there is nothing to save.
     let score = evaluator.run(executor, data, Split::Test, &AtomicBool::new(false))?;

@@ -1,13 +1,16 @@
 //! `selectiv grammar`: a grammar and sequences from it, by the reference's streams.
 
 use super::print::{self, failed};
-use crate::error::Result;
+use crate::error::{Result, UserError};
+use crate::files;
+use crate::tasks::grammar::Measures;
 use crate::tasks::sequence::Sampler;
 use crate::tasks::streams::Pcg64;
 use crate::tasks::{Grammar, GrammarSpec};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 pub use crate::tasks::golden::check_grammar;
 
@@ -15,17 +18,26 @@ pub use crate::tasks::golden::check_grammar;
 #[derive(Debug, Clone, Args)]
 pub struct GrammarArgs {
     /// Number of symbols, the terminator included (2 to 53)
-    #[arg(long)]
-    pub vocab: u32,
+    #[arg(long, required_unless_present = "file")]
+    pub vocab: Option<u32>,
     /// Number of letters that stand for several states each (0 to vocab - 1)
-    #[arg(long)]
-    pub ambiguities: u32,
+    #[arg(long, required_unless_present = "file")]
+    pub ambiguities: Option<u32>,
     /// Number of states of an ambiguous letter (1 to 100)
-    #[arg(long)]
-    pub depth: u32,
+    #[arg(long, required_unless_present = "file")]
+    pub depth: Option<u32>,
     /// Seed of the grammar and of the sequences
+    #[arg(long, required_unless_present = "file")]
+    pub seed: Option<u64>,
+    /// A grammar in JSON instead of a generated one; --seed is that of the sequences, 1 unless given
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["vocab", "ambiguities", "depth"])]
+    pub file: Option<PathBuf>,
+    /// Print measures of complexity instead, of 1000 sequences unless --sequences says how many
     #[arg(long)]
-    pub seed: u64,
+    pub stats: bool,
+    /// Print measures as one JSON object
+    #[arg(long, requires = "stats")]
+    pub json: bool,
     /// Number of sequences to make
     #[arg(long, default_value_t = 0)]
     pub sequences: u64,
@@ -48,6 +60,36 @@ pub enum Format {
     Dot,
 }
 
+/// Sequences that are measured unless told otherwise.
+const STATS_SEQUENCES: u64 = 1000;
+
+impl GrammarArgs {
+    fn sequence_seed(&self) -> u64 {
+        self.seed.unwrap_or(1)
+    }
+
+    fn grammar(&self) -> Result<Grammar> {
+        if let Some(file) = &self.file {
+            let text = files::read_text(file, MOST_OF_A_GRAMMAR).map_err(|e| UserError::Folder {
+                path: file.clone(),
+                reason: format!("cannot read this grammar: {e}"),
+            })?;
+            return Ok(Grammar::from_json(&text, &file.display().to_string())?);
+        }
+        let spec = GrammarSpec {
+            vocab: self.vocab.unwrap_or_default(),
+            ambiguities: self.ambiguities.unwrap_or_default(),
+            depth: self.depth.unwrap_or_default(),
+            seed: self.sequence_seed(),
+        };
+        spec.validate_as("command line", "--")?;
+        Ok(Grammar::generate(&spec)?)
+    }
+}
+
+/// Most bytes of a grammar's file.
+const MOST_OF_A_GRAMMAR: u64 = 256 << 20;
+
 #[derive(Serialize)]
 struct Sequence {
     idx: u64,
@@ -65,15 +107,8 @@ pub fn run(args: &GrammarArgs) -> Result<()> {
 }
 
 fn write(args: &GrammarArgs, out: &mut (impl Write + ?Sized)) -> Result<()> {
-    let spec = GrammarSpec {
-        vocab: args.vocab,
-        ambiguities: args.ambiguities,
-        depth: args.depth,
-        seed: args.seed,
-    };
-    spec.validate_as("command line", "--")?;
     if !(2..=10_000).contains(&args.length) {
-        return Err(crate::error::UserError::Value {
+        return Err(UserError::Value {
             place: "command line".to_owned(),
             field: "--length".to_owned(),
             found: args.length.to_string(),
@@ -81,7 +116,16 @@ fn write(args: &GrammarArgs, out: &mut (impl Write + ?Sized)) -> Result<()> {
         }
         .into());
     }
-    let grammar = Grammar::generate(&spec)?;
+    let grammar = args.grammar()?;
+    if args.stats {
+        let sequences = if args.sequences > 0 {
+            args.sequences
+        } else {
+            STATS_SEQUENCES
+        };
+        let measures = grammar.measures(args.sequence_seed(), sequences, args.length)?;
+        return write_measures(&grammar, &measures, args.json, out).map_err(failed);
+    }
     let mut source = Source::new(&grammar, args);
     // Whether strings end within the length shows with the first sequence, so it is made before anything is
     // printed.
@@ -121,7 +165,7 @@ impl<'a> Source<'a> {
     fn new(grammar: &'a Grammar, args: &GrammarArgs) -> Self {
         Self {
             grammar,
-            seed: args.seed,
+            seed: args.sequence_seed(),
             length: args.length,
             sampler: Sampler::new(args.length),
         }
@@ -163,6 +207,50 @@ fn write_text(grammar: &Grammar, out: &mut (impl Write + ?Sized)) -> io::Result<
     Ok(())
 }
 
+fn write_measures(
+    grammar: &Grammar,
+    m: &Measures,
+    json: bool,
+    out: &mut (impl Write + ?Sized),
+) -> io::Result<()> {
+    if json {
+        serde_json::to_writer(&mut *out, m)?;
+        writeln!(out)?;
+        return out.flush();
+    }
+    for (name, value) in [
+        ("symbols", m.vocab.to_string()),
+        ("states (classes)", m.classes.to_string()),
+        ("rules", m.rules.to_string()),
+        ("branching factor", format!("{:.4}", m.branching_factor)),
+        (
+            "topological entropy",
+            format!("{:.6} nats", m.topological_entropy),
+        ),
+        ("symbol entropy", format!("{:.4} bits", m.symbol_entropy)),
+        ("entropy rate", format!("{:.4} bits", m.entropy_rate)),
+        ("gzip ratio", format!("{:.4} bytes a symbol", m.gzip_ratio)),
+    ] {
+        writeln!(out, "{name:<20}  {value}")?;
+    }
+    let blocks: Vec<String> = m.block_entropies.iter().map(|h| format!("{h:.4}")).collect();
+    writeln!(
+        out,
+        "{:<20}  {} bits, of 1, 2, .. symbols",
+        "block entropies",
+        blocks.join(" ")
+    )?;
+    writeln!(
+        out,
+        "\n{} sequences of {}; shares of the symbols, per cent:",
+        m.sequences, m.length
+    )?;
+    for (symbol, share) in (0..=u8::MAX).zip(&m.symbol_shares) {
+        writeln!(out, "{:<8}  {:.3}", grammar.symbol_name(symbol), 100.0 * share)?;
+    }
+    out.flush()
+}
+
 fn write_sequence(
     grammar: &Grammar,
     format: Format,
@@ -200,15 +288,18 @@ fn write_sequence(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Error, UserError};
+    use crate::error::Error;
     use serde_json::Value;
 
     fn args(format: Format) -> GrammarArgs {
         GrammarArgs {
-            vocab: 9,
-            ambiguities: 6,
-            depth: 4,
-            seed: 2,
+            vocab: Some(9),
+            ambiguities: Some(6),
+            depth: Some(4),
+            seed: Some(2),
+            file: None,
+            stats: false,
+            json: false,
             sequences: 20,
             length: 200,
             format,
@@ -269,26 +360,43 @@ mod tests {
     }
 
     #[test]
+    fn stats_are_text_or_json() {
+        let stats = |json| GrammarArgs {
+            stats: true,
+            json,
+            ..args(Format::Json)
+        };
+        let text = printed(&stats(false));
+        assert!(
+            text.contains("\nrules ") && text.contains("entropy rate"),
+            "{text}"
+        );
+        let measures: Value = serde_json::from_str(&printed(&stats(true))).unwrap();
+        assert_eq!(measures["classes"], 27);
+        assert_eq!(measures["sequences"], 20);
+    }
+
+    #[test]
     fn refusals_name_the_flag_and_print_nothing() {
         let good = args(Format::Json);
         for (bad, flag) in [
             (
                 GrammarArgs {
-                    vocab: 54,
+                    vocab: Some(54),
                     ..good.clone()
                 },
                 "--vocab",
             ),
             (
                 GrammarArgs {
-                    ambiguities: 9,
+                    ambiguities: Some(9),
                     ..good.clone()
                 },
                 "--ambiguities",
             ),
             (
                 GrammarArgs {
-                    depth: 0,
+                    depth: Some(0),
                     ..good.clone()
                 },
                 "--depth",

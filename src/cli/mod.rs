@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod common;
+pub mod data;
 pub mod devices;
 pub mod eval;
 pub mod grammar;
@@ -61,6 +62,8 @@ enum Command {
     Weights(weights::WeightsArgs),
     /// Make a grammar and sequences from it
     Grammar(grammar::GrammarArgs),
+    /// Look at samples, take them out to a file and back
+    Data(data::DataArgs),
 }
 
 /// What the machine has to give before anything runs: threads to compute on, and an end in order where memory that nobody
@@ -102,6 +105,7 @@ pub fn run() -> i32 {
         Command::Models(args) => models::run(&args).map(done),
         Command::Weights(args) => weights::run(&args, common).map(done),
         Command::Grammar(args) => grammar::run(&args).map(done),
+        Command::Data(args) => data::run(&args).map(done),
     })
 }
 

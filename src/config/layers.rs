@@ -51,6 +51,7 @@ pub(super) struct RawData {
     pub(super) nongrammatical: Field<bool>,
     pub(super) gap_start: Field<i64>,
     pub(super) gap_prob: Field<f64>,
+    pub(super) path: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -291,26 +292,31 @@ impl Layers {
         parsed.map_err(|error| given.refuse(error.message()))
     }
 
-    /// Whether the file names a grammar file.
+    /// Whether the file names a grammar file, or stored samples that have their grammar with them.
     pub(super) fn has_grammar_file(&self) -> bool {
-        self.has(|c| &c.grammar.file)
+        self.has(|c| &c.grammar.file) || self.has(|c| &c.data.path)
     }
 
-    /// The grammar file as an absolute path, and whether it was named on the command line.
-    pub(super) fn grammar_file(&self) -> Result<Option<(PathBuf, bool)>> {
-        let Some((file, place, folder)) = self.find(|c| &c.grammar.file) else {
+    /// A path as an absolute one, and whether it was given on the command line. `what` is what it should lead to.
+    pub(super) fn path(
+        &self,
+        field: &'static str,
+        pick: impl Fn(&RawConfig) -> &Field<String>,
+        what: &str,
+    ) -> Result<Option<(PathBuf, bool)>> {
+        let Some((path, place, folder)) = self.find(pick) else {
             return Ok(None);
         };
         let refuse = |allowed: String| UserError::Value {
             place: place.clone(),
-            field: "grammar.file".to_owned(),
-            found: format!("{file:?}"),
+            field: field.to_owned(),
+            found: format!("{path:?}"),
             allowed,
         };
-        if file.is_empty() {
-            return Err(refuse("the path of a grammar in JSON".to_owned()).into());
+        if path.is_empty() {
+            return Err(refuse(format!("the path of {what}")).into());
         }
-        let path = std::path::absolute(folder.join(file)).map_err(|e| refuse(format!("a path ({e})")))?;
+        let path = std::path::absolute(folder.join(path)).map_err(|e| refuse(format!("a path ({e})")))?;
         if path.to_str().is_none() {
             return Err(refuse("a path in UTF-8, the folder of the task file included".to_owned()).into());
         }
@@ -321,7 +327,7 @@ impl Layers {
 /// Replaces the key `seed` by the fields that it stands for.
 pub(super) fn expand_seed(overrides: &[(String, String)], grammar_file: bool) -> Vec<(String, String)> {
     let names = |key: &str| overrides.iter().any(|(k, _)| k == key);
-    let keep_grammar = grammar_file || names("grammar.seed") || names("grammar.file");
+    let keep_grammar = grammar_file || names("grammar.seed") || names("grammar.file") || names("data.path");
     let mut fields = Vec::new();
     for (key, value) in overrides {
         if key == "seed" {

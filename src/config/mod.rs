@@ -25,8 +25,11 @@ pub use compare::fingerprint;
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The task files inside the program, by name.
-const BUILTIN: [(&str, &str); 2] = [
+const BUILTIN: [(&str, &str); 5] = [
     ("task1", include_str!("../../tasks/task1.toml")),
+    ("task2", include_str!("../../tasks/task2.toml")),
+    ("task3", include_str!("../../tasks/task3.toml")),
+    ("task4", include_str!("../../tasks/task4.toml")),
     ("quickstart", include_str!("../../tasks/quickstart.toml")),
 ];
 

@@ -4,8 +4,10 @@ use super::layers::{Field, Given, Layers, RawConfig};
 use super::{Anneal, Config, DropoutMode, GrammarConfig, LayerList, StackConfig, TrainConfig};
 use crate::error::{Error, Result, UserError};
 use crate::models::{self, Sizes, Switches};
-use crate::tasks::{DataSpec, Gap, GrammarSpec, Splits, Targets, TestGaps};
+use crate::tasks::stored::{self, Header};
+use crate::tasks::{DataSpec, Gap, GrammarSpec, Splits};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 /// Seeds are single 32-bit words of a random stream's key.
 pub(super) const MAX_WORD: u64 = u32::MAX as u64;
@@ -16,8 +18,12 @@ const PAPER_EVAL_SAMPLES: u64 = 5000;
 
 /// Reads every field from the layers, or its default, and checks each alone and all together.
 pub(super) fn resolve(layers: &Layers) -> Result<Config> {
-    let grammar = resolve_grammar(layers)?;
-    let data = resolve_data(layers)?;
+    let stored = resolve_stored(layers)?;
+    let grammar = match &stored {
+        Some(stored) => stored_grammar(layers, stored)?,
+        None => resolve_grammar(layers)?,
+    };
+    let data = resolve_data(layers, stored.as_ref())?;
     let model = resolve_model(layers)?;
     let train = resolve_train(layers, data.train)?;
     Ok(Config {
@@ -33,7 +39,9 @@ fn resolve_grammar(layers: &Layers) -> Result<GrammarConfig> {
     let ambiguities = layers.given("grammar.ambiguities", |c| &c.grammar.ambiguities, 40);
     let depth = layers.given("grammar.depth", |c| &c.grammar.depth, 40);
     let seed = layers.given("grammar.seed", |c| &c.grammar.seed, 1);
-    if let Some((file, on_command_line)) = layers.grammar_file()? {
+    if let Some((file, on_command_line)) =
+        layers.path("grammar.file", |c| &c.grammar.file, "a grammar in JSON")?
+    {
         // A grammar file on the command line takes the place of the numbers in the task file.
         let rival = |n: &&Given<i64>| n.is_given() && (n.is_on_command_line() || !on_command_line);
         if let Some(extra) = [&vocab, &ambiguities, &depth, &seed].into_iter().find(rival) {
@@ -63,48 +71,125 @@ fn resolve_grammar(layers: &Layers) -> Result<GrammarConfig> {
     Ok(GrammarConfig::Generated(spec))
 }
 
-fn resolve_data(layers: &Layers) -> Result<DataSpec> {
+/// The folder of stored samples, and what their file says of them.
+fn resolve_stored(layers: &Layers) -> Result<Option<(PathBuf, Header)>> {
+    let what = "a folder that `selectiv data import` has made";
+    let Some((path, _)) = layers.path("data.path", |c| &c.data.path, what)? else {
+        return Ok(None);
+    };
+    let header = stored::read_header(&path)?;
+    Ok(Some((path, header)))
+}
+
+/// The grammar of stored samples lies beside them. Numbers of a generated one may stand in the task file too, if they are
+/// the same.
+fn stored_grammar(layers: &Layers, (path, header): &(PathBuf, Header)) -> Result<GrammarConfig> {
+    let file = path.join(stored::GRAMMAR_FILE);
+    let stored: serde_json::Value = serde_json::from_str(&header.grammar).unwrap_or_default();
+    let numbers = [
+        layers.given("grammar.vocab", |c| &c.grammar.vocab, 0),
+        layers.given("grammar.ambiguities", |c| &c.grammar.ambiguities, 0),
+        layers.given("grammar.depth", |c| &c.grammar.depth, 0),
+        layers.given("grammar.seed", |c| &c.grammar.seed, 0),
+    ];
+    for (given, key) in numbers.into_iter().zip(["vocab", "ambiguities", "depth", "seed"]) {
+        if given.is_given() && stored[key].as_i64() != Some(given.value) {
+            return Err(given.refuse(&format!("{}, as in data.path, or left out", stored[key])));
+        }
+    }
+    match layers.path("grammar.file", |c| &c.grammar.file, "a grammar in JSON")? {
+        Some((other, _)) if other != file => {
+            let given = layers.given("grammar.file", |c| &c.grammar.file, String::new());
+            Err(given.refuse("left out, because data.path is given"))
+        }
+        _ => Ok(GrammarConfig::File { file }),
+    }
+}
+
+fn resolve_data(layers: &Layers, stored: Option<&(PathBuf, Header)>) -> Result<DataSpec> {
+    // What is not given is as in the stored samples, else as in the paper's task 1.
+    let base = match stored {
+        Some((path, header)) => DataSpec {
+            path: Some(path.clone()),
+            ..header.spec.clone()
+        },
+        None => DataSpec::plain(200, Splits::Disjoint, [200_000, 1000, 1000], Gap::Fixed(1)),
+    };
+    let most = |there: u64| {
+        if stored.is_some() {
+            there
+        } else {
+            DataSpec::MAX_SAMPLES
+        }
+    };
     let samples = |field, pick: fn(&RawConfig) -> &Field<i64>, default| {
         // A run needs samples of every kind.
-        Ok::<_, Error>(
-            layers
-                .integer(field, pick, default, 1..=DataSpec::MAX_SAMPLES)?
-                .value,
-        )
+        Ok::<_, Error>(layers.integer(field, pick, default, 1..=most(default))?.value)
     };
     let lengths = *DataSpec::LENGTHS.start() as u64..=*DataSpec::LENGTHS.end() as u64;
     let length = layers
-        .integer("data.length", |c| &c.data.length, 200, lengths)?
+        .integer("data.length", |c| &c.data.length, base.length as u64, lengths)?
         .value;
-    let gap = layers.parsed("data.gap", |c| &c.data.gap, Gap::Fixed(1))?;
+    let gap = layers.parsed("data.gap", |c| &c.data.gap, base.gap)?;
+    let test_gap = if stored.is_some() {
+        base.test_gap.clone()
+    } else {
+        gap.into()
+    };
     let fraction = |field, pick: fn(&RawConfig) -> &Field<f64>, default| {
         let given = layers.given(field, pick, default);
         Ok::<_, Error>(given.check(|v| (0.0..=1.0).contains(v), "0 to 1")?.value)
     };
-    Ok(DataSpec {
+    let start = layers.integer(
+        "data.gap_start",
+        |c| &c.data.gap_start,
+        base.gap_start as u64,
+        0..=length,
+    )?;
+    let spec = DataSpec {
         length: size(length),
-        splits: layers
-            .given("data.splits", |c| &c.data.splits, Splits::Disjoint)
-            .value,
-        train: samples("data.train", |c| &c.data.train, 200_000)?,
-        validation: samples("data.validation", |c| &c.data.validation, 1000)?,
-        test: samples("data.test", |c| &c.data.test, 1000)?,
+        splits: layers.given("data.splits", |c| &c.data.splits, base.splits).value,
+        train: samples("data.train", |c| &c.data.train, base.train)?,
+        validation: samples("data.validation", |c| &c.data.validation, base.validation)?,
+        test: samples("data.test", |c| &c.data.test, base.test)?,
         targets: layers
-            .given("data.targets", |c| &c.data.targets, Targets::Class)
+            .given("data.targets", |c| &c.data.targets, base.targets)
             .value,
         gap,
-        test_gap: layers.parsed("data.test_gap", |c| &c.data.test_gap, TestGaps::from(gap))?,
-        noise: fraction("data.noise", |c| &c.data.noise, 0.0)?,
+        test_gap: layers.parsed("data.test_gap", |c| &c.data.test_gap, test_gap)?,
+        noise: fraction("data.noise", |c| &c.data.noise, base.noise)?,
         nongrammatical: layers
-            .given("data.nongrammatical", |c| &c.data.nongrammatical, false)
+            .given(
+                "data.nongrammatical",
+                |c| &c.data.nongrammatical,
+                base.nongrammatical,
+            )
             .value,
-        gap_start: size(
-            layers
-                .integer("data.gap_start", |c| &c.data.gap_start, 0, 0..=length)?
-                .value,
-        ),
-        gap_prob: fraction("data.gap_prob", |c| &c.data.gap_prob, 1.0)?,
-    })
+        gap_start: size(start.value),
+        gap_prob: fraction("data.gap_prob", |c| &c.data.gap_prob, base.gap_prob)?,
+        path: base.path.clone(),
+    };
+    if stored.is_some() {
+        // Fewer samples may be used, and a model tested at other gaps and noise; the rest is what it is.
+        let wanted = DataSpec {
+            train: base.train,
+            validation: base.validation,
+            test: base.test,
+            test_gap: base.test_gap.clone(),
+            noise: base.noise,
+            ..spec.clone()
+        };
+        if wanted != base {
+            let given = layers.given("data.path", |c| &c.data.path, String::new());
+            let found = format!("{wanted:?}");
+            let differs = format!(
+                "length, splits, targets, gap, nongrammatical, gap_start and gap_prob as the samples there have them, or \
+                 left out; not {found}"
+            );
+            return Err(given.refuse(&differs));
+        }
+    }
+    Ok(spec)
 }
 
 fn resolve_model(layers: &Layers) -> Result<StackConfig> {

@@ -1,7 +1,7 @@
 use super::resolve::MAX_WORD;
 use super::*;
 use crate::models::{self, DecayKind, InputGate, Switches};
-use crate::tasks::{Gap, Splits, Targets, TestGaps};
+use crate::tasks::{DataSet, Gap, Grammar, Splits, Targets, TestGaps, stored};
 use proptest::prelude::*;
 
 fn set(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -71,7 +71,9 @@ fn built_in_tasks_answer_to_their_name_and_path() {
         let error = Config::load(Path::new(wrong), &[]).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(
-            error.to_string().contains("built in are: task1, quickstart"),
+            error
+                .to_string()
+                .contains("built in are: task1, task2, task3, task4, quickstart"),
             "{error}"
         );
     }
@@ -219,6 +221,36 @@ fn fields_of_all_tasks_are_read() {
     let data = load(text, &command_line).unwrap().data;
     assert_eq!(data.gap, Gap::LogNormal([-1.0, 0.5]));
     assert_eq!(data.test_gap, Gap::Fixed(20).into());
+}
+
+#[test]
+fn stored_samples_bring_their_form_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let task = "[grammar]\nvocab = 9\nambiguities = 6\ndepth = 4\nseed = 2\n[data]\nlength = 20\ntrain = 8\nvalidation = 2\n\
+                test = 3\ngap = { uniform = [0.1, 1.0] }\ntest_gap = 1.0\nnoise = 0.2\n[train]\nbatch = 4\nseed = 7\n";
+    let config = load(task, &[]).unwrap();
+    let GrammarConfig::Generated(spec) = &config.grammar else {
+        unreachable!("no file is named")
+    };
+    let grammar = std::sync::Arc::new(Grammar::generate(spec).unwrap());
+    let data = DataSet::new(std::sync::Arc::clone(&grammar), config.data.clone(), 7).unwrap();
+    std::fs::write(folder.path().join(stored::FILE), data.to_file(None)).unwrap();
+
+    let path = folder.path().to_str().unwrap();
+    let alone = load("[train]\nbatch = 4\n", &[("data.path", path)]).unwrap();
+    let beside = load(task, &[("data.path", path), ("data.train", "6")]).unwrap();
+    assert_eq!((alone.data.train, beside.data.train), (8, 6));
+    assert_eq!(alone.data.gap, Gap::Uniform([0.1, 1.0]));
+    assert_eq!(alone.data.test_gap, Gap::Fixed(10).into());
+    let file = folder.path().join(stored::GRAMMAR_FILE);
+    assert_eq!(alone.grammar, GrammarConfig::File { file });
+    assert_eq!(load(&alone.to_toml(""), &[]).unwrap(), alone);
+
+    for (field, value) in [("data.length", "21"), ("data.train", "9"), ("grammar.seed", "3")] {
+        let text = refusal(task, &[("data.path", path), (field, value)]);
+        assert!(text.starts_with("command line: "), "{text}");
+    }
+    assert!(refusal("", &[("data.path", "nowhere")]).contains("cannot read these samples"));
 }
 
 #[test]
@@ -488,6 +520,7 @@ prop_compose! {
                 length, splits, train, validation, test, targets, gap, noise, nongrammatical, gap_prob,
                 test_gap: TestGaps::new(test_gaps).unwrap(),
                 gap_start: (length as f64 * gap_start) as usize,
+                path: None,
             },
             model: StackConfig {
                 layers,

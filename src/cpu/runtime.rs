@@ -32,8 +32,10 @@ struct Loaded {
     graph: Graph,
     /// Store and element range of each tensor, `None` for tensors that no call touches.
     places: Vec<Option<(usize, Range<usize>)>>,
+    /// Bytes that are its own.
     bytes: usize,
-    stores: Range<usize>,
+    /// Store of each block.
+    stores: Vec<usize>,
 }
 
 /// The executor behind `--device cpu` (R = f32) and the oracle (R = f64).
@@ -70,15 +72,68 @@ impl<R: Real> CpuRuntime<R> {
         memory::bytes_of::<R>(graph.bank_len()).saturating_mul(banks as u64)
     }
 
-    /// Asks for a graph's storage, planned, and for the banks that are still to be made. Returns bytes without these.
-    fn ask(&self, graph: &Graph, plan: &Plan) -> std::result::Result<u64, OutOfMemory> {
-        let blocks = memory::bytes_of::<R>(plan.bytes() / 4);
+    /// Asks for so many bytes, of f32, and for a graph's banks that are still to be made. Returns bytes without these.
+    fn ask(&self, graph: &Graph, new: usize) -> std::result::Result<u64, OutOfMemory> {
+        let blocks = memory::bytes_of::<R>(new / 4);
         let bytes = blocks.saturating_add(self.new_bank_bytes(graph));
         memory::ask("the tensors of a program", bytes).map_err(|e| OutOfMemory {
             device: self.device(),
             ..e
         })?;
         Ok(blocks)
+    }
+
+    /// Plans a graph into the stores that are there, and new ones where they do not suffice.
+    fn place_graph(&mut self, graph: &Graph, there: &[usize]) -> Result<Program> {
+        let (ids, items) = lifetimes(graph);
+        let plan = Plan::new(&items, Policy::OneAtATime);
+        let sizes: Vec<(usize, u8)> = there
+            .iter()
+            .map(|&store| match &self.stores[store] {
+                Store::Real(x) => (4 * x.len(), 0),
+                Store::Int(x) => (4 * x.len(), 1),
+            })
+            .collect();
+        let taken = plan.fit_into(&sizes);
+        let new = plan
+            .blocks
+            .iter()
+            .zip(&taken)
+            .filter(|(_, taken)| taken.is_none());
+        let new = new.fold(0, |sum: usize, (&bytes, _)| sum.saturating_add(bytes));
+        self.ask(graph, new)?;
+        for store in &mut self.stores[..Bank::ALL.len()] {
+            if let Store::Real(bank) = store
+                && bank.is_empty()
+            {
+                bank.resize(graph.bank_len(), R::ZERO);
+            }
+        }
+        let mut stores = Vec::with_capacity(plan.blocks.len());
+        for ((&bytes, &class), taken) in plan.blocks.iter().zip(&plan.classes).zip(taken) {
+            stores.push(taken.map_or(self.stores.len(), |i| there[i]));
+            if taken.is_none() {
+                self.stores.push(match class {
+                    0 => Store::Real(vec![R::ZERO; bytes / 4]),
+                    _ => Store::Int(vec![0; bytes / 4]),
+                });
+            }
+        }
+        let bank_place = |info: &TensorInfo| match info.role {
+            Role::Bank(bank, offset) => Some((bank as usize, offset..offset + info.numel())),
+            _ => None,
+        };
+        let mut places: Vec<_> = graph.tensors().iter().map(bank_place).collect();
+        for (id, place) in ids.iter().zip(&plan.places) {
+            places[id.index()] = Some((stores[place.block], 0..graph.tensor(*id).numel()));
+        }
+        self.programs.push(Loaded {
+            graph: graph.clone(),
+            places,
+            bytes: new / 4 * size_of::<R>(),
+            stores,
+        });
+        Ok(Program(self.programs.len() - 1))
     }
 
     fn place(&self, program: Program, tensor: TensorId) -> (usize, Range<usize>) {
@@ -206,7 +261,7 @@ impl<R: Real> Runtime for CpuRuntime<R> {
     }
 
     fn fits(&self, graph: &Graph) -> std::result::Result<u64, OutOfMemory> {
-        self.ask(graph, &Plan::new(&lifetimes(graph).1, Policy::OneAtATime))
+        self.ask(graph, Plan::new(&lifetimes(graph).1, Policy::OneAtATime).bytes())
     }
 
     fn enough_bytes(&self) -> Option<u64> {
@@ -214,40 +269,12 @@ impl<R: Real> Runtime for CpuRuntime<R> {
     }
 
     fn load(&mut self, graph: &Graph) -> Result<Program> {
-        let (ids, items) = lifetimes(graph);
-        let plan = Plan::new(&items, Policy::OneAtATime);
-        self.ask(graph, &plan)?;
-        for store in &mut self.stores[..Bank::ALL.len()] {
-            if let Store::Real(bank) = store
-                && bank.is_empty()
-            {
-                bank.resize(graph.bank_len(), R::ZERO);
-            }
-        }
-        let first = self.stores.len();
-        for (&bytes, &class) in plan.blocks.iter().zip(&plan.classes) {
-            self.stores.push(match class {
-                0 => Store::Real(vec![R::ZERO; bytes / 4]),
-                _ => Store::Int(vec![0; bytes / 4]),
-            });
-        }
-        let bank_place = |info: &TensorInfo| match info.role {
-            Role::Bank(bank, offset) => Some((bank as usize, offset..offset + info.numel())),
-            _ => None,
-        };
-        let mut places: Vec<_> = graph.tensors().iter().map(bank_place).collect();
-        for (id, place) in ids.iter().zip(&plan.places) {
-            places[id.index()] = Some((first + place.block, 0..graph.tensor(*id).numel()));
-        }
-        let bytes = plan.bytes() / 4 * size_of::<R>();
-        let stores = first..self.stores.len();
-        self.programs.push(Loaded {
-            graph: graph.clone(),
-            places,
-            bytes,
-            stores,
-        });
-        Ok(Program(self.programs.len() - 1))
+        self.place_graph(graph, &[])
+    }
+
+    fn load_beside(&mut self, graph: &Graph, beside: Program) -> Result<Program> {
+        let stores = self.programs[beside.0].stores.clone();
+        self.place_graph(graph, &stores)
     }
 
     fn reset(&mut self) {

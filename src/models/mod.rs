@@ -33,7 +33,7 @@ pub use context::BlockContext;
 pub use gates::{Form, Gate, ShownGate};
 pub use init::initial_parameters;
 pub(crate) use net::append_update;
-pub use net::{LogitsNet, Net, Update, update_graph};
+pub use net::{InputForm, InputNoise, LogitsNet, Net, NoiseInput, Update, update_graph};
 pub(crate) use parts::linear;
 pub use switches::{DecayKind, Gates, InputGate, Switches};
 
@@ -200,6 +200,8 @@ pub struct ModelConfig {
     pub vocab: usize,
     /// K, width of the output.
     pub classes: usize,
+    /// How input rows are made.
+    pub inputs: InputForm,
     /// Base of the Transformer's rotary positions; `RetNet` has its own.
     pub rope_base: f32,
     /// Dropout after every block.
@@ -238,6 +240,7 @@ impl ModelConfig {
             sizes: Sizes::new(d_model),
             vocab,
             classes,
+            inputs: InputForm::default(),
             rope_base: ROPE_BASE,
             dropout: 0.2,
         }

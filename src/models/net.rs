@@ -8,18 +8,55 @@ use crate::ops::adam::Adam;
 use crate::ops::grad_norm::GradNorm;
 use crate::ops::head_loss::HeadLoss;
 use crate::ops::linear::Linear;
-use crate::ops::one_hot::OneHot;
+use crate::ops::one_hot::{Noise, OneHot};
+use crate::ops::spread::{Part, Spread};
 use crate::tensor::{Bank, Dtype, TensorId};
+
+/// How the rows that a model reads are made of what travels to the device.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct InputForm {
+    /// Whether the symbol of every step is given, as gaps are filled with symbols; else that of every element.
+    pub filled: bool,
+    /// What is added to the one-hot rows.
+    pub noise: InputNoise,
+}
+
+/// Noise of input rows, with its level.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum InputNoise {
+    /// None.
+    #[default]
+    None,
+    /// Made on the device.
+    Drawn(f32),
+    /// Made by the host.
+    Given(f32),
+}
+
+/// What the noise of a net's input rows is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoiseInput {
+    /// \[B,4\] u32: seed, split, idx and steps of each sample.
+    Keys(TensorId),
+    /// \[B T,V\] in \[0, 1).
+    Values(TensorId),
+}
 
 /// A model's graph, and the tensors that training and evaluation talk to.
 #[derive(Debug, Clone)]
 pub struct Net {
     /// The calls.
     pub graph: Graph,
-    /// \[B,T\] u32: symbol of each step, `NO_SYMBOL` (`u32::MAX`) for a zero row.
+    /// Samples, B.
+    pub b: usize,
+    /// Steps, T.
+    pub t: usize,
+    /// Elements, E.
+    pub e: usize,
+    /// u32 symbols, `NO_SYMBOL` (`u32::MAX`) for a zero row: \[B,E\], or \[B,T\] where gaps are filled.
     pub symbols: TensorId,
-    /// \[B,T\] u32: class of each step, `IGNORE` (`u32::MAX`) where masked.
-    pub labels: TensorId,
+    /// What noise is made from, if there is any.
+    pub noise: Option<NoiseInput>,
     /// \[B,E,2\] u32: first step and length of each element's window.
     pub windows: TensorId,
     /// \[B,E\] u32: class of each element.
@@ -53,17 +90,25 @@ impl ModelConfig {
     pub(super) fn net(&self, b: usize, t: usize, e: usize, train: bool) -> Result<Net> {
         self.validate()?;
         let mut g = Graph::new();
-        let symbols = g.input("symbols", &[b, t], Dtype::U32);
-        let labels = g.input("labels", &[b, t], Dtype::U32);
+        let InputForm { filled, noise } = self.inputs;
+        let symbols = g.input("symbols", &[b, if filled { t } else { e }], Dtype::U32);
         let windows = g.input("windows", &[b, e, 2], Dtype::U32);
         let window_labels = g.input("window_labels", &[b, e], Dtype::U32);
-        let u = g.call(
-            OneHot {
-                rows: b * t,
-                vocab: self.vocab,
-            },
-            &[symbols],
-        )?[0];
+        let spread = |part| Spread { b, t, e, part };
+        let labels = g.call(spread(Part::Whole), &[windows, window_labels])?[0];
+        let shown = match filled {
+            true => symbols,
+            false => g.call(spread(Part::First), &[windows, symbols])?[0],
+        };
+        let (noise, input) = match noise {
+            InputNoise::None => (Noise::None, None),
+            InputNoise::Drawn(level) => {
+                let keys = g.input("samples", &[b, 4], Dtype::U32);
+                (Noise::Philox { t, level }, Some(NoiseInput::Keys(keys)))
+            }
+            InputNoise::Given(level) => (Noise::Given { level }, Some(self.noise_values(&mut g, b * t))),
+        };
+        let u = self.rows(&mut g, b * t, noise, shown, input)?;
         let stack = self.stack(&mut g, u, b, t)?;
         let (x, gates) = (stack.last, stack.gates);
         let (w, bias) = self.decoder(&mut g);
@@ -101,14 +146,38 @@ impl ModelConfig {
         }
         Ok(Net {
             graph: g,
+            b,
+            t,
+            e,
             symbols,
-            labels,
+            noise: input,
             windows,
             window_labels,
             stats,
             predictions,
             gates,
         })
+    }
+
+    fn noise_values(&self, g: &mut Graph, rows: usize) -> NoiseInput {
+        NoiseInput::Values(g.input("noise", &[rows, self.vocab], Dtype::F32))
+    }
+
+    /// The rows that a model reads.
+    fn rows(
+        &self,
+        g: &mut Graph,
+        rows: usize,
+        noise: Noise,
+        symbols: TensorId,
+        input: Option<NoiseInput>,
+    ) -> Result<TensorId> {
+        let vocab = self.vocab;
+        let input = input.map(|input| match input {
+            NoiseInput::Keys(id) | NoiseInput::Values(id) => id,
+        });
+        let ins: Vec<TensorId> = [symbols].into_iter().chain(input).collect();
+        Ok(g.call(OneHot { rows, vocab, noise }, &ins)?[0])
     }
 }
 
@@ -119,6 +188,8 @@ pub struct LogitsNet {
     pub graph: Graph,
     /// \[B,T\] u32: symbol of each step, `NO_SYMBOL` (`u32::MAX`) for a zero row; T = 1 where one token is a run.
     pub symbols: TensorId,
+    /// \[B T,V\]: noise in \[0, 1), if there is any.
+    pub noise: Option<TensorId>,
     /// \[1\] u32: tokens that came before, where one token is a run.
     pub position: Option<TensorId>,
     /// \[B,T,K\].
@@ -151,11 +222,13 @@ impl ModelConfig {
         let decoding = position
             .zip(most)
             .map(|(position, most)| Decoding { position, most });
-        let one_hot = OneHot {
-            rows: b * t,
-            vocab: self.vocab,
+        let (noise, input) = match self.inputs.noise {
+            InputNoise::None => (Noise::None, None),
+            InputNoise::Drawn(level) | InputNoise::Given(level) => {
+                (Noise::Given { level }, Some(self.noise_values(&mut g, b * t)))
+            }
         };
-        let u = g.call(one_hot, &[symbols])?[0];
+        let u = self.rows(&mut g, b * t, noise, symbols, input)?;
         let x = self.stack_at(&mut g, u, b, t, decoding)?.last;
         let (w, bias) = self.decoder(&mut g);
         let decode = Linear {
@@ -169,6 +242,9 @@ impl ModelConfig {
         Ok(LogitsNet {
             graph: g,
             symbols,
+            noise: input.map(|input| match input {
+                NoiseInput::Keys(id) | NoiseInput::Values(id) => id,
+            }),
             position,
             logits,
         })

@@ -51,6 +51,7 @@ pub mod selective_scan;
 pub mod short_conv;
 pub mod skip;
 pub mod slice;
+pub mod spread;
 pub mod ssm_gate;
 pub mod swiglu;
 pub mod window_accuracy;
@@ -95,6 +96,7 @@ macro_rules! op_list {
             short_conv::ShortConv,
             skip::Skip,
             slice::Slice,
+            spread::Spread,
             ssm_gate::SsmGate,
             swiglu::SwiGlu,
             window_accuracy::WindowAccuracy,

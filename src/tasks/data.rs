@@ -6,11 +6,13 @@
 use super::gap::{Gap, TestGaps};
 use super::grammar::Grammar;
 use super::observer::Reach;
-use super::sequence::{Sampler, too_long};
+use super::sequence::too_long;
+use super::stored::Stored;
 use super::streams::Pcg64;
 use crate::error::UserError;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The least share of strings that must end within the length. At 0.003, 10,000 failures in a row have a
@@ -19,6 +21,8 @@ const MIN_ACCEPTED: f64 = 0.003;
 /// Last number of the list that seeds a sample's strings. Not 0: trailing zeros would give the grammar's own
 /// stream.
 const PURPOSE_STRINGS: u32 = 1;
+/// The same of its gaps.
+pub(super) const PURPOSE_GAPS: u32 = 2;
 
 /// What samples are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,6 +84,9 @@ pub struct DataSpec {
     pub gap_start: usize,
     /// Probability that a gap follows an element from `gap_start` on: 0 to 1.
     pub gap_prob: f64,
+    /// Folder of samples that `selectiv data import` has made; without, they are drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
 }
 
 impl DataSpec {
@@ -104,6 +111,7 @@ impl DataSpec {
             nongrammatical: false,
             gap_start: 0,
             gap_prob: 1.0,
+            path: None,
         }
     }
 
@@ -167,6 +175,7 @@ pub struct DataSet {
     spec: DataSpec,
     seed: u64,
     reach: Arc<Reach>,
+    stored: Option<Arc<Stored>>,
 }
 
 impl DataSet {
@@ -191,6 +200,7 @@ impl DataSet {
             spec,
             seed,
             reach,
+            stored: None,
         })
     }
 
@@ -218,65 +228,97 @@ impl DataSet {
         }
     }
 
-    /// Zero steps after each symbol of a split's samples.
-    pub fn gap_steps(&self, split: Split) -> u32 {
+    /// The law of the gaps of a split's samples.
+    pub fn gap(&self, split: Split) -> Gap {
         match split {
-            Split::Train | Split::Validation => self.spec.gap.max_steps(),
-            Split::Test => self.spec.test_gap.first().max_steps(),
+            Split::Train | Split::Validation => self.spec.gap,
+            Split::Test => self.spec.test_gap.first(),
         }
     }
 
-    /// Steps of the longest sample of a split, which is what a batch can have at most.
+    /// The same with samples from a file instead of random streams.
+    pub(super) fn with_stored(mut self, stored: Stored) -> Self {
+        self.stored = Some(Arc::new(stored));
+        self
+    }
+
+    /// The samples' file, if they are from one.
+    pub(super) fn stored(&self) -> Option<&Stored> {
+        self.stored.as_deref()
+    }
+
+    /// Seed of the samples.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Steps of the longest sample that a split can have.
     pub fn max_steps(&self, split: Split) -> usize {
-        self.spec.length * (1 + self.gap_steps(split) as usize)
+        let DataSpec {
+            length, gap_start, ..
+        } = self.spec;
+        length + (length - gap_start) * self.gap(split).max_steps() as usize
+    }
+
+    /// Classes that a model has to tell apart: the states, or the symbols.
+    pub fn classes(&self) -> usize {
+        match self.spec.targets {
+            Targets::Class => self.grammar.classes(),
+            Targets::Next => self.grammar.vocab(),
+        }
+    }
+
+    /// The true probabilities of the symbol after a state, `[V]`: those of its transitions, and after `#` those of the
+    /// initial states (tasks.md 4). The reference has 1 on `#` there.
+    pub fn next_probabilities(&self, state: u16) -> Vec<f64> {
+        let grammar = &self.grammar;
+        let mut row = vec![0.0; grammar.vocab()];
+        let symbol = |state: u16| usize::from(grammar.symbols()[usize::from(state)]);
+        if state != grammar.terminator() {
+            for (&to, &p) in grammar.successors(state).iter().zip(grammar.probabilities(state)) {
+                row[symbol(to)] += p;
+            }
+        } else if self.spec.splits == Splits::Reference {
+            row[0] = 1.0;
+        } else {
+            let initial = grammar.initial();
+            for &to in initial {
+                row[symbol(to)] += 1.0 / initial.len() as f64;
+            }
+        }
+        row
+    }
+
+    /// The same samples, tested at another gap.
+    #[must_use]
+    pub fn with_test_gap(&self, gap: Gap) -> Self {
+        let mut data = self.clone();
+        data.spec.test_gap = gap.into();
+        data
     }
 
     /// The stream of a sample's strings.
-    fn strings_stream(&self, split: Split, idx: u64) -> Pcg64 {
+    pub(super) fn strings_stream(&self, split: Split, idx: u64) -> Pcg64 {
         match self.spec.splits {
-            Splits::Disjoint => {
-                let number = |n: u64| u32::try_from(n).expect("seed and counts are checked on creation");
-                Pcg64::from_list(&[number(self.seed), split as u32, number(idx), PURPOSE_STRINGS])
-            }
+            Splits::Disjoint => self.own_stream(split, idx, PURPOSE_STRINGS),
             Splits::Reference => {
-                let first = if split == Split::Validation {
-                    self.spec.train
-                } else {
-                    0
-                };
-                Pcg64::new(u128::from(self.seed) * u128::from(first + idx))
+                Pcg64::new(u128::from(self.seed) * u128::from(self.reference_number(split, idx)))
             }
         }
     }
 
-    /// Writes the positions of a sample's states into `states`, `[length]`. The way to make many samples.
-    ///
-    /// # Panics
-    /// For an index at or beyond the split's count.
-    pub fn states_into(&self, split: Split, idx: u64, sampler: &mut Sampler, states: &mut [u16]) {
-        assert!(
-            idx < self.count(split),
-            "sample {idx} of {} in {split:?}",
-            self.count(split)
-        );
-        sampler
-            .draw(&self.grammar, &mut self.strings_stream(split, idx), states)
-            .expect("enough strings end within the length: checked on creation");
+    /// A sample's own stream for a purpose.
+    pub(super) fn own_stream(&self, split: Split, idx: u64, purpose: u32) -> Pcg64 {
+        let number = |n: u64| u32::try_from(n).expect("seed and counts are checked on creation");
+        Pcg64::from_list(&[number(self.seed), split as u32, number(idx), purpose])
     }
 
-    /// A sampler and a buffer that fit [`Self::states_into`].
-    pub fn scratch(&self) -> (Sampler, Vec<u16>) {
-        (Sampler::new(self.spec.length), vec![0; self.spec.length])
-    }
-
-    /// The positions of a sample's states, `[length]`.
-    ///
-    /// # Panics
-    /// As [`Self::states_into`].
-    pub fn states(&self, split: Split, idx: u64) -> Vec<u16> {
-        let (mut sampler, mut states) = self.scratch();
-        self.states_into(split, idx, &mut sampler, &mut states);
-        states
+    /// A sample's number in the reference's one row of samples.
+    pub(super) fn reference_number(&self, split: Split, idx: u64) -> u64 {
+        match split {
+            Split::Validation => self.spec.train + idx,
+            Split::Train | Split::Test => idx,
+        }
     }
 }
 
@@ -330,7 +372,8 @@ pub(super) mod tests {
     fn reference_tests_on_its_training_samples() {
         let data = DataSet::new(grammar(), spec(Splits::Reference), 2).unwrap();
         for idx in [0, 1, 49] {
-            assert_eq!(data.sample(Split::Train, idx), data.sample(Split::Test, idx));
+            let [train, test] = [Split::Train, Split::Test].map(|split| data.sample(split, idx));
+            assert_eq!((train.states, train.targets), (test.states, test.targets));
             assert_eq!(
                 data.strings_stream(Split::Train, idx),
                 Pcg64::new(2 * u128::from(idx))

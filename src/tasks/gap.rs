@@ -44,6 +44,28 @@ impl Gap {
         }
     }
 
+    /// The probability of each number of time steps, from 0 on.
+    pub fn probabilities(self) -> Vec<f64> {
+        let most = self.max_steps();
+        // The share of the law below so many steps.
+        let below = |steps: f64| match self {
+            Self::Fixed(fixed) => f64::from(u8::from(f64::from(fixed) < steps)),
+            Self::Uniform([low, high]) if low == high => f64::from(u8::from(10.0 * low <= steps)),
+            Self::Uniform([low, high]) => ((steps / 10.0 - low) / (high - low)).clamp(0.0, 1.0),
+            Self::LogNormal([mu, 0.0]) => f64::from(u8::from(10.0 * libm::exp(mu) <= steps)),
+            Self::LogNormal([mu, sigma]) => {
+                let z = (libm::log(steps / 10.0) - mu) / sigma;
+                0.5 * libm::erfc(-z / std::f64::consts::SQRT_2)
+            }
+        };
+        let bound = |steps: u32| match steps {
+            0 => 0.0,
+            steps if steps > most => 1.0,
+            steps => below(f64::from(steps) - 0.5),
+        };
+        (0..=most).map(|steps| bound(steps + 1) - bound(steps)).collect()
+    }
+
     fn is_allowed(self) -> bool {
         let most = f64::from(MAX_STEPS) * STEP_S;
         match self {
@@ -196,6 +218,31 @@ mod tests {
             serde_json::to_value(&many).unwrap(),
             json!([1.0, {"uniform": [0.1, 1.0]}])
         );
+    }
+
+    #[test]
+    fn laws_add_up_to_one() {
+        let eighteenth = Gap::Uniform([0.1, 1.0]).probabilities();
+        assert_eq!(eighteenth.len(), 11);
+        for (steps, p) in eighteenth.iter().enumerate() {
+            let wanted = [0.0, 1.0 / 18.0, 1.0 / 9.0][[0, 1, 2, 2, 2, 2, 2, 2, 2, 2, 1][steps]];
+            assert!((p - wanted).abs() < 1e-15, "{steps}: {p}");
+        }
+        for gap in [
+            Gap::Fixed(0),
+            Gap::Fixed(3),
+            Gap::Uniform([0.1, 0.1]),
+            Gap::Uniform([0.0, 0.0]),
+            Gap::LogNormal([-1.0, 0.0]),
+            Gap::LogNormal([-1.0, 0.7]),
+            Gap::LogNormal([5.0, 1.0]),
+        ] {
+            let law = gap.probabilities();
+            assert!((law.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{gap}");
+            assert!(law.iter().all(|&p| p >= 0.0) && law.len() == 1 + gap.max_steps() as usize);
+        }
+        assert_eq!(Gap::Fixed(3).probabilities(), [0.0, 0.0, 0.0, 1.0]);
+        assert_eq!(Gap::Uniform([0.1, 0.1]).probabilities(), [0.0, 1.0]);
     }
 
     #[test]

@@ -17,13 +17,16 @@ pub mod grammar;
 pub mod loader;
 pub mod ngram;
 pub mod observer;
+pub mod sample;
 pub mod sequence;
 pub mod statistics;
+pub mod stored;
 pub mod streams;
 
-pub use batch::{Batch, IGNORE, NO_SYMBOL, Sample};
+pub use batch::{Batch, IGNORE, NO_SYMBOL};
 pub use data::{DataSet, DataSpec, Split, Splits, Targets};
 pub use gap::{Gap, TestGaps};
 pub use grammar::{Grammar, GrammarSpec};
 pub use loader::Loader;
+pub use sample::Sample;
 pub use statistics::Statistics;

@@ -27,14 +27,14 @@ impl Sampler {
         }
     }
 
-    /// Draws one sequence: writes the positions of its states into `states`, which has `length` elements.
+    /// Draws one sequence: writes the positions of its states into `states`. Usually these are as many elements as a
+    /// string may have.
     ///
     /// The last string is cut, but was accepted as a whole.
     ///
     /// # Errors
     /// [`UserError::Value`] after 10,000 strings in a row that were too long.
     pub fn draw(&mut self, grammar: &Grammar, rng: &mut Pcg64, states: &mut [u16]) -> Result<(), UserError> {
-        debug_assert_eq!(states.len(), self.string.len());
         let mut filled = 0;
         while filled < states.len() {
             let string = self.accepted(grammar, rng)?;

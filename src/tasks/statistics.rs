@@ -3,7 +3,8 @@
 
 use super::data::{DataSet, Split};
 use super::ngram::NgramCounts;
-use super::observer::Observer;
+use super::observer::{Observer, Rules};
+use super::sample::Sample;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,9 +19,9 @@ pub struct Statistics {
     pub chance: f64,
     /// Always the most frequent class of the training samples.
     pub constant: f64,
-    /// The most frequent class after the last symbol, by the counts of all training samples.
+    /// The most frequent class after the last symbol, by the counts of the training samples.
     pub n1: f64,
-    /// The same after the last two symbols.
+    /// The same after the last two symbols: the bigram predictor.
     pub n2: f64,
     /// The ideal observer's.
     pub ceiling: f64,
@@ -46,75 +47,78 @@ impl DataSet {
     ///
     /// With no test samples every accuracy but chance is 0.
     pub fn statistics(&self, progress: impl Fn(u64, u64) + Sync) -> Statistics {
-        let tests: Vec<Vec<u16>> = (0..self.count(Split::Test))
-            .map(|idx| self.states(Split::Test, idx))
-            .collect();
-        let known = TestPrints::new(self, &tests);
+        let tests = self.test_samples();
+        let known = TestPrints::new(&tests);
         let model = self.count_training(&known, &progress).finish();
-        let [constant, n1, n2] = sum_over(&tests, |states| {
-            let (symbols, targets) = self.symbols_and_targets(states);
-            model.correct(&symbols, &targets)
-        });
-        let [seen] = sum_over(&tests, |states| {
-            let mut observer = Observer::new(self.grammar(), self.reach());
-            [observer.correct(states) as u64]
-        });
+        let [constant, n1, n2] = sum_over(&tests, |sample| model.correct(sample.tokens()));
         let elements = (tests.len() * self.spec().length).max(1) as f64;
         let overlapping = known.found();
         Statistics {
-            chance: 1.0 / self.grammar().classes() as f64,
+            chance: 1.0 / self.classes() as f64,
             constant: constant as f64 / elements,
             n1: n1 as f64 / elements,
             n2: n2 as f64 / elements,
-            ceiling: seen as f64 / elements,
+            ceiling: self.ceiling_on(&tests),
             overlap: overlapping.len(),
             overlapping,
         }
     }
 
-    fn symbols_and_targets(&self, states: &[u16]) -> (Vec<u8>, Vec<u32>) {
-        let grammar = self.grammar();
-        states
-            .iter()
-            .map(|&s| (grammar.symbols()[usize::from(s)], grammar.ids()[usize::from(s)]))
-            .unzip()
+    /// Accuracy of the ideal observer on the test samples.
+    pub fn ceiling(&self) -> f64 {
+        self.ceiling_on(&self.test_samples())
     }
 
-    fn count_training(&self, known: &TestPrints, progress: &(impl Fn(u64, u64) + Sync)) -> NgramCounts<'_> {
+    fn ceiling_on(&self, tests: &[Sample]) -> f64 {
+        let rules = Rules::new(self, Split::Test);
+        let [correct] = sum_over(tests, |sample| {
+            let mut observer = Observer::new(self.grammar(), self.reach(), &rules);
+            [observer.correct(sample) as u64]
+        });
+        correct as f64 / (tests.len() * self.spec().length).max(1) as f64
+    }
+
+    fn test_samples(&self) -> Vec<Sample> {
+        let count = self.count(Split::Test);
+        (0..count)
+            .into_par_iter()
+            .map(|idx| self.sample(Split::Test, idx))
+            .collect()
+    }
+
+    fn count_training(&self, known: &TestPrints, progress: &(impl Fn(u64, u64) + Sync)) -> NgramCounts {
         let total = self.count(Split::Train);
         let done = AtomicU64::new(0);
-        let empty = || NgramCounts::new(self.grammar(), 2);
+        let none = NgramCounts::new(self.grammar(), self.spec().targets, 2);
         let counted = (0..total.div_ceil(CHUNK)).into_par_iter().fold(
-            || (empty(), self.scratch(), Vec::new()),
-            |(mut counts, (mut sampler, mut states), mut symbols), chunk| {
+            || (none.empty(), self.scratch(), Sample::default()),
+            |(mut counts, mut scratch, mut sample), chunk| {
                 let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(total);
                 let made = range.end - range.start;
                 for idx in range {
-                    self.states_into(Split::Train, idx, &mut sampler, &mut states);
-                    counts.add(&states);
-                    known.mark(fingerprint(self, &states, &mut symbols));
+                    self.sample_into(Split::Train, idx, &mut scratch, &mut sample);
+                    counts.add(sample.tokens());
+                    known.mark(fingerprint(&sample));
                 }
                 progress(done.fetch_add(made, Ordering::Relaxed) + made, total);
-                (counts, (sampler, states), symbols)
+                (counts, scratch, sample)
             },
         );
         counted
             .map(|(counts, ..)| counts)
-            .reduce(empty, NgramCounts::merge)
+            .reduce(|| none.empty(), NgramCounts::merge)
     }
 }
 
-fn fingerprint(data: &DataSet, states: &[u16], symbols: &mut Vec<u8>) -> Fingerprint {
-    symbols.clear();
-    symbols.extend(states.iter().map(|&s| data.grammar().symbols()[usize::from(s)]));
-    *blake3::hash(symbols).as_bytes()
+fn fingerprint(sample: &Sample) -> Fingerprint {
+    *blake3::hash(&sample.symbols).as_bytes()
 }
 
-fn sum_over<const N: usize>(samples: &[Vec<u16>], count: impl Fn(&[u16]) -> [u64; N] + Sync) -> [u64; N] {
+fn sum_over<const N: usize>(samples: &[Sample], count: impl Fn(&Sample) -> [u64; N] + Sync) -> [u64; N] {
     let add = |a: [u64; N], b: [u64; N]| std::array::from_fn(|i| a[i] + b[i]);
     samples
         .par_iter()
-        .map(|states| count(states))
+        .map(|sample| count(sample))
         .reduce(|| [0; N], add)
 }
 
@@ -125,14 +129,10 @@ struct TestPrints {
 }
 
 impl TestPrints {
-    fn new(data: &DataSet, tests: &[Vec<u16>]) -> Self {
-        let mut symbols = Vec::new();
+    fn new(tests: &[Sample]) -> Self {
         let mut by_print: HashMap<Fingerprint, Vec<u64>> = HashMap::new();
-        for (idx, states) in tests.iter().enumerate() {
-            by_print
-                .entry(fingerprint(data, states, &mut symbols))
-                .or_default()
-                .push(idx as u64);
+        for (idx, sample) in tests.iter().enumerate() {
+            by_print.entry(fingerprint(sample)).or_default().push(idx as u64);
         }
         Self {
             by_print,
@@ -156,7 +156,7 @@ impl TestPrints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::{DataSpec, Gap, Grammar, GrammarSpec, Splits};
+    use crate::tasks::{DataSpec, Gap, Grammar, GrammarSpec, Splits, Targets};
     use std::sync::Arc;
 
     fn data(letters: u32, ambiguities: u32, depth: u32, seed: u64, train: u64, test: u64) -> DataSet {
@@ -199,15 +199,15 @@ mod tests {
             assert_eq!(statistics.overlap, 0, "{name}");
             assert_same_percentage(statistics.ceiling, ceiling, 1e5, &name);
 
-            let mut counts = NgramCounts::new(data.grammar(), 4);
+            let mut counts = NgramCounts::new(data.grammar(), Targets::Class, 4);
             for idx in 0..5000 {
-                counts.add(&data.states(Split::Train, idx));
+                counts.add(data.sample(Split::Train, idx).tokens());
             }
             let model = counts.finish();
             let mut correct = [0; 5];
             for idx in 0..500 {
-                let (symbols, targets) = data.symbols_and_targets(&data.states(Split::Test, idx));
-                for (sum, hits) in correct.iter_mut().zip(model.correct::<5>(&symbols, &targets)) {
+                let hits: [u64; 5] = model.correct(data.sample(Split::Test, idx).tokens());
+                for (sum, hits) in correct.iter_mut().zip(hits) {
                     *sum += hits;
                 }
             }
@@ -235,6 +235,23 @@ mod tests {
         ] {
             let data = data(letters, letters, letters, seed, 1, 500);
             let found = data.statistics(|_, _| {}).ceiling;
+            assert_same_percentage(found, ceiling, 1e5, &format!("A = {letters}, seed {seed}"));
+        }
+    }
+
+    #[test]
+    fn ceilings_with_wrong_symbols_are_the_specifications() {
+        // Measured there on 1,000 samples.
+        for (letters, seed, ceiling) in [(20, 1, 99.43), (24, 3, 99.43), (40, 2, 99.98), (40, 3, 99.35)] {
+            let plain = data(letters, letters, letters, seed, 1, 500);
+            let spec = DataSpec {
+                nongrammatical: true,
+                gap_start: 50,
+                gap_prob: 0.1,
+                ..plain.spec().clone()
+            };
+            let data = DataSet::new(Arc::clone(plain.grammar()), spec, seed).unwrap();
+            let found = data.ceiling();
             assert_same_percentage(found, ceiling, 1e5, &format!("A = {letters}, seed {seed}"));
         }
     }

@@ -1,6 +1,7 @@
 //! A trained model token by token, with the state that it carries, beside its form over whole sequences.
 
 use super::executor::Executor;
+use super::feed::fed_by;
 use super::fit::{halved, largest};
 use super::stepper::Weights;
 use crate::error::Result;
@@ -60,6 +61,7 @@ pub fn decode(
     let most = SAMPLES
         .min(usize::try_from(data.count(Split::Test)).unwrap_or(SAMPLES))
         .max(1);
+    let model = &fed_by(model, data);
     let build = |b| Ok((model.logits_net(b, t)?, model.decode_net(b, t)?));
     let fit = largest(executor.runtime(), halved(most), build, |_, _| {})?;
     let (b, (whole, stepwise)) = (fit.size, fit.net);
@@ -69,18 +71,24 @@ pub fn decode(
     let runtime = executor.runtime();
     runtime.write_bank(Bank::Param, &weights.bank(&whole.graph, Bank::Param, place)?)?;
 
-    let mut symbols = vec![NO_SYMBOL; b * t];
-    for (to, from) in symbols.chunks_mut(t).zip(batch.symbols.chunks(batch.t)) {
-        to[..batch.t].copy_from_slice(from);
+    let fed = Fed::new(data, &batch);
+    runtime.write(
+        at_once,
+        whole.symbols,
+        Data::U32(&wider(&fed.symbols, NO_SYMBOL, [batch.t, t])),
+    )?;
+    if let Some(noise) = whole.noise {
+        let vocab = data.grammar().vocab();
+        let values = wider(&fed.noise, 0.0, [batch.t * vocab, t * vocab]);
+        runtime.write(at_once, noise, Data::F32(&values))?;
     }
-    runtime.write(at_once, whole.symbols, Data::U32(&symbols))?;
     runtime.run(at_once, &step)?;
     let want = runtime.read(at_once, whole.logits)?;
 
     let k = model.classes;
     let mut got = vec![0.0; want.len()];
     for i in 0..batch.t {
-        token(runtime, one, &stepwise, &batch, i, &step)?;
+        fed.token(runtime, one, &stepwise, i, &step)?;
         let logits = runtime.read(one, stepwise.logits)?;
         for (row, logits) in logits.chunks(k).enumerate() {
             got[(row * t + i) * k..][..k].copy_from_slice(logits);
@@ -90,13 +98,14 @@ pub fn decode(
     runtime.wait()?;
     let start = Instant::now();
     for i in 0..batch.t {
-        token(runtime, one, &stepwise, &batch, i, &step)?;
+        fed.token(runtime, one, &stepwise, i, &step)?;
     }
     runtime.wait()?;
     let seconds = start.elapsed().as_secs_f64().max(1e-9);
 
     let (mut difference, mut norm) = (0.0, 0.0);
-    for i in (0..b * batch.t).filter(|i| batch.labels[*i] != IGNORE) {
+    let labels = batch.step_labels();
+    for i in (0..b * batch.t).filter(|i| labels[*i] != IGNORE) {
         let at = (i / batch.t * t + i % batch.t) * k;
         for (got, want) in got[at..at + k].iter().zip(&want[at..at + k]) {
             difference += (got - want).powi(2);
@@ -124,21 +133,59 @@ pub fn decode(
     })
 }
 
-/// Queues token `i` of every sequence.
-fn token(
-    runtime: &mut dyn Runtime,
-    program: Program,
-    net: &LogitsNet,
-    batch: &Batch,
-    i: usize,
-    step: &StepParams,
-) -> Result<()> {
-    let symbols: Vec<u32> = batch.symbols.iter().skip(i).step_by(batch.t).copied().collect();
-    runtime.write(program, net.symbols, Data::U32(&symbols))?;
-    if let Some(position) = net.position {
-        runtime.write(program, position, Data::U32(&[i as u32]))?;
+/// Rows of a width made wider.
+fn wider<T: Copy>(rows: &[T], missing: T, [from, to]: [usize; 2]) -> Vec<T> {
+    let mut all = vec![missing; rows.len() / from * to];
+    for (to, row) in all.chunks_mut(to).zip(rows.chunks(from)) {
+        to[..from].copy_from_slice(row);
     }
-    runtime.run(program, step)
+    all
+}
+
+/// What goes into the nets of a batch.
+struct Fed {
+    /// Steps, T.
+    t: usize,
+    /// `[B, T]`.
+    symbols: Vec<u32>,
+    /// `[B, T, V]`, or empty.
+    noise: Vec<f32>,
+}
+
+impl Fed {
+    fn new(data: &DataSet, batch: &Batch) -> Self {
+        Self {
+            t: batch.t,
+            symbols: batch.spread_symbols(),
+            noise: match data.spec().noise > 0.0 {
+                true => data.noise(batch),
+                false => Vec::new(),
+            },
+        }
+    }
+
+    /// Queues token `i` of every sequence.
+    fn token(
+        &self,
+        runtime: &mut dyn Runtime,
+        program: Program,
+        net: &LogitsNet,
+        i: usize,
+        step: &StepParams,
+    ) -> Result<()> {
+        let symbols: Vec<u32> = self.symbols.iter().skip(i).step_by(self.t).copied().collect();
+        runtime.write(program, net.symbols, Data::U32(&symbols))?;
+        if let Some(noise) = net.noise {
+            let vocab = self.noise.len() / self.symbols.len();
+            let rows = self.noise.chunks(vocab).skip(i).step_by(self.t);
+            let values: Vec<f32> = rows.flatten().copied().collect();
+            runtime.write(program, noise, Data::F32(&values))?;
+        }
+        if let Some(position) = net.position {
+            runtime.write(program, position, Data::U32(&[i as u32]))?;
+        }
+        runtime.run(program, step)
+    }
 }
 
 /// Share of the windows in which the class with the largest sum of probabilities is right (models.md 4.12).

@@ -3,15 +3,14 @@
 use super::executor::Executor;
 use super::feed::{take_when_ready, write_inputs, written_at};
 use super::fit::{halved, largest};
+use super::lengths::Lengths;
 use super::stepper::Weights;
 use crate::error::{Error, NumericError, Result};
-use crate::models::{ModelConfig, Net};
-use crate::runtime::{Program, Ticket};
+use crate::models::ModelConfig;
+use crate::runtime::Ticket;
 use crate::step::StepParams;
-use crate::tasks::observer::Observer;
 use crate::tasks::{Batch, DataSet, Loader, Split};
 use crate::tensor::Bank;
-use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,8 +41,7 @@ struct Sums {
 
 /// A net without backward pass and dropout, over the same parameter bank as everything else on its device.
 pub struct Evaluator {
-    net: Net,
-    program: Program,
+    nets: Lengths,
     batch: usize,
     count: u64,
     extents: [usize; 2],
@@ -58,10 +56,11 @@ impl Evaluator {
         let most = BATCH.min(usize::try_from(count).unwrap_or(BATCH)).max(1);
         let build = |batch| model.eval_net(batch, t, e);
         let fit = largest(executor.runtime(), halved(most), build, |_, _| {})?;
+        let (model, batch) = (model.clone(), fit.size);
+        let nets = Lengths::new(fit.net, fit.programs[0], move |t| model.eval_net(batch, t, e));
         Ok(Self {
-            net: fit.net,
-            program: fit.programs[0],
-            batch: fit.size,
+            nets,
+            batch,
             count,
             extents: [t, e],
         })
@@ -72,7 +71,7 @@ impl Evaluator {
     /// # Errors
     /// [`UserError::Malformed`](crate::error::UserError) (with `place`) if names or shapes are not this model's.
     pub fn set_weights(&self, executor: &mut Executor, weights: &Weights, place: &str) -> Result<()> {
-        let data = weights.bank(&self.net.graph, Bank::Param, place)?;
+        let data = weights.bank(&self.nets.longest().0.graph, Bank::Param, place)?;
         executor.runtime().write_bank(Bank::Param, &data)
     }
 
@@ -86,7 +85,7 @@ impl Evaluator {
     /// # Errors
     /// [`NumericError::NotFiniteInTest`] if the loss is not finite; the device's.
     pub fn run(
-        &self,
+        &mut self,
         executor: &mut Executor,
         data: &Arc<DataSet>,
         split: Split,
@@ -123,7 +122,7 @@ impl Evaluator {
     /// # Errors
     /// The device's.
     pub fn predictions(
-        &self,
+        &mut self,
         executor: &mut Executor,
         data: &Arc<DataSet>,
         split: Split,
@@ -136,28 +135,33 @@ impl Evaluator {
                 return Ok(false);
             }
             let runtime = executor.runtime();
-            write_inputs(runtime, self.program, &self.net, &batch, 0..batch.b)?;
-            runtime.run(self.program, &StepParams::eval(batch.tokens))?;
-            let answers = runtime.read_u32(self.program, self.net.predictions)?;
+            let (net, program) = self.nets.of(runtime, batch.t)?;
+            write_inputs(runtime, program, net, &batch, 0..batch.b)?;
+            runtime.run(program, &StepParams::eval(batch.tokens))?;
+            let answers = runtime.read_u32(program, net.predictions)?;
             hear(&batch, &answers[..batch.b * batch.elements]);
         }
         Ok(true)
     }
 
     /// Says which tensor is the first that is not finite, on the first samples that have one.
-    fn not_finite(&self, executor: &mut Executor, data: &DataSet, split: Split) -> Error {
+    fn not_finite(&mut self, executor: &mut Executor, data: &DataSet, split: Split) -> Error {
         let runtime = executor.runtime();
         let count = data.count(split);
         let mut found = ("the loss".to_owned(), 0);
         let mut first = 0;
         while first < count {
             let batch = data.batch(split, first, self.batch.min((count - first) as usize));
-            let seen = write_inputs(runtime, self.program, &self.net, &batch, 0..batch.b)
-                .and_then(|()| runtime.first_not_finite(self.program, &StepParams::eval(batch.tokens)));
+            let (net, program) = match self.nets.of(runtime, batch.t) {
+                Ok(found) => found,
+                Err(e) => return e,
+            };
+            let seen = write_inputs(runtime, program, net, &batch, 0..batch.b)
+                .and_then(|()| runtime.first_not_finite(program, &StepParams::eval(batch.tokens)));
             match seen {
                 Err(e) => return e,
                 Ok(Some((call, tensor, at))) => {
-                    found = (written_at(&self.net.graph, call, tensor), at);
+                    found = (written_at(&net.graph, call, tensor), at);
                     break;
                 }
                 Ok(None) => first += batch.b as u64,
@@ -173,11 +177,12 @@ impl Evaluator {
         NumericError::NotFiniteInTest { split, tensor, index }.into()
     }
 
-    fn queue(&self, executor: &mut Executor, batch: &Batch) -> Result<Ticket> {
+    fn queue(&mut self, executor: &mut Executor, batch: &Batch) -> Result<Ticket> {
         let runtime = executor.runtime();
-        write_inputs(runtime, self.program, &self.net, batch, 0..batch.b)?;
-        runtime.run(self.program, &StepParams::eval(batch.tokens))?;
-        runtime.fetch(self.program, self.net.stats)
+        let (net, program) = self.nets.of(runtime, batch.t)?;
+        write_inputs(runtime, program, net, batch, 0..batch.b)?;
+        runtime.run(program, &StepParams::eval(batch.tokens))?;
+        runtime.fetch(program, net.stats)
     }
 
     fn take(
@@ -196,16 +201,4 @@ impl Evaluator {
         sums.windows += f64::from(values[2]);
         Ok(())
     }
-}
-
-/// Accuracy of the ideal observer on the test samples.
-pub fn ceiling(data: &DataSet) -> f64 {
-    let count = data.count(Split::Test);
-    let correct = |idx| {
-        let (mut sampler, mut states) = data.scratch();
-        data.states_into(Split::Test, idx, &mut sampler, &mut states);
-        Observer::new(data.grammar(), data.reach()).correct(&states) as u64
-    };
-    let correct: u64 = (0..count).into_par_iter().map(correct).sum();
-    correct as f64 / (count.max(1) * data.spec().length as u64) as f64
 }

@@ -64,7 +64,7 @@ pub struct Explained {
 /// # Errors
 /// The device's.
 pub fn explain(
-    evaluator: &Evaluator,
+    evaluator: &mut Evaluator,
     executor: &mut Executor,
     data: &Arc<DataSet>,
     split: Split,
@@ -124,11 +124,11 @@ impl Sums {
             let (mut position, mut distance) = (0, 0);
             for element in 0..batch.elements {
                 let at = row * batch.elements + element;
-                let ([start, steps], class) = (batch.windows[at], batch.window_labels[at]);
+                let ([_, steps], class) = (batch.windows[at], batch.window_labels[at]);
                 if steps == 0 || class == IGNORE {
                     continue;
                 }
-                let symbol = batch.symbols[row * batch.t + start as usize];
+                let symbol = batch.symbols[at];
                 let answer = answers[at];
                 position += 1;
                 distance += 1;
@@ -221,19 +221,18 @@ mod tests {
         let mut windows: Vec<[u32; 2]> = (0..5).map(|i| [2 * i, 2]).collect();
         windows[4] = [8, 3];
         windows.push([0, 0]);
-        let mut symbols = vec![u32::MAX; 11];
-        for (i, symbol) in shown.iter().enumerate() {
-            symbols[2 * i] = *symbol;
-        }
         let batch = Batch {
             b: 1,
             t: 11,
-            first_idx: 0,
-            symbols,
-            labels: Vec::new(),
+            elements: 6,
+            split: Split::Test,
+            seed: 1,
+            indices: vec![0],
+            symbols: shown.iter().copied().chain([u32::MAX]).collect(),
             windows,
             window_labels: labels.clone(),
-            elements: 6,
+            step_symbols: Vec::new(),
+            reference_noise: Vec::new(),
             tokens: 11,
         };
         let mut answers = labels;

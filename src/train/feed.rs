@@ -2,9 +2,9 @@
 
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::models::Net;
+use crate::models::{InputForm, InputNoise, ModelConfig, Net, NoiseInput};
 use crate::runtime::{Data, Program, Runtime, Ticket};
-use crate::tasks::{Batch, IGNORE, NO_SYMBOL};
+use crate::tasks::{Batch, DataSet, DataSpec, IGNORE, NO_SYMBOL, Splits};
 use crate::tensor::TensorId;
 use std::ops::Range;
 use std::time::Duration;
@@ -24,27 +24,25 @@ pub(super) fn written_at(graph: &Graph, call: usize, tensor: TensorId) -> String
     format!("`{name}` at {}_{}{place}", call.op.name(), call.pass.suffix())
 }
 
-/// Extents of a net's inputs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Extents {
-    /// Samples, B.
-    b: usize,
-    /// Steps, T.
-    t: usize,
-    /// Elements of a sample, E.
-    e: usize,
+/// The model with input rows as a data set needs them.
+pub fn fed_by(model: &ModelConfig, data: &DataSet) -> ModelConfig {
+    ModelConfig {
+        inputs: input_form(data.spec()),
+        ..model.clone()
+    }
 }
 
-impl Extents {
-    /// Those of a net.
-    fn of(net: &Net) -> Self {
-        let symbols = &net.graph.tensor(net.symbols).shape;
-        let windows = net.graph.tensor(net.window_labels).numel();
-        Self {
-            b: symbols[0],
-            t: symbols[1],
-            e: windows / symbols[0],
-        }
+/// How the input rows of samples are made.
+pub(super) fn input_form(spec: &DataSpec) -> InputForm {
+    let level = spec.noise as f32;
+    InputForm {
+        filled: spec.nongrammatical,
+        noise: match spec.splits {
+            _ if level == 0.0 => InputNoise::None,
+            Splits::Disjoint => InputNoise::Drawn(level),
+            // Its generator has one state after the other, which a device cannot walk side by side.
+            Splits::Reference => InputNoise::Given(level),
+        },
     }
 }
 
@@ -52,39 +50,44 @@ impl Extents {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Inputs {
     symbols: Vec<u32>,
-    labels: Vec<u32>,
     windows: Vec<u32>,
     window_labels: Vec<u32>,
 }
 
 impl Inputs {
-    /// Samples `rows` of a batch. Missing samples and steps are empty: no symbol, no target, windows of length 0.
-    fn new(batch: &Batch, rows: Range<usize>, extents: Extents) -> Self {
-        let Extents { b, t, e } = extents;
+    /// Samples `rows` of a batch for a net of B samples, T steps and E elements. Missing samples and steps are empty: no
+    /// symbol, no target, windows of length 0.
+    fn new(batch: &Batch, rows: &Range<usize>, [b, t, e]: [usize; 3]) -> Self {
         assert!(
-            rows.len() <= b && batch.t <= t && batch.elements <= e,
+            rows.len() <= b && batch.t <= t && batch.elements == e,
             "a batch fits the net that it is given to"
         );
-        let mut inputs = Self {
-            symbols: vec![NO_SYMBOL; b * t],
-            labels: vec![IGNORE; b * t],
-            windows: vec![0; 2 * b * e],
-            window_labels: vec![IGNORE; b * e],
+        let of_elements = rows.start * e..rows.end * e;
+        let padded = |values: &[u32], missing: u32, len: usize| {
+            let mut values = values.to_vec();
+            values.resize(len, missing);
+            values
         };
-        for (to, from) in rows.enumerate() {
-            let source = from * batch.t..(from + 1) * batch.t;
-            let target = to * t..to * t + batch.t;
-            inputs.symbols[target.clone()].copy_from_slice(&batch.symbols[source.clone()]);
-            inputs.labels[target].copy_from_slice(&batch.labels[source]);
-            let source = from * batch.elements..(from + 1) * batch.elements;
-            let target = to * e..to * e + batch.elements;
-            inputs.window_labels[target.clone()].copy_from_slice(&batch.window_labels[source.clone()]);
-            let windows = inputs.windows[2 * target.start..2 * target.end].chunks_exact_mut(2);
-            for (to, from) in windows.zip(&batch.windows[source]) {
-                to.copy_from_slice(from);
+        let symbols = if batch.step_symbols.is_empty() {
+            padded(&batch.symbols[of_elements.clone()], NO_SYMBOL, b * e)
+        } else {
+            let mut symbols = vec![NO_SYMBOL; b * t];
+            let of_steps = rows.start * batch.t..rows.end * batch.t;
+            for (to, from) in symbols
+                .chunks_mut(t)
+                .zip(batch.step_symbols[of_steps].chunks(batch.t))
+            {
+                to[..batch.t].copy_from_slice(from);
             }
+            symbols
+        };
+        let mut windows = batch.windows[of_elements.clone()].concat();
+        windows.resize(2 * b * e, 0);
+        Self {
+            symbols,
+            windows,
+            window_labels: padded(&batch.window_labels[of_elements], IGNORE, b * e),
         }
-        inputs
     }
 }
 
@@ -96,10 +99,30 @@ pub(crate) fn write_inputs(
     batch: &Batch,
     rows: Range<usize>,
 ) -> Result<()> {
-    let inputs = Inputs::new(batch, rows, Extents::of(net));
+    let inputs = Inputs::new(batch, &rows, [net.b, net.t, net.e]);
     runtime.write(program, net.symbols, Data::U32(&inputs.symbols))?;
-    runtime.write(program, net.labels, Data::U32(&inputs.labels))?;
     runtime.write(program, net.windows, Data::U32(&inputs.windows))?;
+    match net.noise {
+        None => {}
+        Some(NoiseInput::Keys(id)) => {
+            let mut keys = batch.noise_keys()[4 * rows.start..4 * rows.end].to_vec();
+            keys.resize(4 * net.b, 0);
+            runtime.write(program, id, Data::U32(&keys))?;
+        }
+        Some(NoiseInput::Values(id)) => {
+            let values = net.graph.tensor(id).numel() / net.b;
+            let step = values / net.t;
+            let mut noise = vec![0.0; values * net.b];
+            let samples = batch.reference_noise.chunks(batch.t * step);
+            for (to, from) in noise
+                .chunks_mut(values)
+                .zip(samples.skip(rows.start).take(rows.len()))
+            {
+                to[..from.len()].copy_from_slice(from);
+            }
+            runtime.write(program, id, Data::F32(&noise))?;
+        }
+    }
     runtime.write(program, net.window_labels, Data::U32(&inputs.window_labels))
 }
 
@@ -116,25 +139,35 @@ pub(super) fn take_when_ready(runtime: &mut dyn Runtime, ticket: Ticket) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tasks::Split;
 
     #[test]
     fn rows_are_cut_out_and_padded() {
         let batch = Batch {
             b: 3,
             t: 4,
-            first_idx: 0,
-            symbols: (0..12).collect(),
-            labels: (100..112).collect(),
+            elements: 2,
+            split: Split::Train,
+            seed: 7,
+            indices: vec![5, 6, 7],
+            symbols: (0..6).collect(),
             windows: (0..6).map(|i| [2 * (i % 2), 2]).collect(),
             window_labels: (200..206).collect(),
-            elements: 2,
+            step_symbols: Vec::new(),
+            reference_noise: Vec::new(),
             tokens: 12,
         };
-        let inputs = Inputs::new(&batch, 1..2, Extents { b: 2, t: 5, e: 2 });
+        let inputs = Inputs::new(&batch, &(1..2), [2, 5, 2]);
         let (n, i) = (NO_SYMBOL, IGNORE);
-        assert_eq!(inputs.symbols, [4, 5, 6, 7, n, n, n, n, n, n]);
-        assert_eq!(inputs.labels, [104, 105, 106, 107, i, i, i, i, i, i]);
+        assert_eq!(inputs.symbols, [2, 3, n, n]);
         assert_eq!(inputs.windows, [0, 2, 2, 2, 0, 0, 0, 0]);
         assert_eq!(inputs.window_labels, [202, 203, i, i]);
+        assert_eq!(batch.noise_keys()[..8], [7, 0, 5, 4, 7, 0, 6, 4]);
+        let filled = Batch {
+            step_symbols: (0..12).collect(),
+            ..batch
+        };
+        let inputs = Inputs::new(&filled, &(1..2), [2, 5, 2]);
+        assert_eq!(inputs.symbols, [4, 5, 6, 7, n, n, n, n, n, n]);
     }
 }

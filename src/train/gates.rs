@@ -1,14 +1,14 @@
 //! What the gates of a trained model do, apart for steps with a symbol and steps of a gap.
 
 use super::executor::Executor;
-use super::feed::write_inputs;
+use super::feed::{fed_by, write_inputs};
 use super::fit::{halved, largest};
 use super::stepper::Weights;
 use crate::error::Result;
 use crate::models::{Form, Gate, ModelConfig, Net, ShownGate};
 use crate::runtime::{Program, Runtime};
 use crate::step::StepParams;
-use crate::tasks::{Batch, DataSet, IGNORE, NO_SYMBOL, Split};
+use crate::tasks::{Batch, DataSet, IGNORE, Split};
 use crate::tensor::Bank;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -73,7 +73,7 @@ impl GateReader {
     pub fn new(executor: &mut Executor, model: &ModelConfig, data: &DataSet) -> Result<Self> {
         let extents = Self::extents(data);
         let build = |batch| {
-            let mut net = model.eval_net(batch, extents[0], extents[1])?;
+            let mut net = fed_by(model, data).eval_net(batch, extents[0], extents[1])?;
             net.keep_gates();
             Ok(net)
         };
@@ -150,8 +150,7 @@ fn add(
         .iter()
         .map(|id| runtime.read(program, *id))
         .collect::<Result<_>>()?;
-    let shape = &net.graph.tensor(net.symbols).shape;
-    let (rows, t) = (shape[0] * shape[1], shape[1]);
+    let (rows, t) = (net.b * net.t, net.t);
     let width = read[0].len() / rows;
     let shown = if gate.form == Form::SigmoidOfHalf {
         width / 2
@@ -162,7 +161,8 @@ fn add(
         true => column % gate.heads,
         false => column * gate.heads / shown,
     };
-    let steps = (0..batch.b * batch.t).filter(|i| batch.labels[*i] != IGNORE);
+    let labels = batch.step_labels();
+    let steps = (0..batch.b * batch.t).filter(|i| labels[*i] != IGNORE);
     let steps: Vec<usize> = steps.collect();
     let of_steps: Vec<Vec<f64>> = steps
         .par_iter()
@@ -175,9 +175,13 @@ fn add(
             by_head
         })
         .collect();
+    let mut first = vec![false; batch.b * batch.t];
+    for (at, [step, _]) in batch.windows.iter().enumerate() {
+        first[at / batch.elements * batch.t + *step as usize] = true;
+    }
     let columns = (shown / gate.heads) as f64;
     for (i, by_head) in steps.iter().zip(of_steps) {
-        let class = usize::from(batch.symbols[*i] == NO_SYMBOL);
+        let class = usize::from(!first[*i]);
         for (sums, sum) in sums.iter_mut().zip(by_head) {
             sums[class].0 += sum / columns;
             sums[class].1 += 1.0;

@@ -14,6 +14,7 @@ mod feed;
 mod fit;
 pub mod folder;
 mod gates;
+mod lengths;
 pub mod records;
 mod run;
 mod schedule;
@@ -24,8 +25,9 @@ pub mod weights;
 
 pub use decode::{Decoded, decode};
 pub use device::device_names;
-pub use evaluate::{Evaluator, Score, ceiling};
+pub use evaluate::{Evaluator, Score};
 pub use executor::Executor;
+pub use feed::fed_by;
 pub(crate) use feed::write_inputs;
 pub(crate) use fit::keep_to_cap;
 pub use gates::{GateMean, GateReader, gate_means};

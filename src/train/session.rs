@@ -128,7 +128,18 @@ pub struct Counters {
     /// Updates before the last row of the metrics; earlier versions did not say.
     #[serde(default)]
     logged: Option<u64>,
+    /// Steps that were computed, those of padding included; 0 where an earlier version has not counted them.
+    #[serde(default)]
+    pub computed: u64,
     row: RowSums,
+}
+
+impl Counters {
+    /// Share of the computed steps that was padding, if all were counted.
+    pub fn padded(&self) -> Option<f64> {
+        (self.computed >= self.tokens && self.tokens > 0)
+            .then(|| 1.0 - self.tokens as f64 / self.computed as f64)
+    }
 }
 
 /// Sums since the last row.
@@ -232,7 +243,7 @@ impl Machine {
     ///
     /// # Errors
     /// Those of [`Evaluator::new`].
-    pub fn evaluator(&mut self, data: &DataSet, split: Split) -> Result<(&Evaluator, &mut Executor)> {
+    pub fn evaluator(&mut self, data: &DataSet, split: Split) -> Result<(&mut Evaluator, &mut Executor)> {
         let extents = [data.max_steps(split), data.spec().length];
         let executor = &mut self.stepper.executor;
         let count = data.count(split);
@@ -245,7 +256,7 @@ impl Machine {
                 self.evaluators.len() - 1
             }
         };
-        Ok((&self.evaluators[at], executor))
+        Ok((&mut self.evaluators[at], executor))
     }
 
     /// What the gates do on the first test samples, with the parameters that are on the device.
@@ -402,6 +413,7 @@ impl<'a> Session<'a> {
             let began = Instant::now();
             let Some(batch) = loader.next() else { break };
             self.machine.stepper.step(self.step, &batch)?;
+            self.counters.computed += self.machine.stepper.computed(&batch) as u64;
             self.step += 1;
             let reports = self.machine.stepper.collect()?;
             self.counters.update_s += began.elapsed().as_secs_f64();

@@ -1,12 +1,13 @@
 //! From a configuration to what a run is made of.
 
+use super::feed::input_form;
 use super::schedule::Schedule;
 use super::stepper::Recipe;
 use crate::config::{Config, DropoutMode, GrammarConfig, LayerList};
 use crate::error::{Result, UserError};
 use crate::files;
 use crate::models::{self, ModelConfig};
-use crate::tasks::{DataSet, Grammar};
+use crate::tasks::{DataSet, Grammar, Targets, stored};
 use std::sync::Arc;
 
 /// Largest grammar file.
@@ -17,6 +18,9 @@ const MOST_GRAMMAR_BYTES: u64 = 64 << 20;
 /// # Errors
 /// [`UserError`] if the grammar cannot be made or read, or a value is outside its limits.
 pub fn data_set(config: &Config) -> Result<DataSet> {
+    if let Some(folder) = &config.data.path {
+        return Ok(stored::open(folder, config.data.clone())?);
+    }
     let grammar = match &config.grammar {
         GrammarConfig::Generated(spec) => Grammar::generate(spec)?,
         GrammarConfig::File { file } => {
@@ -59,7 +63,11 @@ pub fn model(config: &Config, name: Option<&str>, grammar: &Grammar) -> Result<M
         blocks,
         sizes: config.model.sizes.clone(),
         vocab: grammar.vocab(),
-        classes: grammar.classes(),
+        classes: match config.data.targets {
+            Targets::Class => grammar.classes(),
+            Targets::Next => grammar.vocab(),
+        },
+        inputs: input_form(&config.data),
         rope_base: models::ROPE_BASE,
         dropout: config.train.dropout as f32,
     };

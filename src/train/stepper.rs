@@ -3,6 +3,7 @@
 use super::executor::Executor;
 use super::feed::{LOOK_AGAIN, write_inputs, written_at};
 use super::fit::{Fit, largest};
+use super::lengths::Lengths;
 use super::schedule::Schedule;
 use crate::error::{Result, UserError};
 use crate::graph::{Graph, Param};
@@ -124,8 +125,7 @@ pub struct Weights {
 pub struct Stepper {
     /// The device.
     pub executor: Executor,
-    net: Net,
-    train: Program,
+    nets: Lengths,
     optimiser: Update,
     update: Program,
     recipe: Recipe,
@@ -163,7 +163,6 @@ impl Stepper {
         if let Some(text) = refused {
             say(&text);
         }
-        let train = programs[0];
         let host = memory::bytes_of::<f32>(net.graph.bank_len()).saturating_mul(HOST_COPIES);
         memory::ask("a checkpoint in the host's memory", host)?;
         let optimiser = update_graph(net.graph.bank_len())?;
@@ -171,10 +170,11 @@ impl Stepper {
         let update = runtime.load(&optimiser.graph)?;
         runtime.write_bank(Bank::Param, &initial_parameters(&net.graph, recipe.seed))?;
         runtime.clear_bank(Bank::Grad)?;
+        let model = model.clone();
+        let nets = Lengths::new(net, programs[0], move |t| model.train_net(micro, t, e));
         Ok(Self {
             executor,
-            net,
-            train,
+            nets,
             optimiser,
             update,
             recipe,
@@ -189,7 +189,10 @@ impl Stepper {
     /// The device's.
     pub fn restart(&mut self, recipe: Recipe) -> Result<()> {
         let runtime = self.executor.runtime();
-        runtime.write_bank(Bank::Param, &initial_parameters(&self.net.graph, recipe.seed))?;
+        runtime.write_bank(
+            Bank::Param,
+            &initial_parameters(&self.nets.longest().0.graph, recipe.seed),
+        )?;
         for bank in [Bank::Grad, Bank::Moment1, Bank::Moment2] {
             runtime.clear_bank(bank)?;
         }
@@ -205,16 +208,21 @@ impl Stepper {
         self.micro
     }
 
-    /// The graph of one micro-batch, and its program.
+    /// The graph of one micro-batch of the longest samples, and its program.
     pub fn train_net(&self) -> (&Net, Program) {
-        (&self.net, self.train)
+        self.nets.longest()
+    }
+
+    /// Steps, those of padding included, that are computed for a batch.
+    pub fn computed(&self, batch: &Batch) -> usize {
+        batch.b * self.nets.computed(batch.t)
     }
 
     /// Kernels (on the CPU: calls) that one update launches.
     pub fn launches(&mut self) -> usize {
         let parts = self.recipe.batch / self.micro;
         let runtime = self.executor.runtime();
-        parts * runtime.launches(self.train) + runtime.launches(self.update)
+        parts * runtime.launches(self.nets.longest().1) + runtime.launches(self.update)
     }
 
     /// Learning rate of an update.
@@ -230,21 +238,22 @@ impl Stepper {
         let mut params = self.recipe.params(step, batch.tokens);
         let parts = batch.b / self.micro;
         let runtime = self.executor.runtime();
+        let (net, train) = self.nets.of(runtime, batch.t)?;
         let mut waiting = VecDeque::with_capacity(parts + 1);
         for part in 0..parts {
             let first = part * self.micro;
-            write_inputs(runtime, self.train, &self.net, batch, first..first + self.micro)?;
-            params.first_row = (first * batch.t) as u32;
-            runtime.run(self.train, &params)?;
+            write_inputs(runtime, train, net, batch, first..first + self.micro)?;
+            params.first_row = (first * net.t) as u32;
+            runtime.run(train, &params)?;
             if part + 1 < parts {
-                waiting.push_back(runtime.fetch(self.train, self.net.stats)?);
+                waiting.push_back(runtime.fetch(train, net.stats)?);
             }
         }
         // The update reads the same parameters as the last micro-batch and the bank is cleared for the next step, so
         // all of it goes to the device as one piece with the first fetch.
         runtime.run(self.update, &params)?;
         runtime.clear_bank(Bank::Grad)?;
-        waiting.push_back(runtime.fetch(self.train, self.net.stats)?);
+        waiting.push_back(runtime.fetch(train, net.stats)?);
         waiting.push_back(runtime.fetch(self.update, self.optimiser.stats)?);
         self.flights.push_back(Flight {
             step,
@@ -303,12 +312,13 @@ impl Stepper {
         let mut params = self.recipe.params(step, batch.tokens);
         let runtime = self.executor.runtime();
         runtime.clear_bank(Bank::Grad)?;
+        let (net, train) = self.nets.of(runtime, batch.t)?;
         for part in 0..batch.b / self.micro {
             let first = part * self.micro;
-            write_inputs(runtime, self.train, &self.net, batch, first..first + self.micro)?;
-            params.first_row = (first * batch.t) as u32;
-            if let Some((call, tensor, at)) = runtime.first_not_finite(self.train, &params)? {
-                return Ok((written_at(&self.net.graph, call, tensor), at));
+            write_inputs(runtime, train, net, batch, first..first + self.micro)?;
+            params.first_row = (first * net.t) as u32;
+            if let Some((call, tensor, at)) = runtime.first_not_finite(train, &params)? {
+                return Ok((written_at(&net.graph, call, tensor), at));
             }
         }
         Ok(("the norm of the gradient".to_owned(), 0))
@@ -321,12 +331,13 @@ impl Stepper {
     pub fn profile(&mut self, step: u64, batch: &Batch) -> Result<Vec<CallTime>> {
         let params = self.recipe.params(step, batch.tokens);
         let runtime = self.executor.runtime();
-        write_inputs(runtime, self.train, &self.net, batch, 0..self.micro)?;
+        let (net, train) = self.nets.of(runtime, batch.t)?;
+        write_inputs(runtime, train, net, batch, 0..self.micro)?;
         for _ in 0..WARM_UP {
-            runtime.run(self.train, &params)?;
+            runtime.run(train, &params)?;
         }
         runtime.wait()?;
-        let mut times = timed(&self.net.graph, runtime.profile(self.train, &params)?);
+        let mut times = timed(&net.graph, runtime.profile(train, &params)?);
         let banks = [Bank::Param, Bank::Moment1, Bank::Moment2];
         let kept = banks.map(|bank| runtime.read_bank(bank));
         runtime.clear_bank(Bank::Grad)?;
@@ -346,7 +357,7 @@ impl Stepper {
     /// [`UserError::Malformed`] (with `place`) if names or shapes are not this model's.
     pub fn set_weights(&mut self, weights: &Weights, place: &str) -> Result<()> {
         for bank in [Bank::Param, Bank::Moment1, Bank::Moment2] {
-            let data = weights.bank(&self.net.graph, bank, place)?;
+            let data = weights.bank(&self.nets.longest().0.graph, bank, place)?;
             self.executor.runtime().write_bank(bank, &data)?;
         }
         Ok(())
@@ -361,7 +372,7 @@ impl Stepper {
         let banks = [Bank::Param, Bank::Moment1, Bank::Moment2].map(|bank| runtime.read_bank(bank));
         let [values, first, second] = banks;
         let (values, first, second) = (values?, first?, second?);
-        let graph = &self.net.graph;
+        let graph = &self.nets.longest().0.graph;
         let parts = |bank: &[f32]| -> Vec<Vec<f32>> {
             let range = |p: &Param| p.offset..p.offset + graph.tensor(p.tensor).numel();
             graph.params().iter().map(|p| bank[range(p)].to_vec()).collect()

@@ -142,22 +142,29 @@ impl GpuRuntime {
     }
 
     /// What [`Runtime::load`](crate::runtime::Runtime::load) keeps.
-    pub(super) fn prepare(&mut self, graph: &Graph) -> Result<Loaded> {
+    ///
+    /// Blocks take what is `there` before new buffers are made.
+    pub(super) fn prepare(&mut self, graph: &Graph, there: &[wgpu::Buffer]) -> Result<Loaded> {
         let Planned {
             lowered,
             ids,
             items,
             plan,
-            bytes,
+            mut bytes,
         } = self.plan(graph)?;
+        let sizes: Vec<(usize, u8)> = there.iter().map(|buffer| (buffer.size() as usize, 0)).collect();
         let kernels = self.compile(&lowered.dispatches)?;
         self.make_banks(graph.bank_len())?;
         let storage = wgpu::BufferUsages::STORAGE;
-        let blocks = plan
-            .blocks
-            .iter()
-            .map(|&bytes| self.buffer("activations", bytes, storage))
-            .collect::<Result<Vec<_>>>()?;
+        let mut blocks = Vec::with_capacity(plan.blocks.len());
+        for (&size, taken) in plan.blocks.iter().zip(plan.fit_into(&sizes)) {
+            if let Some(i) = taken {
+                blocks.push(there[i].clone());
+                bytes -= size;
+            } else {
+                blocks.push(self.buffer("activations", size, storage)?);
+            }
+        }
         let slots = self.buffer("slots", 4 * lowered.slots, storage)?;
         let mut places = vec![None; graph.tensors().len()];
         for (id, (place, item)) in ids.iter().zip(plan.places.iter().zip(&items)) {

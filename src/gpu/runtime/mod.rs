@@ -40,6 +40,7 @@ struct Loaded {
     slots: wgpu::Buffer,
     /// Block and byte range of each tensor outside the banks.
     places: Vec<Option<(usize, Range<usize>)>>,
+    /// Bytes that are its own.
     bytes: usize,
 }
 
@@ -117,6 +118,21 @@ impl GpuRuntime {
         }
     }
 
+    /// Loads a graph into the buffers that are there, and new ones where they do not suffice.
+    fn load_into(&mut self, graph: &Graph, there: &[wgpu::Buffer]) -> Result<Program> {
+        self.submit();
+        let loaded = match self.prepare(graph, there) {
+            Ok(loaded) => loaded,
+            Err(e) => {
+                // What was allocated in vain is freed when the device next looks.
+                self.poll(true)?;
+                return Err(e);
+            }
+        };
+        self.programs.push(loaded);
+        Ok(Program(self.programs.len() - 1))
+    }
+
     fn buffer(&self, what: &str, bytes: usize, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
         self.checked(what, bytes, || buffer(&self.gpu, what, bytes, usage))
     }
@@ -145,17 +161,12 @@ impl Runtime for GpuRuntime {
     }
 
     fn load(&mut self, graph: &Graph) -> Result<Program> {
-        self.submit();
-        let loaded = match self.prepare(graph) {
-            Ok(loaded) => loaded,
-            Err(e) => {
-                // What was allocated in vain is freed when the device next looks.
-                self.poll(true)?;
-                return Err(e);
-            }
-        };
-        self.programs.push(loaded);
-        Ok(Program(self.programs.len() - 1))
+        self.load_into(graph, &[])
+    }
+
+    fn load_beside(&mut self, graph: &Graph, beside: Program) -> Result<Program> {
+        let there = self.programs[beside.0].blocks.clone();
+        self.load_into(graph, &there)
     }
 
     fn reset(&mut self) {

@@ -1,7 +1,8 @@
-use super::OneHot;
+use super::{Noise, OneHot};
+use crate::philox;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, In, Out, Real};
+use rayon::prelude::*;
 
 impl CpuOp for OneHot {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
@@ -12,6 +13,31 @@ impl CpuOp for OneHot {
                 *u = R::ONE;
             }
         }
+        match self.noise {
+            Noise::None => {}
+            Noise::Philox { t, level } => {
+                let level = R::of(f64::from(level));
+                let samples = ins[1].int().par_chunks_exact(4);
+                u.par_chunks_mut(t * self.vocab)
+                    .zip(samples)
+                    .for_each(|(u, sample)| {
+                        let mut noise = vec![0.0; self.vocab];
+                        let steps = u.chunks_exact_mut(self.vocab).take(sample[3] as usize);
+                        for (step, row) in (0..).zip(steps) {
+                            philox::noise([sample[0], sample[1], sample[2], step], &mut noise);
+                            for (u, &n) in row.iter_mut().zip(&noise) {
+                                *u += level * R::of(f64::from(n));
+                            }
+                        }
+                    });
+            }
+            Noise::Given { level } => {
+                let level = R::of(f64::from(level));
+                for (u, &n) in u.iter_mut().zip(ins[1].real()) {
+                    *u += level * n;
+                }
+            }
+        }
     }
 
     fn cpu_bwd<R: Real>(
@@ -19,8 +45,8 @@ impl CpuOp for OneHot {
         _step: &StepParams,
         _ins: &[In<'_, R>],
         _outs: &[In<'_, R>],
-        _d_outs: &[In<'_, R>],
-        _d_ins: &mut [Out<'_, R>],
+        _grad_outs: &[In<'_, R>],
+        _grad_ins: &mut [Out<'_, R>],
     ) {
         unreachable!("symbols have no gradient");
     }

@@ -6,7 +6,7 @@
 mod grammar;
 mod random;
 
-pub use grammar::{check_grammar, check_steps};
+pub use grammar::{check_grammar, check_predict, check_steps};
 pub use random::check_rng;
 
 use crate::error::UserError;
@@ -73,21 +73,14 @@ mod tests {
     }
 
     #[test]
-    fn golden_time_steps_with_plain_gaps_are_made_bit_for_bit() {
-        let results: Vec<_> = files("steps")
-            .into_iter()
-            .map(|(name, json)| (name, check_steps(&json).unwrap()))
-            .collect();
-        assert!(
-            results
-                .iter()
-                .any(|(name, _)| name == "steps-task1-9-6-4-s2.json")
-        );
-        for (name, result) in results {
-            match result {
-                Some(differences) => assert_eq!(differences, [""; 0], "{name}"),
-                None => assert!(!name.starts_with("steps-task1"), "{name} was left out"),
-            }
+    fn golden_time_steps_are_made_bit_for_bit() {
+        let (steps, predict) = (files("steps"), files("predict"));
+        assert!(steps.len() >= 7 && !predict.is_empty());
+        for (name, json) in steps {
+            assert_eq!(check_steps(&json).unwrap(), [""; 0], "{name}");
+        }
+        for (name, json) in predict {
+            assert_eq!(check_predict(&json).unwrap(), [""; 0], "{name}");
         }
     }
 
@@ -119,7 +112,12 @@ mod tests {
         let name = "steps-task1-9-6-4-s2.json";
         let (_, mut json) = files("steps").into_iter().find(|(file, _)| file == name).unwrap();
         json["samples"][0]["input"][1][0] = 1.0.into();
-        assert_eq!(check_steps(&json).unwrap().unwrap(), ["idx 0 input"]);
+        assert_eq!(check_steps(&json).unwrap(), ["idx 0 input"]);
+
+        let (_, mut json) = files("predict").swap_remove(0);
+        json["samples"][1]["probs"][0][0] = 0.5.into();
+        json["samples"][2]["next"][3] = 4.into();
+        assert_eq!(check_predict(&json).unwrap(), ["idx 1 probs", "idx 2 next"]);
     }
 
     #[test]

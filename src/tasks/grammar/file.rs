@@ -1,6 +1,6 @@
 //! Grammars as JSON (in and out) and as a picture for Graphviz.
 
-use super::{Grammar, Parts, TERMINATOR, all_reach, letter};
+use super::{Grammar, Parts, TERMINATOR, letter, letters, lost};
 use crate::error::UserError;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -11,6 +11,8 @@ use std::fmt::Write as _;
 #[derive(Deserialize)]
 struct GrammarFile {
     vocab: Option<u32>,
+    symbols: Option<Vec<String>>,
+    symbol_of: Option<Vec<u32>>,
     states: Vec<String>,
     ids: Vec<u32>,
     initial: Vec<u32>,
@@ -19,7 +21,8 @@ struct GrammarFile {
 
 impl Grammar {
     /// Reads a grammar from JSON with the keys `states`, `ids`, `initial`, `transitions` and, optionally,
-    /// `vocab`.
+    /// `vocab`. States are named by a letter, which digits may follow, and `#` is the end. With `symbols` (names of any
+    /// length, `#` first, at most 255) and `symbol_of` (for each state the position of its symbol) names are free.
     ///
     /// `place` is the file's name in messages. Transition probabilities may differ within a state.
     ///
@@ -58,6 +61,10 @@ impl Grammar {
             put("python_seed", json!(origin.python_seed));
         }
         put("topological_entropy", json!(self.topological_entropy()));
+        if self.alphabet != letters(self.vocab) {
+            put("symbols", json!(self.alphabet));
+            put("symbol_of", json!(self.symbols));
+        }
         put("states", json!(self.names));
         put("ids", json!(self.ids));
         put("initial", json!(self.initial));
@@ -82,6 +89,7 @@ impl Grammar {
     pub fn to_dot(&self) -> String {
         let mut dot = String::from("digraph grammar {\n  rankdir=LR;\n");
         for (state, name) in self.names.iter().enumerate() {
+            let name = name.replace('\\', "\\\\").replace('"', "\\\"");
             let style = match state as u16 {
                 s if s == self.terminator => ", shape=doublecircle",
                 s if self.initial.contains(&s) => ", style=bold",
@@ -110,7 +118,20 @@ impl GrammarFile {
                 "2 to 65535 states",
             ));
         }
-        let symbols = self.check_states()?;
+        self.check_names()?;
+        let (alphabet, symbols) = match (&self.symbols, &self.symbol_of) {
+            (Some(alphabet), Some(symbol_of)) => (alphabet.clone(), self.check_symbols(alphabet, symbol_of)?),
+            (None, None) => self.check_letters()?,
+            (Some(_), None) | (None, Some(_)) => {
+                let found = "one without the other".to_owned();
+                return Err((
+                    "symbols".to_owned(),
+                    found,
+                    "`symbols` and `symbol_of` together, or neither",
+                ));
+            }
+        };
+        let vocab = alphabet.len() as u32;
         let terminator = symbols.iter().position(|&s| s == 0);
         let Some(terminator) = terminator else {
             return Err((
@@ -119,30 +140,29 @@ impl GrammarFile {
                 "exactly one state named `#`",
             ));
         };
-        let used = symbols.iter().max().map_or(0, |&s| u32::from(s)) + 1;
-        let vocab = self.vocab.unwrap_or(used);
-        if vocab < used || vocab > 53 {
-            let found = format!("{vocab} (the last letter in use needs {used})");
+        if symbols.iter().filter(|&&symbol| symbol == 0).count() > 1 {
+            let found = "several states of the symbol `#`".to_owned();
             return Err((
-                "vocab".to_owned(),
+                "symbol_of".to_owned(),
                 found,
-                "1 + the number of the last letter in use, up to 53",
+                "exactly one state of the symbol `#`",
             ));
         }
         self.check_ids(terminator)?;
         self.check_initial(terminator)?;
-        let successors = self.check_transitions(terminator)?;
+        let successors = self.check_transitions(terminator, &symbols, &alphabet)?;
         let targets: Vec<Vec<u16>> = successors
             .iter()
             .map(|list| list.iter().map(|&(to, _)| to).collect())
             .collect();
-        if !all_reach(terminator as u16, states, |s| &targets[s]) {
-            let found = "a state without a path to `#`".to_owned();
+        if let Some(lost) = lost(terminator as u16, states, |s| &targets[s]) {
+            let found = format!("state {lost} ({}) has no path to `#`", self.states[lost]);
             return Err(("transitions".to_owned(), found, "a path to `#` from every state"));
         }
         Ok(Grammar::from_parts(Parts {
             origin: None,
             vocab,
+            alphabet,
             names: self.states,
             symbols,
             ids: self.ids,
@@ -151,20 +171,67 @@ impl GrammarFile {
         }))
     }
 
-    fn check_states(&self) -> Result<Vec<u8>, Refusal> {
+    fn check_names(&self) -> Result<(), Refusal> {
         let mut seen = HashSet::new();
-        let mut symbols = Vec::with_capacity(self.states.len());
         for (i, name) in self.states.iter().enumerate() {
-            let refuse = |allowed| Err((format!("states[{i}]"), format!("{name:?}"), allowed));
             if !seen.insert(name) {
-                return refuse("a name that no other state has");
-            }
-            match symbol_of(name) {
-                Some(symbol) => symbols.push(symbol),
-                None => return refuse("`#`, or a letter A-Z or a-z, which digits may follow"),
+                let allowed = "a name that no other state has";
+                return Err((format!("states[{i}]"), format!("{name:?}"), allowed));
             }
         }
-        Ok(symbols)
+        Ok(())
+    }
+
+    /// The symbols of states that are named by letters, and all letters.
+    fn check_letters(&self) -> Result<(Vec<String>, Vec<u8>), Refusal> {
+        let mut symbols = Vec::with_capacity(self.states.len());
+        for (i, name) in self.states.iter().enumerate() {
+            let allowed =
+                "`#`, or a letter A-Z or a-z, which digits may follow; or give `symbols` and `symbol_of`";
+            let symbol = symbol_of(name);
+            symbols.push(symbol.ok_or_else(|| (format!("states[{i}]"), format!("{name:?}"), allowed))?);
+        }
+        let used = symbols.iter().max().map_or(0, |&s| u32::from(s)) + 1;
+        let vocab = self.vocab.unwrap_or(used);
+        if vocab < used || vocab > 53 {
+            let found = format!("{vocab} (the last letter in use needs {used})");
+            let allowed = "1 + the number of the last letter in use, up to 53";
+            return Err(("vocab".to_owned(), found, allowed));
+        }
+        Ok((letters(vocab), symbols))
+    }
+
+    /// The symbols of states whose names are free.
+    fn check_symbols(&self, alphabet: &[String], symbol_of: &[u32]) -> Result<Vec<u8>, Refusal> {
+        if !(2..=255).contains(&alphabet.len()) {
+            let found = format!("{} symbols", alphabet.len());
+            return Err(("symbols".to_owned(), found, "2 to 255 symbols"));
+        }
+        let mut seen = HashSet::new();
+        for (i, name) in alphabet.iter().enumerate() {
+            let refuse = |allowed| Err((format!("symbols[{i}]"), format!("{name:?}"), allowed));
+            if (i == 0) != (name == TERMINATOR) {
+                return refuse("`#` first and nowhere else");
+            }
+            if name.is_empty() || !seen.insert(name) {
+                return refuse("a name that no other symbol has");
+            }
+        }
+        if self.vocab.is_some_and(|vocab| vocab as usize != alphabet.len()) {
+            let found = self.vocab.unwrap_or(0).to_string();
+            return Err(("vocab".to_owned(), found, "the number of `symbols`, or left out"));
+        }
+        if symbol_of.len() != self.states.len() {
+            let found = format!("{} numbers", symbol_of.len());
+            return Err(("symbol_of".to_owned(), found, "one number for each state"));
+        }
+        for (i, &symbol) in symbol_of.iter().enumerate() {
+            if symbol as usize >= alphabet.len() {
+                let allowed = "the position of a symbol in `symbols`";
+                return Err((format!("symbol_of[{i}]"), symbol.to_string(), allowed));
+            }
+        }
+        Ok(symbol_of.iter().map(|&symbol| symbol as u8).collect())
     }
 
     fn check_ids(&self, terminator: usize) -> Result<(), Refusal> {
@@ -202,7 +269,12 @@ impl GrammarFile {
         Ok(())
     }
 
-    fn check_transitions(&self, terminator: usize) -> Result<Vec<Vec<(u16, f64)>>, Refusal> {
+    fn check_transitions(
+        &self,
+        terminator: usize,
+        symbols: &[u8],
+        alphabet: &[String],
+    ) -> Result<Vec<Vec<(u16, f64)>>, Refusal> {
         const SUM_TOLERANCE: f64 = 1e-6;
         let states = self.states.len();
         let mut successors: Vec<Vec<(u16, f64)>> = vec![Vec::new(); states];
@@ -227,6 +299,18 @@ impl GrammarFile {
             }
         }
         for (from, list) in successors.iter().enumerate() {
+            let mut seen = [false; 256];
+            for &(to, _) in list {
+                let symbol = usize::from(symbols[usize::from(to)]);
+                if std::mem::replace(&mut seen[symbol], true) {
+                    let found = format!(
+                        "two successors of state {from} ({}) with the symbol {:?}",
+                        self.states[from], alphabet[symbol]
+                    );
+                    let allowed = "at most one successor for each symbol";
+                    return Err(("transitions".to_owned(), found, allowed));
+                }
+            }
             let sum: f64 = list.iter().map(|&(_, p)| p).sum();
             if from != terminator && (sum - 1.0).abs() > SUM_TOLERANCE {
                 let found = format!("sum {sum} from state {from} ({})", self.states[from]);
@@ -260,7 +344,7 @@ mod tests {
     use crate::tasks::GrammarSpec;
     use proptest::prelude::*;
 
-    const REBER: &str = r##"{"states": ["A", "B0", "B1", "#"], "ids": [1, 2, 3, 0], "initial": [0],
+    const REBER: &str = r##"{"states": ["A", "B0", "C1", "#"], "ids": [1, 2, 3, 0], "initial": [0],
         "transitions": [[0, 2, 0.25], [0, 1, 0.75], [1, 0, 1.0], [2, 3, 1]]}"##;
 
     fn small() -> Grammar {
@@ -291,7 +375,7 @@ mod tests {
         let grammar = Grammar::from_json(REBER, "g.json").unwrap();
         assert_eq!(
             (grammar.vocab(), grammar.classes(), grammar.terminator()),
-            (3, 4, 3)
+            (4, 4, 3)
         );
         assert_eq!(grammar.successors(0), [1, 2]);
         assert_eq!(grammar.probabilities(0), [0.75, 0.25]);
@@ -317,6 +401,8 @@ mod tests {
             ("[2, 3, 1]", "[2, 3, -1]", "transitions[3]"),
             ("[0, 2, 0.25]", "[0, 1, 0.25]", "transitions[1]"),
             ("[2, 3, 1]", "[2, 0, 1]", "transitions"),
+            ("\"C1\"", "\"B1\"", "transitions"),
+            ("{", "{\"symbols\": [\"#\", \"b\"], ", "symbols"),
             ("{", "{\"vocab\": 2, ", "vocab"),
             ("{", "{\"vocab\": 54, ", "vocab"),
         ] {
@@ -330,6 +416,50 @@ mod tests {
             matches!(&error, UserError::Malformed { .. }) && error.to_string().contains("line 2"),
             "{error}"
         );
+    }
+
+    const WORDS: &str = r##"{"symbols": ["#", "the", "cat", "sat \"down\""], "symbol_of": [1, 2, 3, 0, 2],
+        "states": ["start", "cat", "verb", "end", "cat again"], "ids": [1, 2, 4, 0, 3], "initial": [0],
+        "transitions": [[0, 1, 0.5], [0, 2, 0.5], [1, 2, 1], [2, 3, 0.25], [2, 4, 0.75], [4, 3, 1]]}"##;
+
+    #[test]
+    fn symbols_may_have_names_of_any_length() {
+        let grammar = Grammar::from_json(WORDS, "g.json").unwrap();
+        assert_eq!(
+            (grammar.vocab(), grammar.classes(), grammar.terminator()),
+            (4, 5, 3)
+        );
+        assert_eq!(grammar.symbol_name(2), "cat");
+        assert_eq!(grammar.impossible(0), [0, 1]);
+        let again = Grammar::from_json(&grammar.to_json(20).to_string(), "g.json").unwrap();
+        assert_eq!(again, grammar);
+        for (from, to, field) in [
+            ("\"#\", \"the\"", "\"the\", \"#\"", "symbols[0]"),
+            ("\"cat\", \"sat", "\"the\", \"sat", "symbols[2]"),
+            ("[1, 2, 3, 0, 2]", "[1, 2, 3, 0]", "symbol_of"),
+            ("[1, 2, 3, 0, 2]", "[1, 2, 4, 0, 2]", "symbol_of[2]"),
+            ("[1, 2, 3, 0, 2]", "[1, 2, 0, 0, 2]", "symbol_of"),
+            ("[1, 2, 3, 0, 2]", "[1, 3, 3, 0, 2]", "transitions"),
+            ("[2, 3, 0.25]", "[2, 3, 0.5]", "transitions"),
+            ("[4, 3, 1]", "[4, 4, 1]", "transitions"),
+            ("\"cat again\"", "\"cat\"", "states[4]"),
+        ] {
+            match Grammar::from_json(&WORDS.replacen(from, to, 1), "g.json") {
+                Err(UserError::Value { field: found, .. }) => assert_eq!(found, field, "{from} -> {to}"),
+                other => panic!("{from} -> {to} gave {other:?}"),
+            }
+        }
+        let sum = Grammar::from_json(&WORDS.replacen("0.25", "0.5", 1), "g.json")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            sum.contains("g.json: transitions = sum 1.25 from state 2 (verb)"),
+            "{sum}"
+        );
+        let many: Vec<String> = (0..300).map(|i| format!("\"s{i}\"")).collect();
+        let many = WORDS.replacen("\"the\"", &many.join(","), 1);
+        let error = Grammar::from_json(&many, "g.json").unwrap_err().to_string();
+        assert!(error.contains("2 to 255 symbols"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Grammars from a seed, as the reference makes them.
 
-use super::{Grammar, Origin, Parts, TERMINATOR, all_reach, letter};
+use super::{Grammar, Origin, Parts, TERMINATOR, letter, letters, lost};
 use crate::error::UserError;
 use crate::tasks::streams::{Mt19937, Pcg64};
 use serde::{Deserialize, Serialize};
@@ -183,7 +183,7 @@ impl Attempt {
             .map(|&i| i as u16)
             .collect();
         let terminator = terminator as u16;
-        let valid = !initial.contains(&terminator) && all_reach(terminator, states, |s| &successors[s]);
+        let valid = !initial.contains(&terminator) && lost(terminator, states, |s| &successors[s]).is_none();
         valid.then_some(Self {
             labels,
             successors,
@@ -204,6 +204,7 @@ impl Attempt {
         });
         Grammar::from_parts(Parts {
             vocab: origin.spec.vocab,
+            alphabet: letters(origin.spec.vocab),
             origin: Some(origin),
             names: self.labels.iter().map(|&label| name(label)).collect(),
             symbols: self.labels.iter().map(|&(symbol, _)| symbol).collect(),

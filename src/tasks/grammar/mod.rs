@@ -10,8 +10,10 @@
 mod entropy;
 mod file;
 mod generate;
+mod measures;
 
 pub use generate::GrammarSpec;
+pub use measures::Measures;
 
 /// The terminator's name.
 pub const TERMINATOR: &str = "#";
@@ -32,6 +34,8 @@ pub struct Origin {
 pub struct Grammar {
     origin: Option<Origin>,
     vocab: u32,
+    /// Name of each symbol.
+    alphabet: Vec<String>,
     names: Vec<String>,
     symbols: Vec<u8>,
     ids: Vec<u32>,
@@ -41,6 +45,7 @@ pub struct Grammar {
     targets: Vec<u16>,
     probabilities: Vec<f64>,
     cumulative: Vec<f64>,
+    impossible: Vec<Vec<u8>>,
 }
 
 /// Where the successors of a state lie in the flat lists.
@@ -54,6 +59,7 @@ pub(super) struct Node {
 struct Parts {
     origin: Option<Origin>,
     vocab: u32,
+    alphabet: Vec<String>,
     names: Vec<String>,
     symbols: Vec<u8>,
     ids: Vec<u32>,
@@ -88,9 +94,22 @@ impl Grammar {
                 cumulative.push(sum);
             }
         }
+        let impossible = parts.successors.iter().map(|list| {
+            let mut follows = vec![false; parts.vocab as usize];
+            for &(target, _) in list {
+                follows[usize::from(parts.symbols[usize::from(target)])] = true;
+            }
+            let symbols = (0..=u8::MAX).zip(follows);
+            symbols
+                .filter(|(_, follows)| !follows)
+                .map(|(symbol, _)| symbol)
+                .collect()
+        });
         Self {
+            impossible: impossible.collect(),
             origin: parts.origin,
             vocab: parts.vocab,
+            alphabet: parts.alphabet,
             names: parts.names,
             symbols: parts.symbols,
             ids: parts.ids,
@@ -123,6 +142,14 @@ impl Grammar {
         &self.names
     }
 
+    /// The name of a symbol.
+    ///
+    /// # Panics
+    /// For an id that is none.
+    pub fn symbol_name(&self, symbol: u8) -> String {
+        self.alphabet[usize::from(symbol)].clone()
+    }
+
     /// The symbol id of each state.
     pub fn symbols(&self) -> &[u8] {
         &self.symbols
@@ -153,6 +180,11 @@ impl Grammar {
         &self.probabilities[self.edges(state)]
     }
 
+    /// The symbols to which no transition leads from a state, ascending: all of them for `#`.
+    pub fn impossible(&self, state: u16) -> &[u8] {
+        &self.impossible[usize::from(state)]
+    }
+
     fn edges(&self, state: u16) -> std::ops::Range<usize> {
         let node = self.nodes[usize::from(state)];
         node.first as usize..(node.first + node.degree) as usize
@@ -164,8 +196,8 @@ impl Grammar {
     }
 }
 
-/// Whether every state has a path to `terminator`, in an automaton given by successor lists.
-fn all_reach<'a>(terminator: u16, states: usize, successors: impl Fn(usize) -> &'a [u16]) -> bool {
+/// A state without a path to `terminator`, in an automaton given by successor lists.
+fn lost<'a>(terminator: u16, states: usize, successors: impl Fn(usize) -> &'a [u16]) -> Option<usize> {
     let mut predecessors = vec![Vec::new(); states];
     for from in 0..states {
         for &to in successors(from) {
@@ -175,17 +207,21 @@ fn all_reach<'a>(terminator: u16, states: usize, successors: impl Fn(usize) -> &
     let mut seen = vec![false; states];
     let mut open = vec![terminator];
     seen[usize::from(terminator)] = true;
-    let mut count = 1;
     while let Some(state) = open.pop() {
         for &previous in &predecessors[usize::from(state)] {
             if !seen[usize::from(previous)] {
                 seen[usize::from(previous)] = true;
-                count += 1;
                 open.push(previous);
             }
         }
     }
-    count == states
+    seen.iter().position(|&seen| !seen)
+}
+
+/// The names of a generated grammar's symbols.
+fn letters(vocab: u32) -> Vec<String> {
+    let letters = (1..vocab).map(|symbol| letter(symbol as u8).to_string());
+    std::iter::once(TERMINATOR.to_owned()).chain(letters).collect()
 }
 
 /// The letter of a symbol id from 1 on.
