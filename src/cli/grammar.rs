@@ -3,7 +3,7 @@
 use super::print::{self, failed};
 use crate::error::{Result, UserError};
 use crate::files;
-use crate::tasks::grammar::Measures;
+use crate::tasks::measures::Measures;
 use crate::tasks::sequence::Sampler;
 use crate::tasks::streams::Pcg64;
 use crate::tasks::{Grammar, GrammarSpec};

@@ -1,7 +1,8 @@
 //! Batches of samples as they travel to the device: symbols, gap lengths and targets, which are spread over time there.
 
-use super::data::{DataSet, Split, Splits};
+use super::data::DataSet;
 use super::sample::Sample;
+use super::spec::{Split, Splits};
 use super::streams::Mt19937;
 use crate::philox;
 use rayon::prelude::*;

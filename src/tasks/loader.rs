@@ -1,7 +1,8 @@
 //! Batches made ahead by background threads, in order.
 
 use super::batch::Batch;
-use super::data::{DataSet, Split};
+use super::data::DataSet;
+use super::spec::Split;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

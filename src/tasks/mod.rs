@@ -11,22 +11,27 @@
 
 pub mod batch;
 pub mod data;
+pub mod exchange;
 pub mod gap;
 pub mod golden;
 pub mod grammar;
 pub mod loader;
+pub mod measures;
 pub mod ngram;
 pub mod observer;
+pub mod reach;
 pub mod sample;
 pub mod sequence;
+pub mod spec;
 pub mod statistics;
 pub mod stored;
 pub mod streams;
 
 pub use batch::{Batch, IGNORE, NO_SYMBOL};
-pub use data::{DataSet, DataSpec, Split, Splits, Targets};
+pub use data::DataSet;
 pub use gap::{Gap, TestGaps};
 pub use grammar::{Grammar, GrammarSpec};
 pub use loader::Loader;
 pub use sample::Sample;
+pub use spec::{DataSpec, Split, Splits, Targets};
 pub use statistics::Statistics;

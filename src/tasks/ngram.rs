@@ -4,9 +4,9 @@
 //! The first string of a sequence starts by the same law as one after a `#`, so the symbols before the first
 //! count as `#`.
 
-use super::data::Targets;
 use super::grammar::Grammar;
 use super::sample::Sample;
+use super::spec::Targets;
 use std::sync::Arc;
 
 /// The longest context, in symbols.

@@ -9,53 +9,11 @@
 //!
 //! Source: tasks.md 7
 
-use super::data::{DataSet, Split, Splits, Targets};
+use super::data::DataSet;
 use super::grammar::Grammar;
+use super::reach::Reach;
 use super::sample::Sample;
-
-/// `h_k(s)`: the probability of reaching `#` within k symbols from state s.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Reach {
-    states: usize,
-    length: usize,
-    /// `[length + 1, states]`
-    h: Vec<f64>,
-}
-
-impl Reach {
-    /// For strings of at most `length` entries.
-    pub fn new(grammar: &Grammar, length: usize) -> Self {
-        let states = grammar.classes();
-        let terminator = usize::from(grammar.terminator());
-        let mut h = vec![0.0; (length + 1) * states];
-        h[terminator] = 1.0;
-        for k in 1..=length {
-            let (done, open) = h.split_at_mut(k * states);
-            let previous = &done[(k - 1) * states..];
-            for s in 0..states {
-                let edges = grammar
-                    .successors(s as u16)
-                    .iter()
-                    .zip(grammar.probabilities(s as u16));
-                open[s] = edges.map(|(&t, &p)| p * previous[usize::from(t)]).sum();
-            }
-            open[terminator] = 1.0;
-        }
-        Self { states, length, h }
-    }
-
-    /// `h_k(state)`, for `k` up to the length.
-    pub fn within(&self, k: usize, state: u16) -> f64 {
-        self.h[k * self.states + usize::from(state)]
-    }
-
-    /// The share of all started strings that end within the length.
-    pub fn accepted(&self, grammar: &Grammar) -> f64 {
-        let initial = grammar.initial();
-        let sum: f64 = initial.iter().map(|&s| self.within(self.length - 1, s)).sum();
-        sum / initial.len() as f64
-    }
-}
+use super::spec::{Split, Splits, Targets};
 
 /// What an observer knows of a token's surroundings: how gaps are filled, and what is asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,7 +111,7 @@ impl<'a> Observer<'a> {
         let chances = grammar
             .initial()
             .iter()
-            .map(|&s| reach.within(reach.length - 1, s));
+            .map(|&s| reach.within(reach.length() - 1, s));
         Self {
             grammar,
             reach,
@@ -208,13 +166,13 @@ impl<'a> Observer<'a> {
                 push(&mut next, Candidate { steps, weight, ..*c });
             }
             let leaves = c.weight * (1.0 - stays);
-            if c.element as usize + 1 >= self.reach.length {
+            if c.element as usize + 1 >= self.reach.length() {
                 // A sequence has as many elements as a string may have entries.
                 continue;
             }
             if c.state == self.grammar.terminator() {
                 self.start(symbol, c.element + 1, leaves, true, &mut next);
-            } else if usize::from(c.entries) < self.reach.length {
+            } else if usize::from(c.entries) < self.reach.length() {
                 self.follow(symbol, c, leaves, &mut next);
             }
         }
@@ -282,7 +240,7 @@ impl<'a> Observer<'a> {
         let mut total = 0.0;
         let mut after: Vec<(u32, f64)> = Vec::with_capacity(self.candidates.len());
         for c in &self.candidates {
-            let left = self.reach.length - usize::from(c.entries);
+            let left = self.reach.length() - usize::from(c.entries);
             let ends = self.reach.within(left, c.state);
             total += c.weight * ends;
             match self.rules.targets {
@@ -306,7 +264,7 @@ impl<'a> Observer<'a> {
         let symbol = |state: u16| u32::from(self.grammar.symbols()[usize::from(state)]);
         if c.state == self.grammar.terminator() {
             for &state in self.grammar.initial() {
-                let chance = self.reach.within(self.reach.length - 1, state) / self.starts;
+                let chance = self.reach.within(self.reach.length() - 1, state) / self.starts;
                 let shown = if self.rules.hidden_start { 0 } else { symbol(state) };
                 add(after, shown, c.weight * chance);
             }

@@ -1,8 +1,10 @@
 //! One sequence as a model meets it: symbols, the time after each, and what is asked for.
 
-use super::data::{DataSet, Split, Splits, Targets};
+use super::data::DataSet;
 use super::gap::Gap;
 use super::sequence::Sampler;
+use super::spec::{Split, Splits, Targets};
+use super::stored::Row;
 use super::streams::{Mt19937, Pcg64};
 
 /// One sequence of E elements.
@@ -21,6 +23,19 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// Takes over a stored one.
+    fn copy(&mut self, row: &Row<'_>) {
+        fn put<T: Copy>(to: &mut Vec<T>, from: &[T]) {
+            to.clear();
+            to.extend_from_slice(from);
+        }
+        put(&mut self.states, row.states);
+        put(&mut self.symbols, row.symbols);
+        put(&mut self.targets, row.targets);
+        put(&mut self.gaps, row.gaps);
+        put(&mut self.gap_symbols, row.gap_symbols);
+    }
+
     /// Time steps in all.
     pub fn steps(&self) -> usize {
         self.gaps.iter().map(|&gap| 1 + usize::from(gap)).sum()
@@ -133,7 +148,7 @@ impl DataSet {
         let count = self.count(split);
         assert!(idx < count, "sample {idx} of {count} in {split:?}");
         if let Some(stored) = self.stored() {
-            stored.copy(split, idx, sample);
+            sample.copy(&stored.row(split, idx));
             if split == Split::Test && self.gap(split) != stored.header().spec.test_gap.first() {
                 self.draw_gaps(split, idx, sample);
             }

@@ -1,10 +1,11 @@
 //! What can be reached on a data set, and whether its test samples occur in training: one pass over the
 //! samples.
 
-use super::data::{DataSet, Split};
+use super::data::DataSet;
 use super::ngram::NgramCounts;
 use super::observer::{Observer, Rules};
 use super::sample::Sample;
+use super::spec::Split;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -15,21 +15,14 @@
 //! The metadata have the key `selectiv`, a JSON object of `format` = `selectiv-data-1`, `data` (`[data]`), `seed` and
 //! `grammar`. Test samples have the first test gap. Noise is not stored: it is a function of seed, split, idx, step and channel.
 
-use super::DataSet;
-use super::data::{DataSpec, Split};
 use super::grammar::Grammar;
-use super::sample::Sample;
+use super::spec::{DataSpec, Split, Targets};
 use crate::error::UserError;
-use crate::files;
-use rayon::prelude::*;
-use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 
 /// The samples in the folder that an import makes.
 pub const FILE: &str = "data.safetensors";
@@ -38,11 +31,11 @@ pub const GRAMMAR_FILE: &str = "grammar.json";
 /// Most bytes of a header.
 const MOST_OF_A_HEADER: u64 = 100 << 20;
 /// What `format` says in the metadata.
-const FORMAT: &str = "selectiv-data-1";
+pub(super) const FORMAT: &str = "selectiv-data-1";
 /// The one key of the metadata.
-const KEY: &str = "selectiv";
+pub(super) const KEY: &str = "selectiv";
 /// The splits with their names in the file.
-const SPLITS: [(Split, &str); 3] = [
+pub(super) const SPLITS: [(Split, &str); 3] = [
     (Split::Train, "train"),
     (Split::Validation, "validation"),
     (Split::Test, "test"),
@@ -61,11 +54,11 @@ pub struct Header {
 
 /// The JSON behind the key.
 #[derive(Serialize, Deserialize)]
-struct Said {
-    format: String,
-    data: DataSpec,
-    seed: u64,
-    grammar: serde_json::Value,
+pub(super) struct Said {
+    pub(super) format: String,
+    pub(super) data: DataSpec,
+    pub(super) seed: u64,
+    pub(super) grammar: serde_json::Value,
 }
 
 /// Samples from a file.
@@ -87,72 +80,6 @@ struct Rows {
     starts: Vec<usize>,
 }
 
-impl DataSet {
-    /// All samples as a file; with `dense` also the input rows of so many of each split.
-    pub fn to_file(&self, dense: Option<usize>) -> Vec<u8> {
-        let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-        let e = self.spec().length;
-        for (split, name) in SPLITS {
-            let n = self.count(split) as usize;
-            let samples: Vec<Sample> = (0..n as u64)
-                .into_par_iter()
-                .map_init(
-                    || self.scratch(),
-                    |scratch, idx| {
-                        let mut sample = Sample::default();
-                        self.sample_into(split, idx, scratch, &mut sample);
-                        sample
-                    },
-                )
-                .collect();
-            let mut put = |field: &str, dtype, shape: &[usize], bytes| {
-                tensors.push((format!("{name}.{field}"), dtype, shape.to_vec(), bytes));
-            };
-            let all =
-                |bytes: &dyn Fn(&Sample) -> Vec<u8>| samples.iter().flat_map(bytes).collect::<Vec<u8>>();
-            let words = |values: &[u16]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-            put("states", Dtype::U16, &[n, e], all(&|s| words(&s.states)));
-            put("symbols", Dtype::U8, &[n, e], all(&|s| s.symbols.clone()));
-            let targets = |s: &Sample| s.targets.iter().flat_map(|v| v.to_le_bytes()).collect();
-            put("targets", Dtype::U32, &[n, e], all(&targets));
-            put("gaps", Dtype::U16, &[n, e], all(&|s| words(&s.gaps)));
-            let windows = |s: &Sample| s.windows().flatten().flat_map(u32::to_le_bytes).collect();
-            put("windows", Dtype::U32, &[n, e, 2], all(&windows));
-            if self.spec().nongrammatical {
-                let filled = all(&|s| s.gap_symbols.clone());
-                put("gap_symbols", Dtype::U8, &[filled.len()], filled);
-            }
-            if let Some(limit) = dense.map(|limit| limit.min(n)).filter(|&limit| limit > 0) {
-                let batch = self.batch(split, 0, limit);
-                let rows = self.dense(&batch).iter().flat_map(|v| v.to_le_bytes()).collect();
-                put(
-                    "inputs",
-                    Dtype::F32,
-                    &[limit, batch.t, self.grammar().vocab()],
-                    rows,
-                );
-            }
-        }
-        let spec = DataSpec {
-            path: None,
-            ..self.spec().clone()
-        };
-        let said = Said {
-            format: FORMAT.to_owned(),
-            data: spec,
-            seed: self.seed(),
-            grammar: self.grammar().to_json(e),
-        };
-        let said = serde_json::to_string(&said).expect("numbers and names have a JSON form");
-        let metadata = HashMap::from([(KEY.to_owned(), said)]);
-        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
-            let view = TensorView::new(*dtype, shape.clone(), bytes);
-            (name, view.expect("values have the size of their shape"))
-        });
-        safetensors::serialize(views, Some(metadata)).expect("names and shapes have a header")
-    }
-}
-
 /// What the file of an import's folder says of its samples.
 ///
 /// # Errors
@@ -172,19 +99,6 @@ pub fn read_header(folder: &Path) -> Result<Header, UserError> {
         reason: format!("cannot read these samples: {e}; `selectiv data import` makes such a folder"),
     })?;
     Header::read(&bytes, &path.display().to_string())
-}
-
-/// The samples of an import's folder, as many and at such test gaps as `spec` says.
-///
-/// # Errors
-/// As [`read_header`] and [`Stored::read`].
-pub fn open(folder: &Path, spec: DataSpec) -> Result<DataSet, UserError> {
-    let path = folder.join(FILE);
-    let bytes = files::read_large(&path, 2).map_err(|e| UserError::Folder {
-        path: path.clone(),
-        reason: format!("cannot read these samples: {e}"),
-    })?;
-    Stored::read(&bytes, &path.display().to_string())?.data_set(spec)
 }
 
 impl Header {
@@ -253,39 +167,32 @@ impl Stored {
         &self.header
     }
 
-    /// The data set of these samples; `spec` may ask for fewer of them, and for other test gaps.
-    ///
-    /// # Errors
-    /// [`UserError::Value`] if the grammar's strings do not end within the length.
-    pub fn data_set(self, spec: DataSpec) -> Result<DataSet, UserError> {
-        let grammar = Arc::new(Grammar::from_json(&self.header.grammar, "data.path")?);
-        let seed = self.header.seed;
-        Ok(DataSet::new(grammar, spec, seed)?.with_stored(self))
-    }
-
-    /// Writes a sample over another.
-    pub(super) fn copy(&self, split: Split, idx: u64, sample: &mut Sample) {
-        fn put<T: Copy>(to: &mut Vec<T>, from: &[T]) {
-            to.clear();
-            to.extend_from_slice(from);
-        }
+    /// One sample.
+    pub(super) fn row(&self, split: Split, idx: u64) -> Row<'_> {
         let (rows, e) = (&self.splits[split as usize], self.header.spec.length);
         let range = idx as usize * e..(idx as usize + 1) * e;
-        put(&mut sample.states, &rows.states[range.clone()]);
-        put(&mut sample.symbols, &rows.symbols[range.clone()]);
-        put(&mut sample.targets, &rows.targets[range.clone()]);
-        put(&mut sample.gaps, &rows.gaps[range]);
-        sample.gap_symbols.clear();
-        if let [from, to] = rows
-            .starts
-            .get(idx as usize..idx as usize + 2)
-            .unwrap_or_default()
-        {
-            sample
-                .gap_symbols
-                .extend_from_slice(&rows.gap_symbols[*from..*to]);
+        let filled = match rows.starts.get(idx as usize..idx as usize + 2) {
+            Some([from, to]) => &rows.gap_symbols[*from..*to],
+            _ => &[],
+        };
+        Row {
+            states: &rows.states[range.clone()],
+            symbols: &rows.symbols[range.clone()],
+            targets: &rows.targets[range.clone()],
+            gaps: &rows.gaps[range],
+            gap_symbols: filled,
         }
     }
+}
+
+/// A sample in a file, with the fields of [`Sample`](super::Sample).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub(super) states: &'a [u16],
+    pub(super) symbols: &'a [u8],
+    pub(super) targets: &'a [u32],
+    pub(super) gaps: &'a [u16],
+    pub(super) gap_symbols: &'a [u8],
 }
 
 impl Rows {
@@ -335,8 +242,8 @@ impl Rows {
             ..Self::default()
         };
         let classes = match spec.targets {
-            super::Targets::Class => grammar.classes(),
-            super::Targets::Next => grammar.vocab(),
+            Targets::Class => grammar.classes(),
+            Targets::Next => grammar.vocab(),
         };
         let below = |field: &str, values: &mut dyn Iterator<Item = usize>, limit: usize| {
             let found = values.enumerate().find(|&(_, value)| value >= limit);
@@ -394,86 +301,5 @@ impl Rows {
             }
         }
         Ok(rows)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tasks::data::tests::{grammar, spec};
-    use crate::tasks::{Gap, Splits, Targets};
-
-    fn sets() -> Vec<DataSet> {
-        let plain = DataSpec {
-            train: 20,
-            validation: 3,
-            test: 4,
-            ..spec(Splits::Disjoint)
-        };
-        let specs = [
-            plain.clone(),
-            DataSpec {
-                gap: Gap::Uniform([0.1, 1.0]),
-                noise: 0.2,
-                ..plain.clone()
-            },
-            DataSpec {
-                nongrammatical: true,
-                gap_prob: 0.3,
-                ..plain.clone()
-            },
-            DataSpec {
-                targets: Targets::Next,
-                splits: Splits::Reference,
-                noise: 0.1,
-                ..plain
-            },
-        ];
-        specs
-            .into_iter()
-            .map(|spec| DataSet::new(grammar(), spec, 5).unwrap())
-            .collect()
-    }
-
-    #[test]
-    fn a_file_gives_the_same_batches() {
-        for data in sets() {
-            let file = data.to_file(Some(2));
-            let stored = Stored::read(&file, "f").unwrap();
-            assert_eq!((stored.header().seed, &stored.header().spec), (5, data.spec()));
-            let again = stored.data_set(data.spec().clone()).unwrap();
-            for (split, count) in [(Split::Train, 20), (Split::Validation, 3), (Split::Test, 4)] {
-                let (ours, theirs) = (data.batch(split, 0, count), again.batch(split, 0, count));
-                assert_eq!(ours, theirs);
-                assert_eq!(data.dense(&ours), again.dense(&theirs));
-            }
-            let longer =
-                [&data, &again].map(|data| data.with_test_gap(Gap::Fixed(5)).batch(Split::Test, 0, 4));
-            assert_eq!(longer[0], longer[1]);
-            assert_eq!(again.to_file(Some(2)), file);
-        }
-    }
-
-    #[test]
-    fn a_file_that_was_cut_or_changed_is_refused() {
-        let data = &sets()[2];
-        let file = data.to_file(None);
-        for len in [0, 7, 100, file.len() / 2, file.len() - 1] {
-            let error = Stored::read(&file[..len], "f").unwrap_err();
-            assert!(matches!(error, UserError::Malformed { .. }), "{len}: {error}");
-        }
-        let header = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
-        for at in [header, header + 40, file.len() - 3] {
-            let mut changed = file.clone();
-            changed[at] = 250;
-            if let Ok(stored) = Stored::read(&changed, "f") {
-                // Not everything that is written over is out of range.
-                assert_ne!(stored, Stored::read(&file, "f").unwrap());
-            }
-        }
-        let error = Stored::read(b"not a file of tensors", "f")
-            .unwrap_err()
-            .to_string();
-        assert!(error.starts_with("f: not a safetensors file"), "{error}");
     }
 }

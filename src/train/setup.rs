@@ -7,7 +7,7 @@ use crate::config::{Config, DropoutMode, GrammarConfig, LayerList};
 use crate::error::{Result, UserError};
 use crate::files;
 use crate::models::{self, ModelConfig};
-use crate::tasks::{DataSet, Grammar, Targets, stored};
+use crate::tasks::{DataSet, Grammar, Targets, exchange};
 use std::sync::Arc;
 
 /// Largest grammar file.
@@ -19,7 +19,7 @@ const MOST_GRAMMAR_BYTES: u64 = 64 << 20;
 /// [`UserError`] if the grammar cannot be made or read, or a value is outside its limits.
 pub fn data_set(config: &Config) -> Result<DataSet> {
     if let Some(folder) = &config.data.path {
-        return Ok(stored::open(folder, config.data.clone())?);
+        return Ok(exchange::open(folder, config.data.clone())?);
     }
     let grammar = match &config.grammar {
         GrammarConfig::Generated(spec) => Grammar::generate(spec)?,

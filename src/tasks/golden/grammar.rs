@@ -3,10 +3,11 @@
 use super::{field, malformed};
 use crate::error::UserError;
 use crate::tasks::batch::NO_SYMBOL;
-use crate::tasks::data::{DataSet, DataSpec, Split, Splits, Targets};
+use crate::tasks::data::DataSet;
 use crate::tasks::gap::Gap;
 use crate::tasks::grammar::{Grammar, GrammarSpec};
 use crate::tasks::sequence::Sampler;
+use crate::tasks::spec::{DataSpec, Split, Splits, Targets};
 use crate::tasks::streams::Pcg64;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn every_golden_grammar_is_made_bit_for_bit() {
         let files = files("grammar");
-        assert!(files.len() >= 10);
+        assert!(files.len() >= 8);
         for (name, json) in files {
             assert_eq!(check_grammar(&json).unwrap(), [""; 0], "{name}");
         }

@@ -10,10 +10,8 @@
 mod entropy;
 mod file;
 mod generate;
-mod measures;
 
 pub use generate::GrammarSpec;
-pub use measures::Measures;
 
 /// The terminator's name.
 pub const TERMINATOR: &str = "#";

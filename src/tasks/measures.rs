@@ -1,9 +1,9 @@
 //! Measures of a grammar's complexity, from the automaton and from sequences.
 
-use super::Grammar;
+use super::grammar::Grammar;
+use super::sequence::Sampler;
+use super::streams::Pcg64;
 use crate::error::UserError;
-use crate::tasks::sequence::Sampler;
-use crate::tasks::streams::Pcg64;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
@@ -56,7 +56,7 @@ impl Grammar {
         for idx in 0..sequences {
             let mut rng = Pcg64::new(u128::from(seed) * u128::from(idx));
             sampler.draw(self, &mut rng, &mut states)?;
-            samples.push(states.iter().map(|&s| self.symbols[usize::from(s)]).collect());
+            samples.push(states.iter().map(|&s| self.symbols()[usize::from(s)]).collect());
         }
         let blocks = block_entropies(&samples);
         let all = samples.concat();
@@ -64,7 +64,7 @@ impl Grammar {
         for &symbol in &all {
             shares[usize::from(symbol)] += 1.0 / all.len() as f64;
         }
-        let rules = self.targets.len();
+        let rules = self.transitions().count();
         Ok(Measures {
             vocab: self.vocab(),
             classes: self.classes(),
