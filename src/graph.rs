@@ -5,8 +5,8 @@
 
 use crate::error::{Result, UserError};
 use crate::ops::Op;
-use crate::port::{InputGrad, Pass, Port};
-use crate::tensor::{Bank, Dtype, Role, TensorId, TensorInfo, numel};
+use crate::port::{InputGrad, Operands, Pass, Port, Storage};
+use crate::tensor::{Bank, Dtype, Precision, Role, TensorId, TensorInfo, numel};
 use std::collections::{BTreeMap, HashSet};
 
 /// Elements by which parameters are aligned in their bank: 256 bytes, a legal binding offset on every adapter.
@@ -54,10 +54,6 @@ pub struct Output {
 }
 
 /// One op applied to tensors, forward or backward.
-///
-/// Forward: `ins` and `outs` are the op's ports. Backward: `ins` are the forward inputs, the forward outputs and the
-/// gradients of the outputs, in this order, `None` where the op does not read one; `outs` are the gradients of the
-/// inputs, `None` where nobody wants one.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// The op with its sizes.
@@ -66,15 +62,31 @@ pub struct Call {
     pub pass: Pass,
     /// Where in the model, such as `layers.0`.
     pub scope: String,
+    /// Tensors read and written, by port.
+    pub tensors: Operands<TensorId, Output>,
+}
+
+impl Call {
     /// Tensors read.
-    pub ins: Vec<Option<TensorId>>,
+    pub fn reads(&self) -> impl Iterator<Item = TensorId> {
+        self.tensors.all_reads().copied()
+    }
+
     /// Tensors written.
-    pub outs: Vec<Option<Output>>,
+    pub fn writes(&self) -> impl Iterator<Item = TensorId> {
+        self.tensors.all_writes().map(|o| o.tensor)
+    }
+
+    /// Tensors read or written.
+    pub fn touches(&self) -> impl Iterator<Item = TensorId> {
+        self.reads().chain(self.writes())
+    }
 }
 
 /// See the module docs.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
+    precision: Precision,
     tensors: Vec<TensorInfo>,
     calls: Vec<Call>,
     params: Vec<Param>,
@@ -88,6 +100,19 @@ impl Graph {
     /// An empty graph.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty graph whose activations are stored as a precision says.
+    pub fn with_precision(precision: Precision) -> Self {
+        Self {
+            precision,
+            ..Self::default()
+        }
+    }
+
+    /// How activations are stored.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Every tensor, by id.
@@ -215,63 +240,70 @@ impl Graph {
     pub fn call(&mut self, op: impl Into<Op>, ins: &[TensorId]) -> Result<Vec<TensorId>> {
         let op = op.into();
         op.validate()?;
-        self.check_ports(&op, &op.inputs(), ins)?;
-        let outs: Vec<Output> = op
+        let reads = self.named(&op, &op.inputs(), ins)?;
+        let precision = self.precision;
+        let writes: Vec<(&'static str, Output)> = op
             .outputs()
             .iter()
             .map(|p| {
                 let name = format!("{}.{}", op.name(), p.name);
                 let tensor = match p.state {
                     true => self.state(&name, &p.shape),
-                    false => self.activation(&name, &p.shape, p.dtype),
+                    false => self.activation(&name, &p.shape, p.storage.dtype(precision)),
                 };
-                Output {
-                    tensor,
-                    accumulate: p.state,
-                }
+                let accumulate = p.state;
+                (p.name, Output { tensor, accumulate })
             })
             .collect();
-        self.calls.push(Call {
-            op,
-            pass: Pass::Forward,
-            scope: self.scope.join("."),
-            ins: ins.iter().copied().map(Some).collect(),
-            outs: outs.iter().copied().map(Some).collect(),
-        });
-        Ok(outs.into_iter().map(|o| o.tensor).collect())
+        let outs = writes.iter().map(|(_, o)| o.tensor).collect();
+        self.push(op, Pass::Forward, Operands::forward(&reads, &writes));
+        Ok(outs)
     }
 
-    /// Appends a call that writes (or adds to) tensors that exist already: optimiser ops, and losses that compute
-    /// gradients on their way forward.
+    /// Appends a call that writes (or adds to) tensors that exist already, one for each of the first output ports:
+    /// optimiser ops, and losses that compute gradients on their way forward.
     ///
     /// # Errors
     /// As [`Graph::call`], for the outputs too.
     pub fn call_into(&mut self, op: impl Into<Op>, ins: &[TensorId], outs: &[Output]) -> Result<()> {
         let op = op.into();
         op.validate()?;
-        self.check_ports(&op, &op.inputs(), ins)?;
+        let reads = self.named(&op, &op.inputs(), ins)?;
         let written: Vec<TensorId> = outs.iter().map(|o| o.tensor).collect();
-        self.check_ports(&op, &op.outputs(), &written)?;
-        self.calls.push(Call {
-            op,
-            pass: Pass::Forward,
-            scope: self.scope.join("."),
-            ins: ins.iter().copied().map(Some).collect(),
-            outs: outs.iter().copied().map(Some).collect(),
-        });
+        let named = self.named(&op, &op.outputs(), &written)?;
+        let writes: Vec<(&'static str, Output)> = named
+            .into_iter()
+            .zip(outs)
+            .map(|((name, _), out)| (name, *out))
+            .collect();
+        self.push(op, Pass::Forward, Operands::forward(&reads, &writes));
         Ok(())
     }
 
-    /// Refuses tensors that are not the graph's, or not what the ports are: kernels index by the ports' sizes.
-    fn check_ports(&self, op: &Op, ports: &[Port], tensors: &[TensorId]) -> Result<()> {
+    fn push(&mut self, op: Op, pass: Pass, tensors: Operands<TensorId, Output>) {
+        let scope = self.scope.join(".");
+        self.calls.push(Call {
+            op,
+            pass,
+            scope,
+            tensors,
+        });
+    }
+
+    /// Tensors under the names of their ports. Refuses those that are not the graph's, or not what the ports are: kernels
+    /// index by the ports' sizes.
+    fn named(&self, op: &Op, ports: &[Port], tensors: &[TensorId]) -> Result<Vec<(&'static str, TensorId)>> {
         if ports.len() != tensors.len() {
             let reason = format!("{} tensors, {} given", ports.len(), tensors.len());
             return Err(shape_error(op.name(), reason));
         }
-        for (port, id) in ports.iter().zip(tensors) {
-            self.check_tensor(op.name(), port.name, &port.shape, port.dtype, *id)?;
-        }
-        Ok(())
+        let named = ports.iter().zip(tensors);
+        named
+            .map(|(port, id)| {
+                self.check_tensor(op.name(), port.name, &port.shape, port.storage, *id)?;
+                Ok((port.name, *id))
+            })
+            .collect()
     }
 
     fn check_tensor(
@@ -279,17 +311,19 @@ impl Graph {
         op: &'static str,
         name: &str,
         shape: &[usize],
-        dtype: Dtype,
+        storage: Storage,
         id: TensorId,
     ) -> Result<()> {
         let Some(found) = self.tensors.get(id.index()) else {
             return Err(shape_error(op, format!("{name} is not a tensor of this graph")));
         };
-        if found.numel() == numel(shape) && (found.dtype == Dtype::U32) == (dtype == Dtype::U32) {
+        if found.numel() == numel(shape) && storage.takes(found.dtype) {
             return Ok(());
         }
         let found = format!("{} is {:?} {:?}", found.name, found.dtype, found.shape);
-        Err(shape_error(op, format!("{name} is {dtype:?} {shape:?}; {found}")))
+        let dtype = storage.dtype(self.precision);
+        let reason = format!("{name} is {dtype:?} {shape:?}; {found}");
+        Err(shape_error(op, reason))
     }
 
     /// A fresh activation, for [`Graph::call_into`].
@@ -333,7 +367,7 @@ impl Graph {
                 ));
             };
             let name = format!("the gradient of {}", info.name);
-            self.check_tensor("graph", &name, &info.shape, Dtype::F32, gradient)?;
+            self.check_tensor("graph", &name, &info.shape, Storage::Activation, gradient)?;
         }
         let wanted = self.tensors_needing_grad(wrt);
         let forward: Vec<Call> = self
@@ -364,8 +398,8 @@ impl Graph {
         let mut wanted: HashSet<TensorId> = self.params.iter().map(|p| p.tensor).collect();
         wanted.extend(wrt);
         for call in &self.calls {
-            if call.ins.iter().flatten().any(|id| wanted.contains(id)) {
-                wanted.extend(call.outs.iter().flatten().map(|o| o.tensor));
+            if call.reads().any(|id| wanted.contains(&id)) {
+                wanted.extend(call.writes());
             }
         }
         wanted
@@ -377,63 +411,68 @@ impl Graph {
         wanted: &HashSet<TensorId>,
         grad: &mut BTreeMap<TensorId, TensorId>,
     ) -> Result<()> {
-        let grad_outs: Vec<Option<TensorId>> = call
-            .outs
+        let grads: Vec<(&'static str, TensorId)> = call
+            .tensors
+            .writes
             .iter()
-            .map(|o| o.and_then(|o| grad.get(&o.tensor).copied()))
+            .filter_map(|(name, o)| grad.get(&o.tensor).map(|g| (*name, *g)))
             .collect();
-        if grad_outs.iter().all(Option::is_none) {
+        if grads.is_empty() {
             return Ok(());
         }
         let ports = call.op.inputs();
-        let reads = call.op.backward_reads();
-        let mut outs = Vec::new();
-        let mut sums = Vec::new();
-        for (port, id) in ports.iter().zip(call.ins.iter().flatten().copied()) {
-            outs.push(match port.grad {
-                InputGrad::Kernel | InputGrad::Accumulates if wanted.contains(&id) => {
-                    let accumulates = port.grad == InputGrad::Accumulates;
-                    Some(self.grad_target(id, accumulates, grad, &mut sums))
-                }
-                _ => None,
-            });
-        }
-        let passed: Vec<TensorId> = ports
+        let ins: Vec<(&Port, TensorId)> = ports
             .iter()
-            .zip(call.ins.iter().flatten())
-            .filter(|(p, id)| p.grad == InputGrad::Passes && wanted.contains(id))
-            .map(|(_, id)| *id)
+            .zip(&call.tensors.reads)
+            .map(|(port, (_, id))| (port, *id))
             .collect();
-        if outs.iter().any(Option::is_some) {
-            let used = |list: &'static [usize], all: Vec<Option<TensorId>>| -> Vec<Option<TensorId>> {
-                all.into_iter()
-                    .enumerate()
-                    .map(|(i, t)| t.filter(|_| list.contains(&i)))
-                    .collect()
+        let mut targets = Vec::new();
+        let mut sums = Vec::new();
+        for (port, id) in &ins {
+            if port.grad.has_kernel() && wanted.contains(id) {
+                let accumulates = port.grad == InputGrad::Accumulates;
+                targets.push((port.name, self.grad_target(*id, accumulates, grad, &mut sums)));
+            }
+        }
+        if !targets.is_empty() {
+            let outputs = call.op.outputs();
+            let saved: Vec<&'static str> = ports
+                .iter()
+                .chain(&outputs)
+                .filter(|p| p.saved)
+                .map(|p| p.name)
+                .collect();
+            let outs = call.tensors.writes.iter().map(|(name, o)| (*name, o.tensor));
+            let known: Vec<(&'static str, TensorId)> =
+                call.tensors.reads.iter().copied().chain(outs).collect();
+            let tensors = Operands {
+                reads: known
+                    .into_iter()
+                    .filter(|(name, _)| saved.contains(name))
+                    .collect(),
+                grads: grads.clone(),
+                wanted: targets,
+                ..Operands::default()
             };
-            let mut ins = used(reads.ins, call.ins.clone());
-            ins.extend(used(
-                reads.outs,
-                call.outs.iter().map(|o| o.map(|o| o.tensor)).collect(),
-            ));
-            ins.extend(grad_outs.iter().copied());
             self.calls.push(Call {
                 op: call.op.clone(),
                 pass: Pass::Backward,
                 scope: call.scope.clone(),
-                ins,
-                outs,
+                tensors,
             });
         }
         for (sum, part) in sums {
             self.add_into(sum, part)?;
         }
-        for id in passed {
-            let grad_y = grad_outs[0].expect("an op that passes a gradient has one output");
-            match grad.get(&id) {
-                Some(&sum) => self.add_into(sum, grad_y)?,
+        let passed = ins
+            .iter()
+            .filter(|(p, id)| p.grad == InputGrad::Passes && wanted.contains(id));
+        for (_, id) in passed {
+            let (_, dy) = grads[0];
+            match grad.get(id) {
+                Some(&sum) => self.add_into(sum, dy)?,
                 None => {
-                    grad.insert(id, grad_y);
+                    grad.insert(*id, dy);
                 }
             }
         }

@@ -1,9 +1,10 @@
 //! What an op's `gpu.rs` is made of: views of symbolic places, and the launches that read and write them.
 
-use crate::port::OpDef;
-use crate::shader::{Kernel, Value};
+use crate::port::{OpDef, Operands, named};
+use crate::shader::{Element, Kernel, Reflection, ShaderError, Value, reflection};
 use crate::tensor::{Dtype, TensorId};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// What an adapter can do, as far as the choice of kernels depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,19 +103,139 @@ pub struct GpuOut {
     pub accumulate: bool,
 }
 
+impl GpuOut {
+    /// A view that is replaced.
+    pub fn new(view: View) -> Self {
+        let accumulate = false;
+        Self { view, accumulate }
+    }
+}
+
+/// A view under the name of the binding that it goes to.
+pub type Bound = (&'static str, View);
+
+/// The tensors of a call as views of device memory.
+///
+/// # Panics
+/// For names of no port: an op knows its own.
+pub type Views = Operands<View, GpuOut>;
+
+impl Views {
+    /// An input, or an output that backward reads.
+    pub fn read(&self, name: &str) -> View {
+        self.read_if(name)
+            .unwrap_or_else(|| panic!("no port that this call reads is called {name}"))
+    }
+
+    /// As [`Views::read`], of a port that may not be there.
+    pub fn read_if(&self, name: &str) -> Option<View> {
+        named(&self.reads, name).copied()
+    }
+
+    /// The gradient of an output.
+    pub fn grad(&self, name: &str) -> View {
+        *named(&self.grads, name).unwrap_or_else(|| panic!("{name} has no gradient here"))
+    }
+
+    /// An output, and whether to add to it.
+    pub fn out(&self, name: &str) -> GpuOut {
+        self.out_if(name)
+            .unwrap_or_else(|| panic!("no output is called {name}"))
+    }
+
+    /// As [`Views::out`], of a port that may not be there.
+    pub fn out_if(&self, name: &str) -> Option<GpuOut> {
+        named(&self.writes, name).copied()
+    }
+
+    /// An output that is replaced or updated in place.
+    pub fn write(&self, name: &str) -> View {
+        self.out(name).view
+    }
+
+    /// Where the gradient of an input goes, if somebody wants it.
+    pub fn wanted(&self, name: &str) -> Option<GpuOut> {
+        named(&self.wanted, name).copied()
+    }
+}
+
 /// One launch.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
     /// The call that it belongs to.
     pub call: usize,
-    /// Shader and constants.
+    /// Shader, constants and storage types.
     pub kernel: Kernel,
-    /// Storage bindings, in order.
-    pub bindings: Vec<View>,
+    /// Storage bindings by their names in the shader.
+    pub bindings: Vec<Bound>,
     /// Bytes of the `params` uniform; empty if the kernel has none.
     pub params: Vec<u8>,
     /// Workgroups.
     pub grid: [u32; 3],
+}
+
+impl Dispatch {
+    /// Whether it writes to any of a tensor, as its text says.
+    ///
+    /// # Errors
+    /// [`ShaderError`] if the kernel's text is not valid.
+    pub fn writes(&self, source: Source) -> Result<bool, ShaderError> {
+        let mut bound = self
+            .bindings
+            .iter()
+            .filter(|(_, view)| view.source == source)
+            .peekable();
+        if bound.peek().is_none() {
+            return Ok(false);
+        }
+        let reflection = reflection(&self.kernel)?;
+        Ok(bound.any(|(name, _)| reflection.storage(name).is_some_and(|b| b.written)))
+    }
+
+    /// Holds the bindings against what the kernel's text declares: the same names, and the storage type of each view.
+    ///
+    /// # Errors
+    /// [`ShaderError`] that names kernel and binding.
+    pub fn check(&self) -> Result<Arc<Reflection>, ShaderError> {
+        let found = reflection(&self.kernel)?;
+        let wrong = |name: &str, what: String| {
+            Err(ShaderError {
+                file: self.kernel.key(),
+                line: 0,
+                message: format!("binding `{name}` {what}"),
+            })
+        };
+        for (i, (name, view)) in self.bindings.iter().enumerate() {
+            let Some(declared) = found.storage(name) else {
+                return wrong(name, "is not declared".to_owned());
+            };
+            if self.bindings[..i].iter().any(|(other, _)| other == name) {
+                return wrong(name, "is bound twice".to_owned());
+            }
+            let fits = match (view.source, view.dtype) {
+                // Scratch memory is words: what they hold is between two kernels.
+                (Source::Scratch(_), _) => declared.element != Element::F16,
+                (_, Dtype::F32) => declared.element == Element::F32,
+                (_, Dtype::F16) => declared.element == Element::F16,
+                (_, Dtype::U32) => declared.element == Element::U32,
+            };
+            if !fits {
+                return wrong(
+                    name,
+                    format!(
+                        "has elements of {:?}, the view {:?}",
+                        declared.element, view.dtype
+                    ),
+                );
+            }
+        }
+        for declared in found.bindings.iter().filter(|b| !b.uniform) {
+            if !self.bindings.iter().any(|(name, _)| *name == declared.name) {
+                return wrong(&declared.name, "gets no view".to_owned());
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// A graph as dispatches.
@@ -133,8 +254,8 @@ pub struct Lower<'a> {
     caps: &'a Caps,
     call: usize,
     out: Lowered,
-    /// Slot of a quantity of a view (its largest magnitude), as long as nobody writes the tensor again.
-    memo: HashMap<(&'static str, View), View>,
+    /// Slot of a quantity of a view (its largest magnitude), and how many launches there were before it.
+    memo: HashMap<(&'static str, View), (View, usize)>,
 }
 
 impl<'a> Lower<'a> {
@@ -151,15 +272,6 @@ impl<'a> Lower<'a> {
     /// Begins the launches of a call of the graph.
     pub fn begin(&mut self, call: usize) {
         self.call = call;
-    }
-
-    /// Ends those of a call that wrote these tensors: what was noted of them, and of its scratch memory, no longer holds.
-    pub fn end(&mut self, written: impl Iterator<Item = TensorId>) {
-        for tensor in written {
-            self.memo.retain(|(_, v), _| v.source != Source::Tensor(tensor));
-        }
-        self.memo
-            .retain(|(_, v), _| !matches!(v.source, Source::Scratch(_)));
     }
 
     /// All launches.
@@ -184,10 +296,14 @@ impl<'a> Lower<'a> {
     }
 
     /// A slot for a quantity of `of` (one u32 that is 0 when the run begins, aligned for binding), and whether the
-    /// caller has to compute it: false if an earlier call did and the tensor has not been written since.
+    /// caller has to compute it: false if an earlier launch did and none has written the tensor since.
     pub fn memo(&mut self, quantity: &'static str, of: View) -> (View, bool) {
-        if let Some(slot) = self.memo.get(&(quantity, of)) {
-            return (*slot, false);
+        if let Some(&(slot, since)) = self.memo.get(&(quantity, of)) {
+            let later = &self.out.dispatches[since..];
+            // A kernel that is not valid fails when it is compiled.
+            if !later.iter().any(|d| d.writes(of.source).unwrap_or(true)) {
+                return (slot, false);
+            }
         }
         let slot = View {
             source: Source::Slots,
@@ -196,23 +312,18 @@ impl<'a> Lower<'a> {
             dtype: Dtype::U32,
         };
         self.out.slots += 64;
-        self.memo.insert((quantity, of), slot);
+        self.memo
+            .insert((quantity, of), (slot, self.out.dispatches.len()));
         (slot, true)
     }
 
-    /// Says that a call has just rewritten a view that it reads again: noted quantities of it no longer hold. (What a
-    /// call leaves in its outputs is noted by the engine.)
-    pub fn written(&mut self, view: View) {
-        self.memo.retain(|(_, v), _| v.source != view.source);
-    }
-
-    /// Adds a launch. `bindings` are the storage bindings in the shader's order; `alias t_<binding>` of the shader is
-    /// set to each one's storage type. `params` mirrors the shader's `params` uniform; `()` if it has none. A shader with
-    /// a constant `COOP` gets it where the adapter has matrix units and the op has not set it.
+    /// Adds a launch. `bindings` are the storage bindings by their names in the shader; `alias t_<name>` is set to f16 where
+    /// the view is. `params` mirrors the shader's `params` uniform; `()` if it has none. A shader with a constant `COOP` gets
+    /// it where the adapter has matrix units and the op has not set it.
     pub fn run<P: bytemuck::NoUninit>(
         &mut self,
         kernel: Kernel,
-        bindings: &[View],
+        bindings: &[Bound],
         params: P,
         grid: [u32; 3],
     ) {
@@ -221,6 +332,10 @@ impl<'a> Lower<'a> {
             && !kernel.consts.contains_key("COOP")
             && kernel.declares("COOP");
         let kernel = if coop { kernel.set("COOP", true) } else { kernel };
+        let narrow = bindings.iter().filter(|(_, view)| view.dtype == Dtype::F16);
+        let kernel = narrow.fold(kernel, |kernel, (name, _)| {
+            kernel.set(&format!("t_{name}"), Value::Type("f16"))
+        });
         self.out.dispatches.push(Dispatch {
             call: self.call,
             kernel,
@@ -231,34 +346,15 @@ impl<'a> Lower<'a> {
     }
 }
 
-impl Dispatch {
-    /// The kernel with the storage types of its bindings written in.
-    pub fn typed_kernel(&self, binding_names: &[String], has_alias: impl Fn(&str) -> bool) -> Kernel {
-        let mut kernel = self.kernel.clone();
-        for (name, view) in binding_names.iter().zip(&self.bindings) {
-            let alias = format!("t_{name}");
-            if view.dtype == Dtype::F16 && has_alias(&alias) {
-                kernel.consts.insert(alias, Value::Type("f16"));
-            }
-        }
-        kernel
-    }
-}
-
 /// An op's kernels (`gpu.rs`): which ones, in which order, with which grid.
 pub trait GpuOp: OpDef {
     /// Forward.
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]);
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views);
 
-    /// Backward; positions as in [`CpuOp::cpu_bwd`](crate::twin::CpuOp::cpu_bwd).
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    );
+    /// Backward: gradients of the inputs that somebody wants from those of the outputs.
+    fn gpu_bwd(&self, _l: &mut Lower<'_>, _io: &Views) {
+        unreachable!("no input of {} has a gradient", Self::NAME);
+    }
 }
 
 /// Two-dimensional grid for `n` workgroups: WebGPU allows 65,535 a dimension. Kernels undo it with

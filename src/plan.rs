@@ -165,8 +165,7 @@ pub fn lifetimes(graph: &Graph) -> (Vec<TensorId>, Vec<Item>) {
     let end = graph.calls().len();
     let mut span: Vec<Option<(usize, usize)>> = vec![None; graph.tensors().len()];
     for (i, call) in graph.calls().iter().enumerate() {
-        let outs = call.outs.iter().flatten().map(|o| o.tensor);
-        for id in call.ins.iter().flatten().copied().chain(outs) {
+        for id in call.touches() {
             let s = span[id.index()].get_or_insert((i, i));
             s.1 = i;
         }

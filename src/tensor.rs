@@ -21,6 +21,26 @@ impl Dtype {
     }
 }
 
+/// How a model's activations and their gradients are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Precision {
+    /// Everything in f32.
+    #[default]
+    F32,
+    /// Activations in f16; parameters, states, decays and statistics in f32.
+    Mixed,
+}
+
+impl Precision {
+    /// The storage type of an activation.
+    pub fn activation(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::Mixed => Dtype::F16,
+        }
+    }
+}
+
 /// The persistent storage of a model: four equally laid out banks of f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Bank {

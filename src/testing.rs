@@ -1,15 +1,14 @@
 //! What the ops' tests share: each claim once, over all cases of an op.
 
-use crate::cases::Fill;
-use crate::cases::{Case, Deviation, FLOOR, Named, TOLERANCE_F32, Values, compare};
+use crate::cases::{Case, Deviation, FLOOR, Fill, Named, TOLERANCE_F32, Values, compare};
 use crate::cpu::CpuRuntime;
 use crate::graph::Graph;
 use crate::ops::Op;
-use crate::port::Port;
+use crate::port::{Port, Storage};
 use crate::runtime::{Data, Runtime};
 use crate::step::StepParams;
-use crate::tensor::{Dtype, TensorId};
-use crate::twin::{In, Out};
+use crate::tensor::{Precision, TensorId};
+use crate::twin::{In, Out, Slices};
 
 /// Appends the calls of a token to a graph, given its inputs.
 type Token<'a> = &'a dyn Fn(&mut Graph, &[TensorId]) -> TensorId;
@@ -87,30 +86,37 @@ pub(crate) fn every_chunk_gives(
 
 /// First output and gradients of the inputs from the f64 twin.
 fn twin(op: &Op, inputs: &[Vec<f64>]) -> Vec<(&'static str, Vec<f64>)> {
-    let sizes = |ports: &[Port]| -> Vec<Vec<f64>> {
-        let unwritten = |p: &Port| vec![f64::NAN; p.shape.iter().product()];
-        ports.iter().map(unwritten).collect()
+    type Tensors = Vec<(&'static str, Vec<f64>)>;
+    let unwritten = |ports: Vec<Port>| -> Tensors {
+        let tensor = |p: Port| (p.name, vec![f64::NAN; p.numel()]);
+        ports.into_iter().map(tensor).collect()
     };
-    fn outs(all: &mut [Vec<f64>]) -> Vec<Out<'_, f64>> {
-        let out = |data| Out::Real {
-            data,
-            accumulate: false,
-        };
-        all.iter_mut().map(|x| out(&mut x[..])).collect()
+    fn ins(all: &Tensors) -> Vec<(&'static str, In<'_, f64>)> {
+        all.iter().map(|(name, x)| (*name, In::Real(x))).collect()
     }
-    let ins: Vec<In<'_, f64>> = inputs.iter().map(|x| In::Real(x)).collect();
-    let (ports, step) = (op.inputs(), StepParams::eval(1));
-    let (mut made, mut grad_ins) = (sizes(&op.outputs()), sizes(&ports));
-    op.cpu_fwd(&step, &ins, &mut outs(&mut made));
-    let saved: Vec<In<'_, f64>> = made.iter().map(|x| In::Real(x)).collect();
-    let grad_o = output_gradient(op);
-    let grad_outs: Vec<In<'_, f64>> = (0..made.len())
-        .map(|i| if i == 0 { In::Real(&grad_o) } else { In::None })
-        .collect();
-    op.cpu_bwd(&step, &ins, &saved, &grad_outs, &mut outs(&mut grad_ins));
-    let o = made.swap_remove(0);
-    let names = ports.into_iter().map(|p| p.name);
-    [("o", o)].into_iter().chain(names.zip(grad_ins)).collect()
+    fn outs(all: &mut Tensors) -> Vec<(&'static str, Out<'_, f64>)> {
+        all.iter_mut().map(|(name, x)| (*name, Out::new(x))).collect()
+    }
+    let step = StepParams::eval(1);
+    let names = op.inputs().into_iter().map(|p| p.name);
+    let given: Tensors = names.zip(inputs.iter().cloned()).collect();
+    let (mut made, mut gradients) = (unwritten(op.outputs()), unwritten(op.inputs()));
+    let forward = Slices {
+        reads: ins(&given),
+        writes: outs(&mut made),
+        ..Slices::default()
+    };
+    op.cpu_fwd(&step, forward);
+    let grad_o: Tensors = vec![(made[0].0, output_gradient(op))];
+    let backward = Slices {
+        reads: ins(&given).into_iter().chain(ins(&made)).collect(),
+        grads: ins(&grad_o),
+        wanted: outs(&mut gradients),
+        ..Slices::default()
+    };
+    op.cpu_bwd(&step, backward);
+    let (_, o) = made.swap_remove(0);
+    [("o", o)].into_iter().chain(gradients).collect()
 }
 
 /// Gradients add up where an input has two readers, whichever way the op does it.
@@ -221,7 +227,7 @@ fn stepwise(
     let mut graph = Graph::new();
     let ids: Vec<_> = ports
         .iter()
-        .map(|p| graph.input(p.name, &p.shape, p.dtype))
+        .map(|p| graph.input(p.name, &p.shape, p.storage.dtype(Precision::F32)))
         .collect();
     let y = append(&mut graph, &ids);
     graph.keep(y);
@@ -231,7 +237,7 @@ fn stepwise(
     let mut all = vec![f64::NAN; len];
     for token in 0..t {
         for (port, id) in ports.iter().zip(&ids) {
-            if port.dtype == Dtype::U32 {
+            if port.storage == Storage::Index {
                 runtime.write(program, *id, Data::U32(&[token as u32])).unwrap();
                 continue;
             }
@@ -259,11 +265,9 @@ pub(crate) mod gpu {
     use crate::cpu::CpuRuntime;
     use crate::gpu::lower::lower;
     use crate::gpu::{Gpu, GpuRuntime, Options, adapter};
-    use crate::graph::Graph;
-    use crate::port::InputGrad;
     use crate::runtime::Runtime;
-    use crate::shader::reflect;
-    use crate::tensor::Dtype;
+    use crate::shader::reflection;
+    use crate::tensor::Precision;
     use std::collections::HashMap;
 
     /// Runs a test on each adapter of the machine; says so where there is none.
@@ -284,21 +288,7 @@ pub(crate) mod gpu {
         let caps = crate::launch::Caps::webgpu_default();
         let mut seen = HashMap::new();
         for case in cases {
-            let mut graph = Graph::new();
-            let ins: Vec<_> = case
-                .op
-                .inputs()
-                .iter()
-                .map(|p| graph.input(p.name, &p.shape, p.dtype))
-                .collect();
-            let outs = graph.call(case.op.clone(), &ins).unwrap();
-            let seed = graph.input("seed", &case.op.outputs()[0].shape, Dtype::F32);
-            let ports = case.op.inputs().into_iter().zip(&ins);
-            let wrt: Vec<_> = ports
-                .filter(|(p, _)| p.grad != InputGrad::None)
-                .map(|(_, id)| *id)
-                .collect();
-            graph.backward(&[(outs[0], seed)], &wrt).unwrap();
+            let graph = case.graph(Precision::F32).unwrap();
             let lowered = lower(&graph, &caps);
             assert!(!lowered.dispatches.is_empty(), "{}: no kernels", case.name);
             for dispatch in &lowered.dispatches {
@@ -306,7 +296,7 @@ pub(crate) mod gpu {
                 // A launch a step has the same kernel thousands of times.
                 let found = seen
                     .entry(kernel.key())
-                    .or_insert_with(|| reflect(kernel, &kernel.expand().unwrap()).unwrap().1);
+                    .or_insert_with(|| reflection(kernel).unwrap());
                 let threads = found.workgroup_size.iter().product::<u32>();
                 let fits = found.workgroup_bytes <= caps.workgroup_bytes
                     && threads <= caps.workgroup_threads
@@ -317,7 +307,7 @@ pub(crate) mod gpu {
         }
     }
 
-    /// Kernels agree with the f64 twin: unchecked twice and checked once, from poisoned memory, all three bit for bit
+    /// Kernels agree with the f64 twin: in mixed precision; in f32 unchecked twice and checked once, from poisoned memory, all three bit for bit
     /// the same. Long cases run on hardware only.
     pub(crate) fn matches_oracle(cases: &[Case]) {
         for a in &adapter::adapters() {
@@ -335,6 +325,17 @@ pub(crate) mod gpu {
             };
             let (mut fast, mut checked) = (open(false), open(true));
             let long = adapter::is_hardware(a);
+            if fast.gpu().caps().f16 {
+                // Drivers that compute on the CPU take long to compile.
+                let some = if long { cases.len() } else { 3 };
+                for case in cases.iter().filter(|case| !case.long).take(some) {
+                    let case = case.clone().in_mixed();
+                    let oracle = case.run(&mut CpuRuntime::<f64>::new()).unwrap();
+                    let got = case.run_in(Precision::Mixed, &mut fast).unwrap();
+                    let device = format!("{} in mixed precision", fast.device());
+                    report(&case, &device, &compare(&case, &got, &oracle));
+                }
+            }
             for case in cases.iter().filter(|case| long || !case.long) {
                 let oracle = case.run(&mut CpuRuntime::<f64>::new()).unwrap();
                 report(

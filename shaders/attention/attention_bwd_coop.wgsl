@@ -12,11 +12,11 @@ const BACK: bool = true;
 const OF: u32 = 0; // 0: dq, 1: dk, 2: dv
 const BY_KEY: bool = OF > 0;
 const THROUGH: bool = OF < 2; // needs dz
-alias t_target = f32;
+alias t_target_rows = f32;
 #if VEC
-alias a_target = vec4<t_target>;
+alias a_target = vec4<t_target_rows>;
 #else
-alias a_target = t_target;
+alias a_target = t_target_rows;
 #endif
 
 @group(0) @binding(5) var<storage, read_write> target_rows: array<a_target>; // [B, T, H, D]
@@ -27,7 +27,7 @@ alias a_target = t_target;
 #if FORGET && THROUGH
 @group(0) @binding(10) var<storage, read_write> dz_sums: array<f32>; // [B, T, H]: of dz without the diagonal
 #endif
-@group(0) @binding({10 + FORGET * THROUGH}) var<uniform> params: Params;
+@group(0) @binding(11) var<uniform> params: Params;
 
 const UP: f32 = 14.0; // p times 2^UP
 // dz over this: with operands below 2^15, grad_o v^T and del are at most D 2^30.

@@ -20,7 +20,7 @@ alias a_grad_v = t_grad_v;
 #if FORGET
 @group(0) @binding(7) var<storage, read_write> col_sums: array<f32>; // [B, T, H]: of dz below the diagonal
 #endif
-@group(0) @binding({7 + FORGET}) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 const GRAD_K: u32 = 0u;
 const GRAD_V: u32 = 1u;

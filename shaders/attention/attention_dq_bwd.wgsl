@@ -16,7 +16,7 @@ alias a_grad_q = t_grad_q;
 #if FORGET
 @group(0) @binding(6) var<storage, read_write> row_sums: array<f32>; // [B, T, H]: of dz before the diagonal
 #endif
-@group(0) @binding({6 + FORGET}) var<uniform> params: Params;
+@group(0) @binding(7) var<uniform> params: Params;
 
 fn put(operand: u32, i: u32, x: Value) {
     grad_q[i] = a_grad_q(x);

@@ -18,7 +18,7 @@ alias a_o = t_o;
 #if FORGET
 @group(0) @binding(5) var<storage, read_write> sums: array<vec2<i32>>; // [B, T, H], of attention_decay_sums
 #endif
-@group(0) @binding({5 + FORGET}) var<uniform> params: Params;
+@group(0) @binding(6) var<uniform> params: Params;
 
 // One value a row and tx.
 var<workgroup> parts: array<f32, ROWS * 8u>;

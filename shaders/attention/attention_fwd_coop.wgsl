@@ -25,7 +25,7 @@ alias a_o = t_o;
 #if FORGET
 @group(0) @binding(8) var<storage, read_write> sums: array<vec2<i32>>; // [B, T, H], of attention_decay_sums
 #endif
-@group(0) @binding({8 + FORGET}) var<uniform> params: Params;
+@group(0) @binding(9) var<uniform> params: Params;
 
 #if SPLIT
 const ROOM: f32 = -6.0; // the low halves need room below

@@ -23,7 +23,7 @@ struct Params { n: u32, d: u32 }
 #else
 @group(0) @binding(3) var<storage, read_write> stats: array<vec2<i32>>; // [n]: bits of lse and del
 #endif
-@group(0) @binding({4 + FORGET}) var<uniform> params: Params;
+@group(0) @binding(5) var<uniform> params: Params;
 
 var<workgroup> parts: array<f32, 256>;
 

@@ -24,7 +24,7 @@ struct Params { heads: u32, h: u32, d: u32, rows: u32, parts: u32, scale: f32 } 
 @group(0) @binding(5) var<storage, read_write> log_f: array<f32>; // [B, H]
 @group(0) @binding(6) var<storage, read_write> bias: array<f32>; // [B, rows, H]
 #endif
-@group(0) @binding({5 + 2 * FORGETS}) var<uniform> params: Params;
+@group(0) @binding(7) var<uniform> params: Params;
 
 var<workgroup> query: array<f32, 256>;
 var<workgroup> parts: array<f32, KEYS * LANES>;

@@ -15,9 +15,9 @@ struct Params { n: u32, channels: u32 }
 #if BIAS
 @group(0) @binding(2) var<storage, read_write> b: array<f32>; // [channels]
 #endif
-@group(0) @binding({2 + BIAS}) var<storage, read_write> y: array<t_y>; // [B, channels]
-@group(0) @binding({3 + BIAS}) var<storage, read_write> state: array<f32>; // [B, channels, 3], the oldest first
-@group(0) @binding({4 + BIAS}) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read_write> y: array<t_y>; // [B, channels]
+@group(0) @binding(4) var<storage, read_write> state: array<f32>; // [B, channels, 3], the oldest first
+@group(0) @binding(5) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn conv_step_fwd(

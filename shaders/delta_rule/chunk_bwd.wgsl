@@ -25,7 +25,7 @@ alias a_grad_v = t_grad_v;
 #if DECAYS
 @group(0) @binding(6) var<storage, read_write> g: array<f32>; // [B, T, H]
 #endif
-@group(0) @binding({6 + DECAYS}) var<uniform> params: Params;
+@group(0) @binding(7) var<uniform> params: Params;
 
 const OF_GRAD_O: u32 = 0; // scale dO at the last row of each token, elsewhere 0
 const OF_GRAD_V: u32 = 1;

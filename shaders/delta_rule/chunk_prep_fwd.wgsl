@@ -27,7 +27,7 @@ alias a_q = t_q;
 #if DECAYS
 @group(0) @binding(6) var<storage, read_write> g: array<f32>; // [B, T, H]
 #endif
-@group(0) @binding({6 + DECAYS}) var<uniform> params: Params;
+@group(0) @binding(7) var<uniform> params: Params;
 
 const OF_Q: u32 = 0; // at the last row of each token, elsewhere 0
 const OF_K: u32 = 1;

@@ -1,8 +1,9 @@
-// O = scale (diag(in) Q S + P Vn) of a chunk, with Vn in `o` before where a token is one row. A workgroup a (64 columns
+// O = scale (diag(in) Q S + P Vn) of a chunk, with Vn in `o` before, or APART from it. A workgroup a (64 columns
 // of d_v and chunk, h, b); grid (ceil(d_v / 64) chunks, H, B). Source: Yang et al. 2024, section 3.
 alias t_q = f32;
 alias t_o = f32;
 alias t_vn = f32;
+const APART: bool = false;
 #import lib/tile
 #import lib/chunk
 #import lib/store
@@ -22,10 +23,10 @@ alias a_vn = t_vn;
 @group(0) @binding(2) var<storage, read_write> scores: array<Value>; // [B, H, chunks, QUERIES, C]
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 @group(0) @binding(4) var<storage, read_write> o: array<a_o>; // [B, T, H, d_v]
-#if HOUSEHOLDER > 1
+#if APART
 @group(0) @binding(5) var<storage, read_write> vn: array<a_vn>; // [B, T HOUSEHOLDER, H, d_v]
 #endif
-@group(0) @binding({5 + (HOUSEHOLDER > 1)}) var<uniform> params: Params;
+@group(0) @binding(6) var<uniform> params: Params;
 
 const OF_Q: u32 = 0;
 const OF_STATE: u32 = 1;
@@ -46,7 +47,7 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
         value = scores[spot.at];
     } else {
         spot = in_values(i, j);
-#if HOUSEHOLDER > 1
+#if APART
         value = Value(vn[spot.at]);
 #else
         value = Value(o[spot.at]);

@@ -39,7 +39,7 @@ struct Params {
 #if BIAS
 @group(0) @binding(3) var<storage, read_write> bias: array<f32>; // [n]
 #endif
-@group(0) @binding({3 + BIAS + 2 * SCALED}) var<uniform> params: Params;
+@group(0) @binding(6) var<uniform> params: Params;
 
 const QUAD: vec4<u32> = vec4<u32>(0u, 1u, 2u, 3u);
 

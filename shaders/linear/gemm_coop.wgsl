@@ -13,8 +13,8 @@ const SCALED: bool = true;
 #import lib/gemm
 #import lib/split
 
-@group(0) @binding({3 + BIAS}) var<storage, read_write> amax_a: array<u32>; // [1] bits of the largest magnitude
-@group(0) @binding({4 + BIAS}) var<storage, read_write> amax_b: array<u32>; // [1]
+@group(0) @binding(4) var<storage, read_write> amax_a: array<u32>; // [1] bits of the largest magnitude
+@group(0) @binding(5) var<storage, read_write> amax_b: array<u32>; // [1]
 
 // Tiles lie as the matrices are stored, rows along k or along the edge. In vec4: quads of a row, row length, all; rows
 // that one pass of the 256 threads fills.

@@ -26,7 +26,7 @@ alias a_q = t_q;
 #if SCALAR
 @group(0) @binding(4) var<storage, read_write> g: array<f32>; // [B, T, H]
 #endif
-@group(0) @binding({4 + SCALAR}) var<uniform> params: Params;
+@group(0) @binding(5) var<uniform> params: Params;
 
 const OF_Q: u32 = 0;
 const OF_K: u32 = 1;

@@ -11,9 +11,9 @@ const CHUNK: u32 = 64;
 @group(0) @binding(1) var<storage, read_write> grad_beta: array<f32>; // [B, T HOUSEHOLDER, H]
 #endif
 #if DECAYS
-@group(0) @binding({1 + DELTA}) var<storage, read_write> grad_g: array<f32>; // [B, T, H]
+@group(0) @binding(2) var<storage, read_write> grad_g: array<f32>; // [B, T, H]
 #endif
-@group(0) @binding({1 + DELTA + DECAYS}) var<uniform> params: Params;
+@group(0) @binding(3) var<uniform> params: Params;
 
 var<workgroup> inward: array<f32, CHUNK>;
 var<workgroup> outward: array<f32, CHUNK>;

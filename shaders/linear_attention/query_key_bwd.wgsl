@@ -34,7 +34,7 @@ alias a_values = t_values;
 #if KEYS
 @group(0) @binding(7) var<storage, read_write> grad_states: array<Value>; // [B, H, chunks, d_k, d_v]
 #endif
-@group(0) @binding({7 + KEYS}) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 #if KEYS
 #import lib/state_sum

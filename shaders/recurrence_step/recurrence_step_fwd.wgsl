@@ -27,11 +27,11 @@ struct Params { groups: u32, tiles: u32, h: u32, key_heads: u32, d_k: u32, d_v: 
 @group(0) @binding(3) var<storage, read_write> beta: array<f32>; // [B, steps, H]
 #endif
 #if DECAYS == 1
-@group(0) @binding({3 + BETA}) var<storage, read_write> g: array<f32>; // [B, H], DECAY 3: [B, H, d_k]
+@group(0) @binding(4) var<storage, read_write> g: array<f32>; // [B, H], DECAY 3: [B, H, d_k]
 #endif
-@group(0) @binding({3 + BETA + DECAYS}) var<storage, read_write> o: array<t_o>; // [B, H, d_v]
-@group(0) @binding({4 + BETA + DECAYS}) var<storage, read_write> state: array<f32>; // [B, H, d_k, d_v]
-@group(0) @binding({5 + BETA + DECAYS}) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read_write> o: array<t_o>; // [B, H, d_v]
+@group(0) @binding(6) var<storage, read_write> state: array<f32>; // [B, H, d_k, d_v]
+@group(0) @binding(7) var<uniform> params: Params;
 
 // Of the whole head, 0 past d_k: its decays, a key or the query.
 var<workgroup> rows: array<f32, LANES * PER>;

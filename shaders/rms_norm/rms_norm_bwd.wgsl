@@ -26,7 +26,7 @@ struct Params { rows: u32, d: u32, eps: f32, parts: u32 }
 @group(0) @binding(6) var<storage, read_write> g: array<t_g>; // [rows, d]
 @group(0) @binding(7) var<storage, read_write> grad_g: array<t_grad_g>; // [rows, d]
 #endif
-@group(0) @binding({6 + 2 * GATED}) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn rms_norm_bwd(

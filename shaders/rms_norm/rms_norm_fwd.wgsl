@@ -18,10 +18,10 @@ struct Params { rows: u32, d: u32, eps: f32, parts: u32 }
 #if GATED == 1
 @group(0) @binding(1) var<storage, read_write> g: array<t_g>; // [rows, d]
 #endif
-@group(0) @binding({1 + GATED}) var<storage, read_write> w: array<f32>; // [d]
-@group(0) @binding({2 + GATED}) var<storage, read_write> y: array<t_y>; // [rows, d]
-@group(0) @binding({3 + GATED}) var<storage, read_write> saved: array<f32>; // [rows]
-@group(0) @binding({4 + GATED}) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read_write> w: array<f32>; // [d]
+@group(0) @binding(3) var<storage, read_write> y: array<t_y>; // [rows, d]
+@group(0) @binding(4) var<storage, read_write> saved: array<f32>; // [rows]
+@group(0) @binding(5) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn rms_norm_fwd(

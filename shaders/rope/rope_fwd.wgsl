@@ -18,15 +18,15 @@ struct Params {
 
 #if WIDE
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<t_x>>; // [B, T, H, D]
-@group(0) @binding({1 + POSITION}) var<storage, read_write> y: array<vec4<t_y>>; // [B, T, H, D]
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<t_y>>; // [B, T, H, D]
 #else
 @group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [B, T, H, D]
-@group(0) @binding({1 + POSITION}) var<storage, read_write> y: array<t_y>; // [B, T, H, D]
+@group(0) @binding(2) var<storage, read_write> y: array<t_y>; // [B, T, H, D]
 #endif
 #if POSITION
 @group(0) @binding(1) var<storage, read_write> position: array<u32>; // [1]
 #endif
-@group(0) @binding({2 + POSITION}) var<uniform> params: Params;
+@group(0) @binding(3) var<uniform> params: Params;
 
 // Upper 32 bits of a product.
 fn mul_high(a: u32, b: u32) -> u32 {

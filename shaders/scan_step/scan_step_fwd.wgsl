@@ -18,9 +18,9 @@ struct Params { rows: u32, channels: u32, states: u32 } // B E, E, N
 #if DECAYS
 @group(0) @binding(3) var<storage, read_write> a_log: array<f32>; // [E, N]
 #endif
-@group(0) @binding({3 + DECAYS}) var<storage, read_write> y: array<t_y>; // [B, E]
-@group(0) @binding({4 + DECAYS}) var<storage, read_write> state: array<f32>; // [B, E, N]
-@group(0) @binding({5 + DECAYS}) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read_write> y: array<t_y>; // [B, E]
+@group(0) @binding(5) var<storage, read_write> state: array<f32>; // [B, E, N]
+@group(0) @binding(6) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn scan_step_fwd(

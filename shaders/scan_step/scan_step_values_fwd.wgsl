@@ -20,10 +20,10 @@ struct Params { n: u32, channels: u32 }
 @group(0) @binding(3) var<storage, read_write> delta_bias: array<f32>; // [E]
 #endif
 #if GATED
-@group(0) @binding({2 + 2 * TIMED}) var<storage, read_write> z: array<t_z>; // [B, E]
+@group(0) @binding(4) var<storage, read_write> z: array<t_z>; // [B, E]
 #endif
-@group(0) @binding({2 + 2 * TIMED + GATED}) var<storage, read_write> values: array<vec4<f32>>; // [B, E]
-@group(0) @binding({3 + 2 * TIMED + GATED}) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read_write> values: array<vec4<f32>>; // [B, E]
+@group(0) @binding(6) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn scan_step_values_fwd(

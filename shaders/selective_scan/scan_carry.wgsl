@@ -14,7 +14,7 @@ struct Params { n: u32, matrix: u32, states: u32, channels: u32, segments: u32, 
 @group(0) @binding(1) var<storage, read_write> rates: array<f32>; // [E, N], ..
 @group(0) @binding(2) var<storage, read_write> sum_dt: array<f32>; // [B, segments, E]
 #endif
-@group(0) @binding({1 + 2 * DECAYS}) var<uniform> params: Params; // n = B matrix, matrix = E N
+@group(0) @binding(3) var<uniform> params: Params; // n = B matrix, matrix = E N
 
 @compute @workgroup_size(256)
 fn scan_carry(

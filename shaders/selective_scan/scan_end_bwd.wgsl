@@ -22,7 +22,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> rates: array<f32>; // [E, N], ..
 @group(0) @binding(4) var<storage, read_write> sum_dt: array<f32>; // [(sequences), segments, E]
 #endif
-@group(0) @binding({3 + 2 * DECAYS}) var<uniform> params: Params;
+@group(0) @binding(5) var<uniform> params: Params;
 
 var<workgroup> s_c: array<vec4<f32>, STAGED * QUADS>;
 #if DECAYS

@@ -8,7 +8,7 @@ const READS_C: bool = false;
 #if DECAYS
 @group(0) @binding(5) var<storage, read_write> sum_dt: array<f32>; // [B, segments, E]
 #endif
-@group(0) @binding({4 + TIMED + DECAYS}) var<uniform> params: Params;
+@group(0) @binding(6) var<uniform> params: Params;
 
 fn element(matrix: u32, i: u32) -> f32 {
     if matrix == B {

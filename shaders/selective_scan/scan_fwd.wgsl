@@ -14,12 +14,12 @@ alias t_z = f32;
 alias t_cm = f32;
 alias t_y = f32;
 
-@group(0) @binding({4 + TIMED}) var<storage, read_write> cm: array<t_cm>; // [B, T, N]
-@group(0) @binding({5 + TIMED}) var<storage, read_write> y: array<t_y>; // [B, T, E]
+@group(0) @binding(5) var<storage, read_write> cm: array<t_cm>; // [B, T, N]
+@group(0) @binding(6) var<storage, read_write> y: array<t_y>; // [B, T, E]
 #if GATED
-@group(0) @binding({6 + TIMED}) var<storage, read_write> z: array<t_z>; // [B, T, E]
+@group(0) @binding(7) var<storage, read_write> z: array<t_z>; // [B, T, E]
 #endif
-@group(0) @binding({6 + TIMED + GATED}) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 var<workgroup> s_c: array<vec4<f32>, STAGED * QUADS>;
 var<workgroup> s_sum: array<f32, STAGED * CHANNELS * PITCH>;

@@ -19,9 +19,9 @@ struct Params { n: u32, first: u32, channels: u32, bias_at: u32 }
 @group(0) @binding(3) var<storage, read_write> delta_raw: array<t_delta_raw>; // [B, T, E]
 #endif
 #if GATED
-@group(0) @binding({2 + 2 * TIMED}) var<storage, read_write> z: array<t_z>; // [B, T, E]
+@group(0) @binding(4) var<storage, read_write> z: array<t_z>; // [B, T, E]
 #endif
-@group(0) @binding({2 + 2 * TIMED + GATED}) var<uniform> params: Params;
+@group(0) @binding(5) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn scan_inputs_bwd(

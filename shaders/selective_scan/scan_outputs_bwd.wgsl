@@ -17,11 +17,11 @@ struct Params { n: u32, first: u32, channels: u32, bias_at: u32 }
 @group(0) @binding(1) var<storage, read_write> grad_delta: array<t_grad_delta>; // [B, T, E]
 #endif
 #if GATED
-@group(0) @binding({1 + TIMED}) var<storage, read_write> z: array<t_z>; // [B, T, E]
-@group(0) @binding({2 + TIMED}) var<storage, read_write> grad_y: array<t_grad_y>; // [B, T, E]
-@group(0) @binding({3 + TIMED}) var<storage, read_write> grad_z: array<t_grad_z>; // [B, T, E]
+@group(0) @binding(2) var<storage, read_write> z: array<t_z>; // [B, T, E]
+@group(0) @binding(3) var<storage, read_write> grad_y: array<t_grad_y>; // [B, T, E]
+@group(0) @binding(4) var<storage, read_write> grad_z: array<t_grad_z>; // [B, T, E]
 #endif
-@group(0) @binding({1 + TIMED + 3 * GATED}) var<uniform> params: Params;
+@group(0) @binding(5) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn scan_outputs_bwd(

@@ -16,7 +16,7 @@ struct Params { channels: u32, states: u32 }
 #if DECAYS
 @group(0) @binding(3) var<storage, read_write> a_log: array<f32>; // [E, N]
 #endif
-@group(0) @binding({2 + TIMED + DECAYS}) var<uniform> params: Params;
+@group(0) @binding(4) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn scan_rates(

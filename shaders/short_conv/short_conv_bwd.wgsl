@@ -22,7 +22,7 @@ struct Params { units: u32, blocks: u32, t: u32, channels: u32, parts: u32 }
 @group(0) @binding(5) var<storage, read_write> b: array<f32>; // [channels]
 @group(0) @binding(6) var<storage, read_write> grad_b: array<f32>; // [parts, channels]
 #endif
-@group(0) @binding({5 + 2 * BIAS}) var<uniform> params: Params;
+@group(0) @binding(7) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn short_conv_bwd(

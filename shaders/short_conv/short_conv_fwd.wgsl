@@ -17,8 +17,8 @@ struct Params { units: u32, blocks: u32, t: u32, channels: u32, parts: u32 }
 #if BIAS
 @group(0) @binding(2) var<storage, read_write> b: array<f32>; // [channels]
 #endif
-@group(0) @binding({2 + BIAS}) var<storage, read_write> y: array<t_y>; // [B, T, channels]
-@group(0) @binding({3 + BIAS}) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read_write> y: array<t_y>; // [B, T, channels]
+@group(0) @binding(4) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn short_conv_fwd(

@@ -4,12 +4,13 @@
 #import lib/activation
 
 alias t_x = f32;
+alias t_dt_raw = f32;
 alias t_v = f32;
 
 struct Params { rows: u32, h: u32, p: u32, accumulate: u32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [rows, p], a row a head
-@group(0) @binding(1) var<storage, read_write> dt_raw: array<f32>; // [rows]
+@group(0) @binding(1) var<storage, read_write> dt_raw: array<t_dt_raw>; // [rows]
 @group(0) @binding(2) var<storage, read_write> dt_bias: array<f32>; // [h]
 @group(0) @binding(3) var<storage, read_write> a_log: array<f32>; // [h]
 @group(0) @binding(4) var<storage, read_write> g: array<f32>; // [rows]
@@ -26,7 +27,7 @@ fn ssm_gate_fwd(
     if i < params.rows * params.p {
         let row = i / params.p;
         let head = row % params.h;
-        let dt = softplus(dt_raw[row] + dt_bias[head]);
+        let dt = softplus(f32(dt_raw[row]) + dt_bias[head]);
         v[i] = t_v(dt * f32(x[i]));
         if i % params.p == 0u {
             g[row] = -exp(a_log[head]) * dt;

@@ -3,8 +3,7 @@
 use super::item::{Bench, Family};
 use crate::cases::Fill;
 use crate::ops::Op;
-use crate::port::Port;
-use crate::tensor::Dtype;
+use crate::port::{Port, Storage};
 
 /// Values drawn for a tensor; a larger one repeats them. No kernel is faster for it, and large tensors take no minutes.
 const DRAWN: usize = 1 << 18;
@@ -18,7 +17,7 @@ pub(super) enum Values {
 /// An input of a bench.
 pub(super) fn input(bench: &Bench, port: &Port, seed: u64) -> Values {
     let n = port.shape.iter().product();
-    if port.dtype == Dtype::U32 {
+    if port.storage == Storage::Index {
         return Values::Int(integers(&bench.op, port, n, seed));
     }
     let mut fill = Fill::new(seed);

@@ -1,7 +1,8 @@
 //! What is timed: an op at a shape.
 
 use crate::ops::Op;
-use crate::port::{Cost, InputGrad, Pass};
+use crate::port::{Cost, Pass};
+use crate::tensor::Precision;
 
 /// Which criterion file an op belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,8 +42,7 @@ impl Bench {
 
     /// Whether there is a backward pass to time.
     pub fn trains(&self) -> bool {
-        let has_kernel = |grad| matches!(grad, InputGrad::Kernel | InputGrad::Accumulates);
-        self.op.inputs().iter().any(|port| has_kernel(port.grad))
+        self.op.inputs().iter().any(|port| port.grad.has_kernel())
     }
 
     /// FLOPs and bytes of a run.
@@ -51,7 +51,7 @@ impl Bench {
             Timed::Forward => &[Pass::Forward],
             Timed::Training => &[Pass::Forward, Pass::Backward],
         };
-        let costs = passes.iter().map(|pass| self.op.cost(*pass));
+        let costs = passes.iter().map(|pass| self.op.cost(*pass, Precision::F32));
         costs.fold(Cost::default(), |sum, one| Cost {
             flops: sum.flops + one.flops,
             bytes: sum.bytes + one.bytes,

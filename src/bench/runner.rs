@@ -9,7 +9,7 @@ use crate::ops::Op;
 use crate::port::{Cost, InputGrad, Pass};
 use crate::runtime::{Data, Program, Runtime};
 use crate::step::StepParams;
-use crate::tensor::{Dtype, TensorId, numel};
+use crate::tensor::{Dtype, Precision, TensorId};
 use crate::train::{Executor, keep_to_cap};
 use std::time::{Duration, Instant};
 
@@ -74,9 +74,7 @@ impl Prepared {
         executor: &mut Executor,
     ) -> Result<std::result::Result<Self, String>> {
         let ports = bench.op.inputs().into_iter().chain(bench.op.outputs());
-        let values = ports
-            .map(|port| numel(&port.shape))
-            .fold(0, usize::saturating_add);
+        let values = ports.map(|port| port.numel()).fold(0, usize::saturating_add);
         if let Err(e) = memory::ask(
             "the values of a bench",
             memory::bytes_of::<f32>(values).saturating_mul(2),
@@ -199,14 +197,14 @@ impl Built {
         let ports = bench.op.inputs();
         let mut ins = Vec::new();
         for (seed, port) in (1..).zip(&ports) {
-            let id = graph.input(port.name, &port.shape, port.dtype);
+            let id = graph.input(port.name, &port.shape, port.storage.dtype(Precision::F32));
             data.push((id, fill::input(bench, port, seed)));
             ins.push(id);
         }
         if updates(&bench.op) {
             let mut outs = Vec::new();
             for (seed, port) in (100..).zip(&bench.op.outputs()) {
-                let tensor = graph.input(port.name, &port.shape, port.dtype);
+                let tensor = graph.input(port.name, &port.shape, port.storage.dtype(Precision::F32));
                 data.push((tensor, Values::Real(fill::updated(port, seed))));
                 outs.push(Output {
                     tensor,
@@ -219,22 +217,19 @@ impl Built {
         let outs = graph.call(bench.op.clone(), &ins)?;
         outs.iter().for_each(|id| graph.keep(*id));
         if timed == Timed::Training {
-            // Saved tensors get no gradient; all other outputs do.
-            let saved = bench.op.backward_reads().outs;
             let mut seeds = Vec::new();
-            for (i, port) in bench.op.outputs().iter().enumerate() {
-                if i == 0 || (port.grad != InputGrad::None && !saved.contains(&i)) {
-                    let seed = graph.input("seed", &port.shape, Dtype::F32);
-                    let n = port.shape.iter().product();
-                    data.push((seed, Values::Real(fill::gradient(n, 200 + i as u64))));
-                    seeds.push((outs[i], seed));
+            let outputs = bench.op.outputs();
+            for (seed, (port, out)) in (200..).zip(outputs.iter().zip(&outs)) {
+                if port.grad != InputGrad::None {
+                    let gradient = graph.input("seed", &port.shape, Dtype::F32);
+                    data.push((gradient, Values::Real(fill::gradient(port.numel(), seed))));
+                    seeds.push((*out, gradient));
                 }
             }
-            let has_kernel = |grad| matches!(grad, InputGrad::Kernel | InputGrad::Accumulates);
             let wrt: Vec<TensorId> = ports
                 .iter()
                 .zip(&ins)
-                .filter(|(p, _)| has_kernel(p.grad))
+                .filter(|(p, _)| p.grad.has_kernel())
                 .map(|(_, id)| *id)
                 .collect();
             graph.backward(&seeds, &wrt)?;

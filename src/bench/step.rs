@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::models::{BlockRef, ModelConfig, update_graph};
 use crate::port::Cost;
 use crate::tasks::{Batch, Split};
+use crate::tensor::Precision;
 use crate::train::{CallTime, Executor, Recipe, Schedule, Stepper};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -199,7 +200,7 @@ fn cost(stepper: &Stepper, shape: StepShape) -> Result<Cost> {
     let mut sum = Cost::default();
     let calls = graph.calls().iter().map(|call| (parts, call));
     for (times, call) in calls.chain(update.calls().iter().map(|call| (1.0, call))) {
-        let one = call.op.cost(call.pass);
+        let one = call.op.cost(call.pass, Precision::F32);
         sum.flops += times * one.flops;
         sum.bytes += times * one.bytes;
     }

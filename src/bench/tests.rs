@@ -1,7 +1,6 @@
 //! What the benches promise besides times, which are never asserted.
 
 use super::*;
-use crate::port::Pass;
 use crate::tensor::Bank;
 use crate::train::Executor;
 use std::time::Duration;
@@ -91,7 +90,7 @@ fn a_smaller_scale_divides_the_work() {
         .zip(&small)
         .filter(|(f, _)| f.family == Family::Recurrences)
     {
-        let ratio = full.op.cost(Pass::Forward).flops / small.op.cost(Pass::Forward).flops;
+        let ratio = full.cost(Timed::Forward).flops / small.cost(Timed::Forward).flops;
         // What heads share (Mamba2's q and k) does not become less with them.
         let expected = if full.kind == "ssd" {
             15.0..=16.0

@@ -1,14 +1,15 @@
 //! One op with data: what the checks, the tests and the fixtures run on a device.
 
-use super::deviation::{Deviation, FLOOR, Named, TOLERANCE_F32};
+use super::deviation::{Deviation, FLOOR, Named, TOLERANCE_F32, TOLERANCE_MIXED};
 use super::random::Fill;
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::ops::Op;
-use crate::port::InputGrad;
+use crate::port::{InputGrad, Storage};
 use crate::runtime::{Data, Runtime};
 use crate::step::StepParams;
-use crate::tensor::{Dtype, TensorId};
+use crate::tensor::{Dtype, Precision, TensorId};
+use half::f16;
 
 /// Data of one input.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +49,8 @@ pub struct Case {
     pub step: StepParams,
     /// Thousands of steps: too slow for GPU drivers that compute on the CPU, which leave it out.
     pub long: bool,
+    /// The precision whose activations hold all values exactly: in mixed, inputs and gradients are rounded to f16.
+    pub values: Precision,
 }
 
 impl Case {
@@ -64,6 +67,7 @@ impl Case {
             allowed: Vec::new(),
             step,
             long: false,
+            values: Precision::F32,
         }
     }
 
@@ -74,17 +78,33 @@ impl Case {
         self
     }
 
-    /// The error allowed for a tensor, f32 on a device.
-    pub fn allowed(&self, tensor: &str) -> f64 {
-        self.allowed
-            .iter()
-            .find(|(n, _)| *n == tensor)
-            .map_or(TOLERANCE_F32, |(_, a)| *a)
+    /// The case with activations that f16 holds exactly.
+    #[must_use]
+    pub fn in_mixed(mut self) -> Self {
+        for (port, values) in self.op.inputs().iter().zip(&mut self.inputs) {
+            if let (Storage::Activation, Values::Real(x)) = (port.storage, values) {
+                round(x);
+            }
+        }
+        self.values = Precision::Mixed;
+        self
     }
 
-    /// The graph that [`Case::run`] runs.
-    pub fn graph(&self) -> Result<Graph> {
-        Ok(Built::new(self, 1)?.graph)
+    /// The error allowed for a tensor on a device, in the precision of the values.
+    pub fn allowed(&self, tensor: &str) -> f64 {
+        match self.values {
+            Precision::Mixed => TOLERANCE_MIXED,
+            Precision::F32 => self
+                .allowed
+                .iter()
+                .find(|(n, _)| *n == tensor)
+                .map_or(TOLERANCE_F32, |(_, a)| *a),
+        }
+    }
+
+    /// The graph that [`Case::run_in`] runs.
+    pub fn graph(&self, precision: Precision) -> Result<Graph> {
+        Ok(Built::new(self, 1, precision)?.graph)
     }
 
     /// Outputs and gradients of all inputs that have one, by name. Memory is poisoned before.
@@ -92,27 +112,28 @@ impl Case {
         self.run_calls(runtime, 1)
     }
 
+    /// As [`Case::run`], with activations stored as a precision says.
+    pub fn run_in(&self, precision: Precision, runtime: &mut dyn Runtime) -> Result<Named> {
+        Built::new(self, 1, precision)?.run(self, runtime)
+    }
+
     /// As [`Case::run`], with the op applied `calls` times to the same inputs, so that gradients add up.
     pub fn run_calls(&self, runtime: &mut dyn Runtime, calls: usize) -> Result<Named> {
-        let mut built = Built::new(self, calls)?;
-        built.run(self, runtime)
+        Built::new(self, calls, Precision::F32)?.run(self, runtime)
     }
 
     /// Largest relative difference between <gradient, direction> and the central difference of the loss along that
     /// direction, by input; in f64. Directions are random over all elements.
     pub fn finite_differences(&self, runtime: &mut dyn Runtime) -> Result<Vec<(String, f64)>> {
-        let mut built = Built::new(self, 1)?;
-        let grads = built.run(self, runtime)?;
+        let mut built = Built::new(self, 1, Precision::F32)?;
+        let values = built.run(self, runtime)?;
+        let mut grads = values[values.len() - built.gradients..].iter();
         let mut out = Vec::new();
         for (port, (spec, values)) in self.op.inputs().iter().zip(&self.inputs).enumerate() {
             let (Values::Real(x), true) = (values, spec.grad != InputGrad::None) else {
                 continue;
             };
-            let name = format!("d {}", spec.name);
-            let (_, grad) = grads
-                .iter()
-                .find(|(n, _)| *n == name)
-                .expect("every input with a gradient is there");
+            let (name, grad) = grads.next().expect("every input with a gradient is there");
             let x: Vec<f64> = x.iter().map(|v| f64::from(*v)).collect();
             let mut worst = 0.0f64;
             for direction in 0..3 {
@@ -136,7 +157,7 @@ impl Case {
                     .sqrt();
                 worst = worst.max((numeric - exact).abs() / (size + 1e-6));
             }
-            out.push((name, worst));
+            out.push((name.clone(), worst));
         }
         Ok(out)
     }
@@ -164,17 +185,19 @@ struct Built {
     /// And states.
     inputs: Vec<TensorId>,
     seeds: Vec<(TensorId, Vec<f32>)>,
+    /// And, last, gradients of the inputs that have one.
     outputs: Vec<(String, TensorId)>,
+    gradients: usize,
     program: Option<crate::runtime::Program>,
 }
 
 impl Built {
-    fn new(case: &Case, calls: usize) -> Result<Self> {
-        let mut graph = Graph::new();
+    fn new(case: &Case, calls: usize, precision: Precision) -> Result<Self> {
+        let mut graph = Graph::with_precision(precision);
         let ports = case.op.inputs();
         let mut inputs: Vec<TensorId> = ports
             .iter()
-            .map(|p| graph.input(p.name, &p.shape, p.dtype))
+            .map(|p| graph.input(p.name, &p.shape, p.storage.dtype(precision)))
             .collect();
         let mut outputs = Vec::new();
         let mut seeds = Vec::new();
@@ -184,10 +207,13 @@ impl Built {
             for (i, (&id, port)) in outs.iter().zip(&case.op.outputs()).enumerate().take(case.outputs) {
                 graph.keep(id);
                 outputs.push((port.name.to_owned(), id));
-                if port.dtype != Dtype::U32 {
-                    let seed = graph.input(&format!("seed {call} {i}"), &port.shape, Dtype::F32);
-                    let values =
-                        Fill::new(500 + 10 * call as u64 + i as u64).normal(port.shape.iter().product());
+                if port.storage != Storage::Index {
+                    let dtype = port.storage.dtype(precision);
+                    let seed = graph.input(&format!("seed {call} {i}"), &port.shape, dtype);
+                    let mut values = Fill::new(500 + 10 * call as u64 + i as u64).normal(port.numel());
+                    if case.values == Precision::Mixed && port.storage == Storage::Activation {
+                        round(&mut values);
+                    }
                     seeds.push((seed, values));
                     pairs.push((id, seed));
                 }
@@ -199,6 +225,7 @@ impl Built {
             .filter(|(p, _)| p.grad != InputGrad::None)
             .map(|(p, id)| (format!("d {}", p.name), *id))
             .collect();
+        let gradients = with_grad.len();
         let wrt: Vec<TensorId> = with_grad.iter().map(|(_, id)| *id).collect();
         if !wrt.is_empty() {
             let grads = graph.backward(&pairs, &wrt)?;
@@ -210,6 +237,7 @@ impl Built {
             inputs,
             seeds,
             outputs,
+            gradients,
             program: None,
         })
     }
@@ -265,5 +293,12 @@ impl Built {
             loss += y.iter().zip(seed).map(|(y, s)| y * f64::from(*s)).sum::<f64>();
         }
         Ok(loss)
+    }
+}
+
+/// The nearest values that f16 has.
+fn round(x: &mut [f32]) {
+    for x in x {
+        *x = f16::from_f32(*x).to_f32();
     }
 }

@@ -4,6 +4,9 @@
 /// thousand terms give 1e-7 to 3e-6).
 pub const TOLERANCE_F32: f64 = 1e-5;
 
+/// As [`TOLERANCE_F32`], with activations and their gradients stored in f16: eleven bits of each value, 2^-12 of it.
+pub const TOLERANCE_MIXED: f64 = 5e-3;
+
 /// Root mean square below which a reference counts as this large.
 pub const FLOOR: f64 = 1e-6;
 

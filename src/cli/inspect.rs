@@ -58,11 +58,10 @@ pub(super) fn time(t: Duration) -> String {
 pub(super) fn call_list(graph: &Graph) -> String {
     let mut table = plain_table(&["call", "op", "scope", "writes", "bytes", "FLOPs"], 4);
     for (i, call) in graph.calls().iter().enumerate() {
-        let cost = call.op.cost(call.pass);
+        let cost = call.op.cost(call.pass, graph.precision());
         let writes: Vec<String> = call
-            .outs
-            .iter()
-            .flatten()
+            .tensors
+            .all_writes()
             .map(|out| {
                 let info = graph.tensor(out.tensor);
                 let sign = if out.accumulate { "+= " } else { "" };

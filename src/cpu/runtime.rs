@@ -1,14 +1,14 @@
 //! Walks a planned graph call by call, handing each op's twin slices of the storage.
 
-use crate::error::{OutOfMemory, Result};
-use crate::graph::{Call, Graph};
+use crate::error::{OutOfMemory, Result, UserError};
+use crate::graph::{Call, Graph, Output};
 use crate::memory;
 use crate::plan::{Plan, Policy, lifetimes};
 use crate::port::Pass;
 use crate::runtime::{Data, Program, Runtime, Ticket};
 use crate::step::StepParams;
-use crate::tensor::{Bank, Dtype, Role, TensorId, TensorInfo};
-use crate::twin::{In, Out, Real};
+use crate::tensor::{Bank, Dtype, Precision, Role, TensorId, TensorInfo};
+use crate::twin::{In, Out, Real, Slices};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -85,6 +85,15 @@ impl<R: Real> CpuRuntime<R> {
 
     /// Plans a graph into the stores that are there, and new ones where they do not suffice.
     fn place_graph(&mut self, graph: &Graph, there: &[usize]) -> Result<Program> {
+        if graph.precision() != Precision::F32 {
+            return Err(UserError::Value {
+                place: self.device(),
+                field: "precision".to_owned(),
+                found: "mixed".to_owned(),
+                allowed: "f32".to_owned(),
+            }
+            .into());
+        }
         let (ids, items) = lifetimes(graph);
         let plan = Plan::new(&items, Policy::OneAtATime);
         let sizes: Vec<(usize, u8)> = there
@@ -155,44 +164,38 @@ impl<R: Real> CpuRuntime<R> {
         let call = &loaded.graph.calls()[index];
         // Written stores leave the list while the call runs, so that slices of the others can be shared.
         let mut written: BTreeMap<usize, Store<R>> = BTreeMap::new();
-        for out in call.outs.iter().flatten() {
-            let (store, _) = place_of(loaded, out.tensor);
+        for id in call.writes() {
+            let (store, _) = place_of(loaded, id);
             written
                 .entry(store)
                 .or_insert_with(|| std::mem::take(&mut self.stores[store]));
         }
-        let ins: Vec<In<'_, R>> = call
-            .ins
-            .iter()
-            .map(|id| match id {
-                None => In::None,
-                Some(id) => {
-                    let (store, range) = place_of(loaded, *id);
-                    assert!(
-                        !written.contains_key(&store),
-                        "{}: an input lies in a written store",
-                        call.op.name()
-                    );
-                    match &self.stores[store] {
-                        Store::Real(x) => In::Real(&x[range]),
-                        Store::Int(x) => In::Int(&x[range]),
-                    }
-                }
-            })
-            .collect();
-        let mut outs: Vec<Out<'_, R>> = call.outs.iter().map(|_| Out::None).collect();
+        let read = |id: &TensorId| {
+            let (store, range) = place_of(loaded, *id);
+            assert!(
+                !written.contains_key(&store),
+                "{}: an input lies in a written store",
+                call.op.name()
+            );
+            match &self.stores[store] {
+                Store::Real(x) => In::Real(&x[range]),
+                Store::Int(x) => In::Int(&x[range]),
+            }
+        };
+        let each =
+            |all: &[(&'static str, TensorId)]| all.iter().map(|(name, id)| (*name, read(id))).collect();
+        let mut t = Slices {
+            reads: each(&call.tensors.reads),
+            grads: each(&call.tensors.grads),
+            ..Slices::default()
+        };
         for (store, data) in &mut written {
-            slice_outputs(loaded, call, *store, data, &mut outs);
+            slice_outputs(loaded, call, *store, data, &mut t);
         }
         match call.pass {
-            Pass::Forward => call.op.cpu_fwd(step, &ins, &mut outs),
-            Pass::Backward => {
-                let (fwd_ins, rest) = ins.split_at(call.op.inputs().len());
-                let (fwd_outs, grad_outs) = rest.split_at(call.op.outputs().len());
-                call.op.cpu_bwd(step, fwd_ins, fwd_outs, grad_outs, &mut outs);
-            }
+            Pass::Forward => call.op.cpu_fwd(step, t),
+            Pass::Backward => call.op.cpu_bwd(step, t),
         }
-        drop(outs);
         for (store, data) in written {
             self.stores[store] = data;
         }
@@ -211,34 +214,39 @@ fn slice_outputs<'a, R: Real>(
     call: &Call,
     store: usize,
     data: &'a mut Store<R>,
-    outs: &mut [Out<'a, R>],
+    t: &mut Slices<'a, R>,
 ) {
-    let mut parts: Vec<(Range<usize>, usize, bool)> = Vec::new();
-    for (i, out) in call.outs.iter().enumerate() {
-        if let Some(out) = out {
-            let (s, range) = place_of(loaded, out.tensor);
-            if s == store {
-                parts.push((range, i, out.accumulate));
-            }
+    let outs = call.tensors.writes.iter().map(|out| (out, false));
+    let all = outs.chain(call.tensors.wanted.iter().map(|out| (out, true)));
+    let mut parts: Vec<(Range<usize>, &'static str, Output, bool)> = Vec::new();
+    for ((name, out), gradient) in all {
+        let (s, range) = place_of(loaded, out.tensor);
+        if s == store {
+            parts.push((range, name, *out, gradient));
         }
     }
     parts.sort_by_key(|p| p.0.start);
+    let mut give = |name, slice, gradient| {
+        let list = if gradient { &mut t.wanted } else { &mut t.writes };
+        list.push((name, slice));
+    };
     match data {
         Store::Real(all) => {
             let mut rest: &mut [R] = all;
             let mut at = 0;
-            for (range, i, accumulate) in parts {
+            for (range, name, out, gradient) in parts {
                 let (_, tail) = rest.split_at_mut(range.start - at);
                 let (data, tail) = tail.split_at_mut(range.len());
-                outs[i] = Out::Real { data, accumulate };
+                let accumulate = out.accumulate;
+                give(name, Out::Real { data, accumulate }, gradient);
                 rest = tail;
                 at = range.end;
             }
         }
         Store::Int(all) => {
             // Integer tensors have a store each.
-            if let Some((range, i, _)) = parts.into_iter().next() {
-                outs[i] = Out::Int(&mut all[range]);
+            if let Some((range, name, _, gradient)) = parts.into_iter().next() {
+                give(name, Out::Int(&mut all[range]), gradient);
             }
         }
     }
@@ -399,8 +407,7 @@ impl<R: Real> Runtime for CpuRuntime<R> {
             self.run_call(program.0, i, step);
             let graph = &self.programs[program.0].graph;
             let call = &graph.calls()[i];
-            let outs = call.outs.iter().flatten().map(|o| o.tensor);
-            for id in call.ins.iter().flatten().copied().chain(outs) {
+            for id in call.touches() {
                 if graph.tensor(id).dtype != Dtype::U32
                     && let Some(at) = self.real(program, id).iter().position(|v| !v.is_finite())
                 {

@@ -1,8 +1,9 @@
 //! Turns the calls of a graph into dispatches over symbolic places, before anything is allocated.
 
 use crate::graph::Graph;
-use crate::launch::{Caps, GpuOut, Lower, Lowered, Source, View};
+use crate::launch::{Caps, GpuOut, Lower, Lowered, Source, View, Views};
 use crate::port::Pass;
+use crate::shader::ShaderError;
 use crate::tensor::TensorId;
 
 /// Lowers a whole graph.
@@ -19,31 +20,59 @@ pub fn lower(graph: &Graph, caps: &Caps) -> Lowered {
     };
     for (i, call) in graph.calls().iter().enumerate() {
         l.begin(i);
-        let ins: Vec<Option<View>> = call.ins.iter().map(|id| id.map(view)).collect();
-        let outs: Vec<Option<GpuOut>> = call
-            .outs
-            .iter()
-            .map(|o| {
-                o.map(|o| GpuOut {
-                    view: view(o.tensor),
-                    accumulate: o.accumulate,
-                })
-            })
-            .collect();
+        let views: Views = call.tensors.map(
+            |id| view(*id),
+            |out| GpuOut {
+                view: view(out.tensor),
+                accumulate: out.accumulate,
+            },
+        );
         match call.pass {
-            Pass::Forward => {
-                let all = "forward calls have all inputs and outputs";
-                let ins: Vec<View> = ins.into_iter().map(|v| v.expect(all)).collect();
-                let outs: Vec<GpuOut> = outs.into_iter().map(|v| v.expect(all)).collect();
-                call.op.gpu_fwd(&mut l, &ins, &outs);
-            }
-            Pass::Backward => {
-                let (fwd_ins, rest) = ins.split_at(call.op.inputs().len());
-                let (fwd_outs, grad_outs) = rest.split_at(call.op.outputs().len());
-                call.op.gpu_bwd(&mut l, fwd_ins, fwd_outs, grad_outs, &outs);
-            }
+            Pass::Forward => call.op.gpu_fwd(&mut l, &views),
+            Pass::Backward => call.op.gpu_bwd(&mut l, &views),
         }
-        l.end(call.outs.iter().flatten().map(|o| o.tensor));
     }
     l.finish()
+}
+
+/// Holds a lowered graph against the text of its kernels: what each launch binds, that no call writes to what it only
+/// reads, and that each call writes all that it says.
+///
+/// # Errors
+/// [`ShaderError`] that names the kernel and the binding, or the call and the tensor.
+pub fn check(graph: &Graph, lowered: &Lowered) -> Result<(), ShaderError> {
+    let mut rest = &lowered.dispatches[..];
+    for (i, call) in graph.calls().iter().enumerate() {
+        let (own, later) = rest.split_at(rest.iter().take_while(|d| d.call == i).count());
+        rest = later;
+        let mut written = Vec::new();
+        for dispatch in own {
+            let found = dispatch.check()?;
+            for (name, view) in &dispatch.bindings {
+                let Source::Tensor(id) = view.source else { continue };
+                if !found.storage(name).is_some_and(|b| b.written) {
+                    continue;
+                }
+                if !call.writes().any(|out| out == id) {
+                    return Err(ShaderError {
+                        file: dispatch.kernel.key(),
+                        line: 0,
+                        message: format!(
+                            "binding `{name}` is written, {} is only read",
+                            graph.tensor(id).name
+                        ),
+                    });
+                }
+                written.push(id);
+            }
+        }
+        if let Some(id) = call.writes().find(|id| !written.contains(id)) {
+            return Err(ShaderError {
+                file: format!("{}_{}", call.op.name(), call.pass.suffix()),
+                line: 0,
+                message: format!("no kernel writes {}", graph.tensor(id).name),
+            });
+        }
+    }
+    Ok(())
 }

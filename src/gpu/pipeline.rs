@@ -2,21 +2,21 @@
 
 use super::device::Gpu;
 use crate::error::{DeviceError, Result};
-use crate::shader::{Kernel, reflect};
+use crate::shader::{Kernel, Reflection, reflection};
+use std::sync::Arc;
 
 /// A compiled kernel.
 pub(super) struct Pipeline {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
-    /// Binding names in order; `params` and `step` are uniforms.
-    pub(super) bindings: Vec<String>,
+    pub(super) reflection: Arc<Reflection>,
 }
 
 impl Pipeline {
     pub(super) fn new(gpu: &Gpu, kernel: &Kernel) -> Result<Self> {
         let broken = |message: String| gpu.driver_error(format!("{}: {message}", kernel.key()));
         let text = kernel.expand().map_err(|e| broken(e.to_string()))?;
-        let (_, reflection) = reflect(kernel, &text).map_err(|e| broken(e.to_string()))?;
+        let reflection = reflection(kernel).map_err(|e| broken(e.to_string()))?;
         let threads: u32 = reflection.workgroup_size.iter().product();
         let limits = [
             (
@@ -43,14 +43,14 @@ impl Pipeline {
         let entries: Vec<wgpu::BindGroupLayoutEntry> = reflection
             .bindings
             .iter()
-            .enumerate()
-            .map(|(i, name)| wgpu::BindGroupLayoutEntry {
-                binding: i as u32,
+            .map(|binding| wgpu::BindGroupLayoutEntry {
+                binding: binding.index,
                 visibility: wgpu::ShaderStages::COMPUTE,
                 ty: wgpu::BindingType::Buffer {
-                    ty: match name.as_str() {
-                        "params" | "step" => wgpu::BufferBindingType::Uniform,
-                        _ => wgpu::BufferBindingType::Storage { read_only: false },
+                    ty: if binding.uniform {
+                        wgpu::BufferBindingType::Uniform
+                    } else {
+                        wgpu::BufferBindingType::Storage { read_only: false }
                     },
                     has_dynamic_offset: false,
                     min_binding_size: None,
@@ -93,7 +93,7 @@ impl Pipeline {
         Ok(Self {
             pipeline,
             layout,
-            bindings: reflection.bindings,
+            reflection,
         })
     }
 }

@@ -1,14 +1,15 @@
 //! What holds for every shader of the crate.
 
 use super::adapter::adapters;
-use super::lower::lower;
+use super::lower::{check, lower};
 use super::{Gpu, GpuRuntime, Options};
 use crate::error::Room;
-use crate::launch::Caps;
+use crate::launch::{Bound, Caps, Lower, Source, View};
 use crate::models::{ModelConfig, block};
 use crate::runtime::Runtime;
-use crate::shader::{Kernel, Value, reflect, shader_names};
-use std::collections::BTreeMap;
+use crate::shader::{Kernel, reflection, shader_names};
+use crate::tensor::{Dtype, Precision, TensorId};
+use std::collections::BTreeSet;
 
 /// Every file, with its default constants, expands, parses and is valid; and runs within WebGPU's default limits,
 /// unless its name ends in `_coop`: a variant for adapters with cooperative matrices, more workgroup memory and bindings.
@@ -18,14 +19,8 @@ fn every_shader_validates() {
     let mut seen = 0;
     for name in shader_names() {
         let kernel = Kernel::new(name);
-        let text = kernel.expand().unwrap_or_else(|e| panic!("{e}"));
-        let (module, reflection) = reflect(&kernel, &text).unwrap_or_else(|e| panic!("{e}"));
-        validate(name, &module, &text);
-        let storage = reflection
-            .bindings
-            .iter()
-            .filter(|b| !matches!(b.as_str(), "params" | "step"))
-            .count();
+        let reflection = reflection(&kernel).unwrap_or_else(|e| panic!("{e}"));
+        let storage = reflection.storage_bindings();
         if !name.ends_with("_coop") {
             assert!(storage <= 8, "{name}: {storage} storage bindings");
             let (bytes, threads) = (
@@ -43,90 +38,115 @@ fn every_shader_validates() {
     assert!(seen > 0, "no shader is embedded");
 }
 
-fn validate(name: &str, module: &naga::Module, text: &str) {
-    let (flags, capabilities) = (
-        naga::valid::ValidationFlags::all(),
-        naga::valid::Capabilities::all(),
-    );
-    if let Err(e) = naga::valid::Validator::new(flags, capabilities).validate(module) {
-        panic!("{name}: {}", e.emit_to_string(text));
-    }
-}
-
-/// All kernels that the ops' cases launch on an adapter, each with the most bindings and the largest grid seen.
-fn launched(caps: &Caps) -> BTreeMap<String, (Kernel, usize, u32)> {
-    let mut all = BTreeMap::new();
-    for case in crate::ops::cases::cases() {
-        for d in lower(&case.graph().unwrap(), caps).dispatches {
-            let extent = d.grid.into_iter().max().unwrap();
-            let seen = all.entry(d.kernel.key()).or_insert((d.kernel, 0, 0));
-            seen.1 = seen.1.max(d.bindings.len());
-            seen.2 = seen.2.max(extent);
-        }
-    }
-    all
-}
-
-/// Every variant that an adapter with WebGPU's default limits runs keeps within them.
-#[test]
-fn every_variant_fits_default_limits() {
-    let limits = Caps::webgpu_default();
-    for (key, (kernel, bindings, extent)) in launched(&limits) {
-        let text = kernel.expand().unwrap_or_else(|e| panic!("{e}"));
-        let (module, reflection) = reflect(&kernel, &text).unwrap_or_else(|e| panic!("{e}"));
-        validate(&key, &module, &text);
-        assert!(
-            reflection.workgroup_bytes <= limits.workgroup_bytes,
-            "{key}: {} B",
-            reflection.workgroup_bytes
-        );
-        assert!(
-            reflection.workgroup_size.iter().product::<u32>() <= limits.workgroup_threads,
-            "{key}"
-        );
-        assert!(
-            bindings <= limits.storage_bindings as usize,
-            "{key}: {bindings} storage bindings"
-        );
-        assert!(extent <= 65_535, "{key}: a grid of {extent}");
-    }
-}
-
-/// Every variant for matrix units is valid, and every variant is with activations stored in f16.
-#[test]
-fn every_variant_validates_in_f32_and_f16() {
-    let plain = Caps::webgpu_default();
+/// What adapters can do that choose the variants of an op.
+fn offers() -> [Caps; 2] {
+    let plain = Caps {
+        f16: true,
+        ..Caps::webgpu_default()
+    };
     let coop = Caps {
         coop: true,
-        f16: true,
         workgroup_bytes: 49_152,
         workgroup_threads: 1024,
         storage_bindings: 16,
         ..plain.clone()
     };
-    let mut narrowed = 0;
-    for (key, (kernel, ..)) in launched(&plain).into_iter().chain(launched(&coop)) {
-        let text = kernel.expand().unwrap_or_else(|e| panic!("{e}"));
-        let (module, reflection) = reflect(&kernel, &text).unwrap_or_else(|e| panic!("{e}"));
-        validate(&key, &module, &text);
-        assert!(
-            reflection.workgroup_bytes <= coop.workgroup_bytes,
-            "{key}: {} B",
-            reflection.workgroup_bytes
-        );
-        let mut narrow = kernel.clone();
-        for name in &reflection.bindings {
-            let alias = format!("t_{name}");
-            if text.contains(&format!("alias {alias} =")) {
-                narrow.consts.insert(alias, Value::Type("f16"));
-                narrowed += 1;
+    [plain, coop]
+}
+
+/// In both precisions every variant is valid and fits its adapter; every launch binds, by name, what its kernel declares,
+/// in the storage type of the port; and every call writes what its ports say and nothing that it only reads.
+#[test]
+fn every_variant_binds_what_its_ports_say() {
+    let mut narrow = 0;
+    for caps in offers() {
+        for precision in [Precision::F32, Precision::Mixed] {
+            for case in crate::ops::cases::cases() {
+                let graph = case.graph(precision).unwrap();
+                let lowered = lower(&graph, &caps);
+                check(&graph, &lowered).unwrap_or_else(|e| panic!("{} {}: {e}", case.op.name(), case.name));
+                for d in &lowered.dispatches {
+                    let found = d.check().unwrap();
+                    let threads = found.workgroup_size.iter().product::<u32>();
+                    let fits = found.workgroup_bytes <= caps.workgroup_bytes
+                        && threads <= caps.workgroup_threads
+                        && d.bindings.len() <= caps.storage_bindings as usize
+                        && d.grid.iter().all(|n| *n <= 65_535);
+                    assert!(fits, "{}: {found:?} {:?}", d.kernel.key(), d.grid);
+                    narrow += d.bindings.iter().filter(|(_, v)| v.dtype == Dtype::F16).count();
+                }
             }
         }
-        let text = narrow.expand().unwrap_or_else(|e| panic!("{e}"));
-        let (module, _) = reflect(&narrow, &text).unwrap_or_else(|e| panic!("{e}"));
-        validate(&narrow.key(), &module, &text);
     }
-    assert!(narrowed > 100, "only {narrowed} bindings can be stored in f16");
+    assert!(narrow > 1000, "only {narrow} bindings are stored in f16");
+}
+
+/// No two ports of an op have one name, and what is saved has no gradient of its own unless it is an output proper.
+#[test]
+fn ports_have_names_of_their_own() {
+    for case in crate::ops::cases::cases() {
+        let ports = [case.op.inputs(), case.op.outputs()].concat();
+        let names: BTreeSet<&str> = ports.iter().map(|p| p.name).collect();
+        assert_eq!(names.len(), ports.len(), "{}: {ports:?}", case.op.name());
+    }
+}
+
+/// A wrong launch is refused with the names of kernel and binding.
+#[test]
+fn wrong_bindings_are_named() {
+    let tensor = |id, dtype| View {
+        source: Source::Tensor(TensorId(id)),
+        offset: 0,
+        len: 64,
+        dtype,
+    };
+    let (x, y) = (tensor(0, Dtype::F32), tensor(1, Dtype::F32));
+    let refused = |bindings: &[Bound]| {
+        let caps = Caps::webgpu_default();
+        let mut l = Lower::new(&caps);
+        l.run(Kernel::new("add/add_fwd"), bindings, [64u32], [1, 1, 1]);
+        l.finish().dispatches[0]
+            .check()
+            .map(|_| ())
+            .map_err(|e| e.message)
+    };
+    let no = |message: &str| Err(message.to_owned());
+    assert_eq!(refused(&[("x", x), ("y", y)]), Ok(()));
+    assert_eq!(refused(&[("x", x)]), no("binding `y` gets no view"));
+    assert_eq!(refused(&[("x", x), ("z", y)]), no("binding `z` is not declared"));
+    assert_eq!(
+        refused(&[("x", x), ("x", x), ("y", y)]),
+        no("binding `x` is bound twice")
+    );
+    let index = tensor(0, Dtype::U32);
+    assert_eq!(
+        refused(&[("x", index), ("y", y)]),
+        no("binding `x` has elements of F32, the view U32")
+    );
+}
+
+/// What a launch writes is known from its text.
+#[test]
+fn launches_know_what_they_write() {
+    let caps = Caps::webgpu_default();
+    let mut l = Lower::new(&caps);
+    let (x, y) = (l.scratch(64), l.scratch(64));
+    let (slot, compute) = l.memo("amax", y);
+    assert!(compute && l.memo("amax", y) == (slot, false));
+    l.run(
+        Kernel::new("add/add_fwd"),
+        &[("x", y), ("y", x)],
+        [64u32],
+        [1, 1, 1],
+    );
+    assert_eq!(l.memo("amax", y), (slot, false), "y was only read");
+    l.run(
+        Kernel::new("add/add_fwd"),
+        &[("x", x), ("y", y)],
+        [64u32],
+        [1, 1, 1],
+    );
+    assert!(l.memo("amax", y).1, "y was written");
 }
 
 /// Scratch memory counts: what is larger than a binding is refused by name before anything is allocated, and half the

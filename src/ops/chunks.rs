@@ -8,6 +8,7 @@ pub(crate) mod gpu;
 pub(crate) mod tests;
 
 use crate::error::UserError;
+use crate::port::Pass;
 use crate::twin::Real;
 use crate::twin::matmul::{Mat, Threads, matmul};
 
@@ -56,6 +57,14 @@ impl Sizes {
     /// Chunks of a sequence, the last one partly filled.
     pub(crate) fn chunks(self) -> usize {
         self.t.div_ceil(self.tokens)
+    }
+
+    /// Bytes of the gradients of the states at chunk boundaries, which a backward call writes and reads again.
+    pub(crate) fn state_gradient_bytes(self, pass: Pass) -> f64 {
+        match pass {
+            Pass::Forward => 0.0,
+            Pass::Backward => 8.0 * (self.b * self.h * self.chunks() * self.d_k * self.d_v) as f64,
+        }
     }
 
     /// Refuses sizes that the kernels cannot have, and more than `most` chunks.

@@ -4,10 +4,11 @@
 
 use crate::error::UserError;
 #[cfg(feature = "gpu")]
-use crate::launch::{GpuOp, GpuOut, Lower, View};
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::launch::{GpuOp, Lower, Views};
+use crate::port::{Cost, OpDef, Pass, Port};
 use crate::step::StepParams;
-use crate::twin::{CpuOp, In, Out, Real};
+use crate::tensor::Precision;
+use crate::twin::{CpuOp, Real, Slices};
 
 mod chunks;
 #[cfg(feature = "gpu")]
@@ -141,45 +142,27 @@ macro_rules! op_enum {
             pub fn outputs(&self) -> Vec<Port> {
                 match self { $(Self::$op(op) => op.outputs(),)* }
             }
-            /// See [`OpDef::backward_reads`].
-            pub fn backward_reads(&self) -> Reads {
-                match self { $(Self::$op(op) => op.backward_reads(),)* }
-            }
             /// See [`OpDef::cost`].
-            pub fn cost(&self, pass: Pass) -> Cost {
-                match self { $(Self::$op(op) => op.cost(pass),)* }
+            pub fn cost(&self, pass: Pass, precision: Precision) -> Cost {
+                match self { $(Self::$op(op) => op.cost(pass, precision),)* }
             }
             /// See [`CpuOp::cpu_fwd`].
-            pub fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-                match self { $(Self::$op(op) => op.cpu_fwd(step, ins, outs),)* }
+            pub fn cpu_fwd<R: Real>(&self, step: &StepParams, io: Slices<'_, R>) {
+                match self { $(Self::$op(op) => op.cpu_fwd(step, io),)* }
             }
             /// See [`CpuOp::cpu_bwd`].
-            pub fn cpu_bwd<R: Real>(
-                &self,
-                step: &StepParams,
-                ins: &[In<'_, R>],
-                outs: &[In<'_, R>],
-                grad_outs: &[In<'_, R>],
-                grad_ins: &mut [Out<'_, R>],
-            ) {
-                match self { $(Self::$op(op) => op.cpu_bwd(step, ins, outs, grad_outs, grad_ins),)* }
+            pub fn cpu_bwd<R: Real>(&self, step: &StepParams, io: Slices<'_, R>) {
+                match self { $(Self::$op(op) => op.cpu_bwd(step, io),)* }
             }
             /// See [`GpuOp::gpu_fwd`].
             #[cfg(feature = "gpu")]
-            pub fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-                match self { $(Self::$op(op) => op.gpu_fwd(l, ins, outs),)* }
+            pub fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+                match self { $(Self::$op(op) => op.gpu_fwd(l, io),)* }
             }
             /// See [`GpuOp::gpu_bwd`].
             #[cfg(feature = "gpu")]
-            pub fn gpu_bwd(
-                &self,
-                l: &mut Lower<'_>,
-                ins: &[Option<View>],
-                outs: &[Option<View>],
-                grad_outs: &[Option<View>],
-                grad_ins: &[Option<GpuOut>],
-            ) {
-                match self { $(Self::$op(op) => op.gpu_bwd(l, ins, outs, grad_outs, grad_ins),)* }
+            pub fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+                match self { $(Self::$op(op) => op.gpu_bwd(l, io),)* }
             }
         }
     };

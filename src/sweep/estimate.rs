@@ -168,7 +168,7 @@ fn flops(graph: &Graph) -> f64 {
     graph
         .calls()
         .iter()
-        .map(|call| call.op.cost(call.pass).flops)
+        .map(|call| call.op.cost(call.pass, graph.precision()).flops)
         .sum()
 }
 

@@ -396,7 +396,7 @@ fn timed(graph: &Graph, times: Vec<Duration>) -> Vec<CallTime> {
             op: call.op.name(),
             pass: call.pass,
             time,
-            cost: call.op.cost(call.pass),
+            cost: call.op.cost(call.pass, graph.precision()),
         })
         .collect()
 }

@@ -1,46 +1,25 @@
-//! What an op's CPU twin is made of: number types, tensors as slices, matrix products.
+//! What an op's CPU twin is made of: number types, tensors as slices under their ports' names, matrix products.
 
 pub mod matmul;
 mod real;
 
 pub use real::{Real, exp_f32};
 
-use crate::port::OpDef;
+use crate::port::{OpDef, Operands, named};
 use crate::step::StepParams;
 
 /// A tensor that a twin reads.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub enum In<'a, R> {
-    /// Not read by this call.
-    None,
     /// Numbers.
     Real(&'a [R]),
     /// Symbols, labels, windows.
     Int(&'a [u32]),
 }
 
-impl<'a, R> In<'a, R> {
-    /// The numbers.
-    pub fn real(&self) -> &'a [R] {
-        match self {
-            Self::Real(x) => x,
-            _ => panic!("the op's ports say that this is a real tensor"),
-        }
-    }
-
-    /// The integers.
-    pub fn int(&self) -> &'a [u32] {
-        match self {
-            Self::Int(x) => x,
-            _ => panic!("the op's ports say that this is an integer tensor"),
-        }
-    }
-}
-
 /// A tensor that a twin writes.
+#[derive(Debug)]
 pub enum Out<'a, R> {
-    /// Nobody wants this one.
-    None,
     /// Numbers; `accumulate`: add to what is there.
     Real {
         /// Elements.
@@ -52,34 +31,88 @@ pub enum Out<'a, R> {
     Int(&'a mut [u32]),
 }
 
-impl<R: Real> Out<'_, R> {
-    /// The numbers, for outputs that are always wanted and always replaced.
-    pub fn real(&mut self) -> &mut [R] {
-        match self {
-            Self::Real { data, .. } => data,
-            _ => panic!("the op's ports say that this is a real tensor"),
+impl<'a, R> Out<'a, R> {
+    /// Numbers that are replaced.
+    pub fn new(data: &'a mut [R]) -> Self {
+        let accumulate = false;
+        Self::Real { data, accumulate }
+    }
+}
+
+/// The tensors of a call of a twin. What is written is handed out once.
+///
+/// # Panics
+/// For names of no port, and for tensors of the other kind: an op knows its own.
+pub type Slices<'a, R> = Operands<In<'a, R>, Out<'a, R>>;
+
+impl<'a, R: Real> Slices<'a, R> {
+    /// The numbers of an input, or of an output that backward reads.
+    pub fn read(&self, name: &str) -> &'a [R] {
+        self.read_if(name)
+            .unwrap_or_else(|| panic!("no port that this call reads is called {name}"))
+    }
+
+    /// As [`Slices::read`], of a port that may not be there.
+    pub fn read_if(&self, name: &str) -> Option<&'a [R]> {
+        named(&self.reads, name).map(real)
+    }
+
+    /// The integers of an input.
+    pub fn int(&self, name: &str) -> &'a [u32] {
+        match named(&self.reads, name) {
+            Some(In::Int(x)) => x,
+            _ => panic!("no port with integers that this call reads is called {name}"),
         }
     }
 
-    /// The integers.
-    pub fn int(&mut self) -> &mut [u32] {
-        match self {
-            Self::Int(data) => data,
-            _ => panic!("the op's ports say that this is an integer tensor"),
+    /// The gradient of an output.
+    pub fn grad(&self, name: &str) -> &'a [R] {
+        named(&self.grads, name).map_or_else(|| panic!("{name} has no gradient here"), real)
+    }
+
+    /// The numbers of an output.
+    pub fn write(&mut self, name: &str) -> &'a mut [R] {
+        self.write_if(name)
+            .unwrap_or_else(|| panic!("no output with numbers is called {name}, or it was handed out"))
+    }
+
+    /// As [`Slices::write`], of a port that may not be there.
+    pub fn write_if(&mut self, name: &str) -> Option<&'a mut [R]> {
+        Some(self.target(name)?.0)
+    }
+
+    /// The numbers of an output and whether to add to them, of a port that may not be there.
+    pub fn target(&mut self, name: &str) -> Option<(&'a mut [R], bool)> {
+        take(&mut self.writes, name).and_then(real_out)
+    }
+
+    /// The integers of an output.
+    pub fn write_int(&mut self, name: &str) -> &'a mut [u32] {
+        match take(&mut self.writes, name) {
+            Some(Out::Int(x)) => x,
+            _ => panic!("no output with integers is called {name}, or it was handed out"),
         }
     }
 
-    /// The numbers and whether to add to them, if anybody wants them.
-    pub fn wanted(&mut self) -> Option<(&mut [R], bool)> {
-        match self {
-            Self::Real { data, accumulate } => Some((data, *accumulate)),
-            _ => None,
-        }
+    /// Where the gradient of an input goes and whether to add to it, if somebody wants it.
+    pub fn wanted(&mut self, name: &str) -> Option<(&'a mut [R], bool)> {
+        take(&mut self.wanted, name).and_then(real_out)
     }
 
-    /// The numbers, cleared unless they are to be added to; a twin then always adds.
-    pub fn sum(&mut self) -> Option<&mut [R]> {
-        let (data, accumulate) = self.wanted()?;
+    /// As [`Slices::sum`], of an output that adds up what others gave: a gradient that a forward call makes.
+    pub fn added(&mut self, name: &str) -> &'a mut [R] {
+        let (data, accumulate) = self
+            .target(name)
+            .unwrap_or_else(|| panic!("no output with numbers is called {name}, or it was handed out"));
+        if !accumulate {
+            data.fill(R::ZERO);
+        }
+        data
+    }
+
+    /// Where the gradient of an input goes, cleared unless it is to be added to; the twin then always adds.
+    pub fn sum(&mut self, name: &str) -> Option<&'a mut [R]> {
+        let (data, accumulate) = self.wanted(name)?;
         if !accumulate {
             data.fill(R::ZERO);
         }
@@ -87,19 +120,32 @@ impl<R: Real> Out<'_, R> {
     }
 }
 
+fn real<'a, R>(x: &In<'a, R>) -> &'a [R] {
+    match x {
+        In::Real(x) => x,
+        In::Int(_) => panic!("the op's ports say that this is a real tensor"),
+    }
+}
+
+fn real_out<R>(x: Out<'_, R>) -> Option<(&mut [R], bool)> {
+    match x {
+        Out::Real { data, accumulate } => Some((data, accumulate)),
+        Out::Int(_) => None,
+    }
+}
+
+fn take<T>(all: &mut Vec<(&'static str, T)>, name: &str) -> Option<T> {
+    let at = all.iter().position(|(n, _)| *n == name)?;
+    Some(all.swap_remove(at).1)
+}
+
 /// An op's CPU twin (`cpu.rs`): readable loops, generic over f32 (the executor) and f64 (the oracle).
 pub trait CpuOp: OpDef {
     /// Forward.
-    fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]);
+    fn cpu_fwd<R: Real>(&self, step: &StepParams, io: Slices<'_, R>);
 
-    /// Backward: `ins` and `outs` of the forward call (`In::None` where not in `backward_reads`), gradients of the
-    /// outputs, and where the gradients of the inputs go (`Out::None` where nobody wants one).
-    fn cpu_bwd<R: Real>(
-        &self,
-        step: &StepParams,
-        ins: &[In<'_, R>],
-        outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    );
+    /// Backward: gradients of the inputs that somebody wants from those of the outputs.
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, _io: Slices<'_, R>) {
+        unreachable!("no input of {} has a gradient", Self::NAME);
+    }
 }

@@ -3,15 +3,15 @@
 
 use super::{ALIGN, GpuRuntime, Launch, Loaded};
 use crate::error::{DeviceError, OutOfMemory, Result, Room};
-use crate::gpu::lower::lower;
+use crate::gpu::lower::{check, lower};
 use crate::gpu::pipeline::Pipeline;
 use crate::graph::Graph;
 use crate::launch::{Dispatch, Lowered, Source, View};
 use crate::memory;
 use crate::plan::{Item, Place, Plan, Policy, lifetimes};
-use crate::shader::{Kernel, ShaderError, reflect};
+use crate::port::named;
 use crate::step::StepParams;
-use crate::tensor::{Bank, Dtype, Role, TensorId};
+use crate::tensor::{Bank, Precision, Role, TensorId};
 use rayon::prelude::*;
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -103,11 +103,10 @@ impl GpuRuntime {
         let mut kernels = Vec::new();
         let mut new = Vec::new();
         for dispatch in dispatches {
-            let kernel = typed(dispatch)?;
-            let key = kernel.key();
+            let key = dispatch.kernel.key();
             if !self.by_key.contains_key(&key) {
                 self.by_key.insert(key.clone(), self.pipelines.len() + new.len());
-                new.push(kernel);
+                new.push(dispatch.kernel.clone());
             }
             kernels.push(self.by_key[&key]);
         }
@@ -153,7 +152,18 @@ impl GpuRuntime {
             mut bytes,
         } = self.plan(graph)?;
         let sizes: Vec<(usize, u8)> = there.iter().map(|buffer| (buffer.size() as usize, 0)).collect();
+        if graph.precision() == Precision::Mixed && !self.gpu.caps.f16 {
+            return Err(DeviceError::Limit {
+                adapter: self.gpu.caps.adapter.clone(),
+                limit: "16-bit floats in shaders",
+                needed: 1,
+                available: 0,
+                what: "mixed precision".to_owned(),
+            }
+            .into());
+        }
         let kernels = self.compile(&lowered.dispatches)?;
+        check(graph, &lowered).map_err(|e| self.gpu.driver_error(e.to_string()))?;
         self.make_banks(graph.bank_len())?;
         let storage = wgpu::BufferUsages::STORAGE;
         let mut blocks = Vec::with_capacity(plan.blocks.len());
@@ -250,7 +260,7 @@ impl GpuRuntime {
             }
         }
         let most = self.gpu.caps.binding_bytes;
-        for view in lowered.dispatches.iter().flat_map(|d| &d.bindings) {
+        for (_, view) in lowered.dispatches.iter().flat_map(|d| &d.bindings) {
             let width = view.dtype.bytes();
             let bytes = view.len.saturating_mul(width);
             if bytes as u64 > most {
@@ -276,27 +286,23 @@ impl GpuRuntime {
         params: (&wgpu::Buffer, usize),
     ) -> Result<wgpu::BindGroup> {
         let made = &self.pipelines[pipeline];
-        let mut storage = dispatch.bindings.iter();
         let entries: Vec<wgpu::BindGroupEntry<'_>> = made
+            .reflection
             .bindings
             .iter()
-            .enumerate()
-            .map(|(i, name)| {
-                let (buffer, offset, size) = match name.as_str() {
+            .map(|binding| {
+                let (buffer, offset, size) = match binding.name.as_str() {
                     "params" => (params.0, params.1, dispatch.params.len().next_multiple_of(16)),
                     "step" => (&self.step, 0, size_of::<StepParams>()),
-                    _ => {
-                        let view = storage.next().expect("a launch binds what its shader declares");
+                    name => {
+                        let view = named(&dispatch.bindings, name).expect("bindings were checked");
                         let (buffer, offset) = memory.find(view);
-                        (
-                            buffer,
-                            offset,
-                            (view.len * view.dtype.bytes()).next_multiple_of(4),
-                        )
+                        let bytes = (view.len * view.dtype.bytes()).next_multiple_of(4);
+                        (buffer, offset, bytes)
                     }
                 };
                 wgpu::BindGroupEntry {
-                    binding: i as u32,
+                    binding: binding.index,
                     resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                         buffer,
                         offset: offset as u64,
@@ -305,11 +311,6 @@ impl GpuRuntime {
                 }
             })
             .collect();
-        assert!(
-            storage.next().is_none(),
-            "{}: more views than bindings",
-            dispatch.kernel.key()
-        );
         let desc = wgpu::BindGroupDescriptor {
             label: Some(dispatch.kernel.path),
             layout: &made.layout,
@@ -319,21 +320,6 @@ impl GpuRuntime {
             self.gpu.device.create_bind_group(&desc)
         })
     }
-}
-
-/// The kernel of a dispatch with storage types written in.
-fn typed(dispatch: &Dispatch) -> Result<Kernel> {
-    if dispatch.bindings.iter().all(|v| v.dtype != Dtype::F16) {
-        return Ok(dispatch.kernel.clone());
-    }
-    let broken = |e: ShaderError| DeviceError::Driver {
-        adapter: String::new(),
-        message: e.to_string(),
-    };
-    let text = dispatch.kernel.expand().map_err(broken)?;
-    let (_, reflection) = reflect(&dispatch.kernel, &text).map_err(broken)?;
-    let has = |name: &str| text.contains(&format!("alias {name} ="));
-    Ok(dispatch.typed_kernel(&reflection.bindings, has))
 }
 
 /// Tensors and scratch of a lowered graph as items to place; the tensors' ids come first.

@@ -14,6 +14,8 @@ use crate::graph::Graph;
 use crate::runtime::{Data, Program, Runtime, Ticket};
 use crate::step::StepParams;
 use crate::tensor::{Bank, Dtype, TensorId};
+use half::f16;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
@@ -24,6 +26,9 @@ const ALIGN: usize = 256;
 
 /// Words that are poisoned at a time.
 const POISON_WORDS: usize = 1 << 20;
+
+/// Not a number, as one f32 and as two f16.
+const NAN_BITS: u32 = 0x7fff_7fff;
 
 /// One encoded launch.
 struct Launch {
@@ -138,6 +143,13 @@ impl GpuRuntime {
     }
 }
 
+/// Bytes of f16, filled up to whole words.
+fn halves(values: impl Iterator<Item = f16>) -> Vec<u8> {
+    let mut bytes: Vec<u8> = values.flat_map(f16::to_le_bytes).collect();
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
 fn buffer(gpu: &Gpu, label: &str, bytes: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
     gpu.device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(label),
@@ -192,17 +204,24 @@ impl Runtime for GpuRuntime {
         let Some((target, range)) = self.location(program, tensor) else {
             return Ok(());
         };
-        let narrowed: Vec<f32>;
-        let bytes: &[u8] = match data {
-            Data::F32(x) => bytemuck::cast_slice(x),
-            Data::U32(x) => bytemuck::cast_slice(x),
+        let half = self.programs[program.0].graph.tensor(tensor).dtype == Dtype::F16;
+        let bytes = match data {
+            Data::F32(x) if half => Cow::Owned(halves(x.iter().map(|v| f16::from_f32(*v)))),
+            Data::F64(x) if half => Cow::Owned(halves(x.iter().map(|v| f16::from_f64(*v)))),
+            Data::F32(x) => Cow::Borrowed(bytemuck::cast_slice(x)),
+            Data::U32(x) => Cow::Borrowed(bytemuck::cast_slice(x)),
             Data::F64(x) => {
-                narrowed = x.iter().map(|v| *v as f32).collect();
-                bytemuck::cast_slice(&narrowed)
+                let narrowed: Vec<f32> = x.iter().map(|v| *v as f32).collect();
+                Cow::Owned(bytemuck::cast_slice(&narrowed).to_vec())
             }
         };
-        assert_eq!(bytes.len(), range.len(), "the host writes whole tensors");
-        self.upload(&target, range.start, bytes);
+        // Copies are made of whole words; what lies behind a tensor belongs to nobody.
+        assert_eq!(
+            bytes.len(),
+            range.len().next_multiple_of(if half { 4 } else { 1 }),
+            "the host writes whole tensors"
+        );
+        self.upload(&target, range.start, &bytes);
         Ok(())
     }
 
@@ -258,7 +277,12 @@ impl Runtime for GpuRuntime {
         let (source, range) = self
             .location(program, tensor)
             .expect("only tensors that calls touch are read");
-        let values: Vec<f32> = bytemuck::pod_collect_to_vec(&self.download(&source, range)?);
+        let bytes = self.download(&source, range)?;
+        if self.programs[program.0].graph.tensor(tensor).dtype == Dtype::F16 {
+            let (halves, _) = bytes.as_chunks();
+            return Ok(halves.iter().map(|b| f16::from_le_bytes(*b).to_f64()).collect());
+        }
+        let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
         Ok(values.into_iter().map(f64::from).collect())
     }
 
@@ -299,10 +323,8 @@ impl Runtime for GpuRuntime {
             self.encode(program, i..i + 1, None);
             let graph = &self.programs[program.0].graph;
             let call = &graph.calls()[i];
-            let outs = call.outs.iter().flatten().map(|o| o.tensor);
-            let ids: Vec<TensorId> = call.ins.iter().flatten().copied().chain(outs).collect();
-            let ids: Vec<TensorId> = ids
-                .into_iter()
+            let ids: Vec<TensorId> = call
+                .touches()
                 .filter(|id| graph.tensor(*id).dtype != Dtype::U32)
                 .collect();
             for id in ids {
@@ -315,7 +337,7 @@ impl Runtime for GpuRuntime {
     }
 
     fn poison(&mut self, program: Program) -> Result<()> {
-        let nan = vec![0x7fc0_0000u32; POISON_WORDS];
+        let nan = vec![NAN_BITS; POISON_WORDS];
         for block in self.programs[program.0].blocks.clone() {
             for first in (0..block.size() as usize / 4).step_by(POISON_WORDS) {
                 let words = POISON_WORDS.min(block.size() as usize / 4 - first);

@@ -1,18 +1,15 @@
 use super::{Adam, BETA1, BETA2, EPS};
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Elements that one thread takes at a time.
 const PART: usize = 16_384;
 
 impl CpuOp for Adam {
-    fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let [p, m, v] = outs else {
-            unreachable!("three output ports")
-        };
-        let stats = ins[1].real();
+    fn cpu_fwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
+        let (p, m, v) = (io.write("p"), io.write("m"), io.write("v"));
+        let stats = io.read("stats");
         if stats[2] != R::ZERO {
             return;
         }
@@ -20,10 +17,9 @@ impl CpuOp for Adam {
         let (b1, b2, eps, factor) = (R::of(BETA1), R::of(BETA2), R::of(EPS), stats[1]);
         let (a1, a2) = (R::of(1.0 - BETA1), R::of(1.0 - BETA2));
         let (step_size, inv_root) = (of(step.step_size), of(step.inv_sqrt_bias2));
-        p.real()
-            .par_chunks_mut(PART)
-            .zip(m.real().par_chunks_mut(PART).zip(v.real().par_chunks_mut(PART)))
-            .zip(ins[0].real().par_chunks(PART))
+        p.par_chunks_mut(PART)
+            .zip(m.par_chunks_mut(PART).zip(v.par_chunks_mut(PART)))
+            .zip(io.read("g").par_chunks(PART))
             .for_each(|((p, (m, v)), g)| {
                 for i in 0..g.len() {
                     let g = g[i] * factor;
@@ -32,16 +28,5 @@ impl CpuOp for Adam {
                     p[i] -= step_size * m[i] / (v[i].sqrt() * inv_root + eps);
                 }
             });
-    }
-
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        _ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        _d_outs: &[In<'_, R>],
-        _d_ins: &mut [Out<'_, R>],
-    ) {
-        unreachable!("the optimiser has no gradient");
     }
 }

@@ -1,6 +1,5 @@
 use super::{Adam, BETA1, BETA2, EPS};
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, View, Views, grid_1d};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
@@ -20,7 +19,7 @@ struct Params {
 }
 
 impl GpuOp for Adam {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let most = usize::try_from(l.caps().binding_bytes / 4)
             .unwrap_or(usize::MAX)
             .min(MOST)
@@ -30,11 +29,11 @@ impl GpuOp for Adam {
             let n = most.min(self.n - start);
             let part = |v: View| v.part(start, n);
             let views = [
-                part(ins[0]),
-                ins[1],
-                part(outs[0].view),
-                part(outs[1].view),
-                part(outs[2].view),
+                ("g", part(io.read("g"))),
+                ("stats", io.read("stats")),
+                ("p", part(io.write("p"))),
+                ("m", part(io.write("m"))),
+                ("v", part(io.write("v"))),
             ];
             let params = Params {
                 n: n as u32,
@@ -51,16 +50,5 @@ impl GpuOp for Adam {
                 grid_1d(n.div_ceil(256)),
             );
         }
-    }
-
-    fn gpu_bwd(
-        &self,
-        _l: &mut Lower<'_>,
-        _ins: &[Option<View>],
-        _outs: &[Option<View>],
-        _d_outs: &[Option<View>],
-        _d_ins: &[Option<GpuOut>],
-    ) {
-        unreachable!("the optimiser has no gradient");
     }
 }

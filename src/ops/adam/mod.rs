@@ -19,7 +19,8 @@ mod tests;
 
 use crate::error::UserError;
 use crate::ops::rows;
-use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
+use crate::port::{OpDef, Pass, Port, ports_bytes};
+use crate::tensor::Precision;
 
 /// Decay of the first moment.
 pub const BETA1: f64 = 0.9;
@@ -48,22 +49,24 @@ impl OpDef for Adam {
 
     fn inputs(&self) -> Vec<Port> {
         vec![
-            Port::new("g", &[self.n]).grad(InputGrad::None),
-            Port::new("stats", &[4]).grad(InputGrad::None),
+            Port::f32("g", &[self.n]).fixed(),
+            Port::f32("stats", &[4]).fixed(),
         ]
     }
 
     fn outputs(&self) -> Vec<Port> {
         ["p", "m", "v"]
             .into_iter()
-            .map(|name| Port::new(name, &[self.n]))
+            .map(|name| Port::f32(name, &[self.n]).fixed())
             .collect()
     }
 
-    fn cost(&self, _pass: Pass) -> Cost {
-        Cost {
-            flops: 12.0 * self.n as f64,
-            bytes: 28.0 * self.n as f64,
-        }
+    fn flops(&self, _pass: Pass) -> f64 {
+        12.0 * self.n as f64
+    }
+
+    fn bytes(&self, pass: Pass, precision: Precision) -> f64 {
+        // The parameters and their moments are read and written.
+        ports_bytes(self, pass, precision) + 12.0 * self.n as f64
     }
 }

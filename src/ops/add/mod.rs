@@ -12,7 +12,8 @@ mod gpu;
 
 use crate::error::UserError;
 use crate::ops::rows;
-use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
+use crate::port::{OpDef, Pass, Port, ports_bytes};
+use crate::tensor::Precision;
 
 /// `y += x` over `numel` elements.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,17 +30,19 @@ impl OpDef for Add {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        vec![Port::new("x", &[self.numel]).grad(InputGrad::None)]
+        vec![Port::activation("x", &[self.numel]).fixed()]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.numel])]
+        vec![Port::activation("y", &[self.numel]).fixed()]
     }
 
-    fn cost(&self, _pass: Pass) -> Cost {
-        Cost {
-            flops: self.numel as f64,
-            bytes: 12.0 * self.numel as f64,
-        }
+    fn flops(&self, _pass: Pass) -> f64 {
+        self.numel as f64
+    }
+
+    fn bytes(&self, pass: Pass, precision: Precision) -> f64 {
+        // y is read and written.
+        ports_bytes(self, pass, precision) + (self.numel * precision.activation().bytes()) as f64
     }
 }

@@ -1,22 +1,21 @@
 use super::{Attention, MIN_LOG_F};
 use crate::ops::rows;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
 use crate::twin::matmul::{Mat, Threads, matmul};
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Query rows of a tile.
 const TILE: usize = 64;
 
 impl CpuOp for Attention {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let (q, k, v) = (ins[0].real(), ins[1].real(), ins[2].real());
-        let sums = self.forgotten(ins);
-        let (o, lse) = outs.split_at_mut(1);
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (q, k, v) = (io.read("q"), io.read("k"), io.read("v"));
+        let sums = self.forgotten(&io);
+        let (o, lse) = (io.write("o"), io.write("lse"));
         let (row, t) = (self.h * self.d, self.t);
-        let o = o[0].real().par_chunks_mut(t * row);
-        let lse = lse[0].real().par_chunks_mut(t * self.h);
+        let o = o.par_chunks_mut(t * row);
+        let lse = lse.par_chunks_mut(t * self.h);
         // A task is a sample's tile of query rows with all heads: its outputs are contiguous.
         o.zip(lse).enumerate().for_each(|(b, (o, lse))| {
             let tiles = o
@@ -43,30 +42,21 @@ impl CpuOp for Attention {
         });
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
         let saved = Saved {
-            q: ins[0].real(),
-            k: ins[1].real(),
-            v: ins[2].real(),
-            lse: outs[1].real(),
-            grad_o: grad_outs[0].real(),
-            sums: self.forgotten(ins),
+            q: io.read("q"),
+            k: io.read("k"),
+            v: io.read("v"),
+            lse: io.read("lse"),
+            grad_o: io.grad("o"),
+            sums: self.forgotten(&io),
         };
-        let widths = [self.d, self.d, self.d, 1];
+        let ports = [("q", self.d), ("k", self.d), ("v", self.d), ("log_f", 1)];
         let mut samples: Vec<[Option<&mut [R]>; 4]> = (0..self.b).map(|_| [const { None }; 4]).collect();
-        for (port, d) in grad_ins.iter_mut().enumerate() {
-            if let Some((data, _)) = d.wanted() {
-                for (sample, part) in samples
-                    .iter_mut()
-                    .zip(data.chunks_mut(self.t * self.h * widths[port]))
-                {
+        for (port, (name, width)) in ports.into_iter().enumerate() {
+            if let Some((data, _)) = io.wanted(name) {
+                let parts = data.chunks_mut(self.t * self.h * width);
+                for (sample, part) in samples.iter_mut().zip(parts) {
                     sample[port] = Some(part);
                 }
             }
@@ -78,7 +68,7 @@ impl CpuOp for Attention {
                 .map(|h| self.head_bwd(&saved, b, h))
                 .collect();
             for (port, target) in sample.iter_mut().enumerate() {
-                let (Some(target), width) = (target, widths[port]) else {
+                let (Some(target), (_, width)) = (target, ports[port]) else {
                     continue;
                 };
                 for (i, to) in target.chunks_mut(self.h * width).enumerate() {
@@ -103,11 +93,11 @@ struct Saved<'a, R> {
 
 impl Attention {
     /// Sums of the log decays from the start, \[B, H, T\]; none if nothing is forgotten.
-    fn forgotten<R: Real>(&self, ins: &[In<'_, R>]) -> Vec<f64> {
+    fn forgotten<R: Real>(&self, io: &Slices<'_, R>) -> Vec<f64> {
         if !self.forget {
             return Vec::new();
         }
-        let log_f = ins[3].real();
+        let log_f = io.read("log_f");
         let mut sums = vec![0.0; self.b * self.h * self.t];
         for (head, sums) in sums.chunks_mut(self.t).enumerate() {
             let (b, h) = (head / self.h, head % self.h);

@@ -4,7 +4,7 @@
 //! - otherwise `attention_fwd`, `attention_dq_bwd` and `attention_dkv_bwd`.
 
 use super::Attention;
-use crate::launch::{Caps, GpuOp, GpuOut, Lower, View, grid_1d};
+use crate::launch::{Bound, Caps, GpuOp, Lower, View, Views, grid_1d};
 use crate::ops::linear::gpu::amax;
 use crate::ops::reduce::or_scratch;
 use crate::shader::Kernel;
@@ -40,39 +40,47 @@ struct HeadParams {
 }
 
 impl GpuOp for Attention {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let mut bindings = vec![ins[0], ins[1], ins[2], outs[0].view, outs[1].view];
-        if self.coop(l.caps()) {
-            bindings.extend([0, 1, 2].map(|port| amax(l, ins[port])));
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (q, k, v) = (io.read("q"), io.read("k"), io.read("v"));
+        let mut bindings = vec![
+            ("q", q),
+            ("k", k),
+            ("v", v),
+            ("o", io.write("o")),
+            ("lse", io.write("lse")),
+        ];
+        let coop = self.coop(l.caps());
+        if coop {
+            bindings.extend([
+                ("amax_q", amax(l, q)),
+                ("amax_k", amax(l, k)),
+                ("amax_v", amax(l, v)),
+            ]);
         }
         if self.forget {
-            bindings.push(self.decay_sums(l, ins[3]));
+            bindings.push(("sums", self.decay_sums(l, io.read("log_f"))));
         }
-        if self.coop(l.caps()) {
+        if coop {
             self.run_coop(l, Kernel::new("attention/attention_fwd_coop"), &bindings);
         } else {
             self.run_tiles(l, "attention/attention_fwd", 4, &bindings);
         }
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (&[Some(q), Some(k), Some(v), ..], &[Some(o), Some(lse)], Some(grad_o)) =
-            (ins, outs, grad_outs[0])
-        else {
-            return;
-        };
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (q, k, v) = (io.read("q"), io.read("k"), io.read("v"));
+        let grad_o = io.grad("o");
         let rows = self.b * self.t * self.h;
-        let log_f = ins.get(3).copied().flatten();
         let stats = l.scratch(if self.forget { 4 * rows } else { 2 * rows });
-        let mut bindings = vec![o, grad_o, lse, stats];
-        bindings.extend(log_f.map(|log_f| self.decay_sums(l, log_f)));
+        let mut bindings = vec![
+            ("o", io.read("o")),
+            ("grad_o", grad_o),
+            ("lse", io.read("lse")),
+            ("stats", stats),
+        ];
+        if self.forget {
+            bindings.push(("sums", self.decay_sums(l, io.read("log_f"))));
+        }
         let params = [rows as u32, self.d as u32];
         let kernel = Kernel::new("attention/attention_stats_bwd")
             .set("FORGET", self.forget)
@@ -80,41 +88,55 @@ impl GpuOp for Attention {
         l.run(kernel, &bindings, params, grid_1d(rows.div_ceil(32)));
 
         // Row and column sums of dz come with dq and dk, whether or not somebody wants these.
-        let grad_log_f = grad_ins.get(3).copied().flatten();
-        let read = [q, k, v, grad_o, stats];
-        let sums = self.forget.then(|| [(); 2].map(|()| l.scratch(rows)));
+        let grad_log_f = io.wanted("log_f");
+        let (grad_q, grad_k, grad_v) = (io.wanted("q"), io.wanted("k"), io.wanted("v"));
+        let read = [("q", q), ("k", k), ("v", v), ("grad_o", grad_o), ("stats", stats)];
+        let row_sums = self.forget.then(|| l.scratch(rows));
+        let col_sums = self.forget.then(|| l.scratch(rows));
         if self.coop(l.caps()) {
-            let largest = [q, k, v, grad_o].map(|x| amax(l, x));
-            for (port, x) in [q, k, v].into_iter().enumerate() {
-                let sums = sums.and_then(|sums| sums.get(port).copied());
-                if grad_ins[port].is_some() || sums.is_some() && grad_log_f.is_some() {
-                    let target = or_scratch(l, grad_ins[port], x.len);
-                    let mut bindings = [&read[..], &[target], &largest].concat();
-                    bindings.extend(sums);
-                    let kernel = Kernel::new("attention/attention_bwd_coop").set("OF", port);
+            let largest = [
+                ("amax_q", amax(l, q)),
+                ("amax_k", amax(l, k)),
+                ("amax_v", amax(l, v)),
+                ("amax_grad_o", amax(l, grad_o)),
+            ];
+            let each = [
+                (q.len, grad_q, row_sums),
+                (k.len, grad_k, col_sums),
+                (v.len, grad_v, None),
+            ];
+            for (of, (len, target, sums)) in each.into_iter().enumerate() {
+                if target.is_some() || sums.is_some() && grad_log_f.is_some() {
+                    let mut bindings = [&read[..], &largest].concat();
+                    bindings.push(("target_rows", or_scratch(l, target, len)));
+                    bindings.extend(sums.map(|sums| ("dz_sums", sums)));
+                    let kernel = Kernel::new("attention/attention_bwd_coop").set("OF", of);
                     self.run_coop(l, kernel, &bindings);
                 }
             }
         } else {
-            if grad_ins[0].is_some() || grad_log_f.is_some() {
-                let mut bindings = [&read[..], &[or_scratch(l, grad_ins[0], q.len)]].concat();
-                bindings.extend(sums.map(|[rows, _]| rows));
+            if grad_q.is_some() || grad_log_f.is_some() {
+                let mut bindings = read.to_vec();
+                bindings.push(("grad_q", or_scratch(l, grad_q, q.len)));
+                bindings.extend(row_sums.map(|sums| ("row_sums", sums)));
                 self.run_tiles(l, "attention/attention_dq_bwd", 4, &bindings);
             }
-            if grad_ins[1].is_some() || grad_ins[2].is_some() || grad_log_f.is_some() {
-                let targets = [
-                    or_scratch(l, grad_ins[1], k.len),
-                    or_scratch(l, grad_ins[2], v.len),
-                ];
-                let mut bindings = [&read[..], &targets].concat();
-                bindings.extend(sums.map(|[_, columns]| columns));
+            if grad_k.is_some() || grad_v.is_some() || grad_log_f.is_some() {
+                let mut bindings = read.to_vec();
+                bindings.push(("grad_k", or_scratch(l, grad_k, k.len)));
+                bindings.push(("grad_v", or_scratch(l, grad_v, v.len)));
+                bindings.extend(col_sums.map(|sums| ("col_sums", sums)));
                 // Two sets of output rows: with four rows a thread, heads above 128 would not fit the registers.
                 let rows_a_thread = if self.d > 128 { 2 } else { 4 };
                 self.run_tiles(l, "attention/attention_dkv_bwd", rows_a_thread, &bindings);
             }
         }
-        if let (Some(grad_log_f), Some([row_sums, col_sums])) = (grad_log_f, sums) {
-            let bindings = [row_sums, col_sums, grad_log_f.view];
+        if let (Some(grad_log_f), Some(row_sums), Some(col_sums)) = (grad_log_f, row_sums, col_sums) {
+            let bindings = [
+                ("row_sums", row_sums),
+                ("col_sums", col_sums),
+                ("grad_log_f", grad_log_f.view),
+            ];
             self.run_heads(l, "attention/attention_log_f_bwd", &bindings);
         }
     }
@@ -124,12 +146,16 @@ impl Attention {
     /// Sums of the log decays from the start of each head, two words a row.
     fn decay_sums(&self, l: &mut Lower<'_>, log_f: View) -> View {
         let sums = l.scratch(2 * self.b * self.t * self.h);
-        self.run_heads(l, "attention/attention_decay_sums", &[log_f, sums]);
+        self.run_heads(
+            l,
+            "attention/attention_decay_sums",
+            &[("log_f", log_f), ("sums", sums)],
+        );
         sums
     }
 
     /// A kernel with a workgroup a head.
-    fn run_heads(&self, l: &mut Lower<'_>, path: &'static str, bindings: &[View]) {
+    fn run_heads(&self, l: &mut Lower<'_>, path: &'static str, bindings: &[Bound]) {
         let heads = self.b * self.h;
         let params = HeadParams {
             t: self.t as u32,
@@ -150,7 +176,7 @@ impl Attention {
     }
 
     /// One of the kernels for matrix units.
-    fn run_coop(&self, l: &mut Lower<'_>, kernel: Kernel, bindings: &[View]) {
+    fn run_coop(&self, l: &mut Lower<'_>, kernel: Kernel, bindings: &[Bound]) {
         let tiles = self.t.div_ceil(COOP_ROWS);
         let kernel = kernel
             .set("D", self.d)
@@ -161,7 +187,7 @@ impl Attention {
     }
 
     /// A kernel whose workgroups take `16 * rows_a_thread` rows of a head.
-    fn run_tiles(&self, l: &mut Lower<'_>, path: &'static str, rows_a_thread: usize, bindings: &[View]) {
+    fn run_tiles(&self, l: &mut Lower<'_>, path: &'static str, rows_a_thread: usize, bindings: &[Bound]) {
         let tiles = self.t.div_ceil(16 * rows_a_thread);
         let heads = self.b * self.h;
         let kernel = Kernel::new(path)

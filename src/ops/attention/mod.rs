@@ -44,7 +44,7 @@ mod gpu;
 mod tests;
 
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port};
 use crate::tensor::numel;
 
 /// Widest head: a workgroup keeps whole output rows in registers.
@@ -113,38 +113,29 @@ impl OpDef for Attention {
 
     fn inputs(&self) -> Vec<Port> {
         let shape = [self.b, self.t, self.h, self.d];
-        let mut ports = ["q", "k", "v"].map(|name| Port::new(name, &shape)).to_vec();
+        let mut ports = ["q", "k", "v"]
+            .map(|name| Port::activation(name, &shape).saved())
+            .to_vec();
         if self.forget {
-            ports.push(Port::new("log_f", &shape[..3]));
+            ports.push(Port::f32("log_f", &shape[..3]).saved());
         }
         ports
     }
 
     fn outputs(&self) -> Vec<Port> {
         vec![
-            Port::new("o", &[self.b, self.t, self.h, self.d]),
-            Port::new("lse", &[self.b, self.t, self.h]),
+            Port::activation("o", &[self.b, self.t, self.h, self.d]).saved(),
+            Port::f32("lse", &[self.b, self.t, self.h]).fixed().saved(),
         ]
     }
 
-    fn backward_reads(&self) -> Reads {
-        let ins: &[usize] = if self.forget { &[0, 1, 2, 3] } else { &[0, 1, 2] };
-        Reads { ins, outs: &[0, 1] }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
+    fn flops(&self, pass: Pass) -> f64 {
         let (t, d) = (self.t as f64, self.d as f64);
         let rows = (self.b * self.t * self.h) as f64;
         let forget = f64::from(u8::from(self.forget));
         match pass {
-            Pass::Forward => Cost {
-                flops: rows * t * (2.0 * d + forget),
-                bytes: rows * (16.0 * d + 4.0 + 4.0 * forget),
-            },
-            Pass::Backward => Cost {
-                flops: rows * t * (5.0 * d + 2.0 * forget),
-                bytes: rows * (32.0 * d + 8.0 + 8.0 * forget),
-            },
+            Pass::Forward => rows * t * (2.0 * d + forget),
+            Pass::Backward => rows * t * (5.0 * d + 2.0 * forget),
         }
     }
 }

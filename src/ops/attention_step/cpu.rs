@@ -2,8 +2,7 @@ use super::AttentionStep;
 use crate::ops::chunks::{clamped, exps};
 use crate::ops::rows::{dot, sum};
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// The states of one sequence, the new token in them.
@@ -63,25 +62,21 @@ impl AttentionStep {
 }
 
 impl CpuOp for AttentionStep {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let (q, k, v) = (ins[0].real(), ins[1].real(), ins[2].real());
-        let t = (ins[3].int()[0] as usize).min(self.rows - 1);
-        let [o, keys, values, bias @ ..] = outs else {
-            unreachable!("the ports say three outputs")
-        };
-        let (keys, values) = (keys.real(), values.real());
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (q, k, v) = (io.read("q"), io.read("k"), io.read("v"));
+        let t = (io.int("position")[0] as usize).min(self.rows - 1);
+        let (o, keys, values) = (io.write("o"), io.write("keys"), io.write("values"));
         self.append(keys, t, k);
         self.append(values, t, v);
-        let bias: &[R] = match bias.first_mut() {
+        let bias: &[R] = match io.write_if("bias") {
             Some(bias) => {
-                let bias = bias.real();
-                self.forget(bias, t, ins[4].real());
+                self.forget(bias, t, io.read("log_f"));
                 bias
             }
             None => &[],
         };
         let (cache, biases) = (self.rows * self.h * self.d, self.rows * self.h);
-        let heads = o.real().par_chunks_mut(self.d).zip(q.par_chunks(self.d));
+        let heads = o.par_chunks_mut(self.d).zip(q.par_chunks(self.d));
         heads.enumerate().for_each_init(Vec::new, |p, (head, (o, q))| {
             let (b, h) = (head / self.h, head % self.h);
             let past = Past {
@@ -95,16 +90,5 @@ impl CpuOp for AttentionStep {
             };
             self.head(&past, h, t, q, o, p);
         });
-    }
-
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        _ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        _d_outs: &[In<'_, R>],
-        _d_ins: &mut [Out<'_, R>],
-    ) {
-        unreachable!("no input has a gradient");
     }
 }

@@ -1,6 +1,5 @@
 use super::AttentionStep;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
@@ -17,9 +16,9 @@ struct Params {
 }
 
 impl GpuOp for AttentionStep {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let (q, k, v, position) = (ins[0], ins[1], ins[2], ins[3]);
-        let (o, keys, values) = (outs[0].view, outs[1].view, outs[2].view);
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (q, k, v, position) = (io.read("q"), io.read("k"), io.read("v"), io.read("position"));
+        let (o, keys, values) = (io.write("o"), io.write("keys"), io.write("values"));
         let heads = self.b * self.h;
         let parts = self.parts();
         let params = Params {
@@ -32,28 +31,39 @@ impl GpuOp for AttentionStep {
         };
         let elements = grid_1d((heads * self.d).div_ceil(256));
         let kernel = Kernel::new("attention_step/attention_step_append_fwd");
-        l.run(kernel, &[k, v, position, keys, values], params, elements);
+        l.run(
+            kernel,
+            &[
+                ("k", k),
+                ("v", v),
+                ("position", position),
+                ("keys", keys),
+                ("values", values),
+            ],
+            params,
+            elements,
+        );
 
         let sums = l.scratch(heads * parts * (self.d + 2));
         let kernel = Kernel::new("attention_step/attention_step_parts_fwd").set("FORGETS", self.forgets);
-        let mut bindings = vec![q, position, keys, values, sums];
+        let mut bindings = vec![
+            ("q", q),
+            ("position", position),
+            ("keys", keys),
+            ("values", values),
+            ("sums", sums),
+        ];
         if self.forgets {
-            bindings.extend([ins[4], outs[3].view]);
+            bindings.extend([("log_f", io.read("log_f")), ("bias", io.write("bias"))]);
         }
         l.run(kernel, &bindings, params, grid_1d(heads * parts));
 
         let kernel = Kernel::new("attention_step/attention_step_fwd");
-        l.run(kernel, &[sums, position, o], params, elements);
-    }
-
-    fn gpu_bwd(
-        &self,
-        _l: &mut Lower<'_>,
-        _ins: &[Option<View>],
-        _outs: &[Option<View>],
-        _d_outs: &[Option<View>],
-        _d_ins: &[Option<GpuOut>],
-    ) {
-        unreachable!("no input has a gradient");
+        l.run(
+            kernel,
+            &[("sums", sums), ("position", position), ("o", o)],
+            params,
+            elements,
+        );
     }
 }

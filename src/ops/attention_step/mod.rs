@@ -29,7 +29,8 @@ mod tests;
 use super::attention::MAX_D;
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port};
+use crate::port::{OpDef, Pass, Port, ports_bytes};
+use crate::tensor::Precision;
 
 /// Keys of a part: what a workgroup takes of a head, as the kernels have it.
 const PART: usize = 128;
@@ -87,10 +88,12 @@ impl OpDef for AttentionStep {
 
     fn inputs(&self) -> Vec<Port> {
         let shape = [self.b, self.h, self.d];
-        let mut ports = ["q", "k", "v"].map(|name| Port::fixed(name, &shape)).to_vec();
+        let mut ports = ["q", "k", "v"]
+            .map(|name| Port::activation(name, &shape).fixed())
+            .to_vec();
         ports.push(Port::index("position", &[1]));
         if self.forgets {
-            ports.push(Port::fixed("log_f", &[self.b, self.h]));
+            ports.push(Port::f32("log_f", &[self.b, self.h]).fixed());
         }
         ports
     }
@@ -98,7 +101,7 @@ impl OpDef for AttentionStep {
     fn outputs(&self) -> Vec<Port> {
         let cache = [self.b, self.rows, self.h, self.d];
         let mut ports = vec![
-            Port::new("o", &[self.b, self.h, self.d]),
+            Port::activation("o", &[self.b, self.h, self.d]),
             Port::state("keys", &cache),
             Port::state("values", &cache),
         ];
@@ -108,12 +111,16 @@ impl OpDef for AttentionStep {
         ports
     }
 
-    fn cost(&self, _pass: Pass) -> Cost {
+    fn flops(&self, _pass: Pass) -> f64 {
         let [heads, rows, d] = [self.b * self.h, self.rows, self.d].map(|x| x as f64);
-        let bias = if self.forgets { 8.0 } else { 0.0 };
-        Cost {
-            flops: heads * 4.0 * rows * d,
-            bytes: heads * (rows * (8.0 * d + bias) + 24.0 * d),
-        }
+        heads * 4.0 * rows * d
+    }
+
+    fn bytes(&self, pass: Pass, precision: Precision) -> f64 {
+        // Of the caches all rows are read, and one is written.
+        let [heads, rows, d] = [self.b * self.h, self.rows, self.d].map(|x| x as f64);
+        let bias = if self.forgets { 1.0 } else { 0.0 };
+        let states = 4.0 * heads * rows * (2.0 * d + bias);
+        ports_bytes(self, pass, precision) - states + 8.0 * heads * d
     }
 }

@@ -79,9 +79,3 @@ impl Sizes {
         l.scratch(self.b * self.h * self.chunks() * rows * self.chunk)
     }
 }
-
-/// The inputs of a backward call that reads them all.
-pub(crate) fn all_inputs(ins: &[Option<View>]) -> Vec<View> {
-    let read = |view: &Option<View>| view.expect("the backward call reads every input");
-    ins.iter().map(read).collect()
-}

@@ -1,21 +1,15 @@
 use super::{ConvStep, PAST, WIDTH};
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl CpuOp for ConvStep {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let (x, w) = (ins[0].real(), ins[1].real());
-        let bias = self.bias.then(|| ins[2].real());
-        let [y, state] = outs else {
-            unreachable!("the ports say two outputs")
-        };
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, w) = (io.read("x"), io.read("w"));
+        let bias = self.bias.then(|| io.read("b"));
+        let (y, state) = (io.write("y"), io.write("state"));
         let n = self.channels;
-        let rows = y
-            .real()
-            .par_chunks_mut(n)
-            .zip(state.real().par_chunks_mut(n * PAST));
+        let rows = y.par_chunks_mut(n).zip(state.par_chunks_mut(n * PAST));
         rows.zip(x.par_chunks(n)).for_each(|((y, state), x)| {
             match bias {
                 Some(b) => y.copy_from_slice(b),
@@ -34,16 +28,5 @@ impl CpuOp for ConvStep {
                 *y = y.silu();
             }
         });
-    }
-
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        _ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        _d_outs: &[In<'_, R>],
-        _d_ins: &mut [Out<'_, R>],
-    ) {
-        unreachable!("no input has a gradient");
     }
 }

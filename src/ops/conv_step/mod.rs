@@ -19,7 +19,7 @@ mod tests;
 use super::rows;
 use super::short_conv::ShortConv;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port};
+use crate::port::{OpDef, Pass, Port};
 
 /// Taps of the filter.
 const WIDTH: usize = 4;
@@ -58,28 +58,25 @@ impl OpDef for ConvStep {
 
     fn inputs(&self) -> Vec<Port> {
         let mut ports = vec![
-            Port::fixed("x", &[self.b, self.channels]),
-            Port::fixed("w", &[self.channels, 1, WIDTH]),
+            Port::activation("x", &[self.b, self.channels]).fixed(),
+            Port::f32("w", &[self.channels, 1, WIDTH]).fixed(),
         ];
         if self.bias {
-            ports.push(Port::fixed("b", &[self.channels]));
+            ports.push(Port::f32("b", &[self.channels]).fixed());
         }
         ports
     }
 
     fn outputs(&self) -> Vec<Port> {
         vec![
-            Port::new("y", &[self.b, self.channels]),
+            Port::activation("y", &[self.b, self.channels]),
             Port::state("state", &[self.b, self.channels, PAST]),
         ]
     }
 
-    fn cost(&self, _pass: Pass) -> Cost {
+    fn flops(&self, _pass: Pass) -> f64 {
         let n = (self.b * self.channels) as f64;
         let bias = if self.bias { n } else { 0.0 };
-        Cost {
-            flops: 12.0 * n + bias,
-            bytes: 32.0 * n + 16.0 * self.channels as f64,
-        }
+        12.0 * n + bias
     }
 }

@@ -1,7 +1,6 @@
 use super::CrossEntropy;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Rows that one thread takes at a time.
@@ -47,27 +46,18 @@ pub(crate) fn gradient_in_place<R: Real>(classes: usize, z: &mut [R], labels: &[
 }
 
 impl CpuOp for CrossEntropy {
-    fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let [loss, lse, nll] = outs else {
-            unreachable!("three output ports")
-        };
-        let nll = nll.real();
-        rows(self.classes, ins[0].real(), ins[1].int(), lse.real(), nll);
-        loss.real()[0] = nll.iter().copied().sum::<R>() * R::of(f64::from(step.inv_tokens));
+    fn cpu_fwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
+        let (loss, lse, nll) = (io.write("loss"), io.write("lse"), io.write("nll"));
+        let nll = nll;
+        rows(self.classes, io.read("logits"), io.int("labels"), lse, nll);
+        loss[0] = nll.iter().copied().sum::<R>() * R::of(f64::from(step.inv_tokens));
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        step: &StepParams,
-        ins: &[In<'_, R>],
-        outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let weight = grad_outs[0].real()[0] * R::of(f64::from(step.inv_tokens));
-        if let Some((grad_z, _)) = grad_ins[0].wanted() {
-            grad_z.copy_from_slice(ins[0].real());
-            gradient_in_place(self.classes, grad_z, ins[1].int(), outs[1].real(), weight);
+    fn cpu_bwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
+        let weight = io.grad("loss")[0] * R::of(f64::from(step.inv_tokens));
+        if let Some((grad_z, _)) = io.wanted("logits") {
+            grad_z.copy_from_slice(io.read("logits"));
+            gradient_in_place(self.classes, grad_z, io.int("labels"), io.read("lse"), weight);
         }
     }
 }

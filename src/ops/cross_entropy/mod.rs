@@ -18,7 +18,7 @@ mod tests;
 
 use crate::error::UserError;
 use crate::ops::rows;
-use crate::port::{Cost, InputGrad, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port};
 
 /// Label of a masked row.
 pub const IGNORE: u32 = u32::MAX;
@@ -41,37 +41,20 @@ impl OpDef for CrossEntropy {
 
     fn inputs(&self) -> Vec<Port> {
         vec![
-            Port::new("logits", &[self.rows, self.classes]),
-            Port::index("labels", &[self.rows]),
+            Port::activation("logits", &[self.rows, self.classes]).saved(),
+            Port::index("labels", &[self.rows]).saved(),
         ]
     }
 
     fn outputs(&self) -> Vec<Port> {
         vec![
-            Port::new("loss", &[1]),
-            Port::new("lse", &[self.rows]).grad(InputGrad::None),
-            Port::new("nll", &[self.rows]).grad(InputGrad::None),
+            Port::f32("loss", &[1]),
+            Port::f32("lse", &[self.rows]).fixed().saved(),
+            Port::f32("nll", &[self.rows]).fixed(),
         ]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads {
-            ins: &[0, 1],
-            outs: &[1],
-        }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
-        let n = (self.rows * self.classes) as f64;
-        match pass {
-            Pass::Forward => Cost {
-                flops: 4.0 * n,
-                bytes: 4.0 * n,
-            },
-            Pass::Backward => Cost {
-                flops: 4.0 * n,
-                bytes: 8.0 * n,
-            },
-        }
+    fn flops(&self, _pass: Pass) -> f64 {
+        4.0 * (self.rows * self.classes) as f64
     }
 }

@@ -1,6 +1,5 @@
 use super::DecayGate;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::ops::reduce::{column_sums, or_scratch};
 use crate::ops::rows::Layout;
 use crate::shader::Kernel;
@@ -26,34 +25,43 @@ impl DecayGate {
 }
 
 impl GpuOp for DecayGate {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let groups = (self.rows * self.h).div_ceil(256);
-        let bindings = [ins[0], ins[1], ins[2], outs[0].view];
+        let bindings = [
+            ("y", io.read("y")),
+            ("a_log", io.read("A_log")),
+            ("dt_bias", io.read("dt_bias")),
+            ("g", io.write("g")),
+        ];
         let kernel = Kernel::new("decay_gate/decay_gate_fwd");
         l.run(kernel, &bindings, self.params(groups), grid_1d(groups));
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(y), Some(a_log), Some(dt_bias)) = (ins[0], ins[1], ins[2]) else {
-            return;
-        };
-        let (Some(g), Some(grad_g)) = (outs[0], grad_outs[0]) else {
-            return;
-        };
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (y, a_log, dt_bias) = (io.read("y"), io.read("A_log"), io.read("dt_bias"));
+        let (g, grad_g) = (io.read("g"), io.grad("g"));
         let layout = Layout::new(self.h);
         let parts = layout.parts(self.rows);
-        let grad_y = or_scratch(l, grad_ins[0], y.len);
+        let grad_y = or_scratch(l, io.wanted("y"), y.len);
         let sums = [l.scratch(parts * self.h), l.scratch(parts * self.h)];
-        let bindings = [y, a_log, dt_bias, g, grad_g, grad_y, sums[0], sums[1]];
+        let bindings = [
+            ("y", y),
+            ("a_log", a_log),
+            ("dt_bias", dt_bias),
+            ("g", g),
+            ("grad_g", grad_g),
+            ("grad_y", grad_y),
+            ("grad_a_log", sums[0]),
+            ("grad_dt_bias", sums[1]),
+        ];
         let kernel = layout.kernel("decay_gate/decay_gate_bwd");
         l.run(kernel, &bindings, self.params(parts), grid_1d(parts));
-        column_sums(l, &sums, parts, self.h, &grad_ins[1..]);
+        column_sums(
+            l,
+            &sums,
+            parts,
+            self.h,
+            &[io.wanted("A_log"), io.wanted("dt_bias")],
+        );
     }
 }

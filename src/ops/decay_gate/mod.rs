@@ -19,7 +19,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port};
 
 /// `g = -exp(A_log) softplus(y + dt_bias)`. Inputs: y, `A_log`, `dt_bias`.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,32 +39,21 @@ impl OpDef for DecayGate {
 
     fn inputs(&self) -> Vec<Port> {
         vec![
-            Port::new("y", &[self.rows, self.h]),
-            Port::new("A_log", &[self.h]),
-            Port::new("dt_bias", &[self.h]),
+            Port::activation("y", &[self.rows, self.h]).saved(),
+            Port::f32("A_log", &[self.h]).saved(),
+            Port::f32("dt_bias", &[self.h]).saved(),
         ]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("g", &[self.rows, self.h])]
+        vec![Port::f32("g", &[self.rows, self.h]).saved()]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads {
-            ins: &[0, 1, 2],
-            outs: &[0],
-        }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
+    fn flops(&self, pass: Pass) -> f64 {
         let n = (self.rows * self.h) as f64;
-        let (flops, bytes) = match pass {
-            Pass::Forward => (8.0, 8.0),
-            Pass::Backward => (9.0, 16.0),
-        };
-        Cost {
-            flops: flops * n,
-            bytes: bytes * n,
+        match pass {
+            Pass::Forward => 8.0 * n,
+            Pass::Backward => 9.0 * n,
         }
     }
 }

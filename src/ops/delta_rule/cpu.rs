@@ -5,9 +5,8 @@ use super::DeltaRule;
 use crate::ops::chunks::{Chunk, clamped, decay_factors, head_rows, product, scale_rows};
 use crate::ops::reduce::wanted_or;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
 use crate::twin::matmul::Mat;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Forward inputs.
@@ -21,13 +20,13 @@ struct Inputs<'a, R> {
 }
 
 impl<'a, R: Real> Inputs<'a, R> {
-    fn new(op: &DeltaRule, ins: &[In<'a, R>]) -> Self {
+    fn new(io: &Slices<'a, R>) -> Self {
         Self {
-            q: ins[0].real(),
-            k: ins[1].real(),
-            v: ins[2].real(),
-            beta: ins[3].real(),
-            g: op.decays.then(|| ins[4].real()),
+            q: io.read("q"),
+            k: io.read("k"),
+            v: io.read("v"),
+            beta: io.read("beta"),
+            g: io.read_if("g"),
         }
     }
 }
@@ -189,13 +188,10 @@ impl<R: Real> Work<R> {
 }
 
 impl CpuOp for DeltaRule {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let x = Inputs::new(self, ins);
-        let [o, tm, states] = outs else {
-            unreachable!("the ports say three outputs")
-        };
-        let (tm, states) = (tm.real(), states.real());
-        let heads = head_rows(o.real(), self.d_v, self.t, self.h);
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let x = Inputs::new(&io);
+        let (o, tm, states) = (io.write("o"), io.write("tm"), io.write("states"));
+        let heads = head_rows(o, self.d_v, self.t, self.h);
         let per_head = tm.len() / heads.len();
         let per_state = states.len() / heads.len();
         heads
@@ -209,29 +205,19 @@ impl CpuOp for DeltaRule {
             );
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let x = Inputs::new(self, ins);
-        let (tm, states, grad_o) = (outs[1].real(), outs[2].real(), grad_outs[0].real());
-        let [grad_q, grad_k, grad_v, grad_beta, grad_g @ ..] = grad_ins else {
-            unreachable!("q, k, v and beta come first")
-        };
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let x = Inputs::new(&io);
+        let (tm, states, grad_o) = (io.read("tm"), io.read("states"), io.grad("o"));
         // Gradients that nobody wants still need a place.
         let mut spare: [Vec<R>; 5] = Default::default();
         let [spare_q, spare_k, spare_v, spare_beta, spare_g] = &mut spare;
         let (t, h, rows) = (self.t, self.h, self.t * self.householder);
-        let grad_q = head_rows(wanted_or(grad_q, spare_q, x.q.len()), self.d_k, t, h);
-        let grad_k = head_rows(wanted_or(grad_k, spare_k, x.k.len()), self.d_k, rows, h);
-        let grad_v = head_rows(wanted_or(grad_v, spare_v, x.v.len()), self.d_v, rows, h);
-        let grad_beta = head_rows(wanted_or(grad_beta, spare_beta, x.beta.len()), 1, rows, h);
-        let grad_g = match grad_g.first_mut() {
-            Some(grad_g) => head_rows(wanted_or(grad_g, spare_g, self.b * t * h), 1, t, h),
+        let grad_q = head_rows(wanted_or(io.wanted("q"), spare_q, x.q.len()), self.d_k, t, h);
+        let grad_k = head_rows(wanted_or(io.wanted("k"), spare_k, x.k.len()), self.d_k, rows, h);
+        let grad_v = head_rows(wanted_or(io.wanted("v"), spare_v, x.v.len()), self.d_v, rows, h);
+        let grad_beta = head_rows(wanted_or(io.wanted("beta"), spare_beta, x.beta.len()), 1, rows, h);
+        let grad_g = match x.g {
+            Some(g) => head_rows(wanted_or(io.wanted("g"), spare_g, g.len()), 1, t, h),
             None => (0..self.b * h).map(|_| Vec::new()).collect(),
         };
         let heads: Vec<HeadGrads<'_, R>> = grad_q

@@ -1,10 +1,10 @@
 use super::DeltaRule;
-use crate::launch::GpuOp;
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, View, Views};
 use crate::ops::chunks::TILE;
-use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, Params, all_inputs};
+use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, Params};
 use crate::ops::reduce::or_scratch;
 use crate::shader::Kernel;
+use crate::tensor::Dtype;
 
 impl DeltaRule {
     fn params(&self, fields: usize) -> Params {
@@ -26,77 +26,76 @@ impl DeltaRule {
         self.deep_kernel(path).set("USED", self.chunk_tokens())
     }
 
-    /// Row factors and P; Tm (`inverse`) or G to `lower`. `ins` are the forward inputs.
-    fn prepare(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[View],
-        scores: View,
-        lower: View,
-        table: View,
-        inverse: bool,
-    ) {
+    /// Row factors and P; Tm (`inverse`) or G to `lower`.
+    fn prepare(&self, l: &mut Lower<'_>, io: &Views, scores: View, lower: View, table: View, inverse: bool) {
         let fields = if inverse { FIELDS_FWD } else { FIELDS_BWD };
         let kernel = self
             .kernel("delta_rule/chunk_prep_fwd")
             .set("DECAYS", self.decays)
             .set("INVERSE", inverse);
-        let mut bindings = vec![ins[0], ins[1], ins[3], scores, lower, table];
-        bindings.extend(ins.get(4));
+        let mut bindings = vec![
+            ("q", io.read("q")),
+            ("k", io.read("k")),
+            ("beta", io.read("beta")),
+            ("scores", scores),
+            ("lower", lower),
+            ("table", table),
+        ];
+        bindings.extend(io.read_if("g").map(|g| ("g", g)));
         l.run(kernel, &bindings, self.params(fields), self.sizes().chunk_grid());
     }
 }
 
 impl GpuOp for DeltaRule {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let [q, k, v] = [ins[0], ins[1], ins[2]];
-        let [o, tm, states] = [outs[0].view, outs[1].view, outs[2].view];
-        // Vn has a row a step: `o` has room for it where a token is one step.
-        let vn = if self.householder == 1 {
-            o
-        } else {
-            l.scratch(v.len)
-        };
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let [q, k, v] = [io.read("q"), io.read("k"), io.read("v")];
+        let [o, tm, states] = [io.write("o"), io.write("tm"), io.write("states")];
+        // Vn has a row a write, in f32: `o` has room for it where a token is one write and `o` is not rounded.
+        let apart = self.householder > 1 || o.dtype != Dtype::F32;
+        let vn = if apart { l.scratch(v.len) } else { o };
         let sizes = self.sizes();
         let table = sizes.scratch(l, FIELDS_FWD);
         let scores = sizes.scratch(l, self.chunk_tokens());
         let params = self.params(FIELDS_FWD);
-        self.prepare(l, ins, scores, tm, table, true);
+        self.prepare(l, io, scores, tm, table, true);
         l.run(
             self.deep_kernel("delta_rule/state_fwd"),
-            &[k, v, table, tm, states, vn],
+            &[
+                ("k", k),
+                ("v", v),
+                ("table", table),
+                ("tm", tm),
+                ("states", states),
+                ("vn", vn),
+            ],
             params,
             sizes.grid(self.d_v.div_ceil(TILE)),
         );
         let grid = sizes.tile_grid(self.d_v);
-        let mut bindings = vec![q, states, scores, table, o];
-        if self.householder > 1 {
-            bindings.push(vn);
+        let mut bindings = vec![
+            ("q", q),
+            ("states", states),
+            ("scores", scores),
+            ("table", table),
+            ("o", o),
+        ];
+        if apart {
+            bindings.push(("vn", vn));
         }
         l.run(
-            self.query_kernel("delta_rule/output_fwd"),
+            self.query_kernel("delta_rule/output_fwd").set("APART", apart),
             &bindings,
             params,
             grid,
         );
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(tm), Some(states), Some(grad_o)) = (outs[1], outs[2], grad_outs[0]) else {
-            return;
-        };
-        let ins = all_inputs(ins);
-        let [q, k, v] = [ins[0], ins[1], ins[2]];
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (tm, states, grad_o) = (io.read("tm"), io.read("states"), io.grad("o"));
+        let [q, k, v] = [io.read("q"), io.read("k"), io.read("v")];
         // Gradients that nobody wants still need a place: others come out of them.
-        let grad_of = |i: usize, l: &mut Lower<'_>| or_scratch(l, grad_ins[i], ins[i].len);
-        let [grad_q, grad_k, grad_v, grad_beta] = [0, 1, 2, 3].map(|i| grad_of(i, l));
+        let grad_of = |name, l: &mut Lower<'_>| or_scratch(l, io.wanted(name), io.read(name).len);
+        let [grad_q, grad_k, grad_v, grad_beta] = ["q", "k", "v", "beta"].map(|name| grad_of(name, l));
         let sizes = self.sizes();
         let table = sizes.scratch(l, FIELDS_BWD);
         let [scores, lower] = [self.chunk_tokens(), self.chunk].map(|rows| sizes.scratch(l, rows));
@@ -107,48 +106,95 @@ impl GpuOp for DeltaRule {
         let [key_grid, value_grid] = [self.d_k, self.d_v].map(|width| sizes.tile_grid(width));
         let chunk_grid = sizes.chunk_grid();
 
-        self.prepare(l, &ins, scores, lower, table, false);
-        let bindings = [q, k, table, tm, scores, grad_o, grad_v, grad_states];
+        self.prepare(l, io, scores, lower, table, false);
+        let bindings = [
+            ("q", q),
+            ("k", k),
+            ("table", table),
+            ("tm", tm),
+            ("scores", scores),
+            ("grad_o", grad_o),
+            ("grad_v", grad_v),
+            ("grad_states", grad_states),
+        ];
         l.run(
             self.kernel("delta_rule/state_bwd"),
             &bindings,
             params,
             sizes.grid(self.d_v.div_ceil(TILE)),
         );
-        let bindings = [k, v, states, tm, lower, table, vn, grad_v];
+        let bindings = [
+            ("k", k),
+            ("v", v),
+            ("states", states),
+            ("tm", tm),
+            ("lower", lower),
+            ("table", table),
+            ("vn", vn),
+            ("grad_v", grad_v),
+        ];
         l.run(self.kernel("delta_rule/error_bwd"), &bindings, params, value_grid);
-        let mut bindings = vec![grad_o, grad_v, vn, scores, lower, table];
-        bindings.extend(ins.get(4));
+        let mut bindings = vec![
+            ("grad_o", grad_o),
+            ("grad_v", grad_v),
+            ("vn", vn),
+            ("scores", scores),
+            ("lower", lower),
+            ("table", table),
+        ];
+        bindings.extend(io.read_if("g").map(|g| ("g", g)));
         // Faster without matrix units: its two products are the smaller part.
         let kernel = self
             .kernel("delta_rule/chunk_bwd")
             .set("DECAYS", self.decays)
             .set("COOP", false);
         l.run(kernel, &bindings, params, chunk_grid);
-        let bindings = [q, k, grad_o, states, scores, table, grad_q];
+        let bindings = [
+            ("own", q),
+            ("other", k),
+            ("values", grad_o),
+            ("states", states),
+            ("e", scores),
+            ("table", table),
+            ("grad_own", grad_q),
+        ];
         l.run(
             self.query_kernel("linear_attention/query_key_bwd"),
             &bindings,
             params,
             key_grid,
         );
-        let bindings = [k, states, grad_states, table, vn, grad_v, grad_k];
+        let bindings = [
+            ("k", k),
+            ("states", states),
+            ("grad_states", grad_states),
+            ("table", table),
+            ("vn", vn),
+            ("grad_v", grad_v),
+            ("grad_k", grad_k),
+        ];
         l.run(
             self.deep_kernel("delta_rule/key_state_bwd"),
             &bindings,
             params,
             key_grid,
         );
-        let bindings = [q, k, scores, lower, grad_k];
+        let bindings = [
+            ("q", q),
+            ("k", k),
+            ("e", scores),
+            ("f", lower),
+            ("grad_k", grad_k),
+        ];
         l.run(
             self.deep_kernel("delta_rule/key_chunk_bwd"),
             &bindings,
             params,
             key_grid,
         );
-        let mut bindings = vec![table, grad_beta];
+        let mut bindings = vec![("table", table), ("grad_beta", grad_beta)];
         if self.decays {
-            bindings.push(grad_of(4, l));
+            bindings.push(("grad_g", grad_of("g", l)));
         }
         let kernel = self
             .kernel("linear_attention/gate_bwd")

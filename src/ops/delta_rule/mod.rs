@@ -54,7 +54,8 @@ mod tests;
 
 use super::chunks::{MAX_GRID, Sizes};
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port, ports_bytes};
+use crate::tensor::Precision;
 
 /// Chunk length that suits every device.
 pub const CHUNK: usize = 64;
@@ -136,13 +137,13 @@ impl OpDef for DeltaRule {
         } = *self;
         let rows = t * self.householder;
         let mut ports = vec![
-            Port::new("q", &[b, t, h, d_k]),
-            Port::new("k", &[b, rows, h, d_k]),
-            Port::new("v", &[b, rows, h, d_v]),
-            Port::new("beta", &[b, rows, h]),
+            Port::activation("q", &[b, t, h, d_k]).saved(),
+            Port::activation("k", &[b, rows, h, d_k]).saved(),
+            Port::activation("v", &[b, rows, h, d_v]).saved(),
+            Port::f32("beta", &[b, rows, h]).saved(),
         ];
         if self.decays {
-            ports.push(Port::new("g", &[b, t, h]));
+            ports.push(Port::f32("g", &[b, t, h]).saved());
         }
         ports
     }
@@ -158,42 +159,35 @@ impl OpDef for DeltaRule {
             ..
         } = *self;
         vec![
-            Port::new("o", &[b, t, h, d_v]),
-            Port::new("tm", &[b, h, self.chunks(), chunk, chunk]),
-            Port::new("states", &[b, h, self.chunks(), d_k, d_v]),
+            Port::activation("o", &[b, t, h, d_v]),
+            Port::f32("tm", &[b, h, self.chunks(), chunk, chunk])
+                .fixed()
+                .saved(),
+            Port::f32("states", &[b, h, self.chunks(), d_k, d_v])
+                .fixed()
+                .saved(),
         ]
     }
 
-    fn backward_reads(&self) -> Reads {
-        let ins: &[usize] = if self.decays {
-            &[0, 1, 2, 3, 4]
-        } else {
-            &[0, 1, 2, 3]
-        };
-        Reads { ins, outs: &[1, 2] }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
+    fn flops(&self, pass: Pass) -> f64 {
         let [d_k, d_v, c, n] = [self.d_k, self.d_v, self.chunk, self.householder].map(|x| x as f64);
         let token_heads = (self.b * self.t * self.h) as f64;
-        let (flops, bytes) = match pass {
-            Pass::Forward => (
+        let flops = match pass {
+            Pass::Forward => {
                 2.0 * d_k * d_v
                     + c * (2.0 * d_k + 2.0 * d_v)
-                    + n * (4.0 * d_k * d_v + c * (4.0 * d_k + 2.0 * d_v) + c * c / 3.0),
-                4.0 * (d_k + d_v + 1.0) + 4.0 * n * (d_k + d_v + 1.0 + d_k * d_v / c + c),
-            ),
-            Pass::Backward => (
+                    + n * (4.0 * d_k * d_v + c * (4.0 * d_k + 2.0 * d_v) + c * c / 3.0)
+            }
+            Pass::Backward => {
                 4.0 * d_k * d_v
                     + c * (6.0 * d_k + 4.0 * d_v)
-                    + n * (12.0 * d_k * d_v + c * (8.0 * d_k + 8.0 * d_v)),
-                4.0 * (2.0 * d_k + d_v + 2.0)
-                    + 4.0 * n * (2.0 * d_k + 2.0 * d_v + 2.0 + 3.0 * d_k * d_v / c + c),
-            ),
+                    + n * (12.0 * d_k * d_v + c * (8.0 * d_k + 8.0 * d_v))
+            }
         };
-        Cost {
-            flops: token_heads * flops,
-            bytes: token_heads * bytes,
-        }
+        token_heads * flops
+    }
+
+    fn bytes(&self, pass: Pass, precision: Precision) -> f64 {
+        ports_bytes(self, pass, precision) + self.sizes().state_gradient_bytes(pass)
     }
 }

@@ -1,7 +1,6 @@
 use super::Dropout;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl Dropout {
@@ -22,10 +21,10 @@ impl Dropout {
 }
 
 impl CpuOp for Dropout {
-    fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let (residual, x) = (ins[0].real(), ins[1].real());
+    fn cpu_fwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
+        let (residual, x) = (io.read("residual"), io.read("x"));
         let d = self.d;
-        outs[0].real().par_chunks_mut(d).enumerate().for_each(|(row, y)| {
+        io.write("y").par_chunks_mut(d).enumerate().for_each(|(row, y)| {
             let at = row * d;
             self.drop_row(step, row, &x[at..at + d], y);
             for (y, residual) in y.iter_mut().zip(&residual[at..at + d]) {
@@ -34,16 +33,9 @@ impl CpuOp for Dropout {
         });
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        step: &StepParams,
-        _ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let grad_y = grad_outs[0].real();
-        let Some((grad_x, _)) = grad_ins[1].wanted() else {
+    fn cpu_bwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
+        let grad_y = io.grad("y");
+        let Some((grad_x, _)) = io.wanted("x") else {
             return;
         };
         let d = self.d;

@@ -1,6 +1,5 @@
 use super::Dropout;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{Bound, GpuOp, Lower, Views, grid_1d};
 use crate::philox::DROPOUT_KEY;
 use crate::shader::{Kernel, Value};
 use bytemuck::{Pod, Zeroable};
@@ -18,7 +17,7 @@ struct Params {
 }
 
 impl Dropout {
-    fn launch(&self, l: &mut Lower<'_>, path: &'static str, bindings: &[View]) {
+    fn launch(&self, l: &mut Lower<'_>, path: &'static str, bindings: &[Bound]) {
         let groups = self.d.div_ceil(4);
         let params = Params {
             rows: self.rows as u32,
@@ -39,20 +38,26 @@ impl Dropout {
 }
 
 impl GpuOp for Dropout {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        self.launch(l, "dropout/dropout_fwd", &[ins[0], ins[1], outs[0].view]);
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        self.launch(
+            l,
+            "dropout/dropout_fwd",
+            &[
+                ("residual", io.read("residual")),
+                ("x", io.read("x")),
+                ("y", io.write("y")),
+            ],
+        );
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        _ins: &[Option<View>],
-        _outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        if let (Some(grad_y), Some(grad_x)) = (grad_outs[0], grad_ins[1]) {
-            self.launch(l, "dropout/dropout_bwd", &[grad_y, grad_x.view]);
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        if let Some(grad_x) = io.wanted("x") {
+            let grad_y = io.grad("y");
+            self.launch(
+                l,
+                "dropout/dropout_bwd",
+                &[("grad_y", grad_y), ("grad_x", grad_x.view)],
+            );
         }
     }
 }

@@ -23,7 +23,7 @@ mod tests;
 use super::rows;
 use crate::error::UserError;
 use crate::philox::{DROPOUT_KEY, philox4x32};
-use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
+use crate::port::{InputGrad, OpDef, Pass, Port};
 use crate::step::StepParams;
 
 /// `y = residual + dropout(x)`. Inputs: residual, x.
@@ -76,26 +76,20 @@ impl OpDef for Dropout {
     fn inputs(&self) -> Vec<Port> {
         let shape = [self.rows, self.d];
         vec![
-            Port::new("residual", &shape).grad(InputGrad::Passes),
-            Port::new("x", &shape),
+            Port::activation("residual", &shape).grad(InputGrad::Passes),
+            Port::activation("x", &shape),
         ]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.rows, self.d])]
+        vec![Port::activation("y", &[self.rows, self.d])]
     }
 
-    fn cost(&self, pass: Pass) -> Cost {
+    fn flops(&self, pass: Pass) -> f64 {
         let n = (self.rows * self.d) as f64;
         match pass {
-            Pass::Forward => Cost {
-                flops: 2.0 * n,
-                bytes: 12.0 * n,
-            },
-            Pass::Backward => Cost {
-                flops: n,
-                bytes: 8.0 * n,
-            },
+            Pass::Forward => 2.0 * n,
+            Pass::Backward => n,
         }
     }
 }

@@ -1,6 +1,5 @@
 use super::{Content, Fill};
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
@@ -14,7 +13,7 @@ struct Params {
 }
 
 impl GpuOp for Fill {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, _ins: &[View], outs: &[GpuOut]) {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let (heads, value) = match self.content {
             Content::Constant(value) => (0, value),
             Content::Retention(heads) => (heads as u32, 0.0),
@@ -25,16 +24,11 @@ impl GpuOp for Fill {
             value,
         };
         let grid = grid_1d(self.numel.div_ceil(256));
-        l.run(Kernel::new("fill/fill_fwd"), &[outs[0].view], params, grid);
-    }
-
-    fn gpu_bwd(
-        &self,
-        _l: &mut Lower<'_>,
-        _ins: &[Option<View>],
-        _outs: &[Option<View>],
-        _d_outs: &[Option<View>],
-        _d_ins: &[Option<GpuOut>],
-    ) {
+        l.run(
+            Kernel::new("fill/fill_fwd"),
+            &[("y", io.write("y"))],
+            params,
+            grid,
+        );
     }
 }

@@ -1,7 +1,6 @@
 use super::GeluDropout;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl GeluDropout {
@@ -31,25 +30,18 @@ impl GeluDropout {
 }
 
 impl CpuOp for GeluDropout {
-    fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let x = ins[0].real();
-        self.rows(step, outs[0].real(), |at, y| {
+    fn cpu_fwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
+        let x = io.read("x");
+        self.rows(step, io.write("y"), |at, y| {
             for (y, x) in y.iter_mut().zip(&x[at..]) {
                 *y = x.gelu();
             }
         });
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        step: &StepParams,
-        ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let (x, grad_y) = (ins[0].real(), grad_outs[0].real());
-        let Some((grad_x, _)) = grad_ins[0].wanted() else {
+    fn cpu_bwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, grad_y) = (io.read("x"), io.grad("y"));
+        let Some((grad_x, _)) = io.wanted("x") else {
             return;
         };
         self.rows(step, grad_x, |at, grad_x| {

@@ -1,6 +1,5 @@
 use super::GeluDropout;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{Bound, GpuOp, Lower, Views, grid_1d};
 use crate::philox::DROPOUT_KEY;
 use crate::shader::{Kernel, Value};
 use bytemuck::{Pod, Zeroable};
@@ -19,7 +18,7 @@ struct Params {
 }
 
 impl GeluDropout {
-    fn launch(&self, l: &mut Lower<'_>, path: &'static str, bindings: &[View]) {
+    fn launch(&self, l: &mut Lower<'_>, path: &'static str, bindings: &[Bound]) {
         let (dropout, groups) = (self.dropout(), self.d.div_ceil(4));
         let params = Params {
             rows: dropout.rows as u32,
@@ -37,20 +36,22 @@ impl GeluDropout {
 }
 
 impl GpuOp for GeluDropout {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        self.launch(l, "gelu_dropout/gelu_dropout_fwd", &[ins[0], outs[0].view]);
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        self.launch(
+            l,
+            "gelu_dropout/gelu_dropout_fwd",
+            &[("x", io.read("x")), ("y", io.write("y"))],
+        );
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        _outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        if let (Some(x), Some(grad_y), Some(grad_x)) = (ins[0], grad_outs[0], grad_ins[0]) {
-            self.launch(l, "gelu_dropout/gelu_dropout_bwd", &[x, grad_y, grad_x.view]);
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        if let Some(grad_x) = io.wanted("x") {
+            let (x, grad_y) = (io.read("x"), io.grad("y"));
+            self.launch(
+                l,
+                "gelu_dropout/gelu_dropout_bwd",
+                &[("x", x), ("grad_y", grad_y), ("grad_x", grad_x.view)],
+            );
         }
     }
 }

@@ -20,7 +20,7 @@ mod tests;
 use super::dropout::Dropout;
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port};
 
 /// `y = dropout(gelu(x))`. Input: x.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,26 +58,18 @@ impl OpDef for GeluDropout {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        vec![Port::new("x", &[self.b, self.t, self.d])]
+        vec![Port::activation("x", &[self.b, self.t, self.d]).saved()]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.b, self.t, self.d])]
+        vec![Port::activation("y", &[self.b, self.t, self.d])]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { ins: &[0], outs: &[] }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
+    fn flops(&self, pass: Pass) -> f64 {
         let n = (self.b * self.t * self.d) as f64;
-        let (flops, bytes) = match pass {
-            Pass::Forward => (25.0, 8.0),
-            Pass::Backward => (28.0, 12.0),
-        };
-        Cost {
-            flops: flops * n,
-            bytes: bytes * n,
+        match pass {
+            Pass::Forward => 25.0 * n,
+            Pass::Backward => 28.0 * n,
         }
     }
 }

@@ -1,14 +1,13 @@
 use super::Glu;
 use crate::ops::reduce::Pieces;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl CpuOp for Glu {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let (x, d, per) = (ins[0].real(), self.d, Pieces::new(self.rows).rows);
-        let pieces = outs[0].real().par_chunks_mut(per * d);
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, d, per) = (io.read("x"), self.d, Pieces::new(self.rows).rows);
+        let pieces = io.write("y").par_chunks_mut(per * d);
         pieces.zip(x.par_chunks(per * 2 * d)).for_each(|(y, x)| {
             for (y, x) in y.chunks_mut(d).zip(x.chunks(2 * d)) {
                 let (a, b) = x.split_at(d);
@@ -19,16 +18,9 @@ impl CpuOp for Glu {
         });
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let (x, grad_y) = (ins[0].real(), grad_outs[0].real());
-        let Some((grad_x, _)) = grad_ins[0].wanted() else {
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, grad_y) = (io.read("x"), io.grad("y"));
+        let Some((grad_x, _)) = io.wanted("x") else {
             return;
         };
         let (d, per) = (self.d, Pieces::new(self.rows).rows);

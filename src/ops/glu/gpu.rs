@@ -1,6 +1,5 @@
 use super::Glu;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{Bound, GpuOp, Lower, Views, grid_1d};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
@@ -13,7 +12,7 @@ struct Params {
 }
 
 impl Glu {
-    fn launch(&self, l: &mut Lower<'_>, path: &'static str, bindings: &[View]) {
+    fn launch(&self, l: &mut Lower<'_>, path: &'static str, bindings: &[Bound]) {
         let n = self.rows * self.d;
         let params = Params {
             n: n as u32,
@@ -24,20 +23,18 @@ impl Glu {
 }
 
 impl GpuOp for Glu {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        self.launch(l, "glu/glu_fwd", &[ins[0], outs[0].view]);
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        self.launch(l, "glu/glu_fwd", &[("x", io.read("x")), ("y", io.write("y"))]);
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        _outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        if let (Some(x), Some(grad_y), Some(grad_x)) = (ins[0], grad_outs[0], grad_ins[0]) {
-            self.launch(l, "glu/glu_bwd", &[x, grad_y, grad_x.view]);
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        if let Some(grad_x) = io.wanted("x") {
+            let (x, grad_y) = (io.read("x"), io.grad("y"));
+            self.launch(
+                l,
+                "glu/glu_bwd",
+                &[("x", x), ("grad_y", grad_y), ("grad_x", grad_x.view)],
+            );
         }
     }
 }

@@ -17,7 +17,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port};
 
 /// `y = a sigma(b)`. Input: x.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,26 +36,18 @@ impl OpDef for Glu {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        vec![Port::new("x", &[self.rows, 2 * self.d])]
+        vec![Port::activation("x", &[self.rows, 2 * self.d]).saved()]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.rows, self.d])]
+        vec![Port::activation("y", &[self.rows, self.d])]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { ins: &[0], outs: &[] }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
+    fn flops(&self, pass: Pass) -> f64 {
         let n = (self.rows * self.d) as f64;
-        let (flops, bytes) = match pass {
-            Pass::Forward => (5.0, 12.0),
-            Pass::Backward => (9.0, 20.0),
-        };
-        Cost {
-            flops: flops * n,
-            bytes: bytes * n,
+        match pass {
+            Pass::Forward => 5.0 * n,
+            Pass::Backward => 9.0 * n,
         }
     }
 }

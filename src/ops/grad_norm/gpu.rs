@@ -1,6 +1,5 @@
 use super::GradNorm;
-use crate::launch::GpuOp;
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::shader::Kernel;
 
 /// Elements that a kernel is given at a time: it counts them in u32.
@@ -9,7 +8,7 @@ const MOST: usize = 1 << 31;
 const PART: usize = 4096;
 
 impl GpuOp for GradNorm {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let parts = self.n.div_ceil(PART);
         let partial = l.scratch(parts);
         // Banks may be larger than a binding; all limits are multiples of PART elements.
@@ -24,23 +23,17 @@ impl GpuOp for GradNorm {
             let params = [n as u32, (start / PART) as u32];
             l.run(
                 kernel,
-                &[ins[0].part(start, n), partial],
+                &[("g", io.read("g").part(start, n)), ("partial_sums", partial)],
                 params,
-                crate::launch::grid_1d(n.div_ceil(PART)),
+                grid_1d(n.div_ceil(PART)),
             );
         }
         let kernel = Kernel::new("grad_norm/grad_norm_total");
-        l.run(kernel, &[partial, outs[0].view], [parts as u32], [1, 1, 1]);
-    }
-
-    fn gpu_bwd(
-        &self,
-        _l: &mut Lower<'_>,
-        _ins: &[Option<View>],
-        _outs: &[Option<View>],
-        _d_outs: &[Option<View>],
-        _d_ins: &[Option<GpuOut>],
-    ) {
-        unreachable!("the optimiser has no gradient");
+        l.run(
+            kernel,
+            &[("partial_sums", partial), ("stats", io.write("stats"))],
+            [parts as u32],
+            [1, 1, 1],
+        );
     }
 }

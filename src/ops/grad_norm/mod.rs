@@ -15,7 +15,7 @@ mod gpu;
 
 use crate::error::UserError;
 use crate::ops::rows;
-use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
+use crate::port::{OpDef, Pass, Port};
 
 /// See the module docs. The output is updated in place (`accumulate`): it remembers `halted`.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,17 +36,14 @@ impl OpDef for GradNorm {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        vec![Port::new("g", &[self.n]).grad(InputGrad::None)]
+        vec![Port::f32("g", &[self.n]).fixed()]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("stats", &[4])]
+        vec![Port::f32("stats", &[4]).fixed()]
     }
 
-    fn cost(&self, _pass: Pass) -> Cost {
-        Cost {
-            flops: 2.0 * self.n as f64,
-            bytes: 4.0 * self.n as f64,
-        }
+    fn flops(&self, _pass: Pass) -> f64 {
+        2.0 * self.n as f64
     }
 }

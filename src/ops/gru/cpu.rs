@@ -1,9 +1,8 @@
 use super::Gru;
 use crate::ops::linear::cpu as linear;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
 use crate::twin::matmul::{Mat, Threads, matmul};
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// (sigma(x), 1 - sigma(x)).
@@ -63,8 +62,13 @@ fn step_bwd<R: Real>(x: &[R], s: &mut [R], before: &[R], grad_h: &mut [R], grad_
 }
 
 impl CpuOp for Gru {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let (xg, w, bias, h) = (ins[0].real(), ins[1].real(), ins[2].real(), outs[0].real());
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (xg, w, bias, h) = (
+            io.read("xg"),
+            io.read("weight_hh"),
+            io.read("bias_hh"),
+            io.write("h"),
+        );
         let (t, d) = (self.t, self.d);
         let mut s = vec![R::ZERO; self.b * 3 * d];
         for step in 0..t {
@@ -98,22 +102,12 @@ impl CpuOp for Gru {
         }
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let (xg, w, bias) = (ins[0].real(), ins[1].real(), ins[2].real());
-        let (h, grad_y) = (outs[0].real(), grad_outs[0].real());
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (xg, w, bias) = (io.read("xg"), io.read("weight_hh"), io.read("bias_hh"));
+        let (h, grad_y) = (io.read("h"), io.grad("h"));
         let (b, t, d) = (self.b, self.t, self.d);
-        let [grad_xg_out, dw_out, db_out] = grad_ins else {
-            unreachable!("three inputs")
-        };
         let mut unread = Vec::new();
-        let grad_xg = crate::ops::reduce::wanted_or(grad_xg_out, &mut unread, xg.len());
+        let grad_xg = crate::ops::reduce::wanted_or(io.wanted("xg"), &mut unread, xg.len());
         // Row b T + t holds s of step t + 1, and then its ds; ds of step 0 is in `start`.
         let mut g = vec![R::ZERO; b * t * 3 * d];
         linear::fwd(&self.product(b * t), h, w, Some(bias), &mut g);
@@ -165,10 +159,10 @@ impl CpuOp for Gru {
         for g in g.chunks_mut(t * 3 * d) {
             g[(t - 1) * 3 * d..].fill(R::ZERO);
         }
-        if let Some((grad_w, accumulate)) = dw_out.wanted() {
+        if let Some((grad_w, accumulate)) = io.wanted("weight_hh") {
             linear::grad_w(&self.product(b * t), &g, h, grad_w, accumulate);
         }
-        if let Some((grad_b, accumulate)) = db_out.wanted() {
+        if let Some((grad_b, accumulate)) = io.wanted("bias_hh") {
             linear::grad_b(&self.product(b * t), &g, grad_b, accumulate);
             linear::grad_b(&self.product(b), &start, grad_b, true);
         }

@@ -1,6 +1,5 @@
 use super::Gru;
-use crate::launch::GpuOp;
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, GpuOut, Lower, Views};
 use crate::ops::linear::gpu as linear;
 use crate::ops::reduce::or_scratch;
 use crate::shader::Kernel;
@@ -54,39 +53,39 @@ impl Gru {
 }
 
 impl GpuOp for Gru {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let bindings = [ins[0], ins[1], ins[2], outs[0].view];
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let bindings = [
+            ("xg", io.read("xg")),
+            ("w", io.read("weight_hh")),
+            ("bias", io.read("bias_hh")),
+            ("h", io.write("h")),
+        ];
         let kernel = self.kernel("gru/gru_fwd", FORWARD);
         for step in 0..self.t {
             l.run(kernel.clone(), &bindings, self.params(step), self.grid(FORWARD));
         }
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(xg), Some(w), Some(bias)) = (ins[0], ins[1], ins[2]) else {
-            return;
-        };
-        let (Some(h), Some(grad_y)) = (outs[0], grad_outs[0]) else {
-            return;
-        };
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (xg, w, bias) = (io.read("xg"), io.read("weight_hh"), io.read("bias_hh"));
+        let (h, grad_y) = (io.read("h"), io.grad("h"));
         let (b, t, d) = (self.b, self.t, self.d);
         let all = l.scratch(b * (t + 1) * 3 * d);
         let g = all.part(0, b * t * 3 * d);
         let carry = l.scratch(b * d);
-        let grad_xg = or_scratch(l, grad_ins[0], xg.len);
-        let s = GpuOut {
-            view: g,
-            accumulate: false,
-        };
+        let grad_xg = or_scratch(l, io.wanted("xg"), xg.len);
+        let s = GpuOut::new(g);
         linear::fwd(l, &self.product(b * t), h, w, Some(bias), s);
-        let bindings = [grad_y, xg, h, w, bias, all, carry, grad_xg];
+        let bindings = [
+            ("grad_y", grad_y),
+            ("xg", xg),
+            ("h", h),
+            ("w", w),
+            ("bias", bias),
+            ("g", all),
+            ("carry", carry),
+            ("grad_xg", grad_xg),
+        ];
         let kernel = self.kernel("gru/gru_bwd", BACKWARD).set("BY_COLUMN", true);
         for step in (0..t).rev() {
             l.run(
@@ -96,10 +95,10 @@ impl GpuOp for Gru {
                 self.grid(3 * BACKWARD),
             );
         }
-        if let Some(grad_w) = grad_ins[1] {
+        if let Some(grad_w) = io.wanted("weight_hh") {
             linear::grad_w(l, &self.product(b * t), g, h, grad_w);
         }
-        if let Some(grad_b) = grad_ins[2] {
+        if let Some(grad_b) = io.wanted("bias_hh") {
             linear::grad_b(l, &self.product(b * (t + 1)), all, grad_b);
         }
     }

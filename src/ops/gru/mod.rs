@@ -22,7 +22,8 @@ mod tests;
 use super::linear::Linear;
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port, ports_bytes};
+use crate::tensor::Precision;
 
 /// Inputs: xg, `weight_hh`, `bias_hh`. Output: h.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,35 +61,27 @@ impl OpDef for Gru {
     fn inputs(&self) -> Vec<Port> {
         let d = self.d;
         vec![
-            Port::new("xg", &[self.b, self.t, 3 * d]),
-            Port::new("weight_hh", &[3 * d, d]),
-            Port::new("bias_hh", &[3 * d]),
+            Port::activation("xg", &[self.b, self.t, 3 * d]).saved(),
+            Port::f32("weight_hh", &[3 * d, d]).saved(),
+            Port::f32("bias_hh", &[3 * d]).saved(),
         ]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("h", &[self.b, self.t, self.d])]
+        vec![Port::activation("h", &[self.b, self.t, self.d]).saved()]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads {
-            ins: &[0, 1, 2],
-            outs: &[0],
-        }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
-        let (tokens, steps, d) = ((self.b * self.t) as f64, self.t as f64, self.d as f64);
-        let weights = 12.0 * steps * d * d;
+    fn flops(&self, pass: Pass) -> f64 {
+        let (tokens, d) = ((self.b * self.t) as f64, self.d as f64);
         match pass {
-            Pass::Forward => Cost {
-                flops: tokens * d * (6.0 * d + 12.0),
-                bytes: 16.0 * tokens * d + weights,
-            },
-            Pass::Backward => Cost {
-                flops: tokens * d * (18.0 * d + 40.0),
-                bytes: 36.0 * tokens * d + weights,
-            },
+            Pass::Forward => tokens * d * (6.0 * d + 12.0),
+            Pass::Backward => tokens * d * (18.0 * d + 40.0),
         }
+    }
+
+    fn bytes(&self, pass: Pass, precision: Precision) -> f64 {
+        // The weights are read in every step.
+        let weights = 4.0 * (3 * self.d * self.d) as f64;
+        ports_bytes(self, pass, precision) + (self.t - 1) as f64 * weights
     }
 }

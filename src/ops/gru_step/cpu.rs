@@ -1,35 +1,21 @@
 use super::GruStep;
 use crate::ops::gru::cpu::step_fwd;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl CpuOp for GruStep {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
         let d = self.d;
-        let given = ins[0]
-            .real()
+        let given = io
+            .read("xg")
             .par_chunks(3 * d)
-            .zip(ins[1].real().par_chunks(3 * d));
-        let [h_out, state] = outs else {
-            unreachable!("the ports say two outputs")
-        };
-        let rows = h_out.real().par_chunks_mut(d).zip(state.real().par_chunks_mut(d));
+            .zip(io.read("hg").par_chunks(3 * d));
+        let (h_out, state) = (io.write("h_out"), io.write("h"));
+        let rows = h_out.par_chunks_mut(d).zip(state.par_chunks_mut(d));
         rows.zip(given).for_each(|((h, state), (x, s))| {
             step_fwd(x, s, state, h);
             state.copy_from_slice(h);
         });
-    }
-
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        _ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        _d_outs: &[In<'_, R>],
-        _d_ins: &mut [Out<'_, R>],
-    ) {
-        unreachable!("no input has a gradient");
     }
 }

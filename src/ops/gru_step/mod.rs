@@ -23,7 +23,7 @@ mod tests;
 use super::gru::Gru;
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port};
+use crate::port::{OpDef, Pass, Port};
 
 /// See the module docs. Inputs: xg, hg. Outputs: `h_out` and the state h.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,19 +53,18 @@ impl OpDef for GruStep {
 
     fn inputs(&self) -> Vec<Port> {
         let gates = [self.b, 3 * self.d];
-        vec![Port::fixed("xg", &gates), Port::fixed("hg", &gates)]
+        vec![
+            Port::activation("xg", &gates).fixed(),
+            Port::activation("hg", &gates).fixed(),
+        ]
     }
 
     fn outputs(&self) -> Vec<Port> {
         let shape = [self.b, self.d];
-        vec![Port::new("h_out", &shape), Port::state("h", &shape)]
+        vec![Port::activation("h_out", &shape), Port::state("h", &shape)]
     }
 
-    fn cost(&self, _pass: Pass) -> Cost {
-        let n = (self.b * self.d) as f64;
-        Cost {
-            flops: 12.0 * n,
-            bytes: 36.0 * n,
-        }
+    fn flops(&self, _pass: Pass) -> f64 {
+        12.0 * (self.b * self.d) as f64
     }
 }

@@ -54,9 +54,9 @@ fn token_by_token_is_the_same() {
         let op = GruStep::from(sequence);
         let d = op.d;
         let ports = [
-            Port::fixed("xg", &[op.b, 3 * d]),
-            Port::fixed("weight_hh", &[3 * d, d]),
-            Port::fixed("bias_hh", &[3 * d]),
+            Port::activation("xg", &[op.b, 3 * d]),
+            Port::f32("weight_hh", &[3 * d, d]),
+            Port::f32("bias_hh", &[3 * d]),
         ];
         testing::calls_match_sequence(&case, &ports, &|graph, ins| token(graph, &op, ins));
     }

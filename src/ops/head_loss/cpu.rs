@@ -2,30 +2,25 @@ use super::HeadLoss;
 use crate::ops::window_accuracy::cpu as accuracy;
 use crate::ops::{cross_entropy, linear};
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 
 impl CpuOp for HeadLoss {
-    fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let (x, w, b) = (ins[0].real(), ins[1].real(), ins[2].real());
-        let (labels, windows, window_labels) = (ins[3].int(), ins[4].int(), ins[5].int());
+    fn cpu_fwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, w, b) = (io.read("x"), io.read("w"), io.read("b"));
+        let (labels, windows, window_labels) = (io.int("labels"), io.int("windows"), io.int("window_labels"));
         let inv_tokens = R::of(f64::from(step.inv_tokens));
-        let [predictions, stats, grads @ ..] = outs else {
-            unreachable!("at least two output ports")
-        };
-        let predictions = predictions.int();
-        if let [_, grad_w, grad_b] = grads {
-            grad_w.sum();
-            grad_b.sum();
-        }
-        let most = self.piece() * self.t;
+        let predictions = io.write_int("predictions");
+        let mut grads = self
+            .train
+            .then(|| (io.write("grad_x"), io.added("grad_w"), io.added("grad_b")));
+        let most = self.piece(64) * self.t;
         let (mut z, mut lse, mut nll) = (
             vec![R::ZERO; most * self.classes],
             vec![R::ZERO; most],
             vec![R::ZERO; most],
         );
         let mut loss = R::ZERO;
-        for (first, n) in self.pieces() {
+        for (first, n) in self.pieces(64) {
             let linear = self.linear(n);
             let rows = linear.rows;
             let (row0, labels) = (first * self.t, &labels[first * self.t..first * self.t + rows]);
@@ -42,30 +37,19 @@ impl CpuOp for HeadLoss {
                 &windows[2 * e0..2 * e1],
                 &mut predictions[e0..e1],
             );
-            if let [grad_x, grad_w, grad_b] = grads {
+            if let Some((grad_x, grad_w, grad_b)) = &mut grads {
                 cross_entropy::cpu::gradient_in_place(self.classes, z, labels, lse, inv_tokens);
-                let grad_x = &mut grad_x.real()[row0 * self.d..(row0 + rows) * self.d];
+                let grad_x = &mut grad_x[row0 * self.d..(row0 + rows) * self.d];
                 linear::cpu::grad_x(&linear, z, w, grad_x, false);
-                linear::cpu::grad_w(&linear, z, x, grad_w.real(), true);
-                linear::cpu::grad_b(&linear, z, grad_b.real(), true);
+                linear::cpu::grad_w(&linear, z, x, grad_w, true);
+                linear::cpu::grad_b(&linear, z, grad_b, true);
             }
         }
         let [right, filled, right_all, _] = accuracy::count(windows, window_labels, predictions);
-        let stats = stats.real();
+        let stats = io.write("stats");
         stats[0] = loss * inv_tokens;
         for (out, n) in stats[1..].iter_mut().zip([right, filled, right_all]) {
             *out = R::of(n as f64);
         }
-    }
-
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        _ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        _d_outs: &[In<'_, R>],
-        _d_ins: &mut [Out<'_, R>],
-    ) {
-        unreachable!("the forward call computes the gradients");
     }
 }

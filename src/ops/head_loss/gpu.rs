@@ -1,19 +1,20 @@
 use super::HeadLoss;
-use crate::launch::GpuOp;
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, GpuOut, Lower, Views};
 use crate::ops::{cross_entropy, linear, window_accuracy};
 use crate::shader::Kernel;
 
 impl GpuOp for HeadLoss {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let [x, w, b, labels, windows, window_labels] = *ins else {
-            unreachable!("six input ports")
-        };
-        let (predictions, stats) = (outs[0].view, outs[1].view);
-        let most = self.piece() * self.t;
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (x, w, b) = (io.read("x"), io.read("w"), io.read("b"));
+        let (labels, windows) = (io.read("labels"), io.read("windows"));
+        let (predictions, stats) = (io.write("predictions"), io.write("stats"));
+        let parts = [Some(x), io.out_if("grad_x").map(|out| out.view)];
+        let narrowest = parts.iter().flatten().map(|view| view.dtype.bytes()).min();
+        let align = 256 / narrowest.unwrap_or(4);
+        let most = self.piece(align) * self.t;
         let z = l.scratch(most * self.classes);
         let (lse, nll) = (l.scratch(most), l.scratch(self.b * self.t));
-        for (i, (first, n)) in self.pieces().into_iter().enumerate() {
+        for (i, (first, n)) in self.pieces(align).into_iter().enumerate() {
             let (linear, ce) = (self.linear(n), self.cross_entropy(n));
             let (row0, rows) = (first * self.t, linear.rows);
             let (x, labels) = (x.part(row0 * self.d, rows * self.d), labels.part(row0, rows));
@@ -22,54 +23,35 @@ impl GpuOp for HeadLoss {
                 lse.part(0, rows),
                 nll.part(row0, rows),
             );
-            linear::gpu::fwd(
-                l,
-                &linear,
-                x,
-                w,
-                Some(b),
-                GpuOut {
-                    view: z,
-                    accumulate: false,
-                },
-            );
-            l.written(z);
+            linear::gpu::fwd(l, &linear, x, w, Some(b), GpuOut::new(z));
             cross_entropy::gpu::rows(l, &ce, z, labels, lse, nll);
             window_accuracy::gpu::predict(l, &self.accuracy(n), first, [z, lse, windows, predictions]);
-            if let [grad_x, grad_w, grad_b] = &outs[2..] {
+            if self.train {
                 cross_entropy::gpu::gradient_in_place(l, &ce, z, labels, lse);
-                l.written(z);
-                let grad_x = GpuOut {
-                    view: grad_x.view.part(row0 * self.d, rows * self.d),
-                    accumulate: false,
+                let grad_x = io.write("grad_x").part(row0 * self.d, rows * self.d);
+                let add = |name: &str| {
+                    let out = io.out(name);
+                    let accumulate = out.accumulate || i > 0;
+                    GpuOut { accumulate, ..out }
                 };
-                let add = |out: &GpuOut| GpuOut {
-                    accumulate: out.accumulate || i > 0,
-                    ..*out
-                };
-                linear::gpu::grad_x(l, &linear, z, w, grad_x);
-                linear::gpu::grad_w(l, &linear, z, x, add(grad_w));
-                linear::gpu::grad_b(l, &linear, z, add(grad_b));
+                linear::gpu::grad_x(l, &linear, z, w, GpuOut::new(grad_x));
+                linear::gpu::grad_w(l, &linear, z, x, add("grad_w"));
+                linear::gpu::grad_b(l, &linear, z, add("grad_b"));
             }
         }
         let params = [(self.b * self.t) as u32, (self.b * self.e) as u32];
         let kernel = Kernel::new("head_loss/head_loss_stats");
         l.run(
             kernel,
-            &[nll, windows, window_labels, predictions, stats],
+            &[
+                ("nll", nll),
+                ("windows", windows),
+                ("labels", io.read("window_labels")),
+                ("predictions", predictions),
+                ("stats", stats),
+            ],
             params,
             [1, 1, 1],
         );
-    }
-
-    fn gpu_bwd(
-        &self,
-        _l: &mut Lower<'_>,
-        _ins: &[Option<View>],
-        _outs: &[Option<View>],
-        _d_outs: &[Option<View>],
-        _d_ins: &[Option<GpuOut>],
-    ) {
-        unreachable!("the forward call computes the gradients");
     }
 }

@@ -24,7 +24,8 @@ use super::linear::Linear;
 use super::window_accuracy::WindowAccuracy;
 use crate::error::UserError;
 use crate::ops::rows;
-use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
+use crate::port::{OpDef, Pass, Port, ports_bytes};
+use crate::tensor::Precision;
 
 /// Bytes of logits in f32 that exist at a time, unless one sequence needs more.
 const PIECE_BYTES: usize = 96 << 20;
@@ -47,19 +48,19 @@ pub struct HeadLoss {
 }
 
 impl HeadLoss {
-    /// Sequences whose logits exist at a time. Pieces begin at multiples of 64 rows where there are several, so that
-    /// every part of `x` may be bound.
-    fn piece(&self) -> usize {
+    /// Sequences whose logits exist at a time. Pieces begin at multiples of `align` rows where there are several: 256
+    /// bytes of `x`, so that every part of it may be bound.
+    fn piece(&self, align: usize) -> usize {
         let rows = PIECE_BYTES / 4 / self.classes;
-        let step = 64 / gcd(64, self.t);
+        let step = align / gcd(align, self.t);
         (rows / self.t / step * step)
             .clamp(step, self.b.max(step))
             .min(self.b)
     }
 
     /// First sequence and number of sequences of each piece.
-    fn pieces(&self) -> Vec<(usize, usize)> {
-        let piece = self.piece();
+    fn pieces(&self, align: usize) -> Vec<(usize, usize)> {
+        let piece = self.piece(align);
         (0..self.b)
             .step_by(piece)
             .map(|first| (first, piece.min(self.b - first)))
@@ -116,9 +117,9 @@ impl OpDef for HeadLoss {
 
     fn inputs(&self) -> Vec<Port> {
         vec![
-            Port::new("x", &[self.b * self.t, self.d]).grad(InputGrad::None),
-            Port::new("w", &[self.classes, self.d]).grad(InputGrad::None),
-            Port::new("b", &[self.classes]).grad(InputGrad::None),
+            Port::activation("x", &[self.b * self.t, self.d]).fixed(),
+            Port::f32("w", &[self.classes, self.d]).fixed(),
+            Port::f32("b", &[self.classes]).fixed(),
             Port::index("labels", &[self.b * self.t]),
             Port::index("windows", &[self.b * self.e, 2]),
             Port::index("window_labels", &[self.b * self.e]),
@@ -128,22 +129,25 @@ impl OpDef for HeadLoss {
     fn outputs(&self) -> Vec<Port> {
         let mut ports = vec![
             Port::index("predictions", &[self.b * self.e]),
-            Port::new("stats", &[4]),
+            Port::f32("stats", &[4]).fixed(),
         ];
         if self.train {
-            ports.push(Port::new("grad_x", &[self.b * self.t, self.d]));
-            ports.push(Port::new("grad_w", &[self.classes, self.d]));
-            ports.push(Port::new("grad_b", &[self.classes]));
+            ports.push(Port::activation("grad_x", &[self.b * self.t, self.d]).fixed());
+            ports.push(Port::f32("grad_w", &[self.classes, self.d]).fixed());
+            ports.push(Port::f32("grad_b", &[self.classes]).fixed());
         }
         ports
     }
 
-    fn cost(&self, _pass: Pass) -> Cost {
+    fn flops(&self, _pass: Pass) -> f64 {
         let products = if self.train { 6.0 } else { 2.0 };
         let (rows, d, k) = ((self.b * self.t) as f64, self.d as f64, self.classes as f64);
-        Cost {
-            flops: rows * k * (products * d + 10.0),
-            bytes: 4.0 * (rows * (2.0 * d + 5.0 * k) + 2.0 * k * d),
-        }
+        rows * k * (products * d + 10.0)
+    }
+
+    fn bytes(&self, pass: Pass, precision: Precision) -> f64 {
+        // The logits of a few sequences at a time: written by a product, read four times.
+        let logits = 4.0 * (self.b * self.t * self.classes) as f64;
+        ports_bytes(self, pass, precision) + 5.0 * logits
     }
 }

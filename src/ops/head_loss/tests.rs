@@ -43,7 +43,7 @@ fn pieces_cover_the_batch_and_are_aligned() {
             classes: 1601,
             train: true,
         };
-        let pieces = op.pieces();
+        let pieces = op.pieces(64);
         assert_eq!(pieces.iter().map(|p| p.1).sum::<usize>(), b);
         assert!(
             pieces

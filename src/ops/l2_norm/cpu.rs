@@ -2,17 +2,16 @@ use super::L2Norm;
 use crate::ops::reduce::Pieces;
 use crate::ops::rows::dot;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl CpuOp for L2Norm {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let x = ins[0].real();
-        let [y, r] = outs else { unreachable!("two outputs") };
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let x = io.read("x");
+        let (y, r) = (io.write("y"), io.write("r"));
         let eps = R::of(f64::from(self.eps));
         let (d, per) = (self.d, Pieces::new(self.rows).rows);
-        let pieces = y.real().par_chunks_mut(per * d).zip(r.real().par_chunks_mut(per));
+        let pieces = y.par_chunks_mut(per * d).zip(r.par_chunks_mut(per));
         pieces.zip(x.par_chunks(per * d)).for_each(|((y, r), x)| {
             for ((y, r), x) in y.chunks_mut(d).zip(r).zip(x.chunks(d)) {
                 *r = R::ONE / (dot(x, x) + eps).sqrt();
@@ -23,16 +22,9 @@ impl CpuOp for L2Norm {
         });
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        _ins: &[In<'_, R>],
-        outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let (y, r, grad_y) = (outs[0].real(), outs[1].real(), grad_outs[0].real());
-        let Some((grad_x, _)) = grad_ins[0].wanted() else {
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (y, r, grad_y) = (io.read("y"), io.read("r"), io.grad("y"));
+        let Some((grad_x, _)) = io.wanted("x") else {
             return;
         };
         let (d, per) = (self.d, Pieces::new(self.rows).rows);

@@ -1,6 +1,5 @@
 use super::L2Norm;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::ops::rows::Layout;
 use bytemuck::{Pod, Zeroable};
 
@@ -24,10 +23,10 @@ impl L2Norm {
 }
 
 impl GpuOp for L2Norm {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let layout = Layout::new(self.d);
         let grid = grid_1d(layout.groups(self.rows));
-        let bindings = [ins[0], outs[0].view, outs[1].view];
+        let bindings = [("x", io.read("x")), ("y", io.write("y")), ("r", io.write("r"))];
         l.run(
             layout.kernel("l2_norm/l2_norm_fwd"),
             &bindings,
@@ -36,23 +35,14 @@ impl GpuOp for L2Norm {
         );
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        _ins: &[Option<View>],
-        outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(y), Some(r), Some(grad_y), Some(grad_x)) = (outs[0], outs[1], grad_outs[0], grad_ins[0])
-        else {
-            return;
-        };
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let Some(grad_x) = io.wanted("x") else { return };
+        let (y, r, grad_y) = (io.read("y"), io.read("r"), io.grad("y"));
         let layout = Layout::new(self.d);
         let grid = grid_1d(layout.groups(self.rows));
         l.run(
             layout.kernel("l2_norm/l2_norm_bwd"),
-            &[y, r, grad_y, grad_x.view],
+            &[("y", y), ("r", r), ("grad_y", grad_y), ("grad_x", grad_x.view)],
             self.params(),
             grid,
         );

@@ -20,7 +20,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port};
 
 /// `y = x / sqrt(sum x^2 + eps)`.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,32 +41,21 @@ impl OpDef for L2Norm {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        vec![Port::new("x", &[self.rows, self.d])]
+        vec![Port::activation("x", &[self.rows, self.d])]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.rows, self.d]), Port::new("r", &[self.rows])]
+        vec![
+            Port::activation("y", &[self.rows, self.d]).saved(),
+            Port::f32("r", &[self.rows]).fixed().saved(),
+        ]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads {
-            ins: &[],
-            outs: &[0, 1],
-        }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
+    fn flops(&self, pass: Pass) -> f64 {
         let n = (self.rows * self.d) as f64;
-        let r = 4.0 * self.rows as f64;
         match pass {
-            Pass::Forward => Cost {
-                flops: 3.0 * n,
-                bytes: 8.0 * n + r,
-            },
-            Pass::Backward => Cost {
-                flops: 5.0 * n,
-                bytes: 12.0 * n + r,
-            },
+            Pass::Forward => 3.0 * n,
+            Pass::Backward => 5.0 * n,
         }
     }
 }

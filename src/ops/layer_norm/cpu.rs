@@ -2,25 +2,17 @@ use super::LayerNorm;
 use crate::ops::reduce::{Pieces, add_partials, wanted_or};
 use crate::ops::rows::{dot, sum};
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl CpuOp for LayerNorm {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let (x, w, b) = (ins[0].real(), ins[1].real(), ins[2].real());
-        let [y, offset, r] = outs else {
-            unreachable!("three outputs")
-        };
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, w, b) = (io.read("x"), io.read("w"), io.read("b"));
+        let (y, offset, r) = (io.write("y"), io.write("offset"), io.write("r"));
         let (d, per) = (self.d, Pieces::new(self.rows).rows);
         let (eps, inv_d) = (R::of(f64::from(self.eps)), R::of(1.0 / d as f64));
-        let pieces = y.real().par_chunks_mut(per * d);
-        let pieces = pieces.zip(
-            offset
-                .real()
-                .par_chunks_mut(per)
-                .zip(r.real().par_chunks_mut(per)),
-        );
+        let pieces = y.par_chunks_mut(per * d);
+        let pieces = pieces.zip(offset.par_chunks_mut(per).zip(r.par_chunks_mut(per)));
         pieces
             .zip(x.par_chunks(per * d))
             .for_each(|((y, (offset, r)), x)| {
@@ -40,25 +32,15 @@ impl CpuOp for LayerNorm {
             });
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let (x, w, grad_y) = (ins[0].real(), ins[1].real(), grad_outs[0].real());
-        let (offset, r) = (outs[1].real(), outs[2].real());
-        let [grad_x, dw_out, db_out] = grad_ins else {
-            unreachable!("three inputs")
-        };
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, w, grad_y) = (io.read("x"), io.read("w"), io.grad("y"));
+        let (offset, r) = (io.read("offset"), io.read("r"));
         let d = self.d;
         let inv_d = R::of(1.0 / d as f64);
         let pieces = Pieces::new(self.rows);
         let (mut grad_w, mut grad_b) = (pieces.partials(d), pieces.partials(d));
         let mut unread = Vec::new();
-        let parts = wanted_or(grad_x, &mut unread, x.len()).par_chunks_mut(pieces.rows * d);
+        let parts = wanted_or(io.wanted("x"), &mut unread, x.len()).par_chunks_mut(pieces.rows * d);
         let parts = parts.zip(grad_w.par_chunks_mut(d).zip(grad_b.par_chunks_mut(d)));
         parts.enumerate().for_each(|(piece, (grad_x, (grad_w, grad_b)))| {
             let (mut xh, mut q) = (vec![R::ZERO; d], vec![R::ZERO; d]);
@@ -77,10 +59,10 @@ impl CpuOp for LayerNorm {
                 }
             }
         });
-        if let Some(sum) = dw_out.sum() {
+        if let Some(sum) = io.sum("w") {
             add_partials(sum, &grad_w);
         }
-        if let Some(sum) = db_out.sum() {
+        if let Some(sum) = io.sum("b") {
             add_partials(sum, &grad_b);
         }
     }

@@ -1,6 +1,5 @@
 use super::LayerNorm;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::ops::reduce::{column_sums, or_scratch};
 use crate::ops::rows::{Layout, NormParams};
 
@@ -11,34 +10,40 @@ impl LayerNorm {
 }
 
 impl GpuOp for LayerNorm {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let layout = Layout::new(self.d);
         let groups = layout.groups(self.rows);
-        let mut bindings = ins.to_vec();
-        bindings.extend(outs.iter().map(|o| o.view));
+        let bindings = [
+            ("x", io.read("x")),
+            ("w", io.read("w")),
+            ("b", io.read("b")),
+            ("y", io.write("y")),
+            ("offset", io.write("offset")),
+            ("r", io.write("r")),
+        ];
         let kernel = layout.kernel("layer_norm/layer_norm_fwd");
         l.run(kernel, &bindings, self.params(groups), grid_1d(groups));
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(x), Some(w), Some(offset), Some(r)) = (ins[0], ins[1], outs[1], outs[2]) else {
-            return;
-        };
-        let Some(grad_y) = grad_outs[0] else { return };
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (x, w, offset, r) = (io.read("x"), io.read("w"), io.read("offset"), io.read("r"));
+        let grad_y = io.grad("y");
         let layout = Layout::new(self.d);
         let parts = layout.parts(self.rows);
-        let grad_x = or_scratch(l, grad_ins[0], x.len);
+        let grad_x = or_scratch(l, io.wanted("x"), x.len);
         let sums = [l.scratch(parts * self.d), l.scratch(parts * self.d)];
-        let bindings = [x, w, offset, r, grad_y, grad_x, sums[0], sums[1]];
+        let bindings = [
+            ("x", x),
+            ("w", w),
+            ("offset", offset),
+            ("r", r),
+            ("grad_y", grad_y),
+            ("grad_x", grad_x),
+            ("grad_w", sums[0]),
+            ("grad_b", sums[1]),
+        ];
         let kernel = layout.kernel("layer_norm/layer_norm_bwd");
         l.run(kernel, &bindings, self.params(parts), grid_1d(parts));
-        column_sums(l, &sums, parts, self.d, &grad_ins[1..]);
+        column_sums(l, &sums, parts, self.d, &[io.wanted("w"), io.wanted("b")]);
     }
 }

@@ -20,7 +20,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port};
 
 /// `y = (x - mean) / sqrt(var + eps) w + b`. Inputs: x, w, b.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,37 +42,25 @@ impl OpDef for LayerNorm {
 
     fn inputs(&self) -> Vec<Port> {
         vec![
-            Port::new("x", &[self.rows, self.d]),
-            Port::new("w", &[self.d]),
-            Port::new("b", &[self.d]),
+            Port::activation("x", &[self.rows, self.d]).saved(),
+            Port::f32("w", &[self.d]).saved(),
+            Port::f32("b", &[self.d]),
         ]
     }
 
     fn outputs(&self) -> Vec<Port> {
         vec![
-            Port::new("y", &[self.rows, self.d]),
-            Port::new("offset", &[self.rows]),
-            Port::new("r", &[self.rows]),
+            Port::activation("y", &[self.rows, self.d]),
+            Port::f32("offset", &[self.rows]).fixed().saved(),
+            Port::f32("r", &[self.rows]).fixed().saved(),
         ]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads {
-            ins: &[0, 1],
-            outs: &[1, 2],
-        }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
+    fn flops(&self, pass: Pass) -> f64 {
         let n = (self.rows * self.d) as f64;
-        let saved = 8.0 * self.rows as f64;
-        let (flops, bytes) = match pass {
-            Pass::Forward => (7.0, 8.0),
-            Pass::Backward => (13.0, 12.0),
-        };
-        Cost {
-            flops: flops * n,
-            bytes: bytes * n + saved,
+        match pass {
+            Pass::Forward => 7.0 * n,
+            Pass::Backward => 13.0 * n,
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use super::Linear;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
 use crate::twin::matmul::{Mat, Threads, matmul};
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Rows whose columns are summed in one piece; fixed, so that sums do not depend on the number of threads.
@@ -79,27 +78,20 @@ pub(crate) fn grad_b<R: Real>(op: &Linear, grad_y: &[R], grad_b: &mut [R], accum
 }
 
 impl CpuOp for Linear {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let b = self.bias.then(|| ins[2].real());
-        fwd(self, ins[0].real(), ins[1].real(), b, outs[0].real());
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let b = io.read_if("b");
+        fwd(self, io.read("x"), io.read("w"), b, io.write("y"));
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let grad_y = grad_outs[0].real();
-        if let Some((d, accumulate)) = grad_ins[0].wanted() {
-            grad_x(self, grad_y, ins[1].real(), d, accumulate);
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let grad_y = io.grad("y");
+        if let Some((d, accumulate)) = io.wanted("x") {
+            grad_x(self, grad_y, io.read("w"), d, accumulate);
         }
-        if let Some((d, accumulate)) = grad_ins[1].wanted() {
-            grad_w(self, grad_y, ins[0].real(), d, accumulate);
+        if let Some((d, accumulate)) = io.wanted("w") {
+            grad_w(self, grad_y, io.read("x"), d, accumulate);
         }
-        if let Some((d, accumulate)) = grad_ins.get_mut(2).and_then(Out::wanted) {
+        if let Some((d, accumulate)) = io.wanted("b") {
             grad_b(self, grad_y, d, accumulate);
         }
     }

@@ -10,8 +10,7 @@
 
 use super::Linear;
 use crate::launch::Caps;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, GpuOut, Lower, View, Views, grid_1d};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
@@ -88,18 +87,16 @@ impl Gemm {
         let target = if parts == 1 {
             c
         } else {
-            GpuOut {
-                view: l.scratch(parts * self.m * self.n),
-                accumulate: false,
-            }
+            GpuOut::new(l.scratch(parts * self.m * self.n))
         };
         let (a_row, b_row) = (
             if self.ta { self.m } else { self.k },
             if self.tb { self.k } else { self.n },
         );
-        let mut bindings: Vec<View> = [a, b, target.view].into_iter().chain(bias).collect();
+        let mut bindings = vec![("a", a), ("b", b), ("c", target.view)];
+        bindings.extend(bias.map(|bias| ("bias", bias)));
         let kernel = if coop {
-            bindings.extend([a, b].map(|x| amax(l, x)));
+            bindings.extend([("amax_a", amax(l, a)), ("amax_b", amax(l, b))]);
             let whole =
                 [self.m, self.n].iter().all(|x| x.is_multiple_of(COOP_TILE)) && self.k.is_multiple_of(STEP);
             Kernel::new("linear/gemm_coop").set("WHOLE", whole)
@@ -136,7 +133,12 @@ pub(crate) fn amax(l: &mut Lower<'_>, x: View) -> View {
         let vec = x.len.is_multiple_of(4);
         let n = if vec { x.len / 4 } else { x.len };
         let kernel = Kernel::new("linear/amax").set("VEC", vec);
-        l.run(kernel, &[x, slot], [n as u32], grid_1d(n.div_ceil(4096)));
+        l.run(
+            kernel,
+            &[("x", x), ("top", slot)],
+            [n as u32],
+            grid_1d(n.div_ceil(4096)),
+        );
     }
     slot
 }
@@ -146,7 +148,12 @@ fn sum_parts(l: &mut Lower<'_>, x: View, parts: usize, y: GpuOut) {
     let n = y.view.len;
     let params = [n as u32, parts as u32, y.accumulate.into()];
     let kernel = Kernel::new("linear/sum_parts");
-    l.run(kernel, &[x, y.view], params, grid_1d(n.div_ceil(256)));
+    l.run(
+        kernel,
+        &[("x", x), ("y", y.view)],
+        params,
+        grid_1d(n.div_ceil(256)),
+    );
 }
 
 /// y (+)= x W^T + b.
@@ -194,7 +201,7 @@ pub(crate) fn grad_b(l: &mut Lower<'_>, op: &Linear, grad_y: View, grad_b: GpuOu
     let params = [op.rows as u32, op.out as u32, part as u32];
     l.run(
         Kernel::new("linear/column_sums_bwd"),
-        &[grad_y, sums],
+        &[("grad_y", grad_y), ("sums", sums)],
         params,
         grid,
     );
@@ -202,26 +209,19 @@ pub(crate) fn grad_b(l: &mut Lower<'_>, op: &Linear, grad_y: View, grad_b: GpuOu
 }
 
 impl GpuOp for Linear {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        fwd(l, self, ins[0], ins[1], ins.get(2).copied(), outs[0]);
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        fwd(l, self, io.read("x"), io.read("w"), io.read_if("b"), io.out("y"));
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        _outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let Some(grad_y) = grad_outs[0] else { return };
-        if let (Some(w), Some(out)) = (ins[1], grad_ins[0]) {
-            grad_x(l, self, grad_y, w, out);
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let grad_y = io.grad("y");
+        if let Some(out) = io.wanted("x") {
+            grad_x(l, self, grad_y, io.read("w"), out);
         }
-        if let (Some(x), Some(out)) = (ins[0], grad_ins[1]) {
-            grad_w(l, self, grad_y, x, out);
+        if let Some(out) = io.wanted("w") {
+            grad_w(l, self, grad_y, io.read("x"), out);
         }
-        if let Some(out) = grad_ins.get(2).copied().flatten() {
+        if let Some(out) = io.wanted("b") {
             grad_b(l, self, grad_y, out);
         }
     }

@@ -26,7 +26,7 @@ pub(crate) mod gpu;
 mod tests;
 
 use crate::error::UserError;
-use crate::port::{Cost, InputGrad, OpDef, Pass, Port, Reads};
+use crate::port::{InputGrad, OpDef, Pass, Port};
 
 /// `y = x w^T + b`.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,40 +65,28 @@ impl OpDef for Linear {
 
     fn inputs(&self) -> Vec<Port> {
         let mut ports = vec![
-            Port::new("x", &[self.rows, self.inp]).grad(InputGrad::Accumulates),
-            Port::new("w", &[self.out, self.inp]),
+            Port::activation("x", &[self.rows, self.inp])
+                .grad(InputGrad::Accumulates)
+                .saved(),
+            Port::f32("w", &[self.out, self.inp]).saved(),
         ];
         if self.bias {
-            ports.push(Port::new("b", &[self.out]));
+            ports.push(Port::f32("b", &[self.out]));
         }
         ports
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.rows, self.out])]
+        vec![Port::activation("y", &[self.rows, self.out])]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads {
-            ins: &[0, 1],
-            outs: &[],
-        }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
-        let (rows, inp, out) = (self.rows as f64, self.inp as f64, self.out as f64);
-        let (x, w, y) = (rows * inp, out * inp, rows * out);
-        let (b, bias_flops) = if self.bias { (out, y) } else { (0.0, 0.0) };
-        let product = 2.0 * rows * inp * out;
+    fn flops(&self, pass: Pass) -> f64 {
+        let y = (self.rows * self.out) as f64;
+        let product = 2.0 * y * self.inp as f64;
+        let bias = if self.bias { y } else { 0.0 };
         match pass {
-            Pass::Forward => Cost {
-                flops: product + bias_flops,
-                bytes: 4.0 * (x + w + b + y),
-            },
-            Pass::Backward => Cost {
-                flops: 2.0 * product + bias_flops,
-                bytes: 4.0 * (2.0 * (x + w) + b + y),
-            },
+            Pass::Forward => product + bias,
+            Pass::Backward => 2.0 * product + bias,
         }
     }
 }

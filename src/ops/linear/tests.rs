@@ -82,7 +82,7 @@ mod gpu {
     use crate::graph::Graph;
     use crate::launch::Caps;
     use crate::launch::Dispatch;
-    use crate::shader::{Kernel, reflect};
+    use crate::shader::{Kernel, reflection};
     use crate::tensor::Dtype;
 
     #[test]
@@ -108,16 +108,9 @@ mod gpu {
 
     /// Workgroup memory of a kernel; panics if it is not valid.
     fn workgroup_bytes(kernel: &Kernel) -> u32 {
-        let text = kernel.expand().unwrap_or_else(|e| panic!("{e}"));
-        let (module, reflection) = reflect(kernel, &text).unwrap_or_else(|e| panic!("{e}"));
-        let (flags, capabilities) = (
-            naga::valid::ValidationFlags::all(),
-            naga::valid::Capabilities::all(),
-        );
-        if let Err(e) = naga::valid::Validator::new(flags, capabilities).validate(&module) {
-            panic!("{}: {}", kernel.key(), e.emit_to_string(&text));
-        }
-        reflection.workgroup_bytes
+        reflection(kernel)
+            .unwrap_or_else(|e| panic!("{e}"))
+            .workgroup_bytes
     }
 
     #[test]

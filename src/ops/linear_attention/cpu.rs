@@ -7,9 +7,8 @@ use super::{Decay, LinearAttention};
 use crate::ops::chunks::{Chunk, clamped, decay_factors, head_rows, product, retention_log_decay};
 use crate::ops::reduce::wanted_or;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
 use crate::twin::matmul::Mat;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Forward inputs.
@@ -23,12 +22,12 @@ struct Inputs<'a, R> {
 }
 
 impl<'a, R: Real> Inputs<'a, R> {
-    fn new(ins: &[In<'a, R>]) -> Self {
+    fn new(io: &Slices<'a, R>) -> Self {
         Self {
-            q: ins[0].real(),
-            k: ins[1].real(),
-            v: ins[2].real(),
-            g: ins.get(3).map_or(&[], In::real),
+            q: io.read("q"),
+            k: io.read("k"),
+            v: io.read("v"),
+            g: io.read_if("g").or(io.read_if("gk")).unwrap_or_default(),
         }
     }
 }
@@ -150,13 +149,10 @@ fn decay_rows<R: Real>(x: &mut [R], factors: &[R], width: usize, d: usize) {
 }
 
 impl CpuOp for LinearAttention {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let x = Inputs::new(ins);
-        let [o, states] = outs else {
-            unreachable!("the ports say two outputs")
-        };
-        let states = states.real();
-        let heads = head_rows(o.real(), self.d_v, self.t, self.h);
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let x = Inputs::new(&io);
+        let (o, states) = (io.write("o"), io.write("states"));
+        let heads = head_rows(o, self.d_v, self.t, self.h);
         let per_state = states.len() / heads.len();
         heads
             .into_par_iter()
@@ -168,32 +164,21 @@ impl CpuOp for LinearAttention {
             );
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let x = Inputs::new(ins);
-        let (states, grad_o) = (outs[1].real(), grad_outs[0].real());
-        let (grad_keys, grad_others) = grad_ins.split_at_mut(2);
-        let [grad_q, grad_k] = grad_keys else {
-            unreachable!("q and k come first")
-        };
-        let (grad_v, grad_g) = grad_others.split_at_mut(1);
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let x = Inputs::new(&io);
+        let (states, grad_o) = (io.read("states"), io.grad("o"));
         // Gradients that nobody wants still need a place.
         let mut spare: [Vec<R>; 4] = Default::default();
         let [spare_q, spare_k, spare_v, spare_g] = &mut spare;
         let (t, h) = (self.t, self.h);
         let keys = |data| head_rows(data, self.d_k, t, self.key_heads());
-        let grad_q = keys(wanted_or(grad_q, spare_q, x.q.len()));
-        let grad_k = keys(wanted_or(grad_k, spare_k, x.k.len()));
-        let mut grad_v = head_rows(wanted_or(&mut grad_v[0], spare_v, x.v.len()), self.d_v, t, h);
-        let mut grad_g = match grad_g.first_mut() {
-            Some(grad_g) => head_rows(wanted_or(grad_g, spare_g, x.g.len()), self.gate_width(), t, h),
-            None => (0..self.b * h).map(|_| Vec::new()).collect(),
+        let grad_q = keys(wanted_or(io.wanted("q"), spare_q, x.q.len()));
+        let grad_k = keys(wanted_or(io.wanted("k"), spare_k, x.k.len()));
+        let mut grad_v = head_rows(wanted_or(io.wanted("v"), spare_v, x.v.len()), self.d_v, t, h);
+        let wanted_g = io.wanted("g").or(io.wanted("gk"));
+        let mut grad_g = match self.gate_width() {
+            width @ 1.. => head_rows(wanted_or(wanted_g, spare_g, x.g.len()), width, t, h),
+            0 => (0..self.b * h).map(|_| Vec::new()).collect(),
         };
         // Heads with the same queries and keys are one piece of work: their gradients are sums.
         let together = h / self.key_heads();

@@ -1,8 +1,7 @@
 use super::{Decay, LinearAttention};
-use crate::launch::GpuOp;
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, View, Views};
 use crate::ops::chunks::TILE;
-use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, all_inputs};
+use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD};
 use crate::ops::reduce::or_scratch;
 use crate::shader::Kernel;
 
@@ -49,79 +48,103 @@ impl LinearAttention {
         matches!(self.decay, Decay::Constant | Decay::Scalar)
     }
 
-    /// Decay factors and P. `ins` are the forward inputs.
-    fn prepare(&self, l: &mut Lower<'_>, ins: &[View], fields: usize) -> Prepared {
+    /// Decay factors and P.
+    fn prepare(&self, l: &mut Lower<'_>, io: &Views, fields: usize) -> Prepared {
         let sizes = self.sizes();
         let scores = sizes.scratch(l, self.chunk);
         let params = sizes.params(self.scale, fields);
-        let [q, k] = [ins[0], ins[1]];
+        let (q, k) = (io.read("q"), io.read("k"));
         if self.by_channel() {
             let table = l.scratch(2 * q.len);
             let kernel = self.kernel("linear_attention/channel_factors_fwd");
-            l.run(kernel, &[ins[3], table], params, sizes.tile_grid(self.d_k));
+            l.run(
+                kernel,
+                &[("gk", io.read("gk")), ("table", table)],
+                params,
+                sizes.tile_grid(self.d_k),
+            );
             let kernel = self.kernel("linear_attention/channel_prep_fwd");
-            l.run(kernel, &[q, k, ins[3], scores], params, sizes.chunk_grid());
+            l.run(
+                kernel,
+                &[("q", q), ("k", k), ("gk", io.read("gk")), ("scores", scores)],
+                params,
+                sizes.chunk_grid(),
+            );
             return Prepared { scores, table };
         }
         let table = sizes.scratch(l, fields);
         let kernel = self
             .scalar("linear_attention/chunk_prep_fwd")
             .set("DECAYS", self.decays());
-        let mut bindings = vec![q, k, scores, table];
-        bindings.extend(ins.get(3));
+        let mut bindings = vec![("q", q), ("k", k), ("scores", scores), ("table", table)];
+        bindings.extend(io.read_if("g").map(|g| ("g", g)));
         l.run(kernel, &bindings, params, self.key_grid(self.chunks()));
         Prepared { scores, table }
     }
 }
 
 impl GpuOp for LinearAttention {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let [q, k, v] = [ins[0], ins[1], ins[2]];
-        let [o, states] = [outs[0].view, outs[1].view];
-        let Prepared { scores, table } = self.prepare(l, ins, FIELDS_FWD);
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let [q, k, v] = [io.read("q"), io.read("k"), io.read("v")];
+        let [o, states] = [io.write("o"), io.write("states")];
+        let Prepared { scores, table } = self.prepare(l, io, FIELDS_FWD);
         let (sizes, params) = (self.sizes(), self.sizes().params(self.scale, FIELDS_FWD));
         let kernel = self.keyed("linear_attention/chunk_states", false);
-        l.run(kernel, &[k, v, table, states], params, sizes.state_grid());
+        l.run(
+            kernel,
+            &[("keys", k), ("values", v), ("table", table), ("states", states)],
+            params,
+            sizes.state_grid(),
+        );
         let kernel = self.keyed("linear_attention/chunk_values", false);
         l.run(
             kernel,
-            &[q, v, states, scores, table, o],
+            &[
+                ("keys", q),
+                ("values", v),
+                ("states", states),
+                ("scores", scores),
+                ("table", table),
+                ("result", o),
+            ],
             params,
             sizes.tile_grid(self.d_v),
         );
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(states), Some(grad_o)) = (outs[1], grad_outs[0]) else {
-            return;
-        };
-        let ins = all_inputs(ins);
-        let [q, k, v] = [ins[0], ins[1], ins[2]];
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (states, grad_o) = (io.read("states"), io.grad("o"));
+        let [q, k, v] = [io.read("q"), io.read("k"), io.read("v")];
         // Gradients that nobody wants still need a place.
-        let grad_of = |i: usize, l: &mut Lower<'_>| or_scratch(l, grad_ins[i], ins[i].len);
-        let [grad_q, grad_k, grad_v] = [0, 1, 2].map(|i| grad_of(i, l));
-        let Prepared { scores, table } = self.prepare(l, &ins, FIELDS_BWD);
+        let grad_of = |name, l: &mut Lower<'_>| or_scratch(l, io.wanted(name), io.read(name).len);
+        let [grad_q, grad_k, grad_v] = ["q", "k", "v"].map(|name| grad_of(name, l));
+        let Prepared { scores, table } = self.prepare(l, io, FIELDS_BWD);
         let grad_states = l.scratch(states.len);
         let (sizes, params) = (self.sizes(), self.sizes().params(self.scale, FIELDS_BWD));
 
         let kernel = self.keyed("linear_attention/chunk_states", true);
         l.run(
             kernel,
-            &[q, grad_o, table, grad_states],
+            &[
+                ("keys", q),
+                ("values", grad_o),
+                ("table", table),
+                ("states", grad_states),
+            ],
             params,
             sizes.state_grid(),
         );
         let kernel = self.keyed("linear_attention/chunk_values", true);
         l.run(
             kernel,
-            &[k, grad_o, grad_states, scores, table, grad_v],
+            &[
+                ("keys", k),
+                ("values", grad_o),
+                ("states", grad_states),
+                ("scores", scores),
+                ("table", table),
+                ("result", grad_v),
+            ],
             params,
             sizes.tile_grid(self.d_v),
         );
@@ -129,39 +152,110 @@ impl GpuOp for LinearAttention {
             .scalar("linear_attention/chunk_bwd")
             .set("DECAYS", self.decays())
             .set("COOP", false); // faster without
-        l.run(kernel, &[grad_o, v, scores, table], params, sizes.chunk_grid());
+        l.run(
+            kernel,
+            &[("grad_o", grad_o), ("v", v), ("scores", scores), ("table", table)],
+            params,
+            sizes.chunk_grid(),
+        );
         if self.by_channel() {
-            let grad_gk = grad_of(3, l);
+            let grad_gk = grad_of("gk", l);
             let [x1, x3] = [(); 2].map(|()| l.scratch(q.len));
             let through = l.scratch(self.b * self.h * self.chunks() * self.d_k);
-            let (gk, grid) = (ins[3], sizes.tile_grid(self.d_k));
+            let (gk, grid) = (io.read("gk"), sizes.tile_grid(self.d_k));
             let kernel = self
                 .kernel("linear_attention/channel_state_bwd")
                 .set("CHANNEL", true);
             l.run(
                 kernel,
-                &[v, grad_o, states, grad_states, table, x1, x3, through],
+                &[
+                    ("v", v),
+                    ("grad_o", grad_o),
+                    ("states", states),
+                    ("grad_states", grad_states),
+                    ("table", table),
+                    ("x1", x1),
+                    ("x3", x3),
+                    ("through", through),
+                ],
                 params,
                 grid,
             );
             let kernel = self.kernel("linear_attention/channel_query_bwd");
-            l.run(kernel, &[k, gk, scores, x1, grad_q], params, grid);
+            l.run(
+                kernel,
+                &[
+                    ("k", k),
+                    ("gk", gk),
+                    ("grad_p", scores),
+                    ("x1", x1),
+                    ("grad_q", grad_q),
+                ],
+                params,
+                grid,
+            );
             let kernel = self.kernel("linear_attention/channel_key_bwd");
-            l.run(kernel, &[q, k, gk, scores, x1, x3, grad_k], params, grid);
+            l.run(
+                kernel,
+                &[
+                    ("q", q),
+                    ("k", k),
+                    ("gk", gk),
+                    ("grad_p", scores),
+                    ("x1", x1),
+                    ("x3", x3),
+                    ("grad_k", grad_k),
+                ],
+                params,
+                grid,
+            );
             let kernel = self.kernel("linear_attention/channel_gate_bwd");
-            l.run(kernel, &[k, x1, x3, through, grad_gk], params, grid);
+            l.run(
+                kernel,
+                &[
+                    ("k", k),
+                    ("u", x1),
+                    ("x3", x3),
+                    ("through", through),
+                    ("grad_gk", grad_gk),
+                ],
+                params,
+                grid,
+            );
             return;
         }
         let grid = self.key_grid(self.d_k.div_ceil(TILE) * self.chunks());
         let kernel = self.scalar("linear_attention/query_key_bwd").set("DEPTH", 32);
-        let bindings = [q, k, grad_o, states, scores, table, grad_q];
+        let bindings = [
+            ("own", q),
+            ("other", k),
+            ("values", grad_o),
+            ("states", states),
+            ("e", scores),
+            ("table", table),
+            ("grad_own", grad_q),
+        ];
         l.run(kernel.clone(), &bindings, params, grid);
-        let bindings = [k, q, v, states, scores, table, grad_k, grad_states];
+        let bindings = [
+            ("own", k),
+            ("other", q),
+            ("values", v),
+            ("states", states),
+            ("e", scores),
+            ("table", table),
+            ("grad_own", grad_k),
+            ("grad_states", grad_states),
+        ];
         l.run(kernel.set("KEYS", true), &bindings, params, grid);
         if self.decay == Decay::Scalar {
             let kernel = self.kernel("linear_attention/gate_bwd");
-            let grad_g = grad_of(3, l);
-            l.run(kernel, &[table, grad_g], params, sizes.chunk_grid());
+            let grad_g = grad_of("g", l);
+            l.run(
+                kernel,
+                &[("table", table), ("grad_g", grad_g)],
+                params,
+                sizes.chunk_grid(),
+            );
         }
     }
 }

@@ -46,7 +46,8 @@ mod tests;
 use super::chunks::{MAX_GRID, Sizes};
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port, ports_bytes};
+use crate::tensor::Precision;
 
 /// Chunk length that suits every device.
 pub const CHUNK: usize = 64;
@@ -156,14 +157,14 @@ impl OpDef for LinearAttention {
         } = *self;
         let keys = [b, t, self.key_heads(), d_k];
         let mut ports = vec![
-            Port::new("q", &keys),
-            Port::new("k", &keys),
-            Port::new("v", &[b, t, h, d_v]),
+            Port::activation("q", &keys).saved(),
+            Port::activation("k", &keys).saved(),
+            Port::activation("v", &[b, t, h, d_v]).saved(),
         ];
         match self.decay {
             Decay::None | Decay::Constant => {}
-            Decay::Scalar => ports.push(Port::new("g", &[b, t, h])),
-            Decay::Channel => ports.push(Port::new("gk", &[b, t, h, d_k])),
+            Decay::Scalar => ports.push(Port::f32("g", &[b, t, h]).saved()),
+            Decay::Channel => ports.push(Port::f32("gk", &[b, t, h, d_k]).saved()),
         }
         ports
     }
@@ -173,41 +174,25 @@ impl OpDef for LinearAttention {
             b, t, h, d_k, d_v, ..
         } = *self;
         vec![
-            Port::new("o", &[b, t, h, d_v]),
-            Port::new("states", &[b, h, self.chunks(), d_k, d_v]),
+            Port::activation("o", &[b, t, h, d_v]),
+            Port::f32("states", &[b, h, self.chunks(), d_k, d_v])
+                .fixed()
+                .saved(),
         ]
     }
 
-    fn backward_reads(&self) -> Reads {
-        let ins: &[usize] = if self.gate_width() > 0 {
-            &[0, 1, 2, 3]
-        } else {
-            &[0, 1, 2]
-        };
-        Reads { ins, outs: &[1] }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
-        let [d_k, d_v, c, gates] = [self.d_k, self.d_v, self.chunk, self.gate_width()].map(|n| n as f64);
+    fn flops(&self, pass: Pass) -> f64 {
+        let [d_k, d_v, c] = [self.d_k, self.d_v, self.chunk].map(|n| n as f64);
         let tokens = (self.b * self.t) as f64;
         let (heads, key_heads) = (self.h as f64, self.key_heads() as f64);
-        let (flops, key_flops, key_bytes, bytes) = match pass {
-            Pass::Forward => (
-                4.0 * d_k * d_v + 2.0 * c * d_v,
-                2.0 * c * d_k,
-                8.0 * d_k,
-                4.0 * (2.0 * d_v + gates) + 4.0 * d_k * d_v / c,
-            ),
-            Pass::Backward => (
-                8.0 * d_k * d_v + 4.0 * c * d_v,
-                6.0 * c * d_k,
-                16.0 * d_k,
-                4.0 * (3.0 * d_v + 2.0 * gates) + 12.0 * d_k * d_v / c,
-            ),
+        let (flops, key_flops) = match pass {
+            Pass::Forward => (4.0 * d_k * d_v + 2.0 * c * d_v, 2.0 * c * d_k),
+            Pass::Backward => (8.0 * d_k * d_v + 4.0 * c * d_v, 6.0 * c * d_k),
         };
-        Cost {
-            flops: tokens * (heads * flops + key_heads * key_flops),
-            bytes: tokens * (heads * bytes + key_heads * key_bytes),
-        }
+        tokens * (heads * flops + key_heads * key_flops)
+    }
+
+    fn bytes(&self, pass: Pass, precision: Precision) -> f64 {
+        ports_bytes(self, pass, precision) + self.sizes().state_gradient_bytes(pass)
     }
 }

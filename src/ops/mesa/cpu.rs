@@ -3,9 +3,8 @@ use crate::ops::chunks::{Chunk, clamped, decay_factors, head_rows, product};
 use crate::ops::reduce::{Pieces, add_partials, wanted_or};
 use crate::ops::rows::dot;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
 use crate::twin::matmul::Mat;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, In, Out, Real, Slices};
 use rayon::prelude::*;
 
 /// What makes the matrices M.
@@ -193,13 +192,10 @@ impl<R: Real> Work<R> {
 }
 
 impl CpuOp for Mesa {
-    fn cpu_fwd<R: Real>(&self, step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let q = ins[0].real();
-        let system = system(ins);
-        let [o, x, m, n] = outs else {
-            unreachable!("the ports say four outputs")
-        };
-        let (x, m) = (x.real(), m.real());
+    fn cpu_fwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
+        let q = io.read("q");
+        let system = system(&io);
+        let (o, x, m, n) = (io.write("o"), io.write("x"), io.write("m"), io.write("n"));
         let states = m.len() / (self.b * self.h);
         head_rows(x, self.d, self.t, self.h)
             .into_par_iter()
@@ -210,41 +206,48 @@ impl CpuOp for Mesa {
                 |w, (head, (mut x, m))| self.head_fwd(q, system, head, &mut x, m, w),
             );
         let kb = written_keys(system, self.d);
-        let reads = [x, &kb[..], ins[2].real(), system.g].map(In::Real);
-        let writes = &mut [fresh(o.real()), fresh(n.real())];
-        self.memory(1.0).cpu_fwd(step, &reads, writes);
+        let read_out = Slices {
+            reads: named([("q", x), ("k", &kb), ("v", io.read("v")), ("g", system.g)]),
+            writes: vec![("o", Out::new(o)), ("states", Out::new(n))],
+            ..Slices::default()
+        };
+        self.memory(1.0).cpu_fwd(step, read_out);
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        step: &StepParams,
-        ins: &[In<'_, R>],
-        outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let (d, system) = (self.d, system(ins));
-        let (x, m, n) = (outs[1].real(), outs[2].real(), outs[3].real());
-        let [grad_q, grad_k, grad_v, grad_g, grad_beta, grad_lambda] = grad_ins else {
-            unreachable!("the ports say six inputs")
-        };
+    fn cpu_bwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
+        let (d, system) = (self.d, system(&io));
+        let (x, m, n) = (io.read("x"), io.read("m"), io.read("n"));
         // Gradients that nobody wants still need a place.
         let mut spare: [Vec<R>; 5] = Default::default();
         let [spare_q, spare_k, spare_v, spare_g, spare_beta] = &mut spare;
         let (size, rows) = (x.len(), system.g.len());
-        let y = wanted_or(grad_q, spare_q, size);
-        let grad_k = wanted_or(grad_k, spare_k, size);
-        let grad_v = wanted_or(grad_v, spare_v, size);
-        let grad_g = wanted_or(grad_g, spare_g, rows);
-        let grad_beta = wanted_or(grad_beta, spare_beta, rows);
+        let y = wanted_or(io.wanted("q"), spare_q, size);
+        let grad_k = wanted_or(io.wanted("k"), spare_k, size);
+        let grad_v = wanted_or(io.wanted("v"), spare_v, size);
+        let grad_g = wanted_or(io.wanted("g"), spare_g, rows);
+        let grad_beta = wanted_or(io.wanted("beta"), spare_beta, rows);
         let zeros = |n: usize| vec![R::ZERO; n];
         let (mut u, mut grad_kb_n, mut grad_kb_m) = (zeros(size), zeros(size), zeros(size));
         let (mut grad_g_m, kb) = (zeros(rows), written_keys(system, d));
 
-        let reads = [x, &kb[..], ins[2].real(), system.g].map(In::Real);
-        let writes = &mut [fresh(&mut u), fresh(&mut grad_kb_n), fresh(grad_v), fresh(grad_g)];
-        let saved = [In::None, In::Real(n)];
-        self.memory(1.0).cpu_bwd(step, &reads, &saved, grad_outs, writes);
+        let values = Slices {
+            reads: named([
+                ("q", x),
+                ("k", &kb),
+                ("v", io.read("v")),
+                ("g", system.g),
+                ("states", n),
+            ]),
+            grads: named([("o", io.grad("o"))]),
+            wanted: vec![
+                ("q", Out::new(&mut u)),
+                ("k", Out::new(&mut grad_kb_n)),
+                ("v", Out::new(grad_v)),
+                ("g", Out::new(grad_g)),
+            ],
+            ..Slices::default()
+        };
+        self.memory(1.0).cpu_bwd(step, values);
         head_rows(y, d, self.t, self.h)
             .into_par_iter()
             .enumerate()
@@ -253,24 +256,32 @@ impl CpuOp for Mesa {
                 |w, (head, mut y)| self.head_bwd(&u, system, head, m, &mut y, w),
             );
         // d_k takes the gradient of the keys as values of M.
-        let reads = [x, &kb[..], system.k, system.g].map(In::Real);
-        let writes = &mut [
-            Out::None,
-            fresh(&mut grad_kb_m),
-            fresh(grad_k),
-            fresh(&mut grad_g_m),
-        ];
-        let (saved, grad_read) = ([In::None, In::Real(m)], [In::Real(&*y), In::None]);
-        self.memory(-1.0)
-            .cpu_bwd(step, &reads, &saved, &grad_read, writes);
+        let keys = Slices {
+            reads: named([
+                ("q", x),
+                ("k", &kb),
+                ("v", system.k),
+                ("g", system.g),
+                ("states", m),
+            ]),
+            grads: named([("o", &*y)]),
+            wanted: vec![
+                ("k", Out::new(&mut grad_kb_m)),
+                ("v", Out::new(grad_k)),
+                ("g", Out::new(&mut grad_g_m)),
+            ],
+            ..Slices::default()
+        };
+        self.memory(-1.0).cpu_bwd(step, keys);
 
         grad_g
             .iter_mut()
             .zip(&grad_g_m)
             .for_each(|(sum, part)| *sum += *part);
         let parts = grad_kb_n.par_chunks_mut(d).zip(grad_kb_m.par_chunks(d));
-        let outs = grad_k.par_chunks_mut(d).zip(grad_beta.par_iter_mut());
-        outs.zip(parts)
+        let targets = grad_k.par_chunks_mut(d).zip(grad_beta.par_iter_mut());
+        targets
+            .zip(parts)
             .enumerate()
             .for_each(|(row, ((grad_k, grad_beta), (grad_kb, more)))| {
                 grad_kb.iter_mut().zip(more).for_each(|(sum, part)| *sum += *part);
@@ -281,7 +292,7 @@ impl CpuOp for Mesa {
                     .for_each(|(sum, grad_kb)| *sum += beta * *grad_kb);
                 *grad_beta = dot(&system.k[row * d..][..d], grad_kb);
             });
-        if let Some(sum) = grad_lambda.sum() {
+        if let Some(sum) = io.sum("lambda") {
             self.add_grad_lambda(x, y, sum);
         }
     }
@@ -369,8 +380,8 @@ impl Mesa {
     }
 }
 
-fn system<'a, R: Real>(ins: &[In<'a, R>]) -> System<'a, R> {
-    let [k, g, beta, lambda] = [1, 3, 4, 5].map(|i| ins[i].real());
+fn system<'a, R: Real>(io: &Slices<'a, R>) -> System<'a, R> {
+    let [k, g, beta, lambda] = ["k", "g", "beta", "lambda"].map(|name| io.read(name));
     System { k, g, beta, lambda }
 }
 
@@ -383,10 +394,7 @@ fn written_keys<R: Real>(system: System<'_, R>, d: usize) -> Vec<R> {
     kb
 }
 
-/// An output of a call within this one.
-fn fresh<R>(data: &mut [R]) -> Out<'_, R> {
-    Out::Real {
-        data,
-        accumulate: false,
-    }
+/// What a call within this one reads.
+fn named<'a, R, const N: usize>(all: [(&'static str, &'a [R]); N]) -> Vec<(&'static str, In<'a, R>)> {
+    all.into_iter().map(|(name, x)| (name, In::Real(x))).collect()
 }

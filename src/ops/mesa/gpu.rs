@@ -1,6 +1,5 @@
 use super::Mesa;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, GpuOut, Lower, View, Views, grid_1d};
 use crate::ops::add::Add;
 use crate::ops::chunks::Sizes;
 use crate::ops::chunks::gpu::{FIELDS_FWD, Params};
@@ -55,7 +54,7 @@ impl Mesa {
         let kb = l.scratch(k.len);
         let sizes = self.sizes();
         let table = sizes.scratch(l, FIELDS_FWD);
-        let bindings = [k, g, beta, kb, table];
+        let bindings = [("k", k), ("g", g), ("beta", beta), ("kb", kb), ("table", table)];
         l.run(
             sizes.kernel("mesa/keys_fwd"),
             &bindings,
@@ -75,7 +74,16 @@ impl Mesa {
             table,
             m,
         } = system;
-        let bindings = [rhs, k, beta, table, m, lambda, solution, work];
+        let bindings = [
+            ("rhs", rhs),
+            ("k", k),
+            ("beta", beta),
+            ("table", table),
+            ("m", m),
+            ("lambda", lambda),
+            ("solution", solution),
+            ("work", work),
+        ];
         // Rows converge one by one, so that their directions differ in size: on matrix units they would share a scale.
         let kernel = self.sizes().kernel("mesa/solve").set("COOP", false);
         l.run(kernel, &bindings, self.params(), self.sizes().chunk_grid());
@@ -92,28 +100,26 @@ impl Mesa {
             parts: parts as u32,
         };
         let grid = [n.div_ceil(256) as u32, parts as u32, 1];
-        l.run(Kernel::new("mesa/lambda_bwd"), &[x, y, sums], params, grid);
+        l.run(
+            Kernel::new("mesa/lambda_bwd"),
+            &[("x", x), ("y", y), ("sums", sums)],
+            params,
+            grid,
+        );
         column_sum(l, sums, parts, n, out);
     }
 }
 
-/// An output of a call within this one.
-fn into(view: View) -> GpuOut {
-    GpuOut {
-        view,
-        accumulate: false,
-    }
-}
-
 impl GpuOp for Mesa {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let [q, k, v, g, beta, lambda] = [0, 1, 2, 3, 4, 5].map(|i| ins[i]);
-        let [x, m] = [outs[1].view, outs[2].view];
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (q, k, v) = (io.read("q"), io.read("k"), io.read("v"));
+        let (g, beta, lambda) = (io.read("g"), io.read("beta"), io.read("lambda"));
+        let [x, m] = [io.write("x"), io.write("m")];
         let (kb, table) = self.keys(l, k, g, beta);
         let kernel = self.sizes().kernel("linear_attention/chunk_states");
         l.run(
             kernel,
-            &[kb, k, table, m],
+            &[("keys", kb), ("values", k), ("table", table), ("states", m)],
             self.params(),
             self.sizes().state_grid(),
         );
@@ -125,33 +131,33 @@ impl GpuOp for Mesa {
             m,
         };
         self.solve(l, system, q, x);
-        self.memory(1.0).gpu_fwd(l, &[x, kb, v, g], &[outs[0], outs[3]]);
+        let read_out = Views::forward(
+            &[("q", x), ("k", kb), ("v", v), ("g", g)],
+            &[("o", io.out("o")), ("states", io.out("n"))],
+        );
+        self.memory(1.0).gpu_fwd(l, &read_out);
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(x), Some(m), Some(grad_o)) = (outs[1], outs[2], grad_outs[0]) else {
-            return;
-        };
-        let [k, v, g, beta, lambda] =
-            [1, 2, 3, 4, 5].map(|i| ins[i].expect("the backward call reads these inputs"));
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (x, m, grad_o) = (io.read("x"), io.read("m"), io.grad("o"));
+        let (k, v, g) = (io.read("k"), io.read("v"), io.read("g"));
+        let (beta, lambda) = (io.read("beta"), io.read("lambda"));
         // Gradients that nobody wants still need a place.
-        let [y, grad_k, grad_v] = [0, 1, 2].map(|i| or_scratch(l, grad_ins[i], k.len));
-        let [grad_g, grad_beta] = [3, 4].map(|i| or_scratch(l, grad_ins[i], g.len));
+        let [y, grad_k, grad_v] = ["q", "k", "v"].map(|name| or_scratch(l, io.wanted(name), k.len));
+        let [grad_g, grad_beta] = ["g", "beta"].map(|name| or_scratch(l, io.wanted(name), g.len));
         let [u, grad_kb_n, grad_kb_m, grad_value] = [(); 4].map(|()| l.scratch(k.len));
         let grad_g_m = l.scratch(g.len);
         let (kb, table) = self.keys(l, k, g, beta);
 
-        let reads = [x, kb, v, g].map(Some);
-        let writes = [u, grad_kb_n, grad_v, grad_g].map(|view| Some(into(view)));
-        self.memory(1.0)
-            .gpu_bwd(l, &reads, &[None, outs[3]], &[Some(grad_o), None], &writes);
+        let values = Views {
+            reads: vec![("q", x), ("k", kb), ("v", v), ("g", g), ("states", io.read("n"))],
+            grads: vec![("o", grad_o)],
+            wanted: [("q", u), ("k", grad_kb_n), ("v", grad_v), ("g", grad_g)]
+                .map(|(name, view)| (name, GpuOut::new(view)))
+                .to_vec(),
+            ..Views::default()
+        };
+        self.memory(1.0).gpu_bwd(l, &values);
         let system = System {
             k,
             beta,
@@ -160,21 +166,35 @@ impl GpuOp for Mesa {
             m,
         };
         self.solve(l, system, u, y);
-        let reads = [x, kb, k, g].map(Some);
-        let writes = [None, Some(grad_kb_m), Some(grad_value), Some(grad_g_m)].map(|view| view.map(into));
-        self.memory(-1.0)
-            .gpu_bwd(l, &reads, &[None, Some(m)], &[Some(y), None], &writes);
+        let keys = Views {
+            reads: vec![("q", x), ("k", kb), ("v", k), ("g", g), ("states", m)],
+            grads: vec![("o", y)],
+            wanted: [("k", grad_kb_m), ("v", grad_value), ("g", grad_g_m)]
+                .map(|(name, view)| (name, GpuOut::new(view)))
+                .to_vec(),
+            ..Views::default()
+        };
+        self.memory(-1.0).gpu_bwd(l, &keys);
 
-        Add { numel: g.len }.gpu_fwd(l, &[grad_g_m], &[into(grad_g)]);
+        let sum = Views::forward(&[("x", grad_g_m)], &[("y", GpuOut::new(grad_g))]);
+        Add { numel: g.len }.gpu_fwd(l, &sum);
         let layout = Layout::new(self.d);
         let params = RowParams {
             rows: (self.b * self.t * self.h) as u32,
             d: self.d as u32,
         };
-        let bindings = [k, beta, grad_kb_n, grad_kb_m, grad_value, grad_k, grad_beta];
+        let bindings = [
+            ("k", k),
+            ("beta", beta),
+            ("grad_kb_n", grad_kb_n),
+            ("grad_kb_m", grad_kb_m),
+            ("grad_value", grad_value),
+            ("grad_k", grad_k),
+            ("grad_beta", grad_beta),
+        ];
         let grid = grid_1d(layout.groups(self.b * self.t * self.h));
         l.run(layout.kernel("mesa/keys_bwd"), &bindings, params, grid);
-        if let Some(out) = grad_ins[5] {
+        if let Some(out) = io.wanted("lambda") {
             self.lambda_bwd(l, x, y, out);
         }
     }

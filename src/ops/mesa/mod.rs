@@ -45,7 +45,8 @@ use super::chunks::TILE;
 use super::linear_attention::{Decay, LinearAttention};
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port, ports_bytes};
+use crate::tensor::Precision;
 
 /// Steps of the solver that the cost assumes: decays of about 0.97.
 const ASSUMED_STEPS: f64 = 12.0;
@@ -117,12 +118,12 @@ impl OpDef for Mesa {
         let Self { b, t, h, d, .. } = *self;
         let [rows, head_rows] = [vec![b, t, h, d], vec![b, t, h]];
         vec![
-            Port::new("q", &rows),
-            Port::new("k", &rows),
-            Port::new("v", &rows),
-            Port::new("g", &head_rows),
-            Port::new("beta", &head_rows),
-            Port::new("lambda", &[h, d]),
+            Port::activation("q", &rows),
+            Port::activation("k", &rows).saved(),
+            Port::activation("v", &rows).saved(),
+            Port::f32("g", &head_rows).saved(),
+            Port::f32("beta", &head_rows).saved(),
+            Port::f32("lambda", &[h, d]).saved(),
         ]
     }
 
@@ -130,34 +131,25 @@ impl OpDef for Mesa {
         let Self { b, t, h, d, .. } = *self;
         let states = [b, h, self.chunks(), d, d];
         vec![
-            Port::new("o", &[b, t, h, d]),
-            Port::new("x", &[b, t, h, d]),
-            Port::new("m", &states),
-            Port::new("n", &states),
+            Port::activation("o", &[b, t, h, d]),
+            Port::f32("x", &[b, t, h, d]).fixed().saved(),
+            Port::f32("m", &states).fixed().saved(),
+            Port::f32("n", &states).fixed().saved(),
         ]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads {
-            ins: &[1, 2, 3, 4, 5],
-            outs: &[1, 2, 3],
-        }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
+    fn flops(&self, pass: Pass) -> f64 {
         let [d, c] = [self.d, self.chunk].map(|n| n as f64);
         let solver = ASSUMED_STEPS * (2.0 * d * d + 4.0 * c * d + 14.0 * d);
-        let (flops, bytes) = match pass {
-            Pass::Forward => (6.0 * d * d + 4.0 * c * d, 4.0 * (5.0 * d + 2.0) + 8.0 * d * d / c),
-            Pass::Backward => (
-                16.0 * d * d + 20.0 * c * d,
-                4.0 * (7.0 * d + 4.0) + 24.0 * d * d / c,
-            ),
+        let flops = match pass {
+            Pass::Forward => 6.0 * d * d + 4.0 * c * d,
+            Pass::Backward => 16.0 * d * d + 20.0 * c * d,
         };
-        let rows = (self.b * self.t * self.h) as f64;
-        Cost {
-            flops: rows * (flops + solver),
-            bytes: rows * bytes,
-        }
+        (self.b * self.t * self.h) as f64 * (flops + solver)
+    }
+
+    fn bytes(&self, pass: Pass, precision: Precision) -> f64 {
+        // Two memories.
+        ports_bytes(self, pass, precision) + 2.0 * self.memory(1.0).sizes().state_gradient_bytes(pass)
     }
 }

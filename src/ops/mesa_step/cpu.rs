@@ -2,8 +2,7 @@ use super::MesaStep;
 use crate::ops::chunks::clamped;
 use crate::ops::rows::dot;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Vectors of the solver, one head at a time.
@@ -75,17 +74,12 @@ fn write<R: Real>(state: &mut [R], a: R, k: impl Iterator<Item = R>, w: &[R]) {
 }
 
 impl CpuOp for MesaStep {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let [q, k, v, g, beta, lambda] = ins else {
-            unreachable!("the ports say six inputs")
-        };
-        let [q, k, v, g, beta, lambda] = [q, k, v, g, beta, lambda].map(In::real);
-        let [o, m, n] = outs else {
-            unreachable!("the ports say three outputs")
-        };
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let [q, k, v, g, beta, lambda] = ["q", "k", "v", "g", "beta", "lambda"].map(|name| io.read(name));
+        let (o, m, n) = (io.write("o"), io.write("m"), io.write("n"));
         let d = self.d;
-        let states = m.real().par_chunks_mut(d * d).zip(n.real().par_chunks_mut(d * d));
-        o.real().par_chunks_mut(d).zip(states).enumerate().for_each_init(
+        let states = m.par_chunks_mut(d * d).zip(n.par_chunks_mut(d * d));
+        o.par_chunks_mut(d).zip(states).enumerate().for_each_init(
             || Solver::new(d),
             |solver, (head, (o, (m, n)))| {
                 let row = head * d..(head + 1) * d;
@@ -102,16 +96,5 @@ impl CpuOp for MesaStep {
                 }
             },
         );
-    }
-
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        _ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        _d_outs: &[In<'_, R>],
-        _d_ins: &mut [Out<'_, R>],
-    ) {
-        unreachable!("no input has a gradient");
     }
 }

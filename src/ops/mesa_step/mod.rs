@@ -27,7 +27,7 @@ mod tests;
 use super::mesa::Mesa;
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port};
+use crate::port::{OpDef, Pass, Port};
 
 /// Largest width of a head.
 const MAX_WIDTH: usize = 256;
@@ -74,29 +74,26 @@ impl OpDef for MesaStep {
     fn inputs(&self) -> Vec<Port> {
         let Self { b, h, d } = *self;
         vec![
-            Port::fixed("q", &[b, h, d]),
-            Port::fixed("k", &[b, h, d]),
-            Port::fixed("v", &[b, h, d]),
-            Port::fixed("g", &[b, h]),
-            Port::fixed("beta", &[b, h]),
-            Port::fixed("lambda", &[h, d]),
+            Port::activation("q", &[b, h, d]).fixed(),
+            Port::activation("k", &[b, h, d]).fixed(),
+            Port::activation("v", &[b, h, d]).fixed(),
+            Port::f32("g", &[b, h]).fixed(),
+            Port::f32("beta", &[b, h]).fixed(),
+            Port::f32("lambda", &[h, d]).fixed(),
         ]
     }
 
     fn outputs(&self) -> Vec<Port> {
         let Self { b, h, d } = *self;
         vec![
-            Port::new("o", &[b, h, d]),
+            Port::activation("o", &[b, h, d]),
             Port::state("m", &[b, h, d, d]),
             Port::state("n", &[b, h, d, d]),
         ]
     }
 
-    fn cost(&self, _pass: Pass) -> Cost {
+    fn flops(&self, _pass: Pass) -> f64 {
         let (heads, d) = ((self.b * self.h) as f64, self.d as f64);
-        Cost {
-            flops: heads * (8.0 * d * d + ASSUMED_STEPS * (2.0 * d * d + 10.0 * d)),
-            bytes: heads * (16.0 * d * d + 20.0 * d),
-        }
+        heads * (8.0 * d * d + ASSUMED_STEPS * (2.0 * d * d + 10.0 * d))
     }
 }

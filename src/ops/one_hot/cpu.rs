@@ -1,14 +1,14 @@
 use super::{Noise, OneHot};
 use crate::philox;
 use crate::step::StepParams;
-use crate::twin::{CpuOp, In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl CpuOp for OneHot {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let u = outs[0].real();
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let u = io.write("u");
         u.fill(R::ZERO);
-        for (row, &symbol) in u.chunks_exact_mut(self.vocab).zip(ins[0].int()) {
+        for (row, &symbol) in u.chunks_exact_mut(self.vocab).zip(io.int("symbols")) {
             if let Some(u) = row.get_mut(symbol as usize) {
                 *u = R::ONE;
             }
@@ -17,7 +17,7 @@ impl CpuOp for OneHot {
             Noise::None => {}
             Noise::Philox { t, level } => {
                 let level = R::of(f64::from(level));
-                let samples = ins[1].int().par_chunks_exact(4);
+                let samples = io.int("samples").par_chunks_exact(4);
                 u.par_chunks_mut(t * self.vocab)
                     .zip(samples)
                     .for_each(|(u, sample)| {
@@ -33,21 +33,10 @@ impl CpuOp for OneHot {
             }
             Noise::Given { level } => {
                 let level = R::of(f64::from(level));
-                for (u, &n) in u.iter_mut().zip(ins[1].real()) {
+                for (u, &n) in u.iter_mut().zip(io.read("n")) {
                     *u += level * n;
                 }
             }
         }
-    }
-
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        _ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        _grad_outs: &[In<'_, R>],
-        _grad_ins: &mut [Out<'_, R>],
-    ) {
-        unreachable!("symbols have no gradient");
     }
 }

@@ -1,6 +1,5 @@
 use super::{Noise, OneHot};
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::philox::NOISE_KEY;
 use crate::shader::{Kernel, Value};
 use bytemuck::{Pod, Zeroable};
@@ -17,16 +16,21 @@ struct Params {
 }
 
 impl GpuOp for OneHot {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (symbols, u) = (("symbols", io.read("symbols")), ("u", io.write("u")));
         let (t, level) = match self.noise {
             Noise::None => {
                 let n = self.rows * self.vocab;
                 let params = [n as u32, self.vocab as u32];
                 let kernel = Kernel::new("one_hot/one_hot_fwd");
-                return l.run(kernel, &[ins[0], outs[0].view], params, grid_1d(n.div_ceil(256)));
+                return l.run(kernel, &[symbols, u], params, grid_1d(n.div_ceil(256)));
             }
             Noise::Philox { t, level } => (t, level),
             Noise::Given { level } => (self.rows, level),
+        };
+        let noise = match self.noise {
+            Noise::Given { .. } => ("n", io.read("n")),
+            _ => ("samples", io.read("samples")),
         };
         let groups = self.vocab.div_ceil(4);
         let params = Params {
@@ -41,20 +45,9 @@ impl GpuOp for OneHot {
             .set("NOISE_KEY", Value::U32(NOISE_KEY));
         l.run(
             kernel,
-            &[ins[0], ins[1], outs[0].view],
+            &[symbols, noise, u],
             params,
             grid_1d((self.rows * groups).div_ceil(256)),
         );
-    }
-
-    fn gpu_bwd(
-        &self,
-        _l: &mut Lower<'_>,
-        _ins: &[Option<View>],
-        _outs: &[Option<View>],
-        _grad_outs: &[Option<View>],
-        _grad_ins: &[Option<GpuOut>],
-    ) {
-        unreachable!("symbols have no gradient");
     }
 }

@@ -18,7 +18,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port};
+use crate::port::{OpDef, Pass, Port};
 
 /// Where the noise comes from, and its level.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,24 +72,16 @@ impl OpDef for OneHot {
         match self.noise {
             Noise::None => {}
             Noise::Philox { t, .. } => ports.push(Port::index("samples", &[self.rows / t, 4])),
-            Noise::Given { .. } => ports.push(Port::fixed("n", &[self.rows, self.vocab])),
+            Noise::Given { .. } => ports.push(Port::activation("n", &[self.rows, self.vocab]).fixed()),
         }
         ports
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("u", &[self.rows, self.vocab])]
+        vec![Port::activation("u", &[self.rows, self.vocab])]
     }
 
-    fn cost(&self, _pass: Pass) -> Cost {
-        let matrices = if matches!(self.noise, Noise::Given { .. }) {
-            2
-        } else {
-            1
-        };
-        Cost {
-            flops: 0.0,
-            bytes: 4.0 * self.rows as f64 * (1 + matrices * self.vocab) as f64,
-        }
+    fn flops(&self, _pass: Pass) -> f64 {
+        0.0
     }
 }

@@ -1,7 +1,6 @@
 use super::{Function, Pointwise};
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Elements of a piece of work.
@@ -30,27 +29,20 @@ fn slope<R: Real>(function: Function, x: R) -> R {
 }
 
 impl CpuOp for Pointwise {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
         let [scale, offset] = [self.scale, self.offset].map(|x| R::of(f64::from(x)));
-        let pieces = outs[0].real().par_chunks_mut(PIECE);
-        pieces.zip(ins[0].real().par_chunks(PIECE)).for_each(|(y, x)| {
+        let pieces = io.write("y").par_chunks_mut(PIECE);
+        pieces.zip(io.read("x").par_chunks(PIECE)).for_each(|(y, x)| {
             for (y, x) in y.iter_mut().zip(x) {
                 *y = offset + scale * value(self.function, *x);
             }
         });
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
         let scale = R::of(f64::from(self.scale));
-        let (x, grad_y) = (ins[0].real(), grad_outs[0].real());
-        if let Some((grad_x, accumulate)) = grad_ins[0].wanted() {
+        let (x, grad_y) = (io.read("x"), io.grad("y"));
+        if let Some((grad_x, accumulate)) = io.wanted("x") {
             let read = grad_y.par_chunks(PIECE).zip(x.par_chunks(PIECE));
             grad_x
                 .par_chunks_mut(PIECE)

@@ -1,6 +1,5 @@
 use super::{Function, Pointwise};
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
@@ -37,28 +36,25 @@ impl Pointwise {
 }
 
 impl GpuOp for Pointwise {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let kernel = self.kernel("pointwise/pointwise_fwd");
         let grid = grid_1d(self.numel.div_ceil(256));
-        l.run(kernel, &[ins[0], outs[0].view], self.params(false), grid);
+        l.run(
+            kernel,
+            &[("x", io.read("x")), ("y", io.write("y"))],
+            self.params(false),
+            grid,
+        );
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        _outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(x), Some(grad_y), Some(grad_x)) = (ins[0], grad_outs[0], grad_ins[0]) else {
-            return;
-        };
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let Some(grad_x) = io.wanted("x") else { return };
+        let (x, grad_y) = (io.read("x"), io.grad("y"));
         let kernel = self.kernel("pointwise/pointwise_bwd");
         let grid = grid_1d(self.numel.div_ceil(256));
         l.run(
             kernel,
-            &[x, grad_y, grad_x.view],
+            &[("x", x), ("grad_y", grad_y), ("grad_x", grad_x.view)],
             self.params(grad_x.accumulate),
             grid,
         );

@@ -27,7 +27,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, InputGrad, OpDef, Pass, Port, Reads};
+use crate::port::{InputGrad, OpDef, Pass, Port};
 
 /// f of the module docs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,26 +65,18 @@ impl OpDef for Pointwise {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        vec![Port::new("x", &[self.numel]).grad(InputGrad::Accumulates)]
+        vec![
+            Port::activation("x", &[self.numel])
+                .grad(InputGrad::Accumulates)
+                .saved(),
+        ]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.numel])]
+        vec![Port::activation("y", &[self.numel])]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads { ins: &[0], outs: &[] }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
-        let n = self.numel as f64;
-        let bytes = match pass {
-            Pass::Forward => 8.0,
-            Pass::Backward => 12.0,
-        };
-        Cost {
-            flops: 6.0 * n,
-            bytes: bytes * n,
-        }
+    fn flops(&self, _pass: Pass) -> f64 {
+        6.0 * self.numel as f64
     }
 }

@@ -2,8 +2,7 @@ use super::RecurrenceStep;
 use crate::ops::chunks::exps;
 use crate::ops::linear_attention::Decay;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Forward inputs; the gates are empty where there are none.
@@ -81,35 +80,21 @@ impl RecurrenceStep {
 }
 
 impl CpuOp for RecurrenceStep {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let gate = |at: usize| ins.get(at).map_or(&[][..], In::real);
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
         let x = Inputs {
-            q: ins[0].real(),
-            k: ins[1].real(),
-            v: ins[2].real(),
-            beta: gate(3),
-            g: gate(3 + usize::from(self.beta)),
+            q: io.read("q"),
+            k: io.read("k"),
+            v: io.read("v"),
+            beta: io.read_if("beta").unwrap_or_default(),
+            g: io.read_if("g").or(io.read_if("gk")).unwrap_or_default(),
         };
-        let [o, state] = outs else {
-            unreachable!("the ports say two outputs")
-        };
-        let heads = o.real().par_chunks_mut(self.d_v);
+        let (o, state) = (io.write("o"), io.write("state"));
+        let heads = o.par_chunks_mut(self.d_v);
         heads
-            .zip(state.real().par_chunks_mut(self.d_k * self.d_v))
+            .zip(state.par_chunks_mut(self.d_k * self.d_v))
             .enumerate()
             .for_each_init(Vec::new, |work, (head, (o, state))| {
                 self.head(&x, head, state, o, work);
             });
-    }
-
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        _ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        _d_outs: &[In<'_, R>],
-        _d_ins: &mut [Out<'_, R>],
-    ) {
-        unreachable!("no input has a gradient");
     }
 }

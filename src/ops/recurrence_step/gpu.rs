@@ -1,6 +1,5 @@
 use super::RecurrenceStep;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::ops::linear_attention::Decay;
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
@@ -24,11 +23,18 @@ struct Params {
 }
 
 impl GpuOp for RecurrenceStep {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let tiles = self.d_v.div_ceil(COLUMNS);
         let groups = self.b * self.h * tiles;
-        let mut bindings = ins.to_vec();
-        bindings.extend(outs.iter().map(|o| o.view));
+        let mut bindings = vec![
+            ("q", io.read("q")),
+            ("k", io.read("k")),
+            ("v", io.read("v")),
+            ("o", io.write("o")),
+            ("state", io.write("state")),
+        ];
+        bindings.extend(io.read_if("beta").map(|beta| ("beta", beta)));
+        bindings.extend(io.read_if("g").or(io.read_if("gk")).map(|g| ("g", g)));
         let decay = match self.decay {
             Decay::None => 0usize,
             Decay::Constant => 1,
@@ -51,16 +57,5 @@ impl GpuOp for RecurrenceStep {
             scale: self.scale,
         };
         l.run(kernel, &bindings, params, grid_1d(groups));
-    }
-
-    fn gpu_bwd(
-        &self,
-        _l: &mut Lower<'_>,
-        _ins: &[Option<View>],
-        _outs: &[Option<View>],
-        _d_outs: &[Option<View>],
-        _d_ins: &[Option<GpuOut>],
-    ) {
-        unreachable!("no input has a gradient");
     }
 }

@@ -28,7 +28,7 @@ use super::delta_rule::check_householder;
 use super::linear_attention::Decay;
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port};
+use crate::port::{OpDef, Pass, Port};
 
 /// See the module docs. Inputs: q, k, v, beta if `beta`, and g (Scalar) or gk (Channel). Outputs: o and the state.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,17 +93,17 @@ impl OpDef for RecurrenceStep {
         } = *self;
         let keys = self.key_heads();
         let mut ports = vec![
-            Port::fixed("q", &[b, keys, d_k]),
-            Port::fixed("k", &[b, householder, keys, d_k]),
-            Port::fixed("v", &[b, householder, h, d_v]),
+            Port::activation("q", &[b, keys, d_k]).fixed(),
+            Port::activation("k", &[b, householder, keys, d_k]).fixed(),
+            Port::activation("v", &[b, householder, h, d_v]).fixed(),
         ];
         if self.beta {
-            ports.push(Port::fixed("beta", &[b, householder, h]));
+            ports.push(Port::f32("beta", &[b, householder, h]).fixed());
         }
         match self.decay {
             Decay::None | Decay::Constant => {}
-            Decay::Scalar => ports.push(Port::fixed("g", &[b, h])),
-            Decay::Channel => ports.push(Port::fixed("gk", &[b, h, d_k])),
+            Decay::Scalar => ports.push(Port::f32("g", &[b, h]).fixed()),
+            Decay::Channel => ports.push(Port::f32("gk", &[b, h, d_k]).fixed()),
         }
         ports
     }
@@ -111,26 +111,15 @@ impl OpDef for RecurrenceStep {
     fn outputs(&self) -> Vec<Port> {
         let Self { b, h, d_k, d_v, .. } = *self;
         vec![
-            Port::new("o", &[b, h, d_v]),
+            Port::activation("o", &[b, h, d_v]),
             Port::state("state", &[b, h, d_k, d_v]),
         ]
     }
 
-    fn cost(&self, _pass: Pass) -> Cost {
+    fn flops(&self, _pass: Pass) -> f64 {
         let [d_k, d_v, n] = [self.d_k, self.d_v, self.householder].map(|x| x as f64);
-        let (heads, key_heads) = ((self.b * self.h) as f64, (self.b * self.key_heads()) as f64);
         let decay = if self.decay == Decay::None { 0.0 } else { 1.0 };
         let write = if self.delta { 4.0 } else { 2.0 };
-        let gates = match self.decay {
-            Decay::None | Decay::Constant => 0.0,
-            Decay::Scalar => 1.0,
-            Decay::Channel => d_k,
-        };
-        let strengths = if self.beta { n } else { 0.0 };
-        Cost {
-            flops: heads * d_k * d_v * (2.0 + n * write + decay),
-            bytes: heads * (8.0 * d_k * d_v + 4.0 * (n * d_v + d_v + gates + strengths))
-                + key_heads * 4.0 * (1.0 + n) * d_k,
-        }
+        (self.b * self.h) as f64 * d_k * d_v * (2.0 + n * write + decay)
     }
 }

@@ -1,28 +1,20 @@
 use super::Repeat;
 use crate::ops::reduce::{Pieces, add_partials};
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl CpuOp for Repeat {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let x = ins[0].real();
-        let rows = outs[0].real().par_chunks_mut(self.d);
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let x = io.read("x");
+        let rows = io.write("y").par_chunks_mut(self.d);
         rows.for_each(|y| y.copy_from_slice(x));
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        _ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
         let (d, pieces) = (self.d, Pieces::new(self.rows));
         let mut partials = pieces.partials(d);
-        let read = grad_outs[0].real().par_chunks(pieces.rows * d);
+        let read = io.grad("y").par_chunks(pieces.rows * d);
         partials.par_chunks_mut(d).zip(read).for_each(|(sum, grad_y)| {
             for grad_y in grad_y.chunks(d) {
                 sum.iter_mut()
@@ -30,7 +22,7 @@ impl CpuOp for Repeat {
                     .for_each(|(sum, grad_y)| *sum += *grad_y);
             }
         });
-        if let Some(sum) = grad_ins[0].sum() {
+        if let Some(sum) = io.sum("x") {
             add_partials(sum, &partials);
         }
     }

@@ -1,6 +1,5 @@
 use super::Repeat;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::ops::linear::{Linear, gpu::grad_b};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
@@ -14,27 +13,24 @@ struct Params {
 }
 
 impl GpuOp for Repeat {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let n = self.rows * self.d;
         let params = Params {
             n: n as u32,
             d: self.d as u32,
         };
         let kernel = Kernel::new("repeat/repeat_fwd");
-        l.run(kernel, &[ins[0], outs[0].view], params, grid_1d(n.div_ceil(256)));
+        l.run(
+            kernel,
+            &[("x", io.read("x")), ("y", io.write("y"))],
+            params,
+            grid_1d(n.div_ceil(256)),
+        );
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        _ins: &[Option<View>],
-        _outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(grad_y), Some(out)) = (grad_outs[0], grad_ins[0]) else {
-            return;
-        };
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let Some(out) = io.wanted("x") else { return };
+        let grad_y = io.grad("y");
         let sums = Linear {
             rows: self.rows,
             inp: 1,

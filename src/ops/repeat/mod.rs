@@ -16,7 +16,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port};
+use crate::port::{OpDef, Pass, Port};
 
 /// `y_ij = x_j`.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,22 +35,17 @@ impl OpDef for Repeat {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        vec![Port::new("x", &[self.d])]
+        vec![Port::f32("x", &[self.d])]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.rows, self.d])]
+        vec![Port::f32("y", &[self.rows, self.d])]
     }
 
-    fn cost(&self, pass: Pass) -> Cost {
-        let n = (self.rows * self.d) as f64;
-        let flops = match pass {
+    fn flops(&self, pass: Pass) -> f64 {
+        match pass {
             Pass::Forward => 0.0,
-            Pass::Backward => n,
-        };
-        Cost {
-            flops,
-            bytes: 4.0 * n,
+            Pass::Backward => (self.rows * self.d) as f64,
         }
     }
 }

@@ -2,8 +2,7 @@ use super::{Kind, RmsNorm};
 use crate::ops::reduce::{Pieces, add_partials, wanted_or};
 use crate::ops::rows::dot;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl RmsNorm {
@@ -41,31 +40,23 @@ impl RmsNorm {
     }
 
     /// A row of the gate, empty without one.
-    fn gate_row<'a, R: Real>(&self, ins: &[In<'a, R>], row: usize) -> &'a [R] {
-        match self.kind.gated() {
-            true => &ins[1].real()[row * self.d..][..self.d],
-            false => &[],
-        }
+    fn gate_row<'a, R: Real>(&self, g: Option<&'a [R]>, row: usize) -> &'a [R] {
+        g.map_or(&[], |g| &g[row * self.d..][..self.d])
     }
 }
 
 impl CpuOp for RmsNorm {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let (x, w) = (ins[0].real(), ins[self.w()].real());
-        let [y, saved] = outs else {
-            unreachable!("two outputs")
-        };
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, w, gate) = (io.read("x"), io.read("w"), io.read_if("g"));
+        let (y, saved) = (io.write("y"), io.write("s"));
         let (d, per) = (self.d, Pieces::new(self.rows).rows);
         let inv_d = R::of(1.0 / d as f64);
-        let pieces = y
-            .real()
-            .par_chunks_mut(per * d)
-            .zip(saved.real().par_chunks_mut(per));
+        let pieces = y.par_chunks_mut(per * d).zip(saved.par_chunks_mut(per));
         pieces.enumerate().for_each(|(piece, (y, saved))| {
             let mut m = vec![R::ZERO; d];
             for (i, (y, saved)) in y.chunks_mut(d).zip(saved).enumerate() {
                 let row = piece * per + i;
-                let g = self.gate_row(ins, row);
+                let g = self.gate_row(gate, row);
                 self.gate(&mut m, &x[row * d..][..d], g);
                 let (s, keep) = self.factor(dot(&m, &m) * inv_d);
                 *saved = keep;
@@ -81,26 +72,18 @@ impl CpuOp for RmsNorm {
         });
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let (x, w) = (ins[0].real(), ins[self.w()].real());
-        let (saved, grad_y) = (outs[1].real(), grad_outs[0].real());
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, w, gate) = (io.read("x"), io.read("w"), io.read_if("g"));
+        let (saved, grad_y) = (io.read("s"), io.grad("y"));
         let d = self.d;
         let inv_d = R::of(1.0 / d as f64);
         let pieces = Pieces::new(self.rows);
         let mut grad_w = pieces.partials(d);
         let mut unread = [Vec::new(), Vec::new()];
         let [unread_dx, unread_dg] = &mut unread;
-        let (grad_x, rest) = grad_ins.split_first_mut().expect("x is the first input");
-        let grad_x = wanted_or(grad_x, unread_dx, x.len());
+        let grad_x = wanted_or(io.wanted("x"), unread_dx, x.len());
         let grad_g = match self.kind.gated() {
-            true => wanted_or(&mut rest[0], unread_dg, x.len()),
+            true => wanted_or(io.wanted("g"), unread_dg, x.len()),
             false => {
                 // One element a row, so that its pieces match the rows'.
                 unread_dg.resize(self.rows, R::ZERO);
@@ -118,7 +101,7 @@ impl CpuOp for RmsNorm {
             for (i, (grad_x, grad_g)) in rows.enumerate() {
                 let row = piece * pieces.rows + i;
                 let (x, grad_y) = (&x[row * d..][..d], &grad_y[row * d..][..d]);
-                let g = self.gate_row(ins, row);
+                let g = self.gate_row(gate, row);
                 let (s, per_root) = self.factors(saved[row]);
                 self.gate(&mut m, x, g);
                 for c in 0..d {
@@ -148,7 +131,7 @@ impl CpuOp for RmsNorm {
                 }
             }
         });
-        if let Some(sum) = grad_ins[self.w()].sum() {
+        if let Some(sum) = io.sum("w") {
             add_partials(sum, &grad_w);
         }
     }

@@ -24,7 +24,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port};
 
 /// Where eps and the gate are. The numbers are those of `KIND` in the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,13 +59,6 @@ pub struct RmsNorm {
     pub kind: Kind,
 }
 
-impl RmsNorm {
-    /// Position of the port `w`.
-    fn w(&self) -> usize {
-        1 + usize::from(self.kind.gated())
-    }
-}
-
 impl OpDef for RmsNorm {
     const NAME: &'static str = "rms_norm";
 
@@ -74,35 +67,27 @@ impl OpDef for RmsNorm {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        let mut ports = vec![Port::new("x", &[self.rows, self.d])];
+        let mut ports = vec![Port::activation("x", &[self.rows, self.d]).saved()];
         if self.kind.gated() {
-            ports.push(Port::new("g", &[self.rows, self.d]));
+            ports.push(Port::activation("g", &[self.rows, self.d]).saved());
         }
-        ports.push(Port::new("w", &[self.d]));
+        ports.push(Port::f32("w", &[self.d]).saved());
         ports
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.rows, self.d]), Port::new("s", &[self.rows])]
+        vec![
+            Port::activation("y", &[self.rows, self.d]),
+            Port::f32("s", &[self.rows]).fixed().saved(),
+        ]
     }
 
-    fn backward_reads(&self) -> Reads {
-        let ins: &[usize] = if self.kind.gated() { &[0, 1, 2] } else { &[0, 1] };
-        Reads { ins, outs: &[1] }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
+    fn flops(&self, pass: Pass) -> f64 {
         let n = (self.rows * self.d) as f64;
-        let s = 4.0 * self.rows as f64;
-        let (flops, bytes) = match (pass, self.kind.gated()) {
-            (Pass::Forward, false) => (4.0, 8.0),
-            (Pass::Forward, true) => (9.0, 12.0),
-            (Pass::Backward, false) => (9.0, 12.0),
-            (Pass::Backward, true) => (20.0, 20.0),
-        };
-        Cost {
-            flops: flops * n,
-            bytes: bytes * n + s,
+        match (pass, self.kind.gated()) {
+            (Pass::Forward, false) => 4.0 * n,
+            (Pass::Forward, true) | (Pass::Backward, false) => 9.0 * n,
+            (Pass::Backward, true) => 20.0 * n,
         }
     }
 }

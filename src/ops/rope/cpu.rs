@@ -1,32 +1,24 @@
 use super::Rope;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl CpuOp for Rope {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        self.rotate(self.direction, self.first(ins), ins[0].real(), outs[0].real());
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        self.rotate(self.direction, self.first(&io), io.read("x"), io.write("y"));
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        if let Some((grad_x, _)) = grad_ins[0].wanted() {
-            self.rotate(-self.direction, self.first(ins), grad_outs[0].real(), grad_x);
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        if let Some((grad_x, _)) = io.wanted("x") {
+            self.rotate(-self.direction, self.first(&io), io.grad("y"), grad_x);
         }
     }
 }
 
 impl Rope {
     /// Position of the first time step.
-    fn first<R: Real>(&self, ins: &[In<'_, R>]) -> u32 {
-        if self.position { ins[1].int()[0] } else { 0 }
+    fn first<R: Real>(&self, io: &Slices<'_, R>) -> u32 {
+        if self.position { io.int("position")[0] } else { 0 }
     }
 
     /// Rotates every row of `x` into `y`; one time step's sines serve all samples and heads.

@@ -1,6 +1,5 @@
 use super::{MAX_D, Rope};
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, View, Views, grid_1d};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
@@ -19,22 +18,15 @@ struct Params {
 }
 
 impl GpuOp for Rope {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let position = ins.get(1).copied();
-        self.launch(l, self.direction, ins[0], position, outs[0].view);
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let position = io.read_if("position");
+        self.launch(l, self.direction, io.read("x"), position, io.write("y"));
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        _outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        if let (Some(grad_y), Some(grad_x)) = (grad_outs[0], grad_ins[0]) {
-            let position = ins.get(1).copied().flatten();
-            self.launch(l, -self.direction, grad_y, position, grad_x.view);
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        if let Some(grad_x) = io.wanted("x") {
+            let position = io.read_if("position");
+            self.launch(l, -self.direction, io.grad("y"), position, grad_x.view);
         }
     }
 }
@@ -62,7 +54,8 @@ impl Rope {
         let kernel = Kernel::new("rope/rope_fwd")
             .set("WIDE", wide)
             .set("POSITION", position.is_some());
-        let bindings: Vec<View> = [x].into_iter().chain(position).chain([y]).collect();
+        let mut bindings = vec![("x", x), ("y", y)];
+        bindings.extend(position.map(|position| ("position", position)));
         l.run(kernel, &bindings, params, grid_1d(n.div_ceil(256)));
     }
 

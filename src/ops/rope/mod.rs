@@ -26,7 +26,7 @@ mod gpu;
 mod tests;
 
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port};
 use crate::tensor::numel;
 
 /// Largest head width: the kernel's uniform holds this many halves of frequencies.
@@ -91,27 +91,18 @@ impl OpDef for Rope {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        let mut ports = vec![Port::new("x", &[self.b, self.t, self.h, self.d])];
+        let mut ports = vec![Port::activation("x", &[self.b, self.t, self.h, self.d])];
         if self.position {
-            ports.push(Port::index("position", &[1]));
+            ports.push(Port::index("position", &[1]).saved());
         }
         ports
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.b, self.t, self.h, self.d])]
+        vec![Port::activation("y", &[self.b, self.t, self.h, self.d])]
     }
 
-    fn backward_reads(&self) -> Reads {
-        let ins: &[usize] = if self.position { &[1] } else { &[] };
-        Reads { ins, outs: &[] }
-    }
-
-    fn cost(&self, _pass: Pass) -> Cost {
-        let n = self.numel() as f64;
-        Cost {
-            flops: 3.0 * n,
-            bytes: 8.0 * n,
-        }
+    fn flops(&self, _pass: Pass) -> f64 {
+        3.0 * self.numel() as f64
     }
 }

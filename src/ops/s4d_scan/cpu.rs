@@ -1,7 +1,6 @@
 use super::S4dScan;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Channels that lie side by side in the loops, so that these vectorise.
@@ -159,15 +158,14 @@ struct Sums<R> {
 }
 
 impl<'a, R: Real> Inputs<'a, R> {
-    /// In port order.
-    pub(crate) fn new(ins: &[In<'a, R>]) -> Self {
+    pub(crate) fn new(io: &Slices<'a, R>) -> Self {
         Self {
-            u: ins[0].real(),
-            log_dt: ins[1].real(),
-            c: ins[2].real(),
-            log_a_real: ins[3].real(),
-            a_imag: ins[4].real(),
-            skip: ins[5].real(),
+            u: io.read("u"),
+            log_dt: io.read("log_dt"),
+            c: io.read("C"),
+            log_a_real: io.read("log_A_real"),
+            a_imag: io.read("A_imag"),
+            skip: io.read("D"),
         }
     }
 
@@ -402,21 +400,14 @@ fn parameters<R: Real>(
 }
 
 impl CpuOp for S4dScan {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let inputs = Inputs::new(ins);
-        self.scans(&inputs, inputs.u, false, outs[0].real());
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let inputs = Inputs::new(&io);
+        self.scans(&inputs, inputs.u, false, io.write("y"));
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let (inputs, grad_y) = (Inputs::new(ins), grad_outs[0].real());
-        if let Some((grad_u, _)) = grad_ins[0].wanted() {
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (inputs, grad_y) = (Inputs::new(&io), io.grad("y"));
+        if let Some((grad_u, _)) = io.wanted("u") {
             self.scans(&inputs, grad_y, true, grad_u);
         }
         let blocks = self.blocks();
@@ -425,8 +416,9 @@ impl CpuOp for S4dScan {
             .map(|block| self.all_sums(&inputs, grad_y, block))
             .collect();
         let gradients = parameters(self, &inputs, &blocks, &sums);
-        for (out, gradient) in grad_ins[1..].iter_mut().zip(gradients) {
-            let Some(sum) = out.sum() else { continue };
+        let ports = ["log_dt", "C", "log_A_real", "A_imag", "D"];
+        for (port, gradient) in ports.into_iter().zip(gradients) {
+            let Some(sum) = io.sum(port) else { continue };
             for (sum, g) in sum.iter_mut().zip(gradient) {
                 *sum += g;
             }

@@ -1,6 +1,5 @@
 use super::S4dScan;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, GpuOut, Lower, View, Views, grid_1d};
 use crate::ops::lanes::{Lanes, pitch};
 use crate::ops::reduce::column_sum;
 use crate::shader::Kernel;
@@ -15,6 +14,9 @@ const ALIGN: usize = 64;
 const QUADS: usize = 2;
 /// Steps staged at a time.
 const STAGED: usize = 8;
+
+/// What the factors of the recurrence are made of.
+pub(crate) const PARAMETERS: [&str; 4] = ["log_dt", "C", "log_A_real", "A_imag"];
 
 /// Mirrors `Params` of `s4d_discretise`.
 #[repr(C)]
@@ -78,7 +80,13 @@ pub(crate) fn discretise(
     };
     let [log_dt, c, log_a_real, a_imag] = parameters;
     let kernel = Kernel::new("s4d_scan/s4d_discretise");
-    let bindings = [log_dt, c, log_a_real, a_imag, planes];
+    let bindings = [
+        ("log_dt", log_dt),
+        ("c", c),
+        ("log_a_real", log_a_real),
+        ("a_imag", a_imag),
+        ("planes", planes),
+    ];
     l.run(kernel, &bindings, params, grid_1d(n.div_ceil(256)));
     planes
 }
@@ -108,16 +116,21 @@ impl S4dScan {
             .kernel("s4d_scan/s4d_scan_fwd", STAGED)
             .set("PITCH", pitch(lanes.lanes))
             .set("REVERSE", reverse);
-        l.run(kernel, &[u, planes, skip, y], params, grid_1d(groups));
+        l.run(
+            kernel,
+            &[("u", u), ("planes", planes), ("skip", skip), ("y", y)],
+            params,
+            grid_1d(groups),
+        );
     }
 
-    /// Gradients of the parameters, into the outputs of the ports from `log_dt` on.
+    /// Gradients of the parameters, of D last.
     fn gradients(
         &self,
         l: &mut Lower<'_>,
         parameters: [View; 4],
         [u, grad_y, planes]: [View; 3],
-        outs: &[Option<GpuOut>],
+        outs: [Option<GpuOut>; 5],
     ) {
         let (d, matrix, tiles) = (self.channels, self.channels * self.states, self.tiles());
         let slots = self.slots();
@@ -133,7 +146,12 @@ impl S4dScan {
             skip_at: skip_at as u32,
         };
         let kernel = self.lanes().kernel("s4d_scan/s4d_sums_bwd", STAGED);
-        l.run(kernel, &[u, grad_y, planes, sums], params, grid_1d(slots * tiles));
+        l.run(
+            kernel,
+            &[("u", u), ("grad_y", grad_y), ("planes", planes), ("sums", sums)],
+            params,
+            grid_1d(slots * tiles),
+        );
         let log_a_at = (2 * matrix).next_multiple_of(ALIGN);
         let imag_at = log_a_at + matrix.next_multiple_of(ALIGN);
         let dt_at = imag_at + matrix.next_multiple_of(ALIGN);
@@ -147,7 +165,14 @@ impl S4dScan {
             dt_at: dt_at as u32,
         };
         let [log_dt, c, log_a_real, a_imag] = parameters;
-        let bindings = [log_dt, c, log_a_real, a_imag, sums, grads];
+        let bindings = [
+            ("log_dt", log_dt),
+            ("c", c),
+            ("log_a_real", log_a_real),
+            ("a_imag", a_imag),
+            ("sums", sums),
+            ("grads", grads),
+        ];
         l.run(
             Kernel::new("s4d_scan/s4d_params_bwd"),
             &bindings,
@@ -162,7 +187,7 @@ impl S4dScan {
             (sums.part(skip_at, slots * d), slots),
         ];
         for ((part, rows), out) in parts.into_iter().zip(outs) {
-            if let Some(out) = *out {
+            if let Some(out) = out {
                 column_sum(l, part, rows, part.len / rows, out);
             }
         }
@@ -175,33 +200,22 @@ impl S4dScan {
 }
 
 impl GpuOp for S4dScan {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let &[u, log_dt, c, log_a_real, a_imag, skip] = ins else {
-            unreachable!("the graph gives all inputs")
-        };
-        let planes = self.planes(l, [log_dt, c, log_a_real, a_imag]);
-        self.scan(l, [u, planes, skip, outs[0].view], false);
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let planes = self.planes(l, PARAMETERS.map(|name| io.read(name)));
+        self.scan(l, [io.read("u"), planes, io.read("D"), io.write("y")], false);
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        _outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let ins: Vec<View> = ins.iter().copied().flatten().collect();
-        let (&[u, log_dt, c, log_a_real, a_imag, skip], Some(grad_y)) = (&ins[..], grad_outs[0]) else {
-            return;
-        };
-        let parameters = [log_dt, c, log_a_real, a_imag];
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (u, grad_y) = (io.read("u"), io.grad("y"));
+        let parameters = PARAMETERS.map(|name| io.read(name));
         let planes = self.planes(l, parameters);
-        if let Some(grad_u) = grad_ins[0] {
-            self.scan(l, [grad_y, planes, skip, grad_u.view], true);
+        if let Some(grad_u) = io.wanted("u") {
+            self.scan(l, [grad_y, planes, io.read("D"), grad_u.view], true);
         }
-        if grad_ins[1..].iter().any(Option::is_some) {
-            self.gradients(l, parameters, [u, grad_y, planes], &grad_ins[1..]);
+        let [log_dt, c, log_a_real, a_imag] = PARAMETERS.map(|name| io.wanted(name));
+        let wanted = [log_dt, c, log_a_real, a_imag, io.wanted("D")];
+        if wanted.iter().any(Option::is_some) {
+            self.gradients(l, parameters, [u, grad_y, planes], wanted);
         }
     }
 }

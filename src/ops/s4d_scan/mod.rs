@@ -29,7 +29,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port};
 
 /// Most complex states of a channel.
 pub(crate) const MAX_STATES: usize = 128;
@@ -67,35 +67,24 @@ impl OpDef for S4dScan {
     fn inputs(&self) -> Vec<Port> {
         let (d, n) = (self.channels, self.states);
         vec![
-            Port::new("u", &[self.b, self.t, d]),
-            Port::new("log_dt", &[d]),
-            Port::new("C", &[d, n, 2]),
-            Port::new("log_A_real", &[d, n]),
-            Port::new("A_imag", &[d, n]),
-            Port::new("D", &[d]),
+            Port::activation("u", &[self.b, self.t, d]).saved(),
+            Port::f32("log_dt", &[d]).saved(),
+            Port::f32("C", &[d, n, 2]).saved(),
+            Port::f32("log_A_real", &[d, n]).saved(),
+            Port::f32("A_imag", &[d, n]).saved(),
+            Port::f32("D", &[d]).saved(),
         ]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.b, self.t, self.channels])]
+        vec![Port::activation("y", &[self.b, self.t, self.channels])]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads {
-            ins: &[0, 1, 2, 3, 4, 5],
-            outs: &[],
-        }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
-        let points = (self.b * self.t * self.channels) as f64;
-        let (flops, bytes) = match pass {
-            Pass::Forward => (14.0, 8.0),
-            Pass::Backward => (42.0, 16.0),
-        };
-        Cost {
-            flops: flops * points * self.states as f64,
-            bytes: bytes * points,
+    fn flops(&self, pass: Pass) -> f64 {
+        let n = (self.b * self.t * self.channels * self.states) as f64;
+        match pass {
+            Pass::Forward => 14.0 * n,
+            Pass::Backward => 42.0 * n,
         }
     }
 }

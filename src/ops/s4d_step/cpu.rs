@@ -1,8 +1,7 @@
 use super::S4dStep;
 use crate::ops::s4d_scan::cpu::{DRIFT, Factor, Inputs};
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Channels that a thread takes at least.
@@ -31,19 +30,17 @@ fn give_back<R: Real>(factors: &[Factor<R>], h: &mut [R]) {
 }
 
 impl CpuOp for S4dStep {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let inputs = Inputs::new(ins);
-        let [y, state] = outs else {
-            unreachable!("the ports say two outputs")
-        };
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let inputs = Inputs::new(&io);
+        let (y, state) = (io.write("y"), io.write("state"));
         let (d, n) = (self.channels, self.states);
-        let token = ins[6].int()[0] as usize;
+        let token = io.int("position")[0] as usize;
         let factors: Vec<Factor<R>> = (0..d * n)
             .into_par_iter()
             .with_min_len(PART)
             .map(|at| inputs.factor(at / n, at))
             .collect();
-        let channels = y.real().par_iter_mut().zip(state.real().par_chunks_mut(2 * n));
+        let channels = y.par_iter_mut().zip(state.par_chunks_mut(2 * n));
         channels.enumerate().with_min_len(PART).for_each(|(row, (y, h))| {
             let c = row % d;
             let factors = &factors[c * n..][..n];
@@ -52,16 +49,5 @@ impl CpuOp for S4dStep {
                 give_back(factors, h);
             }
         });
-    }
-
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        _ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        _d_outs: &[In<'_, R>],
-        _d_ins: &mut [Out<'_, R>],
-    ) {
-        unreachable!("no input has a gradient");
     }
 }

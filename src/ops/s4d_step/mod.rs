@@ -25,7 +25,7 @@ mod tests;
 use super::rows;
 use super::s4d_scan::{MAX_STATES, S4dScan};
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port};
+use crate::port::{OpDef, Pass, Port};
 
 /// See the module docs. Inputs: u, `log_dt`, C, `log_A_real`, `A_imag`, D, position. Outputs: y and the
 /// state.
@@ -74,12 +74,12 @@ impl OpDef for S4dStep {
     fn inputs(&self) -> Vec<Port> {
         let (d, n) = (self.channels, self.states);
         vec![
-            Port::fixed("u", &[self.b, d]),
-            Port::fixed("log_dt", &[d]),
-            Port::fixed("C", &[d, n, 2]),
-            Port::fixed("log_A_real", &[d, n]),
-            Port::fixed("A_imag", &[d, n]),
-            Port::fixed("D", &[d]),
+            Port::activation("u", &[self.b, d]).fixed(),
+            Port::f32("log_dt", &[d]).fixed(),
+            Port::f32("C", &[d, n, 2]).fixed(),
+            Port::f32("log_A_real", &[d, n]).fixed(),
+            Port::f32("A_imag", &[d, n]).fixed(),
+            Port::f32("D", &[d]).fixed(),
             Port::index("position", &[1]),
         ]
     }
@@ -87,16 +87,12 @@ impl OpDef for S4dStep {
     fn outputs(&self) -> Vec<Port> {
         let (b, d) = (self.b, self.channels);
         vec![
-            Port::new("y", &[b, d]),
+            Port::activation("y", &[b, d]),
             Port::state("state", &[b, d, self.states, 2]),
         ]
     }
 
-    fn cost(&self, _pass: Pass) -> Cost {
-        let [b, d, n] = [self.b, self.channels, self.states].map(|x| x as f64);
-        Cost {
-            flops: 15.0 * b * d * n,
-            bytes: 16.0 * b * d * n + 16.0 * d * n + 8.0 * d + 8.0 * b * d,
-        }
+    fn flops(&self, _pass: Pass) -> f64 {
+        15.0 * (self.b * self.channels * self.states) as f64
     }
 }

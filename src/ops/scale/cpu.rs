@@ -2,18 +2,14 @@ use super::Scale;
 use crate::ops::reduce::{Pieces, wanted_or};
 use crate::ops::rows::dot;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl CpuOp for Scale {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
         let (p, per) = (self.p, Pieces::new(self.rows).rows);
-        let made = outs[0].real().par_chunks_mut(per * p);
-        let read = ins[0]
-            .real()
-            .par_chunks(per * p)
-            .zip(ins[1].real().par_chunks(per));
+        let made = io.write("y").par_chunks_mut(per * p);
+        let read = io.read("x").par_chunks(per * p).zip(io.read("s").par_chunks(per));
         made.zip(read).for_each(|(y, (x, s))| {
             for ((y, x), s) in y.chunks_mut(p).zip(x.chunks(p)).zip(s) {
                 y.iter_mut().zip(x).for_each(|(y, x)| *y = *s * *x);
@@ -21,23 +17,14 @@ impl CpuOp for Scale {
         });
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let (x, s, grad_y) = (ins[0].real(), ins[1].real(), grad_outs[0].real());
-        let [grad_x, grad_s] = grad_ins else {
-            unreachable!("two inputs")
-        };
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, s, grad_y) = (io.read("x"), io.read("s"), io.grad("y"));
         let (p, per) = (self.p, Pieces::new(self.rows).rows);
-        let accumulate = matches!(grad_x, Out::Real { accumulate: true, .. });
+        let wanted_x = io.wanted("x");
+        let accumulate = wanted_x.as_ref().is_some_and(|(_, add)| *add);
         let (mut unread_x, mut unread_s) = (Vec::new(), Vec::new());
-        let made = wanted_or(grad_x, &mut unread_x, x.len()).par_chunks_mut(per * p);
-        let made = made.zip(wanted_or(grad_s, &mut unread_s, s.len()).par_chunks_mut(per));
+        let made = wanted_or(wanted_x, &mut unread_x, x.len()).par_chunks_mut(per * p);
+        let made = made.zip(wanted_or(io.wanted("s"), &mut unread_s, s.len()).par_chunks_mut(per));
         made.enumerate().for_each(|(piece, (grad_x, grad_s))| {
             for (i, (grad_x, grad_s)) in grad_x.chunks_mut(p).zip(grad_s).enumerate() {
                 let row = piece * per + i;

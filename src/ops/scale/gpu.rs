@@ -1,6 +1,5 @@
 use super::Scale;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::ops::reduce::or_scratch;
 use crate::ops::rows::Layout;
 use crate::shader::Kernel;
@@ -26,9 +25,9 @@ impl Scale {
 }
 
 impl GpuOp for Scale {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let grid = grid_1d((self.rows * self.p).div_ceil(256));
-        let bindings = [ins[0], ins[1], outs[0].view];
+        let bindings = [("x", io.read("x")), ("s", io.read("s")), ("y", io.write("y"))];
         l.run(
             Kernel::new("scale/scale_fwd"),
             &bindings,
@@ -37,25 +36,22 @@ impl GpuOp for Scale {
         );
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        _outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(x), Some(s), Some(grad_y)) = (ins[0], ins[1], grad_outs[0]) else {
-            return;
-        };
-        let grad_x = or_scratch(l, grad_ins[0], x.len);
-        let grad_s = or_scratch(l, grad_ins[1], s.len);
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (x, s, grad_y) = (io.read("x"), io.read("s"), io.grad("y"));
+        let grad_x = or_scratch(l, io.wanted("x"), x.len);
+        let grad_s = or_scratch(l, io.wanted("s"), s.len);
         let layout = Layout::new(self.p);
-        let params = self.params(grad_ins[0].is_some_and(|out| out.accumulate));
+        let params = self.params(io.wanted("x").is_some_and(|out| out.accumulate));
         let kernel = layout.kernel("scale/scale_bwd");
         l.run(
             kernel,
-            &[x, s, grad_y, grad_x, grad_s],
+            &[
+                ("x", x),
+                ("s", s),
+                ("grad_y", grad_y),
+                ("grad_x", grad_x),
+                ("grad_s", grad_s),
+            ],
             params,
             grid_1d(layout.groups(self.rows)),
         );

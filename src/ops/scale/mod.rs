@@ -18,7 +18,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, InputGrad, OpDef, Pass, Port, Reads};
+use crate::port::{InputGrad, OpDef, Pass, Port};
 
 /// `y = s x`. Inputs: x, s.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,31 +38,22 @@ impl OpDef for Scale {
 
     fn inputs(&self) -> Vec<Port> {
         vec![
-            Port::new("x", &[self.rows, self.p]).grad(InputGrad::Accumulates),
-            Port::new("s", &[self.rows]),
+            Port::activation("x", &[self.rows, self.p])
+                .grad(InputGrad::Accumulates)
+                .saved(),
+            Port::f32("s", &[self.rows]).saved(),
         ]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.rows, self.p])]
+        vec![Port::activation("y", &[self.rows, self.p])]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads {
-            ins: &[0, 1],
-            outs: &[],
-        }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
+    fn flops(&self, pass: Pass) -> f64 {
         let n = (self.rows * self.p) as f64;
-        let (flops, bytes) = match pass {
-            Pass::Forward => (1.0, 8.0),
-            Pass::Backward => (3.0, 16.0),
-        };
-        Cost {
-            flops: flops * n,
-            bytes: bytes * n,
+        match pass {
+            Pass::Forward => n,
+            Pass::Backward => 3.0 * n,
         }
     }
 }

@@ -2,8 +2,7 @@ use super::ScanStep;
 use crate::ops::chunks::exps;
 use crate::ops::rows::dot;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Channels that a thread takes at least.
@@ -23,28 +22,19 @@ struct Inputs<'a, R> {
 }
 
 impl<'a, R: Real> Inputs<'a, R> {
-    fn new(op: &ScanStep, ins: &[In<'a, R>]) -> Self {
-        let mut ins = ins.iter();
-        let mut next = |there: bool| -> &'a [R] {
-            match there {
-                true => ins.next().expect("the ports say that it is there").real(),
-                false => &[],
-            }
-        };
-        let timed = op.timed();
-        let (u, delta_raw, z) = (next(true), next(timed), next(op.gated));
-        let (bm, cm) = (next(true), next(true));
-        let mut a = next(op.decays).to_vec();
+    fn new(io: &Slices<'a, R>) -> Self {
+        let or_none = |name| io.read_if(name).unwrap_or_default();
+        let mut a = or_none("A_log").to_vec();
         exps(&mut a);
         a.iter_mut().for_each(|a| *a = -*a);
         Self {
-            u,
-            delta_raw,
-            z,
-            bm,
-            cm,
-            delta_bias: next(timed),
-            skip: next(true),
+            u: io.read("u"),
+            delta_raw: or_none("delta_raw"),
+            z: or_none("z"),
+            bm: io.read("Bm"),
+            cm: io.read("Cm"),
+            delta_bias: or_none("delta_bias"),
+            skip: io.read("D"),
             a,
         }
     }
@@ -78,27 +68,14 @@ impl ScanStep {
 }
 
 impl CpuOp for ScanStep {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let x = Inputs::new(self, ins);
-        let [y, state] = outs else {
-            unreachable!("the ports say two outputs")
-        };
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let x = Inputs::new(&io);
+        let (y, state) = (io.write("y"), io.write("state"));
         let n = self.states;
-        let channels = y.real().par_iter_mut().zip(state.real().par_chunks_mut(n));
+        let channels = y.par_iter_mut().zip(state.par_chunks_mut(n));
         channels.enumerate().with_min_len(PART).for_each_init(
             || vec![R::ZERO; n],
             |decay, (at, (y, h))| *y = self.channel(&x, at, h, decay),
         );
-    }
-
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        _ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        _d_outs: &[In<'_, R>],
-        _d_ins: &mut [Out<'_, R>],
-    ) {
-        unreachable!("no input has a gradient");
     }
 }

@@ -25,7 +25,7 @@ use super::rows;
 use super::selective_scan::MAX_STATES;
 use super::selective_scan::SelectiveScan;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port};
+use crate::port::{OpDef, Pass, Port};
 
 /// See the module docs. Inputs, those that there are: u, `delta_raw`, z, Bm, Cm, `A_log`, `delta_bias`, D. Outputs: y and
 /// the state.
@@ -93,37 +93,29 @@ impl OpDef for ScanStep {
     fn inputs(&self) -> Vec<Port> {
         let (b, e, n) = (self.b, self.channels, self.states);
         let ports = [
-            (true, "u", vec![b, e]),
-            (self.timed(), "delta_raw", vec![b, e]),
-            (self.gated, "z", vec![b, e]),
-            (true, "Bm", vec![b, n]),
-            (true, "Cm", vec![b, n]),
-            (self.decays, "A_log", vec![e, n]),
-            (self.timed(), "delta_bias", vec![e]),
-            (true, "D", vec![e]),
+            (true, Port::activation("u", &[b, e])),
+            (self.timed(), Port::activation("delta_raw", &[b, e])),
+            (self.gated, Port::activation("z", &[b, e])),
+            (true, Port::activation("Bm", &[b, n])),
+            (true, Port::activation("Cm", &[b, n])),
+            (self.decays, Port::f32("A_log", &[e, n])),
+            (self.timed(), Port::f32("delta_bias", &[e])),
+            (true, Port::f32("D", &[e])),
         ];
-        let there = ports.into_iter().filter(|(there, ..)| *there);
-        there.map(|(_, name, shape)| Port::fixed(name, &shape)).collect()
+        let there = ports.into_iter().filter(|(there, _)| *there);
+        there.map(|(_, port)| port.fixed()).collect()
     }
 
     fn outputs(&self) -> Vec<Port> {
         let (b, e) = (self.b, self.channels);
         vec![
-            Port::new("y", &[b, e]),
+            Port::activation("y", &[b, e]),
             Port::state("state", &[b, e, self.states]),
         ]
     }
 
-    fn cost(&self, _pass: Pass) -> Cost {
-        let [b, e, n] = [self.b, self.channels, self.states].map(|x| x as f64);
-        let (decay, rates) = if self.decays {
-            (3.0, 4.0 * e * n)
-        } else {
-            (0.0, 0.0)
-        };
-        Cost {
-            flops: b * e * n * (4.0 + decay),
-            bytes: 8.0 * b * e * n + rates + 4.0 * b * (4.0 * e + 2.0 * n),
-        }
+    fn flops(&self, _pass: Pass) -> f64 {
+        let decay = if self.decays { 3.0 } else { 0.0 };
+        (self.b * self.channels * self.states) as f64 * (4.0 + decay)
     }
 }

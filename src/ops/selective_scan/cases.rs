@@ -4,6 +4,7 @@ use super::{INPUTS, SelectiveScan};
 use crate::cases::Fill;
 use crate::cases::{Case, Golden};
 use crate::error::Result;
+use crate::port::OpDef;
 use crate::tensor::TensorId;
 
 /// Sequences around a chunk, several chunks in one walk and in segments, any number of channels and states, more than
@@ -147,8 +148,12 @@ fn case(name: &str, op: SelectiveScan, values: Values) -> Case {
         around(op.channels, -3.5, 1.0),
         around(op.channels, 1.0, 0.1),
     ];
-    let read = all.into_iter().zip(op.reads()).filter(|(_, read)| *read);
-    let inputs = read.map(|(values, _)| values.into()).collect();
+    let ports = op.inputs();
+    let there = INPUTS
+        .iter()
+        .zip(all)
+        .filter(|(name, _)| ports.iter().any(|p| p.name == **name));
+    let inputs = there.map(|(_, values)| values.into()).collect();
     let sizes = format!("B{} T{} E{} N{n}", op.b, op.t, op.channels);
     Case::new(sizes + name, op, inputs)
 }

@@ -2,8 +2,7 @@ use super::{CHUNK, SelectiveScan};
 use crate::ops::reduce::add_partials;
 use crate::ops::rows::dot;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Pieces that the channels of a sequence are split into for the threads, whatever their number.
@@ -23,22 +22,21 @@ struct Inputs<'a, R> {
 }
 
 impl<'a, R: Real> Inputs<'a, R> {
-    fn new(op: &SelectiveScan, ins: &[In<'a, R>]) -> Self {
-        let all = op.places(ins.iter().map(In::real));
-        let [u, delta_raw, z, bm, cm, a_log, delta_bias, skip] = all.map(Option::unwrap_or_default);
-        let mut a = a_log.to_vec();
+    fn new(op: &SelectiveScan, io: &Slices<'a, R>) -> Self {
+        let or_none = |name| io.read_if(name).unwrap_or_default();
+        let mut a = or_none("A_log").to_vec();
         for a in &mut a {
             *a = -a.exp();
         }
         a.resize(op.channels * op.states, R::ZERO);
         Self {
-            u,
-            delta_raw,
-            z,
-            bm,
-            cm,
-            delta_bias,
-            skip,
+            u: io.read("u"),
+            delta_raw: or_none("delta_raw"),
+            z: or_none("z"),
+            bm: io.read("Bm"),
+            cm: io.read("Cm"),
+            delta_bias: or_none("delta_bias"),
+            skip: io.read("D"),
             a,
         }
     }
@@ -288,8 +286,8 @@ impl SelectiveScan {
 }
 
 impl CpuOp for SelectiveScan {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let (x, pieces) = (Inputs::new(self, ins), self.pieces());
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, pieces) = (Inputs::new(self, &io), self.pieces());
         let run = |p| match self.flags() {
             Ok(flags) => self.forward(flags, &x, p),
             Err(flags) => self.forward(flags, &x, p),
@@ -297,20 +295,13 @@ impl CpuOp for SelectiveScan {
         let parts: Vec<_> = pieces.par_iter().map(run).collect();
         let y: Vec<&[R]> = parts.iter().map(|(y, _)| &y[..]).collect();
         let saved: Vec<&[R]> = parts.iter().map(|(_, saved)| &saved[..]).collect();
-        self.join(outs[0].real(), &pieces, 1, &y);
-        self.join(outs[1].real(), &pieces, self.states, &saved);
+        self.join(io.write("y"), &pieces, 1, &y);
+        self.join(io.write("saved"), &pieces, self.states, &saved);
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let (x, pieces) = (Inputs::new(self, ins), self.pieces());
-        let (saved, grad_y) = (outs[1].real(), grad_outs[0].real());
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, pieces) = (Inputs::new(self, &io), self.pieces());
+        let (saved, grad_y) = (io.read("saved"), io.grad("y"));
         let parts: Vec<_> = pieces
             .par_iter()
             .map(|p| match self.flags() {
@@ -318,46 +309,32 @@ impl CpuOp for SelectiveScan {
                 Err(flags) => self.backward(flags, &x, saved, grad_y, p),
             })
             .collect();
-        let [
-            grad_u,
-            grad_delta,
-            grad_z,
-            grad_b,
-            grad_c,
-            grad_a_log,
-            grad_bias,
-            grad_skip,
-        ] = self.places(grad_ins.iter_mut());
         let points: [(_, Part<R>); 3] = [
-            (grad_u, |g| &g.grad_u),
-            (grad_delta, |g| &g.grad_delta),
-            (grad_z, |g| &g.grad_z),
+            ("u", |g| &g.grad_u),
+            ("delta_raw", |g| &g.grad_delta),
+            ("z", |g| &g.grad_z),
         ];
-        for (out, of) in points {
-            if let Some((out, _)) = out.and_then(Out::wanted) {
+        for (port, of) in points {
+            if let Some((out, _)) = io.wanted(port) {
                 let parts: Vec<&[R]> = parts.iter().map(of).collect();
                 self.join(out, &pieces, 1, &parts);
             }
         }
-        let rows: [(_, Part<R>); 2] = [(grad_b, |g| &g.grad_b), (grad_c, |g| &g.grad_c)];
-        for (out, of) in rows {
-            let Some(sum) = out.and_then(Out::sum) else {
-                continue;
-            };
+        let rows: [(_, Part<R>); 2] = [("Bm", |g| &g.grad_b), ("Cm", |g| &g.grad_c)];
+        for (port, of) in rows {
+            let Some(sum) = io.sum(port) else { continue };
             for (p, part) in pieces.iter().zip(&parts) {
                 let len = self.t * self.states;
                 add_partials(&mut sum[p.b * len..][..len], of(part));
             }
         }
         let channels: [(_, Part<R>, usize); 3] = [
-            (grad_a_log, |g| &g.grad_a_log, self.states),
-            (grad_bias, |g| &g.grad_bias, 1),
-            (grad_skip, |g| &g.grad_skip, 1),
+            ("A_log", |g| &g.grad_a_log, self.states),
+            ("delta_bias", |g| &g.grad_bias, 1),
+            ("D", |g| &g.grad_skip, 1),
         ];
-        for (out, of, width) in channels {
-            let Some(sum) = out.and_then(Out::sum) else {
-                continue;
-            };
+        for (port, of, width) in channels {
+            let Some(sum) = io.sum(port) else { continue };
             for (p, part) in pieces.iter().zip(&parts) {
                 add_partials(&mut sum[p.first * width..][..p.count * width], of(part));
             }

@@ -1,6 +1,5 @@
 use super::{CHUNK, SelectiveScan};
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{Bound, GpuOp, Lower, View, Views, grid_1d};
 use crate::ops::lanes::{Lanes, pitch};
 use crate::ops::reduce::{column_sum, or_scratch};
 use crate::shader::Kernel;
@@ -52,8 +51,9 @@ impl Pairs {
 }
 
 /// The bindings that a variant has.
-fn present<const N: usize>(bindings: [Option<View>; N]) -> Vec<View> {
-    bindings.into_iter().flatten().collect()
+fn present<const N: usize>(bindings: [(&'static str, Option<View>); N]) -> Vec<Bound> {
+    let there = |(name, view): (&'static str, Option<View>)| Some((name, view?));
+    bindings.into_iter().filter_map(there).collect()
 }
 
 /// Mirrors `Params` of `scan_rates`.
@@ -232,13 +232,7 @@ impl SelectiveScan {
         self.layout(1, few, segments)
     }
 
-    fn rates(
-        &self,
-        l: &mut Lower<'_>,
-        a_log: Option<View>,
-        delta_bias: Option<View>,
-        skip: Option<View>,
-    ) -> View {
+    fn rates(&self, l: &mut Lower<'_>, io: &Views) -> View {
         let rates = l.scratch(self.matrix() + 2 * self.channels);
         let params = RatesParams {
             channels: self.channels as u32,
@@ -248,7 +242,12 @@ impl SelectiveScan {
         let kernel = Kernel::new("selective_scan/scan_rates")
             .set("TIMED", self.timed())
             .set("DECAYS", self.decays);
-        let bindings = present([skip, Some(rates), delta_bias, a_log]);
+        let bindings = present([
+            ("skip", Some(io.read("D"))),
+            ("rates", Some(rates)),
+            ("delta_bias", io.read_if("delta_bias")),
+            ("a_log", io.read_if("A_log")),
+        ]);
         l.run(kernel, &bindings, params, grid);
         rates
     }
@@ -276,13 +275,12 @@ impl SelectiveScan {
         let kernel = Kernel::new("selective_scan/scan_carry")
             .set("BACK", back)
             .set("DECAYS", self.decays);
-        let bindings = [slots, rates, sum_dt];
-        let bound = if self.decays {
-            &bindings[..]
-        } else {
-            &bindings[..1]
-        };
-        l.run(kernel, bound, params, grid_1d(n.div_ceil(256)));
+        let bindings = present([
+            ("slots", Some(slots)),
+            ("rates", self.decays.then_some(rates)),
+            ("sum_dt", self.decays.then_some(sum_dt)),
+        ]);
+        l.run(kernel, &bindings, params, grid_1d(n.div_ceil(256)));
     }
 
     /// What later segments send to earlier ones, into the slots of `dA_log`.
@@ -311,13 +309,14 @@ impl SelectiveScan {
             slots_at: launch.da_at as u32,
         };
         let kernel = lanes_kernel(lanes, "selective_scan/scan_end_bwd").set("DECAYS", self.decays);
-        let bindings = [x, cm, sums, rates, sum_dt];
-        let bound = if self.decays {
-            &bindings[..]
-        } else {
-            &bindings[..3]
-        };
-        l.run(kernel, bound, params, grid_1d(groups));
+        let bindings = present([
+            ("x", Some(x)),
+            ("cm", Some(cm)),
+            ("sums", Some(sums)),
+            ("rates", self.decays.then_some(rates)),
+            ("sum_dt", self.decays.then_some(sum_dt)),
+        ]);
+        l.run(kernel, &bindings, params, grid_1d(groups));
         let strides = [launch.da_at, segments.count * self.matrix(), self.matrix()];
         self.carry(
             l,
@@ -337,10 +336,10 @@ impl SelectiveScan {
         launch: &Launch,
         tiles: std::ops::Range<usize>,
         sequence0: usize,
-        grad_ins: &[Option<GpuOut>],
+        io: &Views,
     ) {
         let n = launch.sequences * self.t * self.states;
-        for (at, out) in [(0, grad_ins[3]), (launch.dc_at, grad_ins[4])] {
+        for (at, out) in [(0, io.wanted("Bm")), (launch.dc_at, io.wanted("Cm"))] {
             let Some(out) = out else { continue };
             let params = SumParams {
                 n: n as u32,
@@ -350,7 +349,12 @@ impl SelectiveScan {
             };
             let partials = sums.part(at, tiles.len() * n);
             let kernel = Kernel::new("selective_scan/scan_sum_bwd");
-            l.run(kernel, &[partials, out.view], params, grid_1d(n.div_ceil(256)));
+            l.run(
+                kernel,
+                &[("partials", partials), ("out", out.view)],
+                params,
+                grid_1d(n.div_ceil(256)),
+            );
         }
     }
 
@@ -362,13 +366,13 @@ impl SelectiveScan {
         launch: &Launch,
         slots: usize,
         first: bool,
-        grad_ins: &[Option<GpuOut>],
+        io: &Views,
     ) {
         let e = self.channels;
         let regions = [
-            (launch.da_at, self.matrix(), grad_ins[5]),
-            (launch.grad_bias_at, e, grad_ins[6]),
-            (launch.dd_at, e, grad_ins[7]),
+            (launch.da_at, self.matrix(), io.wanted("A_log")),
+            (launch.grad_bias_at, e, io.wanted("delta_bias")),
+            (launch.dd_at, e, io.wanted("D")),
         ];
         for (at, n, out) in regions {
             let Some(mut out) = out else { continue };
@@ -379,10 +383,10 @@ impl SelectiveScan {
 }
 
 impl GpuOp for SelectiveScan {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let [u, delta_raw, z, bm, cm, a_log, delta_bias, skip] = self.places(ins.iter().copied());
-        let (y, saved) = (Some(outs[0].view), Some(outs[1].view));
-        let rates = self.rates(l, a_log, delta_bias, skip);
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (u, bm, saved) = (io.read("u"), io.read("Bm"), io.write("saved"));
+        let delta_raw = io.read_if("delta_raw");
+        let rates = self.rates(l, io);
         let lanes = lanes(self.states);
         let tiles = self.channels.div_ceil(lanes.channels());
         let segments = self.segments(self.b * tiles, l.caps().software);
@@ -408,11 +412,18 @@ impl GpuOp for SelectiveScan {
                 .set("TIED", self.tied)
                 .set("DECAYS", self.decays);
             let elapsed = self.decays.then_some(sum_dt);
-            let bindings = present([u, bm, saved, Some(rates), delta_raw, elapsed]);
+            let bindings = present([
+                ("u", Some(u)),
+                ("bm", Some(bm)),
+                ("saved", Some(saved)),
+                ("rates", Some(rates)),
+                ("delta_raw", delta_raw),
+                ("sum_dt", elapsed),
+            ]);
             l.run(kernel, &bindings, ends, grid_1d(ends.groups as usize));
             let slot = segments.tokens / CHUNK * self.matrix();
             let strides = [0, self.chunks() * self.matrix(), slot];
-            self.carry(l, [outs[1].view, rates, sum_dt], false, self.b, strides, segments);
+            self.carry(l, [saved, rates, sum_dt], false, self.b, strides, segments);
         }
         let kernel = lanes_kernel(lanes, "selective_scan/scan_fwd")
             .set("CHUNK", CHUNK)
@@ -420,28 +431,24 @@ impl GpuOp for SelectiveScan {
             .set("GATED", self.gated)
             .set("TIED", self.tied)
             .set("DECAYS", self.decays);
-        let bindings = present([u, bm, saved, Some(rates), delta_raw, cm, y, z]);
+        let bindings = present([
+            ("u", Some(u)),
+            ("bm", Some(bm)),
+            ("saved", Some(saved)),
+            ("rates", Some(rates)),
+            ("delta_raw", delta_raw),
+            ("cm", Some(io.read("Cm"))),
+            ("y", Some(io.write("y"))),
+            ("z", io.read_if("z")),
+        ]);
         l.run(kernel, &bindings, params, grid_1d(groups));
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let [u, delta_raw, z, bm, cm, a_log, delta_bias, skip] =
-            self.places(ins.iter().copied()).map(Option::flatten);
-        let (Some(u), Some(bm), Some(cm)) = (u, bm, cm) else {
-            return;
-        };
-        let (Some(saved), Some(grad_y)) = (outs[1], grad_outs[0]) else {
-            return;
-        };
-        let grad_ins = &self.places(grad_ins.iter().copied()).map(Option::flatten);
-        let rates = self.rates(l, a_log, delta_bias, skip);
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (u, bm, cm) = (io.read("u"), io.read("Bm"), io.read("Cm"));
+        let (delta_raw, z) = (io.read_if("delta_raw"), io.read_if("z"));
+        let (saved, grad_y) = (io.read("saved"), io.grad("y"));
+        let rates = self.rates(l, io);
         let pairs = Pairs::new(self.states);
         let tiles = self.channels.div_ceil(pairs.channels());
         let segments = self.segments(self.b * tiles, l.caps().software);
@@ -450,9 +457,9 @@ impl GpuOp for SelectiveScan {
         let row = self.t * self.channels;
         let points = l.scratch(2 * most.sequences * row);
         let sums = l.scratch(most.words);
-        let grad_u = or_scratch(l, grad_ins[0], u.len);
-        let grad_delta = self.timed().then(|| or_scratch(l, grad_ins[1], u.len));
-        let grad_z = self.gated.then(|| or_scratch(l, grad_ins[2], u.len));
+        let grad_u = or_scratch(l, io.wanted("u"), u.len);
+        let grad_delta = self.timed().then(|| or_scratch(l, io.wanted("delta_raw"), u.len));
+        let grad_z = self.gated.then(|| or_scratch(l, io.wanted("z"), u.len));
         let kernel = Kernel::new("selective_scan/scan_bwd")
             .set("THREADS", pairs.threads)
             .set("LANES", pairs.lanes)
@@ -478,7 +485,13 @@ impl GpuOp for SelectiveScan {
             };
             let grid = grid_1d(n.div_ceil(256));
             let step_rates = self.timed().then_some(rates);
-            let bindings = present([Some(grad_y), Some(x), step_rates, delta_raw, z]);
+            let bindings = present([
+                ("grad_y", Some(grad_y)),
+                ("x", Some(x)),
+                ("rates", step_rates),
+                ("delta_raw", delta_raw),
+                ("z", z),
+            ]);
             l.run(
                 pointwise("selective_scan/scan_inputs_bwd"),
                 &bindings,
@@ -510,15 +523,30 @@ impl GpuOp for SelectiveScan {
                     dd_at: launch.dd_at as u32,
                     grad_bias_at: launch.grad_bias_at as u32,
                 };
-                let bindings = [x, u, bm, cm, rates, saved, grad_u, sums];
+                let bindings = [
+                    ("x", x),
+                    ("u", u),
+                    ("bm", bm),
+                    ("cm", cm),
+                    ("rates", rates),
+                    ("saved", saved),
+                    ("grad_u", grad_u),
+                    ("sums", sums),
+                ];
                 l.run(kernel.clone(), &bindings, params, grid_1d(groups));
-                self.sum_tiles(l, sums, &launch, some, sequence0, grad_ins);
+                self.sum_tiles(l, sums, &launch, some, sequence0, io);
             }
             let slots = sequences * segments.count;
-            self.sum_slots(l, sums, &launch, slots, sequence0 == 0, grad_ins);
+            self.sum_slots(l, sums, &launch, slots, sequence0 == 0, io);
             if self.gated || self.timed() {
                 let gate_grad_y = self.gated.then_some(grad_y);
-                let bindings = present([Some(x), grad_delta, z, gate_grad_y, grad_z]);
+                let bindings = present([
+                    ("x", Some(x)),
+                    ("grad_delta", grad_delta),
+                    ("z", z),
+                    ("grad_y", gate_grad_y),
+                    ("grad_z", grad_z),
+                ]);
                 l.run(
                     pointwise("selective_scan/scan_outputs_bwd"),
                     &bindings,

@@ -32,7 +32,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port};
 
 /// Steps between saved states.
 const CHUNK: usize = 32;
@@ -70,18 +70,6 @@ impl SelectiveScan {
     fn timed(&self) -> bool {
         self.tied || self.decays
     }
-
-    /// Which of all inputs there are.
-    fn reads(&self) -> [bool; INPUTS.len()] {
-        let timed = self.timed();
-        [true, timed, self.gated, true, true, self.decays, timed, true]
-    }
-
-    /// Spreads what the input ports have over the places of all inputs.
-    fn places<T>(&self, ports: impl IntoIterator<Item = T>) -> [Option<T>; INPUTS.len()] {
-        let mut ports = ports.into_iter();
-        self.reads().map(|read| if read { ports.next() } else { None })
-    }
 }
 
 impl OpDef for SelectiveScan {
@@ -105,44 +93,37 @@ impl OpDef for SelectiveScan {
 
     fn inputs(&self) -> Vec<Port> {
         let (b, t, e, n) = (self.b, self.t, self.channels, self.states);
-        let (points, rows) = ([b, t, e], [b, t, n]);
-        let shapes: [&[usize]; 8] = [&points, &points, &points, &rows, &rows, &[e, n], &[e], &[e]];
-        let all = INPUTS.iter().zip(shapes).zip(self.reads());
-        all.filter(|(_, read)| *read)
-            .map(|((name, shape), _)| Port::new(name, shape))
-            .collect()
+        let ports = [
+            (true, Port::activation("u", &[b, t, e])),
+            (self.timed(), Port::activation("delta_raw", &[b, t, e])),
+            (self.gated, Port::activation("z", &[b, t, e])),
+            (true, Port::activation("Bm", &[b, t, n])),
+            (true, Port::activation("Cm", &[b, t, n])),
+            (self.decays, Port::f32("A_log", &[e, n])),
+            (self.timed(), Port::f32("delta_bias", &[e])),
+            (true, Port::f32("D", &[e])),
+        ];
+        let there = ports.into_iter().filter(|(there, _)| *there);
+        there.map(|(_, port)| port.saved()).collect()
     }
 
     fn outputs(&self) -> Vec<Port> {
         let (b, e) = (self.b, self.channels);
         vec![
-            Port::new("y", &[b, self.t, e]),
-            Port::new("saved", &[b, self.chunks(), e, self.states]),
+            Port::activation("y", &[b, self.t, e]),
+            Port::f32("saved", &[b, self.chunks(), e, self.states])
+                .fixed()
+                .saved(),
         ]
     }
 
-    fn backward_reads(&self) -> Reads {
-        const ALL: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7];
-        let count = self.reads().into_iter().filter(|read| *read).count();
-        Reads {
-            ins: &ALL[..count],
-            outs: &[1],
-        }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
-        let tokens = (self.b * self.t) as f64;
-        let (e, n) = (self.channels as f64, self.states as f64);
-        let saved = 4.0 * (self.b * self.chunks()) as f64 * e * n;
-        let (forward, backward) = if self.decays { (7.0, 20.0) } else { (4.0, 11.0) };
-        let optional = f64::from(u8::from(self.gated) + u8::from(self.timed()));
-        let (flops, points, rows) = match pass {
-            Pass::Forward => (forward, 2.0 + optional, 2.0),
-            Pass::Backward => (backward, 3.0 + 2.0 * optional, 4.0),
-        };
-        Cost {
-            flops: flops * tokens * e * n,
-            bytes: 4.0 * tokens * (points * e + rows * n) + saved,
+    fn flops(&self, pass: Pass) -> f64 {
+        let n = (self.b * self.t * self.channels * self.states) as f64;
+        match (pass, self.decays) {
+            (Pass::Forward, true) => 7.0 * n,
+            (Pass::Forward, false) => 4.0 * n,
+            (Pass::Backward, true) => 20.0 * n,
+            (Pass::Backward, false) => 11.0 * n,
         }
     }
 }

@@ -1,8 +1,7 @@
 use super::{ShortConv, WIDTH};
 use crate::ops::reduce::{Pieces, add_partials};
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl ShortConv {
@@ -39,13 +38,12 @@ impl ShortConv {
 }
 
 impl CpuOp for ShortConv {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let x = ins[0].real();
-        let taps = self.taps(ins[1].real());
-        let bias = self.bias.then(|| ins[2].real());
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let x = io.read("x");
+        let taps = self.taps(io.read("w"));
+        let bias = self.bias.then(|| io.read("b"));
         let (n, per) = (self.channels, Pieces::new(self.b * self.t).rows);
-        outs[0]
-            .real()
+        io.write("y")
             .par_chunks_mut(per * n)
             .enumerate()
             .for_each(|(piece, y)| {
@@ -58,17 +56,10 @@ impl CpuOp for ShortConv {
             });
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let (x, grad_y) = (ins[0].real(), grad_outs[0].real());
-        let taps = self.taps(ins[1].real());
-        let bias = self.bias.then(|| ins[2].real());
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, grad_y) = (io.read("x"), io.grad("y"));
+        let taps = self.taps(io.read("w"));
+        let bias = self.bias.then(|| io.read("b"));
         let n = self.channels;
         let pieces = Pieces::new(self.b * self.t);
         let per = pieces.rows;
@@ -95,7 +86,7 @@ impl CpuOp for ShortConv {
                     }
                 }
             });
-        if let Some((grad_x, _)) = grad_ins[0].wanted() {
+        if let Some((grad_x, _)) = io.wanted("x") {
             grad_x
                 .par_chunks_mut(per * n)
                 .enumerate()
@@ -114,7 +105,7 @@ impl CpuOp for ShortConv {
                     }
                 });
         }
-        if let Some(sum) = grad_ins[1].sum() {
+        if let Some(sum) = io.sum("w") {
             let mut by_tap = vec![R::ZERO; WIDTH * n];
             add_partials(&mut by_tap, &grad_w);
             for (c, sum) in sum.chunks_mut(WIDTH).enumerate() {
@@ -124,7 +115,7 @@ impl CpuOp for ShortConv {
             }
         }
         if self.bias
-            && let Some(sum) = grad_ins[2].sum()
+            && let Some(sum) = io.sum("b")
         {
             add_partials(sum, &grad_b);
         }

@@ -1,6 +1,5 @@
 use super::{ShortConv, WIDTH};
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::ops::reduce::{MAX_PARTS, column_sum, or_scratch};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
@@ -44,45 +43,41 @@ impl ShortConv {
 }
 
 impl GpuOp for ShortConv {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let units = self.units(RUN_FWD);
-        let mut bindings = ins.to_vec();
-        bindings.push(outs[0].view);
+        let mut bindings = vec![("x", io.read("x")), ("w", io.read("w")), ("y", io.write("y"))];
+        bindings.extend(io.read_if("b").map(|b| ("b", b)));
         let kernel = self.kernel("short_conv/short_conv_fwd", RUN_FWD);
         let grid = grid_1d((units * self.channels).div_ceil(256));
         l.run(kernel, &bindings, self.params(RUN_FWD, units), grid);
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        _outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(x), Some(w), Some(grad_y)) = (ins[0], ins[1], grad_outs[0]) else {
-            return;
-        };
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (x, w, grad_y) = (io.read("x"), io.read("w"), io.grad("y"));
         let n = self.channels;
         let parts = (THREADS / n).clamp(1, MAX_PARTS).min(self.units(RUN_BWD));
-        let grad_x = or_scratch(l, grad_ins[0], x.len);
+        let grad_x = or_scratch(l, io.wanted("x"), x.len);
         let grad_w = l.scratch(parts * n * WIDTH);
-        let mut bindings = vec![x, w, grad_y, grad_x, grad_w];
-        if self.bias {
-            let Some(b) = ins[2] else { return };
-            bindings.extend([b, l.scratch(parts * n)]);
-        }
+        let mut bindings = vec![
+            ("x", x),
+            ("w", w),
+            ("grad_y", grad_y),
+            ("grad_x", grad_x),
+            ("grad_w", grad_w),
+        ];
+        let grad_b = io.read_if("b").map(|b| {
+            let sums = l.scratch(parts * n);
+            bindings.extend([("b", b), ("grad_b", sums)]);
+            sums
+        });
         let kernel = self.kernel("short_conv/short_conv_bwd", RUN_BWD);
         let grid = grid_1d((parts * n).div_ceil(256));
         l.run(kernel, &bindings, self.params(RUN_BWD, parts), grid);
-        if let Some(out) = grad_ins[1] {
+        if let Some(out) = io.wanted("w") {
             column_sum(l, grad_w, parts, n * WIDTH, out);
         }
-        if self.bias
-            && let Some(out) = grad_ins[2]
-        {
-            column_sum(l, bindings[6], parts, n, out);
+        if let (Some(sums), Some(out)) = (grad_b, io.wanted("b")) {
+            column_sum(l, sums, parts, n, out);
         }
     }
 }

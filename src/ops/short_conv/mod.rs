@@ -18,7 +18,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, OpDef, Pass, Port, Reads};
+use crate::port::{OpDef, Pass, Port};
 
 /// Taps of the filter.
 const WIDTH: usize = 4;
@@ -46,36 +46,25 @@ impl OpDef for ShortConv {
 
     fn inputs(&self) -> Vec<Port> {
         let mut ports = vec![
-            Port::new("x", &[self.b, self.t, self.channels]),
-            Port::new("w", &[self.channels, 1, WIDTH]),
+            Port::activation("x", &[self.b, self.t, self.channels]).saved(),
+            Port::f32("w", &[self.channels, 1, WIDTH]).saved(),
         ];
         if self.bias {
-            ports.push(Port::new("b", &[self.channels]));
+            ports.push(Port::f32("b", &[self.channels]).saved());
         }
         ports
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.b, self.t, self.channels])]
+        vec![Port::activation("y", &[self.b, self.t, self.channels])]
     }
 
-    fn backward_reads(&self) -> Reads {
-        let ins: &[usize] = if self.bias { &[0, 1, 2] } else { &[0, 1] };
-        Reads { ins, outs: &[] }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
+    fn flops(&self, pass: Pass) -> f64 {
         let n = (self.b * self.t * self.channels) as f64;
         let bias = if self.bias { n } else { 0.0 };
         match pass {
-            Pass::Forward => Cost {
-                flops: 12.0 * n + bias,
-                bytes: 8.0 * n,
-            },
-            Pass::Backward => Cost {
-                flops: 34.0 * n + 2.0 * bias,
-                bytes: 12.0 * n,
-            },
+            Pass::Forward => 12.0 * n + bias,
+            Pass::Backward => 34.0 * n + 2.0 * bias,
         }
     }
 }

@@ -2,16 +2,15 @@ use super::Skip;
 use crate::ops::reduce::{Pieces, add_partials, wanted_or};
 use crate::ops::rows::dot;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl CpuOp for Skip {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let (o, x, d) = (ins[0].real(), ins[1].real(), ins[2].real());
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (o, x, d) = (io.read("o"), io.read("x"), io.read("D"));
         let (h, p) = (self.h, self.p);
         let per = Pieces::new(self.rows).rows * h * p;
-        let pieces = outs[0].real().par_chunks_mut(per);
+        let pieces = io.write("y").par_chunks_mut(per);
         pieces
             .zip(o.par_chunks(per).zip(x.par_chunks(per)))
             .for_each(|(y, (o, x))| {
@@ -24,24 +23,15 @@ impl CpuOp for Skip {
             });
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let (x, d, grad_y) = (ins[1].real(), ins[2].real(), grad_outs[0].real());
-        let [_, grad_x, dd_out] = grad_ins else {
-            unreachable!("three inputs")
-        };
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, d, grad_y) = (io.read("x"), io.read("D"), io.grad("y"));
         let (h, p, pieces) = (self.h, self.p, Pieces::new(self.rows));
         let mut grad_d = pieces.partials(h);
         let mut unread = Vec::new();
-        let accumulate = matches!(grad_x, Out::Real { accumulate: true, .. });
+        let wanted_x = io.wanted("x");
+        let accumulate = wanted_x.as_ref().is_some_and(|(_, add)| *add);
         let per = pieces.rows * h;
-        let parts = wanted_or(grad_x, &mut unread, x.len()).par_chunks_mut(per * p);
+        let parts = wanted_or(wanted_x, &mut unread, x.len()).par_chunks_mut(per * p);
         let parts = parts.zip(grad_d.par_chunks_mut(h));
         parts.enumerate().for_each(|(piece, (grad_x, grad_d))| {
             for (i, grad_x) in grad_x.chunks_mut(p).enumerate() {
@@ -54,7 +44,7 @@ impl CpuOp for Skip {
                 grad_d[head] += dot(grad_y, &x[at..at + p]);
             }
         });
-        if let Some(sum) = dd_out.sum() {
+        if let Some(sum) = io.sum("D") {
             add_partials(sum, &grad_d);
         }
     }

@@ -1,6 +1,5 @@
 use super::Skip;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::ops::linear::{Linear, gpu::grad_b};
 use crate::ops::reduce::or_scratch;
 use crate::ops::rows::Layout;
@@ -29,32 +28,39 @@ impl Skip {
 }
 
 impl GpuOp for Skip {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let bindings = [ins[0], ins[1], ins[2], outs[0].view];
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let bindings = [
+            ("o", io.read("o")),
+            ("x", io.read("x")),
+            ("d", io.read("D")),
+            ("y", io.write("y")),
+        ];
         let grid = grid_1d((self.rows * self.h * self.p).div_ceil(256));
         l.run(Kernel::new("skip/skip_fwd"), &bindings, self.params(false), grid);
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        _outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(x), Some(d), Some(grad_y)) = (ins[1], ins[2], grad_outs[0]) else {
-            return;
-        };
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (x, d, grad_y) = (io.read("x"), io.read("D"), io.grad("y"));
         let heads = self.rows * self.h;
-        let grad_x = or_scratch(l, grad_ins[1], x.len);
+        let grad_x = or_scratch(l, io.wanted("x"), x.len);
         let terms = l.scratch(heads);
         let layout = Layout::new(self.p);
-        let params = self.params(grad_ins[1].is_some_and(|out| out.accumulate));
+        let params = self.params(io.wanted("x").is_some_and(|out| out.accumulate));
         let kernel = layout.kernel("skip/skip_bwd");
         let grid = grid_1d(layout.groups(heads));
-        l.run(kernel, &[x, d, grad_y, grad_x, terms], params, grid);
-        if let Some(out) = grad_ins[2] {
+        l.run(
+            kernel,
+            &[
+                ("x", x),
+                ("d", d),
+                ("grad_y", grad_y),
+                ("grad_x", grad_x),
+                ("terms", terms),
+            ],
+            params,
+            grid,
+        );
+        if let Some(out) = io.wanted("D") {
             let sums = Linear {
                 rows: self.rows,
                 inp: 1,

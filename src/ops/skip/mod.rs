@@ -17,7 +17,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, InputGrad, OpDef, Pass, Port, Reads};
+use crate::port::{InputGrad, OpDef, Pass, Port};
 
 /// See the module docs. Inputs: o, x, D.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,32 +41,21 @@ impl OpDef for Skip {
     fn inputs(&self) -> Vec<Port> {
         let shape = [self.rows, self.h, self.p];
         vec![
-            Port::new("o", &shape).grad(InputGrad::Passes),
-            Port::new("x", &shape).grad(InputGrad::Accumulates),
-            Port::new("D", &[self.h]),
+            Port::activation("o", &shape).grad(InputGrad::Passes),
+            Port::activation("x", &shape).grad(InputGrad::Accumulates).saved(),
+            Port::f32("D", &[self.h]).saved(),
         ]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.rows, self.h, self.p])]
+        vec![Port::activation("y", &[self.rows, self.h, self.p])]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads {
-            ins: &[1, 2],
-            outs: &[],
-        }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
+    fn flops(&self, pass: Pass) -> f64 {
         let n = (self.rows * self.h * self.p) as f64;
-        let flops = match pass {
-            Pass::Forward => 2.0,
-            Pass::Backward => 3.0,
-        };
-        Cost {
-            flops: flops * n,
-            bytes: 12.0 * n,
+        match pass {
+            Pass::Forward => 2.0 * n,
+            Pass::Backward => 3.0 * n,
         }
     }
 }

@@ -1,6 +1,5 @@
 use super::Slice;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
@@ -26,32 +25,29 @@ impl Slice {
 }
 
 impl GpuOp for Slice {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let params = self.params(self.len);
         let grid = grid_1d((self.rows * self.len).div_ceil(256));
         l.run(
             Kernel::new("slice/slice_fwd"),
-            &[ins[0], outs[0].view],
+            &[("x", io.read("x")), ("y", io.write("y"))],
             params,
             grid,
         );
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        _ins: &[Option<View>],
-        _outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(grad_y), Some(grad_x)) = (grad_outs[0], grad_ins[0]) else {
-            return;
-        };
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let Some(grad_x) = io.wanted("x") else { return };
+        let grad_y = io.grad("y");
         // Adding leaves the other columns alone.
         let columns = if grad_x.accumulate { self.len } else { self.width };
         let kernel = Kernel::new("slice/slice_bwd").set("ADD", grad_x.accumulate);
         let grid = grid_1d((self.rows * columns).div_ceil(256));
-        l.run(kernel, &[grad_y, grad_x.view], self.params(columns), grid);
+        l.run(
+            kernel,
+            &[("grad_y", grad_y), ("grad_x", grad_x.view)],
+            self.params(columns),
+            grid,
+        );
     }
 }

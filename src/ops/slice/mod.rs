@@ -18,7 +18,8 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
+use crate::port::{InputGrad, OpDef, Pass, Port, ports_bytes};
+use crate::tensor::Precision;
 
 /// `y = x[.., from..from + len]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,21 +52,23 @@ impl OpDef for Slice {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        vec![Port::new("x", &[self.rows, self.width]).grad(InputGrad::Accumulates)]
+        vec![Port::activation("x", &[self.rows, self.width]).grad(InputGrad::Accumulates)]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::new("y", &[self.rows, self.len])]
+        vec![Port::activation("y", &[self.rows, self.len])]
     }
 
-    fn cost(&self, pass: Pass) -> Cost {
-        let columns = match pass {
-            Pass::Forward => 2 * self.len,
-            Pass::Backward => self.len + self.width,
+    fn flops(&self, _pass: Pass) -> f64 {
+        0.0
+    }
+
+    fn bytes(&self, pass: Pass, precision: Precision) -> f64 {
+        // Forward, the other columns are left alone.
+        let left = match pass {
+            Pass::Forward => self.width - self.len,
+            Pass::Backward => 0,
         };
-        Cost {
-            flops: 0.0,
-            bytes: 4.0 * (self.rows * columns) as f64,
-        }
+        ports_bytes(self, pass, precision) - (self.rows * left * precision.activation().bytes()) as f64
     }
 }

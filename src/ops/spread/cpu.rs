@@ -1,13 +1,13 @@
 use super::{Part, Spread};
 use crate::step::StepParams;
-use crate::twin::{CpuOp, In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 
 impl CpuOp for Spread {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let y = outs[0].int();
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let y = io.write_int("y");
         y.fill(u32::MAX);
-        let samples = ins[0].int().chunks_exact(2 * self.e);
-        let values = ins[1].int().chunks_exact(self.e);
+        let samples = io.int("windows").chunks_exact(2 * self.e);
+        let values = io.int("v").chunks_exact(self.e);
         for ((row, windows), values) in y.chunks_exact_mut(self.t).zip(samples).zip(values) {
             for (window, &value) in windows.chunks_exact(2).zip(values) {
                 let len = match self.part {
@@ -19,16 +19,5 @@ impl CpuOp for Spread {
                 row[first..end].fill(value);
             }
         }
-    }
-
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        _ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        _grad_outs: &[In<'_, R>],
-        _grad_ins: &mut [Out<'_, R>],
-    ) {
-        unreachable!("integers have no gradient");
     }
 }

@@ -1,6 +1,5 @@
 use super::SsmGate;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::ops::linear::{Linear, gpu::grad_b};
 use crate::ops::reduce::or_scratch;
 use crate::ops::rows::Layout;
@@ -29,33 +28,43 @@ impl SsmGate {
 }
 
 impl GpuOp for SsmGate {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
-        let bindings = [ins[0], ins[1], ins[2], ins[3], outs[0].view, outs[1].view];
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let bindings = [
+            ("x", io.read("x")),
+            ("dt_raw", io.read("dt_raw")),
+            ("dt_bias", io.read("dt_bias")),
+            ("a_log", io.read("A_log")),
+            ("g", io.write("g")),
+            ("v", io.write("v")),
+        ];
         let grid = grid_1d((self.rows * self.h * self.p).div_ceil(256));
         let kernel = Kernel::new("ssm_gate/ssm_gate_fwd");
         l.run(kernel, &bindings, self.params(false), grid);
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        _outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(x), Some(dt_raw), Some(dt_bias), Some(a_log)) = (ins[0], ins[1], ins[2], ins[3]) else {
-            return;
-        };
-        let (Some(grad_g), Some(d_v)) = (grad_outs[0], grad_outs[1]) else {
-            return;
-        };
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (x, dt_raw, dt_bias, a_log) = (
+            io.read("x"),
+            io.read("dt_raw"),
+            io.read("dt_bias"),
+            io.read("A_log"),
+        );
+        let (grad_g, grad_v) = (io.grad("g"), io.grad("v"));
         let heads = self.rows * self.h;
-        let grad_x = or_scratch(l, grad_ins[0], x.len);
-        let grad_dt_raw = or_scratch(l, grad_ins[1], heads);
+        let grad_x = or_scratch(l, io.wanted("x"), x.len);
+        let grad_dt_raw = or_scratch(l, io.wanted("dt_raw"), heads);
         let layout = Layout::new(self.p);
-        let params = self.params(grad_ins[0].is_some_and(|out| out.accumulate));
-        let bindings = [x, dt_raw, dt_bias, a_log, grad_g, d_v, grad_x, grad_dt_raw];
+        let params = self.params(io.wanted("x").is_some_and(|out| out.accumulate));
+        let bindings = [
+            ("x", x),
+            ("dt_raw", dt_raw),
+            ("dt_bias", dt_bias),
+            ("a_log", a_log),
+            ("grad_g", grad_g),
+            ("grad_y", grad_v),
+            ("grad_x", grad_x),
+            ("grad_dt_raw", grad_dt_raw),
+        ];
         let kernel = layout.kernel("ssm_gate/ssm_gate_bwd");
         l.run(kernel, &bindings, params, grid_1d(layout.groups(heads)));
         let sums = Linear {
@@ -64,13 +73,19 @@ impl GpuOp for SsmGate {
             out: self.h,
             bias: true,
         };
-        if let Some(out) = grad_ins[2] {
+        if let Some(out) = io.wanted("dt_bias") {
             grad_b(l, &sums, grad_dt_raw, out);
         }
-        if let Some(out) = grad_ins[3] {
+        if let Some(out) = io.wanted("A_log") {
             let terms = l.scratch(heads);
             let kernel = Kernel::new("ssm_gate/ssm_rate_bwd");
-            let bindings = [dt_raw, dt_bias, a_log, grad_g, terms];
+            let bindings = [
+                ("dt_raw", dt_raw),
+                ("dt_bias", dt_bias),
+                ("a_log", a_log),
+                ("grad_g", grad_g),
+                ("terms", terms),
+            ];
             l.run(kernel, &bindings, params, grid_1d(heads.div_ceil(256)));
             grad_b(l, &sums, terms, out);
         }

@@ -18,7 +18,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::port::{Cost, InputGrad, OpDef, Pass, Port, Reads};
+use crate::port::{InputGrad, OpDef, Pass, Port};
 
 /// See the module docs. Inputs: x, `dt_raw`, `dt_bias`, `A_log`; outputs g, v.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,38 +41,27 @@ impl OpDef for SsmGate {
 
     fn inputs(&self) -> Vec<Port> {
         vec![
-            Port::new("x", &[self.rows, self.h, self.p]).grad(InputGrad::Accumulates),
-            Port::new("dt_raw", &[self.rows, self.h]),
-            Port::new("dt_bias", &[self.h]),
-            Port::new("A_log", &[self.h]),
+            Port::activation("x", &[self.rows, self.h, self.p])
+                .grad(InputGrad::Accumulates)
+                .saved(),
+            Port::activation("dt_raw", &[self.rows, self.h]).saved(),
+            Port::f32("dt_bias", &[self.h]).saved(),
+            Port::f32("A_log", &[self.h]).saved(),
         ]
     }
 
     fn outputs(&self) -> Vec<Port> {
         vec![
-            Port::new("g", &[self.rows, self.h]),
-            Port::new("v", &[self.rows, self.h, self.p]),
+            Port::f32("g", &[self.rows, self.h]),
+            Port::activation("v", &[self.rows, self.h, self.p]),
         ]
     }
 
-    fn backward_reads(&self) -> Reads {
-        Reads {
-            ins: &[0, 1, 2, 3],
-            outs: &[],
-        }
-    }
-
-    fn cost(&self, pass: Pass) -> Cost {
+    fn flops(&self, pass: Pass) -> f64 {
         let (n, p) = ((self.rows * self.h) as f64, self.p as f64);
         match pass {
-            Pass::Forward => Cost {
-                flops: (p + 8.0) * n,
-                bytes: (8.0 * p + 8.0) * n,
-            },
-            Pass::Backward => Cost {
-                flops: (3.0 * p + 16.0) * n,
-                bytes: (12.0 * p + 12.0) * n,
-            },
+            Pass::Forward => (p + 8.0) * n,
+            Pass::Backward => (3.0 * p + 16.0) * n,
         }
     }
 }

@@ -2,15 +2,14 @@ use super::SwiGlu;
 use crate::ops::reduce::{Pieces, add_partials, wanted_or};
 use crate::ops::rows::sum;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl CpuOp for SwiGlu {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let (x, beta) = (ins[0].real(), ins[1].real()[0]);
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, beta) = (io.read("x"), io.read("beta")[0]);
         let (d, per) = (self.d, Pieces::new(self.rows).rows);
-        let pieces = outs[0].real().par_chunks_mut(per * d);
+        let pieces = io.write("y").par_chunks_mut(per * d);
         pieces.zip(x.par_chunks(per * 2 * d)).for_each(|(y, x)| {
             for (y, x) in y.chunks_mut(d).zip(x.chunks(2 * d)) {
                 let (a, b) = x.split_at(d);
@@ -21,23 +20,13 @@ impl CpuOp for SwiGlu {
         });
     }
 
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        grad_outs: &[In<'_, R>],
-        grad_ins: &mut [Out<'_, R>],
-    ) {
-        let (x, beta, grad_y) = (ins[0].real(), ins[1].real()[0], grad_outs[0].real());
-        let [grad_x, grad_beta_out] = grad_ins else {
-            unreachable!("two inputs")
-        };
+    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (x, beta, grad_y) = (io.read("x"), io.read("beta")[0], io.grad("y"));
         let d = self.d;
         let pieces = Pieces::new(self.rows);
         let mut grad_beta = pieces.partials(1);
         let mut unread = Vec::new();
-        let parts = wanted_or(grad_x, &mut unread, x.len()).par_chunks_mut(pieces.rows * 2 * d);
+        let parts = wanted_or(io.wanted("x"), &mut unread, x.len()).par_chunks_mut(pieces.rows * 2 * d);
         parts
             .zip(&mut grad_beta)
             .enumerate()
@@ -61,7 +50,7 @@ impl CpuOp for SwiGlu {
                     *grad_beta += sum(&terms);
                 }
             });
-        if let Some(sum) = grad_beta_out.sum() {
+        if let Some(sum) = io.sum("beta") {
             add_partials(sum, &grad_beta);
         }
     }

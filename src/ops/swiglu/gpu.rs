@@ -1,6 +1,5 @@
 use super::SwiGlu;
-use crate::launch::{GpuOp, grid_1d};
-use crate::launch::{GpuOut, Lower, View};
+use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::ops::reduce::{MAX_PARTS, column_sum, or_scratch};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
@@ -30,9 +29,13 @@ impl SwiGlu {
 }
 
 impl GpuOp for SwiGlu {
-    fn gpu_fwd(&self, l: &mut Lower<'_>, ins: &[View], outs: &[GpuOut]) {
+    fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let groups = self.groups();
-        let bindings = [ins[0], ins[1], outs[0].view];
+        let bindings = [
+            ("x", io.read("x")),
+            ("beta", io.read("beta")),
+            ("y", io.write("y")),
+        ];
         l.run(
             Kernel::new("swiglu/swiglu_fwd"),
             &bindings,
@@ -41,28 +44,25 @@ impl GpuOp for SwiGlu {
         );
     }
 
-    fn gpu_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        ins: &[Option<View>],
-        _outs: &[Option<View>],
-        grad_outs: &[Option<View>],
-        grad_ins: &[Option<GpuOut>],
-    ) {
-        let (Some(x), Some(beta), Some(grad_y)) = (ins[0], ins[1], grad_outs[0]) else {
-            return;
-        };
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (x, beta, grad_y) = (io.read("x"), io.read("beta"), io.grad("y"));
         let parts = self.groups().min(MAX_PARTS);
-        let grad_x = or_scratch(l, grad_ins[0], x.len);
+        let grad_x = or_scratch(l, io.wanted("x"), x.len);
         let grad_beta = l.scratch(parts);
-        let bindings = [x, beta, grad_y, grad_x, grad_beta];
+        let bindings = [
+            ("x", x),
+            ("beta", beta),
+            ("grad_y", grad_y),
+            ("grad_x", grad_x),
+            ("grad_beta", grad_beta),
+        ];
         l.run(
             Kernel::new("swiglu/swiglu_bwd"),
             &bindings,
             self.params(parts),
             grid_1d(parts),
         );
-        if let Some(out) = grad_ins[1] {
+        if let Some(out) = io.wanted("beta") {
             column_sum(l, grad_beta, parts, 1, out);
         }
     }

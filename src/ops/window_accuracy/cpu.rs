@@ -1,7 +1,6 @@
 use super::WindowAccuracy;
 use crate::step::StepParams;
-use crate::twin::CpuOp;
-use crate::twin::{In, Out, Real};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Predictions of the windows of whole sequences; `z` and `lse` hold `t` rows for every `e` windows.
@@ -57,29 +56,21 @@ pub(crate) fn count(windows: &[u32], labels: &[u32], predictions: &[u32]) -> [us
 }
 
 impl CpuOp for WindowAccuracy {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, ins: &[In<'_, R>], outs: &mut [Out<'_, R>]) {
-        let [predictions, counts] = outs else {
-            unreachable!("two output ports")
-        };
-        let predictions = predictions.int();
-        predict(self, ins[0].real(), ins[1].real(), ins[2].int(), predictions);
+    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+        let (predictions, counts) = (io.write_int("predictions"), io.write("counts"));
+        let predictions = predictions;
+        predict(
+            self,
+            io.read("logits"),
+            io.read("lse"),
+            io.int("windows"),
+            predictions,
+        );
         for (out, n) in counts
-            .real()
             .iter_mut()
-            .zip(count(ins[2].int(), ins[3].int(), predictions))
+            .zip(count(io.int("windows"), io.int("window_labels"), predictions))
         {
             *out = R::of(n as f64);
         }
-    }
-
-    fn cpu_bwd<R: Real>(
-        &self,
-        _step: &StepParams,
-        _ins: &[In<'_, R>],
-        _outs: &[In<'_, R>],
-        _d_outs: &[In<'_, R>],
-        _d_ins: &mut [Out<'_, R>],
-    ) {
-        unreachable!("an accuracy has no gradient");
     }
 }

@@ -20,7 +20,7 @@ mod tests;
 
 use crate::error::UserError;
 use crate::ops::rows;
-use crate::port::{Cost, InputGrad, OpDef, Pass, Port};
+use crate::port::{OpDef, Pass, Port};
 
 /// See the module docs.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,8 +46,8 @@ impl OpDef for WindowAccuracy {
 
     fn inputs(&self) -> Vec<Port> {
         vec![
-            Port::new("logits", &[self.b * self.t, self.classes]).grad(InputGrad::None),
-            Port::new("lse", &[self.b * self.t]).grad(InputGrad::None),
+            Port::activation("logits", &[self.b * self.t, self.classes]).fixed(),
+            Port::f32("lse", &[self.b * self.t]).fixed(),
             Port::index("windows", &[self.b * self.e, 2]),
             Port::index("window_labels", &[self.b * self.e]),
         ]
@@ -56,15 +56,11 @@ impl OpDef for WindowAccuracy {
     fn outputs(&self) -> Vec<Port> {
         vec![
             Port::index("predictions", &[self.b * self.e]),
-            Port::new("counts", &[4]),
+            Port::f32("counts", &[4]).fixed(),
         ]
     }
 
-    fn cost(&self, _pass: Pass) -> Cost {
-        let n = (self.b * self.t * self.classes) as f64;
-        Cost {
-            flops: 2.0 * n,
-            bytes: 4.0 * n,
-        }
+    fn flops(&self, _pass: Pass) -> f64 {
+        2.0 * (self.b * self.t * self.classes) as f64
     }
 }
