@@ -1,5 +1,10 @@
 //! Builds the table of shader sources and finds out commit and versions, so that the binary needs no other file.
 
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a build script speaks to cargo by printing"
+)]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};

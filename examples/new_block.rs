@@ -14,6 +14,9 @@
 //! That is additive linear attention with keys and queries of width 1 that are always 1, so the op is already there, with
 //! its kernels, its gradients and its form for decoding. Names such as `v_proj` become those of the parameters.
 
+#![allow(clippy::disallowed_macros, reason = "an example prints what it finds")]
+
+use selectiv::config::default_warmup;
 use selectiv::error::{Result, UserError};
 use selectiv::graph::Graph;
 use selectiv::models::{self, Block, BlockContext, Form, Gate, ModelConfig, Taxonomy};
@@ -179,7 +182,7 @@ fn train(model: &ModelConfig, data: &DataSet) -> Result<(Stepper, Vec<f64>)> {
     let recipe = Recipe {
         schedule: Schedule {
             lr: 5e-3,
-            warmup: Schedule::default_warmup(STEPS),
+            warmup: default_warmup(STEPS) as f64,
             steps: STEPS,
             floor: 0.0,
         },

@@ -8,9 +8,12 @@
 //! What `selectiv train` does beyond this (evaluations on the way, checkpoints, resuming, records) is
 //! `selectiv::train::Session`.
 
+#![allow(clippy::disallowed_macros, reason = "an example prints what it finds")]
+
+use selectiv::config::default_warmup;
 use selectiv::error::Result;
 use selectiv::models::{self, ModelConfig};
-use selectiv::tasks::{DataSet, DataSpec, Gap, Grammar, GrammarSpec, Split, Splits};
+use selectiv::tasks::{Counted, DataSet, DataSpec, Gap, Grammar, GrammarSpec, Split, Splits};
 use selectiv::train::{Evaluator, Executor, Recipe, Schedule, Stepper};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -52,7 +55,7 @@ pub(crate) fn run(device: &str, print: &mut dyn FnMut(&str)) -> Result<()> {
     let recipe = Recipe {
         schedule: Schedule {
             lr: 1e-2,
-            warmup: Schedule::default_warmup(STEPS),
+            warmup: default_warmup(STEPS) as f64,
             steps: STEPS,
             floor: 0.0,
         },
@@ -99,7 +102,7 @@ pub(crate) fn run(device: &str, print: &mut dyn FnMut(&str)) -> Result<()> {
     let test = evaluator
         .run(&mut stepper.executor, &data, Split::Test, &never)?
         .expect("nobody stops it");
-    let baselines = data.statistics(|_, _| {});
+    let baselines = data.statistics(u64::MAX, &Counted::default());
     print(&format!(
         "on {} test symbols: loss {:.4}",
         test.windows, test.loss

@@ -271,6 +271,7 @@ pub(crate) mod gpu {
     use std::collections::HashMap;
 
     /// Runs a test on each adapter of the machine; says so where there is none.
+    #[allow(clippy::disallowed_macros, reason = "a test says what it left out")]
     pub(crate) fn each_device(test: impl Fn(&str, &mut dyn Runtime)) {
         let adapters = adapter::adapters();
         if adapters.is_empty() {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Task 1 made tiny.
-const TASK: &str = include_str!("fixtures/tasks/small.toml");
+const TASK: &str = include_str!("cases/small.toml");
 
 /// A folder with the task in it.
 struct Place {

@@ -13,6 +13,9 @@ use std::path::Path;
 /// Largest report that is read.
 const MOST_BYTES: u64 = 64 << 20;
 
+/// What the device's own rates may change by from run to run.
+const ROOF_STAYS: std::ops::RangeInclusive<f64> = 0.85..=1.18;
+
 /// One run of `selectiv bench`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -183,6 +186,10 @@ pub struct Comparison {
     pub speedup: f64,
     /// Beyond the spread or not.
     pub verdict: Verdict,
+    /// The earlier share of the device's roof, as it was then.
+    pub before_roof: f64,
+    /// This share of the device's roof, as it is now.
+    pub now_roof: f64,
 }
 
 impl Comparison {
@@ -207,11 +214,35 @@ impl Comparison {
             now_ms: now.median_ms,
             speedup: old.median_ms / now.median_ms.max(1e-6),
             verdict,
+            before_roof: old.roof_share,
+            now_roof: now.roof_share,
         })
     }
 }
 
 impl Report {
+    /// What the device does at best is not what it did in an earlier report: times of the two are then no comparison of
+    /// kernels.
+    pub fn roof_moved(&self, before: &Self) -> Option<String> {
+        let rates = [
+            ("copy", "GB/s", before.copy_gb_s, self.copy_gb_s),
+            ("product", "GFLOP/s", before.product_gflop_s, self.product_gflop_s),
+        ];
+        let moved = rates
+            .into_iter()
+            .filter(|(_, _, then, now)| !(ROOF_STAYS.contains(&(now / then))));
+        let texts: Vec<String> = moved
+            .map(|(what, unit, then, now)| format!("{what} {then:.1} -> {now:.1} {unit}"))
+            .collect();
+        (!texts.is_empty()).then(|| {
+            format!(
+                "warning: the device itself is not as fast as in the earlier report ({}); compare shares of the roof, not \
+                 times",
+                texts.join(", ")
+            )
+        })
+    }
+
     /// Reads what `--json` printed.
     ///
     /// # Errors

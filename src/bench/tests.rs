@@ -128,6 +128,7 @@ fn every_bench_runs_on_the_cpu() {
 
 #[cfg(feature = "gpu")]
 #[test]
+#[allow(clippy::disallowed_macros, reason = "a test says what it left out")]
 fn every_bench_runs_on_each_gpu() {
     use crate::gpu::{Gpu, GpuRuntime, Options, adapter};
     let adapters = adapter::adapters();

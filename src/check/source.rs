@@ -5,7 +5,7 @@ use crate::files;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 mod embedded {
     include!(concat!(env!("OUT_DIR"), "/fixtures.rs"));
@@ -16,6 +16,9 @@ const MOST_JSON_BYTES: u64 = 16 << 20;
 
 /// Largest extent of a tensor.
 const MOST_EXTENT: usize = (1 << 31) - 1;
+
+/// What editors of some systems begin a text with.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A set of golden files.
 #[derive(Debug, Clone)]
@@ -101,6 +104,10 @@ impl Source {
     /// # Errors
     /// [`UserError::Malformed`] if there is no such file.
     pub fn bytes(&self, name: &str) -> Result<Cow<'static, [u8]>> {
+        let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+        if !Path::new(name).components().all(inside) {
+            return Err(self.malformed(name, "lies outside the folder of the golden files"));
+        }
         match self {
             Self::BuiltIn => embedded::FIXTURES
                 .iter()
@@ -125,7 +132,8 @@ impl Source {
                 .map(Cow::Owned)
                 .map_err(|e| self.malformed(name, e))?,
         };
-        serde_json::from_slice(&bytes).map_err(|e| self.malformed(name, e))
+        serde_json::from_slice(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes))
+            .map_err(|e| self.malformed(name, e))
     }
 
     /// A safetensors file of f32, f64, i32, i64, u32, u8 or bool.

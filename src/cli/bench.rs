@@ -159,6 +159,9 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
             .filter_map(|e| Comparison::new(e, before))
             .collect()
     });
+    if let Some(warning) = before.as_ref().and_then(|before| report.roof_moved(before)) {
+        say(&warning);
+    }
     if args.json {
         return print::result(&json(&report, compared.as_deref()));
     }
@@ -267,7 +270,19 @@ fn step_lines(entry: &Entry) -> Option<String> {
 }
 
 fn comparison(compared: &[Comparison]) -> String {
-    let mut table = plain_table(&["compared", "pass", "before", "now", "speed-up", ""], 2);
+    let mut table = plain_table(
+        &[
+            "compared",
+            "pass",
+            "before",
+            "now",
+            "speed-up",
+            "roof before",
+            "now",
+            "",
+        ],
+        2,
+    );
     for c in compared {
         table.add_row([
             c.name.clone(),
@@ -275,6 +290,8 @@ fn comparison(compared: &[Comparison]) -> String {
             ms(c.before_ms),
             ms(c.now_ms),
             format!("{:.2}", c.speedup),
+            format!("{:.1} %", 100.0 * c.before_roof),
+            format!("{:.1} %", 100.0 * c.now_roof),
             c.verdict.to_string(),
         ]);
     }

@@ -1,6 +1,7 @@
 //! `selectiv check`: proof on the user's own device.
 
 use super::common::Common;
+use super::inspect::ruled_table;
 use super::print;
 use crate::bench::DeviceClass;
 use crate::check::{Outcome, Precision, Source, golden, grammars, kernels, training};
@@ -9,7 +10,7 @@ use crate::error::{Result, UserError};
 use crate::runtime::Runtime;
 use crate::train::Executor;
 use clap::Args;
-use comfy_table::{Table, presets};
+use comfy_table::Table;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -44,6 +45,14 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<bool> {
             .into());
         }
     };
+    let indices = ["ops", "models", "grammars"].map(|part| format!("{part}/index.json"));
+    if let Source::Folder(dir) = &source
+        && !indices.iter().any(|index| source.has(index))
+    {
+        let reason = format!("holds no golden files: none of {}", indices.join(", "));
+        let path = dir.clone();
+        return Err(UserError::Folder { path, reason }.into());
+    }
     let verbosity = common.verbosity();
     let mut executor = common.open(&mut |text| verbosity.say(text))?;
     let mut all = Vec::new();
@@ -149,7 +158,7 @@ fn tables(parts: &[(&str, &[Outcome])]) -> String {
     let mut text = String::new();
     for (title, outcomes) in parts.iter().filter(|(_, outcomes)| !outcomes.is_empty()) {
         text += &format!(
-            "{title}: checks, and the error closest to its limit\n{}\n\n",
+            "{title}: checks, and the error closest to its limit, of that limit\n{}\n\n",
             matrix(outcomes)
         );
     }
@@ -200,8 +209,7 @@ fn matrix(outcomes: &[Outcome]) -> Table {
             (cell.error, cell.allowed) = (d.error, d.allowed);
         }
     }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    let mut table = ruled_table(false);
     table.set_header(std::iter::once("").chain(devices.iter().copied()));
     for (row, by_device) in &cells {
         let text = |device: &&str| match by_device.get(device) {
@@ -210,14 +218,14 @@ fn matrix(outcomes: &[Outcome]) -> Table {
                 checks,
                 failed: 0,
                 error,
-                ..
-            }) => format!("{checks}  {error:.1e}"),
+                allowed,
+            }) => format!("{checks}  {error:.1e} of {allowed:.0e}"),
             Some(Cell {
                 checks,
                 failed,
                 error,
-                ..
-            }) => format!("{failed} of {checks} FAILED  {error:.1e}"),
+                allowed,
+            }) => format!("{failed} of {checks} FAILED  {error:.1e} of {allowed:.0e}"),
         };
         table.add_row(std::iter::once((*row).to_owned()).chain(devices.iter().map(text)));
     }
@@ -246,5 +254,6 @@ fn json(all: &[Outcome], passed: usize, failed: usize, skipped: usize) -> serde_
             check
         })
         .collect();
-    serde_json::json!({ "passed": passed, "failed": failed, "skipped": skipped, "checks": checks })
+    let commit = env!("SELECTIV_COMMIT");
+    serde_json::json!({ "commit": commit, "passed": passed, "failed": failed, "skipped": skipped, "checks": checks })
 }

@@ -1,6 +1,7 @@
 //! `selectiv devices`: what there is to run on.
 
-use super::common::Common;
+use super::common::{Common, Verbosity};
+use super::inspect::ruled_table;
 use super::print;
 use crate::error::{Result, UserError};
 use clap::Args;
@@ -16,6 +17,16 @@ pub struct DevicesArgs {
     #[arg(long)]
     pub measure: bool,
 }
+
+/// Columns that fit a terminal.
+const SHORT: [&str; 6] = [
+    "device",
+    "name",
+    "backend",
+    "largest buffer",
+    "f16",
+    "matrix units",
+];
 
 /// Prints every adapter, the CPU last.
 ///
@@ -49,8 +60,8 @@ pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
     if args.json {
         return print::result(&Value::from(devices).to_string());
     }
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    let all = common.verbosity() == Verbosity::Verbose;
+    let mut table = ruled_table(all);
     let columns = [
         "device",
         "name",
@@ -65,7 +76,11 @@ pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
         "matrix units",
         "copy GB/s",
     ];
-    table.set_header(columns);
+    let shown = |column: &usize| {
+        all || SHORT.contains(&columns[*column]) || (args.measure && column + 1 == columns.len())
+    };
+    let shown: Vec<usize> = (0..columns.len()).filter(shown).collect();
+    table.set_header(shown.iter().map(|&column| columns[column]));
     for d in &devices {
         let text = |key: &str| match &d[key] {
             Value::Null => "-".to_owned(),
@@ -78,7 +93,7 @@ pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
                 .as_u64()
                 .map_or("-".to_owned(), |b| format!("{} MiB", b >> 20))
         };
-        table.add_row([
+        let row = [
             text("device"),
             text("name"),
             text("backend"),
@@ -97,7 +112,8 @@ pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
             d["copy_gb_s"]
                 .as_f64()
                 .map_or("-".to_owned(), |r| format!("{r:.0}")),
-        ]);
+        ];
+        table.add_row(shown.iter().map(|&column| row[column].clone()));
     }
     let hint = if devices.len() == 1 && common.device == "auto" {
         format!("\n{}", hint())

@@ -22,7 +22,12 @@ pub struct EvalArgs {
     /// Folder of a run
     pub dir: PathBuf,
     /// Gaps to test at, in seconds (a time step is 0.1 s)
-    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "LIST",
+        allow_negative_numbers = true
+    )]
     pub gaps: Vec<f64>,
     /// Print what the gates do on symbols and gaps instead: mean decay, write strength and read-out gate a head
     #[arg(long)]

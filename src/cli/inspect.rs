@@ -2,9 +2,12 @@
 
 use crate::graph::Graph;
 use crate::train::CallTime;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// The width that every terminal has.
+const COLUMNS: u16 = 80;
 
 /// A table without lines: the given columns, of which those from `first_number` on are flush right.
 pub(super) fn plain_table(header: &[&str], first_number: usize) -> Table {
@@ -14,6 +17,18 @@ pub(super) fn plain_table(header: &[&str], first_number: usize) -> Table {
         .set_header(header.iter().copied());
     for column in table.column_iter_mut().skip(first_number) {
         column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// A table with lines under its header that keeps to 80 columns, or shows all that it has.
+pub(super) fn ruled_table(all: bool) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    if !all {
+        table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(COLUMNS);
     }
     table
 }

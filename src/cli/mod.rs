@@ -102,7 +102,7 @@ pub fn run() -> i32 {
         Command::Check(args) => check::run(&args, common).map(good),
         Command::Bench(args) => bench::run(&args, common).map(done),
         Command::Devices(args) => devices::run(&args, common).map(done),
-        Command::Models(args) => models::run(&args).map(done),
+        Command::Models(args) => models::run(&args, common).map(done),
         Command::Weights(args) => weights::run(&args, common).map(done),
         Command::Grammar(args) => grammar::run(&args).map(done),
         Command::Data(args) => data::run(&args).map(done),

@@ -1,10 +1,12 @@
 //! `selectiv models`: every model, its place in the taxonomy and its size.
 
-use super::inspect::bytes;
+use super::common::{Common, Verbosity};
+use super::inspect::{bytes, ruled_table};
 use super::print;
-use crate::error::Result;
+use crate::error::{Result, UserError};
 use crate::models::{BLOCKS, BlockRef, ModelConfig};
 use clap::Args;
+use comfy_table::ColumnConstraint;
 use serde_json::{Value, json};
 
 /// Arguments of `models`.
@@ -31,57 +33,85 @@ pub struct ModelsArgs {
 }
 
 /// Prints the table. A model that cannot have the width is listed with the reason.
-pub fn run(args: &ModelsArgs) -> Result<()> {
+///
+/// # Errors
+/// [`UserError::Value`] for a width that no model can have.
+pub fn run(args: &ModelsArgs, common: &Common) -> Result<()> {
     let list: Vec<Value> = BLOCKS.iter().map(|block| describe(*block, args)).collect();
     if args.json {
         return print::result(&Value::from(list).to_string());
     }
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header([
-        "model",
-        "parameters",
-        "gates a layer",
-        "which are",
-        "the paper's count",
-        "A_t",
-        "decay",
-        "write gate",
-        "tied to decay",
-        "read-out",
-        "output gate",
-        "mixes channels",
-        "state a layer",
-    ]);
+    let all = common.verbosity() == Verbosity::Verbose;
+    let refused = |m: &Value| m["params"].is_null();
+    if let Some(first) = list.iter().find(|m| refused(m))
+        && list.iter().all(refused)
+    {
+        return Err(UserError::Value {
+            place: "command line".to_owned(),
+            field: "--d-model".to_owned(),
+            found: args.d_model.to_string(),
+            allowed: format!(
+                "what some model can have ({})",
+                first["refused"].as_str().unwrap_or_default()
+            ),
+        }
+        .into());
+    }
+    let columns: &[(&str, &str)] = if all { &ALL_COLUMNS } else { &COLUMNS };
+    let mut table = ruled_table(all);
+    table.set_header(columns.iter().map(|(name, _)| *name));
     for m in &list {
         let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-        let t = &m["taxonomy"];
-        let params = if m["params"].is_null() {
-            text(&m["refused"])
-        } else {
-            text(&m["params"])
-        };
-        let mut row = vec![text(&m["name"]), params, text(&m["gate_params"])];
-        row.push(text(&t["gate_params"]));
-        row.push(text(&t["paper_gate_params"]));
-        let columns = [
-            "transition",
-            "decay",
-            "write_gate",
-            "complementary",
-            "readout",
-            "output_gate",
-            "channel_mixing",
-        ];
-        row.extend(columns.map(|key| text(&t[key])));
-        row.push(state_text(&m["state"]));
-        table.add_row(row);
+        table.add_row(columns.iter().map(|(_, key)| match *key {
+            "params" if refused(m) => text(&m["refused"]),
+            "state" => state_text(&m["state"]),
+            // The taxonomy has a formula under the name of the count.
+            "taxonomy_gate_params" => text(&m["taxonomy"]["gate_params"]),
+            key => m.get(key).map_or_else(|| text(&m["taxonomy"][key]), text),
+        }));
     }
+    // Names and numbers stay in one line each.
+    for column in table.column_iter_mut().take(2) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    let more = if all {
+        ""
+    } else {
+        "\nH heads, N states, R rank of the step size, E expand\n-v or --json shows all columns"
+    };
     print::result(&format!(
-        "{table}\nd_model {}, {} layers, {} symbols, {} classes",
+        "{table}\nd_model {}, {} layers, {} symbols, {} classes{more}",
         args.d_model, args.layers, args.vocab, args.classes
     ))
 }
+
+/// Columns that fit a terminal: title and key.
+const COLUMNS: [(&str, &str); 7] = [
+    ("model", "name"),
+    ("parameters", "params"),
+    ("of gates", "gate_params"),
+    ("decay", "decay"),
+    ("write gate", "write_gate"),
+    ("read-out", "readout"),
+    ("state", "state"),
+];
+
+/// All there is.
+const ALL_COLUMNS: [(&str, &str); 13] = [
+    ("model", "name"),
+    ("parameters", "params"),
+    ("gates a layer", "gate_params"),
+    ("which are", "taxonomy_gate_params"),
+    ("the paper's count", "paper_gate_params"),
+    ("A_t", "transition"),
+    ("decay", "decay"),
+    ("write gate", "write_gate"),
+    ("tied to decay", "complementary"),
+    ("read-out", "readout"),
+    ("output gate", "output_gate"),
+    ("mixes channels", "channel_mixing"),
+    ("state a layer", "state"),
+];
 
 fn describe(block: BlockRef, args: &ModelsArgs) -> Value {
     let [layers, d_model, vocab, classes] =

@@ -5,10 +5,64 @@ use super::print;
 use crate::tasks::Statistics;
 use crate::train::{Row, Score, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// Time between two lines where there is no terminal for a bar.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Work of n parts that a person waits for: a bar with the time left on a terminal; elsewhere a line every ten seconds.
+pub(super) struct Wait {
+    bar: ProgressBar,
+    verbosity: Verbosity,
+    what: String,
+    unit: &'static str,
+    start: Instant,
+    last_line: Cell<Instant>,
+}
+
+impl Wait {
+    /// Nothing shows before [`Wait::at`].
+    pub(super) fn new(verbosity: Verbosity, what: &str, unit: &'static str) -> Self {
+        let bar = ProgressBar::hidden();
+        if verbosity > Verbosity::Quiet && print::messages_on_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        let style = format!("{{wide_msg}} {{bar:16}} {{pos}} of {{len}} {unit} {{eta}} left");
+        bar.set_style(ProgressStyle::with_template(&style).expect("the template is well formed"));
+        bar.set_message(what.to_owned());
+        Self {
+            bar,
+            verbosity,
+            what: what.to_owned(),
+            unit,
+            start: Instant::now(),
+            last_line: Cell::new(Instant::now()),
+        }
+    }
+
+    /// So many parts of all are done.
+    pub(super) fn at(&self, done: u64, all: u64) {
+        self.bar.set_length(all);
+        self.bar.set_position(done);
+        if self.bar.is_hidden() && self.last_line.get().elapsed() >= LINE_EVERY && done > 0 {
+            self.last_line.set(Instant::now());
+            let left = self
+                .start
+                .elapsed()
+                .mul_f64(all.saturating_sub(done) as f64 / done as f64);
+            let (what, unit) = (&self.what, self.unit);
+            let left = super::inspect::time(left);
+            self.verbosity
+                .say(&format!("{what}: {done} of {all} {unit}, {left} left"));
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
 
 /// A bar on a terminal; elsewhere a line every ten seconds.
 pub(super) struct Progress {

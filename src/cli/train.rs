@@ -3,18 +3,19 @@
 use super::common::{Common, Verbosity};
 use super::inspect::{bytes, call_list, plain_table, profile_table, time};
 use super::print;
-use super::progress::Progress;
+use super::progress::{Progress, Wait};
 use super::signals::stop_flag;
 use crate::config::{Config, parse_override, task_name};
-use crate::error::Result;
+use crate::error::{Result, UserError};
 use crate::memory;
+use crate::models;
 use crate::tasks::{Split, Splits, Statistics, loader};
 use crate::train::claim::Claim;
 use crate::train::folder::{self, Folder};
 use crate::train::records::{Recorder, RunResult};
-use crate::train::{Counting, Device, Outcome, Row, Session, Setup, StepReport, Watch, run_result, setup};
+use crate::train::{Counting, Device, Row, Session, Setup, StepReport, Watch, run_result, setup};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -27,37 +28,37 @@ const TIMED_STEPS: u64 = 3;
 /// Arguments of `selectiv train`.
 #[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
-    /// Task file, or the name of a built-in one
+    /// Task file, the name of a built-in one, or a run's folder or config.toml, to repeat it
     #[arg(value_name = "TASK.toml")]
     pub task: PathBuf,
     /// Model; left out where model.layers lists blocks
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = model_help())]
     pub model: Option<String>,
-    /// Width
-    #[arg(long, value_name = "W")]
+    /// Width [default: the task's; 256]
+    #[arg(long, value_name = "W", allow_negative_numbers = true)]
     pub d_model: Option<String>,
-    /// Number of layers
-    #[arg(long, value_name = "L")]
+    /// Number of layers [default: the task's; 8]
+    #[arg(long, value_name = "L", allow_negative_numbers = true)]
     pub layers: Option<String>,
-    /// Number of updates, and length of the schedule
-    #[arg(long)]
+    /// Number of updates, and length of the schedule [default: the task's; data.train / batch]
+    #[arg(long, allow_negative_numbers = true)]
     pub steps: Option<String>,
-    /// Samples of an update
-    #[arg(long)]
+    /// Samples of an update [default: the task's; 64]
+    #[arg(long, allow_negative_numbers = true)]
     pub batch: Option<String>,
-    /// Peak learning rate
-    #[arg(long)]
+    /// Peak learning rate, above 0 [default: the task's; 0.001]
+    #[arg(long, allow_negative_numbers = true)]
     pub lr: Option<String>,
-    /// Updates of warm-up
-    #[arg(long)]
+    /// Updates of warm-up [default: the task's, in proportion to --steps; 476, or half of a shorter run]
+    #[arg(long, allow_negative_numbers = true)]
     pub warmup: Option<String>,
-    /// Seed of grammar, data and weights
-    #[arg(long)]
+    /// Seed of grammar, data and weights [default: the task's; 1]
+    #[arg(long, allow_negative_numbers = true)]
     pub seed: Option<String>,
     /// Any other field of the task file
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
-    /// Folder of the run; default: runs/TASK-MODEL-SEED
+    /// Folder of the run [default: runs/TASK-MODEL-SEED, and what is special about the model]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Continue the run in the folder
@@ -72,6 +73,14 @@ pub struct TrainArgs {
     /// Samples computed at a time; default: as many as fit
     #[arg(long, value_name = "N")]
     pub micro_batch: Option<usize>,
+}
+
+fn model_help() -> String {
+    let names: Vec<&str> = models::BLOCKS.iter().map(|block| block.name()).collect();
+    format!(
+        "Model; left out where model.layers lists blocks: {}",
+        names.join(", ")
+    )
 }
 
 impl TrainArgs {
@@ -108,21 +117,25 @@ pub(super) fn overrides(set: &[String], flags: &[(&str, &Option<String>)]) -> Re
 pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     let verbosity = common.verbosity();
     let mut say = |text: &str| verbosity.say(text);
-    let config = Config::load(&args.task, &args.overrides()?)?;
+    let (file, own_folder) = task_file(&args.task)?;
+    let config = Config::load(&file, &args.overrides()?)?;
+    config.notes.0.iter().for_each(|note| say(note));
     let data = Arc::new(setup::data_set(&config)?);
-    let model = setup::model(&config, args.model.as_deref(), data.grammar())?;
+    let names = config.run.clone().unwrap_or_default();
+    let model = args.model.as_deref().or(names.model.as_deref());
+    let model = setup::model(&config, model, data.grammar())?;
     model.validate()?;
     let name = model.name();
     let precision = common.precision()?;
-    let task = task_name(&args.task);
-    let seed = config.train.seed;
-    let out = args.out.clone();
-    let out = out.unwrap_or_else(|| PathBuf::from(format!("runs/{task}-{name}-{seed}")));
+    let task = names.task.unwrap_or_else(|| task_name(&file));
+    let out = args.out.clone().or(own_folder.filter(|_| args.resume));
+    let out = out.unwrap_or_else(|| default_folder(&file, &task, &name, &config));
+    let kept = setup::kept(&config, &task, &name, data.grammar());
     let mut run = Setup {
         recipe: setup::recipe(&config),
         eval_every: config.train.eval_every,
         checkpoint_every: config.train.checkpoint_every,
-        config_hash: config.hash(),
+        config_hash: kept.hash(),
         model,
         data: Arc::clone(&data),
         task,
@@ -134,12 +147,16 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     // A dry run writes nothing, and a finished run is only read.
     let reads = args.dry_run || (args.resume && folder::is_finished(&run.folder));
     let take = || Claim::take(&run.folder, || stop.store(true, Ordering::SeqCst));
-    let claim = (!reads).then(take).transpose()?;
+    let mut claim = (!reads).then(take).transpose()?;
     let folder = if args.dry_run {
         Folder::Fresh
     } else {
-        folder::look(&run.folder, args.resume, &config, &run.model_name, &mut say)?
+        folder::look(&run, args.resume, &config, &mut say)?
     };
+    if claim.is_none() && !args.dry_run && !matches!(folder, Folder::Finished(_)) {
+        // Its result is not whole: the test is made again.
+        claim = Some(take()?);
+    }
     let saved = match folder {
         Folder::Finished(result) => {
             say(&format!("{} is finished", run.folder.display()));
@@ -167,31 +184,45 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     if run.data.spec().splits == Splits::Reference {
         say("warning: with splits = \"reference\" the test samples are also training samples");
     }
+    if run.data.spec().splits == Splits::Reference && config.train.seed == 0 {
+        say(
+            "warning: with seed 0 and splits = \"reference\" every sample is the same: the reference multiplies the seed",
+        );
+    }
     describe(&mut session, &run, verbosity);
     let Some(claim) = claim else {
         return dry_run(session, &run, args, verbosity);
     };
     let device = session.stepper().executor.name();
     claim.check()?;
-    folder::create(&run.folder, &config, &run.model_name, &device)?;
+    folder::create(&run.folder, &kept, data.grammar(), &device)?;
     if args.profile {
         say(&profile(&mut session, &run)?);
     }
+    let used = config.train.samples_used();
     let mut live = Live {
         progress: Progress::new(verbosity, session.step(), run.recipe.schedule.steps),
         recorder: Recorder::open(claim, session.logged(), &mut say)?,
-        statistics: Counting::new(data),
+        statistics: Counting::new(data, used),
+        told: false,
     };
     let params = session.stepper().train_net().0.graph.param_count();
     let outcome = session.run(&mut live);
     live.progress.finish();
     live.recorder.check()?;
     let outcome = outcome?;
-    let statistics = live
-        .statistics
-        .wait(stop, |found| live.progress.reachable(found))?;
+    let counting = Wait::new(verbosity, "counting what the training samples say", "samples");
+    let statistics = live.statistics.wait(stop, |statistics| {
+        let (done, total) = statistics.progress();
+        counting.at(done, total);
+    });
+    counting.finish();
+    let statistics = statistics?;
+    if !live.told {
+        live.progress.reachable(&statistics);
+    }
     let result = run_result(&run, &config, &outcome, &statistics, params, device, precision);
-    say(&table(&outcome, &statistics));
+    say(&table(&result, &statistics));
     live.recorder.finish(&result)?;
     print_result(&result)
 }
@@ -200,6 +231,33 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
 fn print_result(result: &RunResult) -> Result<()> {
     print::result(&result.to_json())?;
     result.diverged().map_or(Ok(()), |e| Err(e.into()))
+}
+
+/// The task file that is meant, and the folder of the run that it belongs to if one was named.
+fn task_file(given: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
+    if !given.is_dir() {
+        return Ok((given.to_owned(), None));
+    }
+    let file = given.join(folder::CONFIG_FILE);
+    if file.is_file() {
+        return Ok((file, Some(given.to_owned())));
+    }
+    let (path, reason) = (
+        given.to_owned(),
+        "holds no run (there is no config.toml)".to_owned(),
+    );
+    Err(UserError::Folder { path, reason }.into())
+}
+
+/// Where a run goes that is not told: plain models by task, model and seed, others also by what is special about them.
+fn default_folder(file: &Path, task: &str, model: &str, config: &Config) -> PathBuf {
+    let plain = Config::load(file, &[]).map_or_else(|_| config.model.clone(), |plain| plain.model);
+    let mut name = format!("{task}-{model}-{}", config.train.seed);
+    let variant = setup::variant(config, &plain);
+    if !variant.is_empty() {
+        name += &format!("-{variant}");
+    }
+    Path::new("runs").join(name)
 }
 
 /// Says what is about to run.
@@ -272,7 +330,7 @@ fn dry_run(mut session: Session<'_>, run: &Setup, args: &TrainArgs, verbosity: V
         format!("{:.0}", batch as f64 / update.as_secs_f64()),
     ]);
     table.add_row([format!("time of all {steps} updates"), time(total)]);
-    let mut text = table.trim_fmt().trim_start().to_owned();
+    let mut text = table.trim_fmt().trim_start_matches('\n').to_owned();
     if let Some(calls) = calls {
         text = format!("{calls}\n\n{text}");
     }
@@ -294,6 +352,8 @@ struct Live {
     progress: Progress,
     recorder: Recorder,
     statistics: Counting,
+    /// Whether what can be reached was said.
+    told: bool,
 }
 
 impl Watch for Live {
@@ -301,6 +361,7 @@ impl Watch for Live {
         self.progress.updated(report, tokens_per_s);
         if let Some(found) = self.statistics.look() {
             self.progress.reachable(found);
+            self.told = true;
         }
     }
 
@@ -317,18 +378,23 @@ impl Watch for Live {
 }
 
 /// The model's accuracy among what others reach.
-fn table(outcome: &Outcome, statistics: &Statistics) -> String {
+fn table(result: &RunResult, statistics: &Statistics) -> String {
     let mut table = plain_table(&["on the test samples", "accuracy"], 1);
     let rows = [
         ("chance", statistics.chance),
         ("always the same class", statistics.constant),
         ("unigram predictor", statistics.n1),
         ("bigram predictor", statistics.n2),
-        ("this model", outcome.test.accuracy),
+        ("this model", result.accuracy),
         ("ideal observer", statistics.ceiling),
     ];
     for (name, accuracy) in rows {
         table.add_row([name.to_owned(), format!("{:.2} %", 100.0 * accuracy)]);
     }
-    format!("{}\nloss {:.4}", table.trim_fmt(), outcome.test.loss)
+    format!(
+        "{}\n{}\nloss {:.4}",
+        table.trim_fmt(),
+        result.model_text(),
+        result.loss
+    )
 }

@@ -3,13 +3,14 @@
 use super::common::{Common, Verbosity};
 use super::print;
 use super::train::overrides;
-use crate::config::{Config, task_name};
-use crate::error::Result;
+use crate::config::{Config, GrammarConfig, task_name};
+use crate::error::{Error, Result};
 use crate::train::checkpoint::Checkpoint;
-use crate::train::{Counters, State, folder, setup, weights};
+use crate::train::weights::WeightsFile;
+use crate::train::{Counters, State, Target, folder, setup, weights};
 use clap::{Args, Subcommand};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `selectiv weights`.
 #[derive(Debug, Clone, Args)]
@@ -33,6 +34,9 @@ struct ExportArgs {
     /// File to write
     #[arg(value_name = "FILE.safetensors")]
     file: PathBuf,
+    /// Overwrite a file that is there
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -40,15 +44,16 @@ struct ImportArgs {
     /// Weights: F64, F32, F16 or BF16
     #[arg(value_name = "FILE.safetensors")]
     file: PathBuf,
-    /// Model; left out where model.layers lists blocks
+    /// Model; default: the one that the file names
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// Folder of the run to make
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Task file, or the name of a built-in one, that gives the sizes and what the run is tested on
-    #[arg(long, value_name = "TASK.toml", default_value = "task1")]
-    task: PathBuf,
+    /// Task file, or the name of a built-in one, that says what the run is tested on, and the sizes where the file does
+    /// not; default: the task of the run that the weights are from
+    #[arg(long, value_name = "TASK.toml")]
+    task: Option<PathBuf>,
     /// Width
     #[arg(long, value_name = "W")]
     d_model: Option<String>,
@@ -72,51 +77,91 @@ pub fn run(args: &WeightsArgs, common: &Common) -> Result<()> {
     let verbosity = common.verbosity();
     match &args.command {
         Command::Export(args) => export(args, verbosity),
-        Command::Import(args) => import(args),
+        Command::Import(args) => import(args, verbosity),
     }
 }
 
 fn export(args: &ExportArgs, verbosity: Verbosity) -> Result<()> {
-    let (_, saved) = folder::read_run(&args.dir, &mut |text| verbosity.say(text))?;
-    let metadata = [
-        ("model", saved.state.model.clone()),
-        ("task", saved.state.task.clone()),
-        ("step", saved.step.to_string()),
-        ("selectiv", env!("CARGO_PKG_VERSION").to_owned()),
-    ];
-    let metadata: HashMap<String, String> = metadata.map(|(key, value)| (key.to_owned(), value)).into();
-    weights::export(&args.file, &saved.weights, metadata)?;
+    let (config, saved) = folder::read_run(&args.dir, &mut |text| verbosity.say(text))?;
+    let target = Target::new(&args.file, args.force, &args.dir)?;
+    let data = setup::data_set(&config)?;
+    let kept = setup::kept(&config, &saved.state.task, &saved.state.model, data.grammar());
+    let mut metadata = HashMap::from([
+        ("model".to_owned(), saved.state.model.clone()),
+        ("task".to_owned(), saved.state.task.clone()),
+        ("step".to_owned(), saved.step.to_string()),
+        ("selectiv".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        (weights::CONFIG_KEY.to_owned(), kept.to_toml("")),
+    ]);
+    if let GrammarConfig::File { .. } = config.grammar {
+        let grammar = data.grammar().to_json(config.data.length).to_string();
+        metadata.insert(weights::GRAMMAR_KEY.to_owned(), grammar);
+    }
+    weights::export(&target, &saved.weights, metadata)?;
     let values: usize = saved
         .weights
         .params
         .iter()
         .map(|(_, _, values)| values.len())
         .sum();
-    print::result(&format!(
+    let done = format!(
         "{}: {} tensors, {values} parameters of {} after {} updates",
         args.file.display(),
         saved.weights.params.len(),
         saved.state.model,
         saved.step
-    ))
+    );
+    match target {
+        Target::File(_) => print::result(&done),
+        // It may be standard output itself.
+        Target::Stream(_) => {
+            verbosity.say(&done);
+            Ok(())
+        }
+    }
 }
 
-fn import(args: &ImportArgs) -> Result<()> {
+fn import(args: &ImportArgs, verbosity: Verbosity) -> Result<()> {
     let flags = [
         ("model.d_model", &args.d_model),
         ("model.layers", &args.layers),
         ("seed", &args.seed),
     ];
-    let config = Config::load(&args.task, &overrides(&args.set, &flags)?)?;
+    let given = overrides(&args.set, &flags)?;
+    let file = WeightsFile::read(&args.file)?;
+    let own = Described::read(&file, &args.file)?;
+    let (config, task) = match (&args.task, &own) {
+        (None, Some(own)) => {
+            let config = own.load(&given)?;
+            let task = config.run.as_ref().and_then(|run| run.task.clone());
+            (config, task.unwrap_or_else(|| "imported".to_owned()))
+        }
+        (task, own) => {
+            let task = task.clone().unwrap_or_else(|| PathBuf::from("task1"));
+            // The file knows its sizes best, the command line what is wanted.
+            let mut fields = own.as_ref().map_or(Ok(Vec::new()), |own| {
+                Ok::<_, Error>(own.load(&[])?.model_fields())
+            })?;
+            fields.extend(given);
+            (Config::load(&task, &fields)?, task_name(&task))
+        }
+    };
     let data = setup::data_set(&config)?;
-    let model = setup::model(&config, args.model.as_deref(), data.grammar())?;
+    let name = args.model.as_deref().or(file.metadata("model"));
+    let model = setup::model(&config, name, data.grammar())?;
     let name = model.name();
     let graph = model.eval_net(1, 1, 1)?.graph;
-    let weights = weights::import(&args.file, &graph)?;
+    let no_task = format!(
+        "they are not those of {name} for task1, and the file does not say which model it holds; give --task with the \
+         task file that it was trained on"
+    );
+    let hint = (args.task.is_none() && own.is_none()).then_some(no_task.as_str());
+    let weights = file.weights(&graph, hint, &mut |text| verbosity.say(text))?;
     folder::refuse_used(&args.out)?;
 
+    let kept = setup::kept(&config, &task, &name, data.grammar());
     let state = State {
-        task: task_name(&args.task),
+        task,
         model: name.clone(),
         device: String::new(),
         counters: Counters::default(),
@@ -126,11 +171,11 @@ fn import(args: &ImportArgs) -> Result<()> {
         params: weights.params,
         moment1: weights.moment1,
         moment2: weights.moment2,
-        config_hash: config.hash(),
+        config_hash: kept.hash(),
         state: serde_json::to_value(state).expect("names and numbers have a JSON form"),
     };
     let from = format!("weights of {}", args.file.display());
-    folder::create_from(&args.out, &config, &name, &from, &checkpoint)?;
+    folder::create_from(&args.out, &kept, data.grammar(), &from, &checkpoint)?;
     print::result(&format!(
         "{}: {} parameters of {}; test them with: selectiv eval {}",
         args.out.display(),
@@ -138,4 +183,37 @@ fn import(args: &ImportArgs) -> Result<()> {
         name,
         args.out.display()
     ))
+}
+
+/// What a file says of the run that its weights are from, laid out as that run's folder is.
+struct Described {
+    folder: tempfile::TempDir,
+    place: String,
+    text: String,
+}
+
+impl Described {
+    fn read(file: &WeightsFile, path: &Path) -> Result<Option<Self>> {
+        let Some(text) = file.metadata(weights::CONFIG_KEY) else {
+            return Ok(None);
+        };
+        let failed = |source| Error::Io {
+            action: "write",
+            path: std::env::temp_dir(),
+            source,
+        };
+        let folder = tempfile::tempdir().map_err(failed)?;
+        if let Some(grammar) = file.metadata(weights::GRAMMAR_KEY) {
+            std::fs::write(folder.path().join(setup::GRAMMAR_FILE), grammar).map_err(failed)?;
+        }
+        Ok(Some(Self {
+            folder,
+            place: format!("{} (its `{}`)", path.display(), weights::CONFIG_KEY),
+            text: text.to_owned(),
+        }))
+    }
+
+    fn load(&self, overrides: &[(String, String)]) -> Result<Config> {
+        Config::from_text(self.place.clone(), self.folder.path(), &self.text, overrides)
+    }
 }

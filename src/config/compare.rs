@@ -8,7 +8,8 @@ impl Config {
         fingerprint(&self.to_toml(""))
     }
 
-    /// The fields that are not the same, as (field, value here, value there); `none` where a field is missing.
+    /// The fields that are not the same, as (field, value here, value there); `none` where a field is missing. `[run]` is
+    /// no part of what is computed.
     pub fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
         let (ours, theirs) = (self.fields(), other.fields());
         let value = |fields: &[(String, toml::Value)], name: &str| {
@@ -16,6 +17,7 @@ impl Config {
             found.map(|(_, value)| value.clone())
         };
         let mut names: Vec<&String> = ours.iter().chain(&theirs).map(|(name, _)| name).collect();
+        names.retain(|name| !name.starts_with("run."));
         names.sort();
         names.dedup();
         let text =
@@ -29,7 +31,7 @@ impl Config {
     }
 
     /// Every field by its full name, with its value.
-    fn fields(&self) -> Vec<(String, toml::Value)> {
+    pub(super) fn fields(&self) -> Vec<(String, toml::Value)> {
         let table = toml::Table::try_from(self).expect("numbers, strings and UTF-8 paths have a TOML form");
         let mut fields = Vec::new();
         for (section, values) in table {

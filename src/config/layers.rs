@@ -20,10 +20,19 @@ pub(super) type Field<T> = Option<Spanned<T>>;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawConfig {
+    pub(super) run: RawRun,
     pub(super) grammar: RawGrammar,
     pub(super) data: RawData,
     pub(super) model: RawModel,
     pub(super) train: RawTrain,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRun {
+    pub(super) task: Field<String>,
+    pub(super) model: Field<String>,
+    pub(super) grammar: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -248,8 +257,14 @@ impl Layers {
     }
 
     /// A field that has no default.
-    pub(super) fn optional<T: Copy>(&self, pick: impl Fn(&RawConfig) -> &Field<T>) -> Option<T> {
-        self.find(pick).map(|(value, ..)| *value)
+    pub(super) fn optional<T: Clone>(&self, pick: impl Fn(&RawConfig) -> &Field<T>) -> Option<T> {
+        self.find(pick).map(|(value, ..)| value.clone())
+    }
+
+    /// What the file alone has, if it has the field.
+    pub(super) fn in_file<T: Clone>(&self, pick: impl Fn(&RawConfig) -> &Field<T>) -> Option<T> {
+        let (_, raw) = self.layers.first()?;
+        Some(pick(raw).as_ref()?.get_ref().clone())
     }
 
     /// An integer in a range, or its default.

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 pub use compare::fingerprint;
+pub use resolve::default_warmup;
 
 /// Largest task file.
 const MOST_BYTES: u64 = 1 << 20;
@@ -39,6 +40,9 @@ const BUILTIN: [(&str, &str); 5] = [
 /// Fields that may be left out of a file (`steps`, `heads`, `test_gap`, ...) are resolved here.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
+    /// `[run]`: in a run's own config.toml, which run it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunConfig>,
     /// `[grammar]`
     pub grammar: GrammarConfig,
     /// `[data]`
@@ -47,6 +51,33 @@ pub struct Config {
     pub model: StackConfig,
     /// `[train]`
     pub train: TrainConfig,
+    /// What was made of what was given, for a person to know.
+    #[serde(skip)]
+    pub notes: Notes,
+}
+
+/// Lines about a configuration; no part of what it computes.
+#[derive(Debug, Clone, Default)]
+pub struct Notes(pub Vec<String>);
+
+impl PartialEq for Notes {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// `[run]`: the names of a run, so that its config.toml alone repeats it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RunConfig {
+    /// The task's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// The model's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// [`Grammar::fingerprint`](crate::tasks::Grammar::fingerprint), where the grammar is a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grammar: Option<String>,
 }
 
 /// Where the grammar comes from.
@@ -110,6 +141,13 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
 }
 
+impl TrainConfig {
+    /// Training samples that all updates together take.
+    pub fn samples_used(&self) -> u64 {
+        self.steps.saturating_mul(self.batch as u64)
+    }
+}
+
 /// What follows the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -151,7 +189,20 @@ impl Config {
     pub fn load(path: &Path, overrides: &[(String, String)]) -> Result<Self> {
         let (place, text) = read_task(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut layers = Layers::from_file(place, folder, &text)?;
+        Self::from_text(place, folder, &text, overrides)
+    }
+
+    /// [`Config::load`] of a text. `place` is its name in errors, `folder` what its paths are relative to.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_text(
+        place: String,
+        folder: &Path,
+        text: &str,
+        overrides: &[(String, String)],
+    ) -> Result<Self> {
+        let mut layers = Layers::from_file(place, folder, text)?;
         for (key, value) in layers::expand_seed(overrides, layers.has_grammar_file()) {
             layers.override_field(&key, &value)?;
         }
@@ -163,7 +214,14 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn from_toml(text: &str, place: &str) -> Result<Self> {
-        resolve(&Layers::from_file(place.to_owned(), Path::new(""), text)?)
+        Self::from_text(place.to_owned(), Path::new(""), text, &[])
+    }
+
+    /// The fields of `[model]`, to be laid over another task.
+    pub fn model_fields(&self) -> Vec<(String, String)> {
+        let fields = self.fields().into_iter();
+        let fields = fields.filter(|(name, _)| name.starts_with("model."));
+        fields.map(|(name, value)| (name, value.to_string())).collect()
     }
 
     /// The whole configuration as a task file that loads to an equal one. Each line of `header` becomes a comment.

@@ -1,7 +1,9 @@
 //! From the layers to a configuration: every field's default and limits.
 
 use super::layers::{Field, Given, Layers, RawConfig};
-use super::{Anneal, Config, DropoutMode, GrammarConfig, LayerList, StackConfig, TrainConfig};
+use super::{
+    Anneal, Config, DropoutMode, GrammarConfig, LayerList, Notes, RunConfig, StackConfig, TrainConfig,
+};
 use crate::error::{Error, Result, UserError};
 use crate::models::{self, Sizes, Switches};
 use crate::tasks::stored::{self, Header};
@@ -25,13 +27,29 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config> {
     };
     let data = resolve_data(layers, stored.as_ref())?;
     let model = resolve_model(layers)?;
-    let train = resolve_train(layers, data.train)?;
+    let (train, notes) = resolve_train(layers, data.train)?;
     Ok(Config {
+        run: resolve_run(layers, &grammar)?,
         grammar,
         data,
         model,
         train,
+        notes,
     })
+}
+
+fn resolve_run(layers: &Layers, grammar: &GrammarConfig) -> Result<Option<RunConfig>> {
+    // The fingerprint is of the grammar in the file, not of one that the command line puts in its place.
+    let own = matches!(grammar, GrammarConfig::File { .. })
+        && layers
+            .path("grammar.file", |c| &c.grammar.file, "a grammar in JSON")?
+            .is_some_and(|(_, on_command_line)| !on_command_line);
+    let run = RunConfig {
+        task: layers.optional(|c| &c.run.task),
+        model: layers.optional(|c| &c.run.model),
+        grammar: layers.optional(|c| &c.run.grammar).filter(|_| own),
+    };
+    Ok((run != RunConfig::default()).then_some(run))
 }
 
 fn resolve_grammar(layers: &Layers) -> Result<GrammarConfig> {
@@ -266,7 +284,7 @@ fn resolve_layers(layers: &Layers) -> Result<LayerList> {
     list.ok_or_else(|| given.refuse(&allowed))
 }
 
-fn resolve_train(layers: &Layers, samples: u64) -> Result<TrainConfig> {
+fn resolve_train(layers: &Layers, samples: u64) -> Result<(TrainConfig, Notes)> {
     let batch = layers.integer("train.batch", |c| &c.train.batch, 64, 1..=MAX_WORD)?;
     let batch = batch
         .check(|&b| b <= samples, &format!("1 to data.train = {samples}"))?
@@ -280,7 +298,7 @@ fn resolve_train(layers: &Layers, samples: u64) -> Result<TrainConfig> {
             updates.clone(),
         )?
         .value;
-    let warmup = PAPER_WARMUP.min(steps / 2);
+    let (warmup, notes) = resolve_warmup(layers, steps, samples / batch)?;
     let eval = (PAPER_EVAL_SAMPLES / batch).max(1);
     let eval_every = layers
         .integer("train.eval_every", |c| &c.train.eval_every, eval, updates.clone())?
@@ -289,16 +307,14 @@ fn resolve_train(layers: &Layers, samples: u64) -> Result<TrainConfig> {
     let lr: Given<f64> = layers.given("train.lr", |c| &c.train.lr, 1e-3);
     let clip: Given<f64> = layers.given("train.clip", |c| &c.train.clip, 1.0);
     let dropout: Given<f64> = layers.given("train.dropout", |c| &c.train.dropout, 0.2);
-    Ok(TrainConfig {
+    let train = TrainConfig {
         seed: layers
             .integer("train.seed", |c| &c.train.seed, 1, 0..=MAX_WORD)?
             .value,
         batch: size(batch),
         steps,
         lr: lr.check(positive, "a finite number above 0")?.value,
-        warmup: layers
-            .integer("train.warmup", |c| &c.train.warmup, warmup, 0..=MAX_WORD)?
-            .value,
+        warmup,
         schedule: layers
             .given("train.schedule", |c| &c.train.schedule, Anneal::Cosine)
             .value,
@@ -322,7 +338,38 @@ fn resolve_train(layers: &Layers, samples: u64) -> Result<TrainConfig> {
                 updates,
             )?
             .value,
-    })
+    };
+    Ok((train, notes))
+}
+
+/// The warm-up of so many updates. One that the file gives for a run of its own length shrinks and grows with the run
+/// where the command line changes that length alone.
+fn resolve_warmup(layers: &Layers, steps: u64, default_steps: u64) -> Result<(u64, Notes)> {
+    let default = default_warmup(steps);
+    let given = layers.integer("train.warmup", |c| &c.train.warmup, default, 0..=MAX_WORD)?;
+    let steps_given = layers.given("train.steps", |c| &c.train.steps, 0);
+    if !given.is_given() || given.is_on_command_line() || !steps_given.is_on_command_line() {
+        return Ok((given.value, Notes::default()));
+    }
+    let own_steps = layers
+        .in_file(|c| &c.train.steps)
+        .and_then(|n| u64::try_from(n).ok());
+    let own_steps = own_steps.unwrap_or(default_steps).max(1);
+    let scaled = given.value as f64 * (steps as f64 / own_steps as f64);
+    let warmup = (scaled.round() as u64).min(MAX_WORD);
+    let mut notes = Notes::default();
+    if warmup != given.value {
+        notes.0.push(format!(
+            "warm-up of {warmup} updates: {} of {own_steps} in the task file, scaled to {steps}; --warmup sets it",
+            given.value
+        ));
+    }
+    Ok((warmup, notes))
+}
+
+/// The updates of the warm-up where none is given: the paper's, or half of a run that is shorter.
+pub fn default_warmup(steps: u64) -> u64 {
+    PAPER_WARMUP.min(steps / 2)
 }
 
 fn size(value: u64) -> usize {

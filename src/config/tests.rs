@@ -93,7 +93,7 @@ fn an_unknown_field_names_the_line_the_column_and_the_known_ones() {
         text.contains(&format!("unknown field `wramup`, expected one of {known}")),
         "{text}"
     );
-    assert!(refusal("[tain]\n", &[]).contains("expected one of `grammar`, `data`, `model`, `train`"));
+    assert!(refusal("[tain]\n", &[]).contains("expected one of `run`, `grammar`, `data`, `model`, `train`"));
 }
 
 #[test]
@@ -366,9 +366,41 @@ fn a_grammar_file_stands_alone_and_is_found_beside_the_task() {
 #[test]
 fn a_short_trial_run_of_a_long_task_is_allowed() {
     let config = Config::load(Path::new("task1"), &set(&[("train.steps", "20")])).unwrap();
-    assert_eq!((config.train.steps, config.train.warmup), (20, 476));
+    assert_eq!((config.train.steps, config.train.warmup), (20, 3));
+    assert_eq!(config.notes.0.len(), 1);
+    assert!(config.notes.0[0].contains("476 of 3125"), "{:?}", config.notes);
     assert_eq!(load(&config.to_toml(""), &[]).unwrap(), config);
     assert_eq!(load("", &[("train.steps", "1")]).unwrap().train.warmup, 0);
+}
+
+#[test]
+fn the_warm_up_follows_the_length_that_the_command_line_sets() {
+    let warmup = |text: &str, overrides: &[(&str, &str)]| {
+        let config = load(text, overrides).unwrap();
+        (config.train.warmup, config.notes.0.len())
+    };
+    let file = "[train]\nsteps = 1000\nwarmup = 100\n";
+    assert_eq!(warmup(file, &[]), (100, 0));
+    assert_eq!(warmup(file, &[("train.steps", "20")]), (2, 1));
+    assert_eq!(warmup(file, &[("train.steps", "5000")]), (500, 1));
+    assert_eq!(warmup(file, &[("train.steps", "1000")]), (100, 0));
+    assert_eq!(
+        warmup(file, &[("train.steps", "20"), ("train.warmup", "7")]),
+        (7, 0)
+    );
+    // One default: 476, or half of a shorter run.
+    assert_eq!(warmup("[train]\nsteps = 1000\n", &[]), (476, 0));
+    assert_eq!(warmup("", &[("train.steps", "20")]), (10, 0));
+}
+
+#[test]
+fn a_run_names_itself_and_is_no_other_for_it() {
+    let plain = load("", &[]).unwrap();
+    let text = "[run]\ntask = \"task1\"\nmodel = \"gla\"\n";
+    let run = load(text, &[]).unwrap();
+    assert_eq!(run.run.as_ref().unwrap().model.as_deref(), Some("gla"));
+    assert!(run.differences(&plain).is_empty());
+    assert_eq!(load(&run.to_toml("header"), &[]).unwrap(), run);
 }
 
 #[test]
@@ -515,6 +547,8 @@ prop_compose! {
         (eval_every, checkpoint_every) in (1..=MAX_WORD, 1..=MAX_WORD),
     ) -> Config {
         Config {
+            run: None,
+            notes: Notes::default(),
             grammar,
             data: DataSpec {
                 length, splits, train, validation, test, targets, gap, noise, nongrammatical, gap_prob,

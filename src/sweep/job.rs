@@ -8,7 +8,7 @@ use super::shared::{Shared, data_key, lock};
 use super::{Event, Report};
 use crate::config::Config;
 use crate::error::{Error, Result, UserError};
-use crate::tasks::{DataSet, Split, Statistics};
+use crate::tasks::{DataSet, Grammar, Split, Statistics};
 use crate::train::claim::Claim;
 use crate::train::folder::{self, Folder};
 use crate::train::records::{METRICS_FILE, Recorder, atomic};
@@ -61,7 +61,7 @@ impl Bench<'_> {
             recipe: setup::recipe(&run.config),
             eval_every: run.config.train.eval_every,
             checkpoint_every: run.config.train.checkpoint_every,
-            config_hash: run.config.hash(),
+            config_hash: kept(run, data.grammar()).hash(),
             model,
             data,
             task: run.task.clone(),
@@ -73,9 +73,10 @@ impl Bench<'_> {
     /// Statistics of a run's data: counted once for all runs that share them, beside whatever trains.
     fn count(&self, config: &Config, data: &Arc<DataSet>) -> Arc<Mutex<Counting>> {
         let mut all = lock(&self.statistics);
+        let used = config.train.samples_used();
         let counting = all
-            .entry(data_key(config))
-            .or_insert_with(|| Arc::new(Mutex::new(Counting::new(Arc::clone(data)))));
+            .entry(format!("{} {used}", data_key(config)))
+            .or_insert_with(|| Arc::new(Mutex::new(Counting::new(Arc::clone(data), used))));
         Arc::clone(counting)
     }
 
@@ -84,6 +85,11 @@ impl Bench<'_> {
         let mut counting = lock(&counting);
         counting.wait(stop, |_| {})
     }
+}
+
+/// What a run's folder keeps of its configuration.
+fn kept(run: &PlannedRun, grammar: &Grammar) -> Config {
+    setup::kept(&run.config, &run.task, &run.model, grammar)
 }
 
 impl<'a> Job<'a> {
@@ -179,7 +185,7 @@ impl<'a> Job<'a> {
         let report = self.bench.report;
         let worker = self.worker;
         let mut say = |text: &str| report.event(worker, Event::Said(run, text));
-        let saved = match folder::look(&setup.folder, true, &run.config, &run.model, &mut say)? {
+        let saved = match folder::look(&setup, true, &run.config, &mut say)? {
             Folder::Begun(saved) => saved.map(|saved| *saved),
             _ => None,
         };
@@ -188,7 +194,12 @@ impl<'a> Job<'a> {
         let mut session = Session::new(&setup, taken, None, saved, &mut say, self.halt)?;
         let on = session.stepper().executor.name();
         claim.check()?;
-        folder::create(&setup.folder, &run.config, &run.model, &on)?;
+        folder::create(
+            &setup.folder,
+            &kept(run, setup.data.grammar()),
+            setup.data.grammar(),
+            &on,
+        )?;
         let mut live = Live {
             run,
             worker,
@@ -228,8 +239,7 @@ impl<'a> Job<'a> {
     ) -> Result<()> {
         let setup = self.bench.setup(run)?;
         let claim = self.claim(&setup.folder)?;
-        if let Folder::Finished(_) = folder::look(&setup.folder, true, &run.config, &run.model, &mut |_| {})?
-        {
+        if let Folder::Finished(_) = folder::look(&setup, true, &run.config, &mut |_| {})? {
             return Ok(());
         }
         plan::forget_failure(&setup.folder);
@@ -248,7 +258,12 @@ impl<'a> Job<'a> {
             source.id
         );
         claim.check()?;
-        folder::create(&setup.folder, &run.config, &run.model, &on)?;
+        folder::create(
+            &setup.folder,
+            &kept(run, setup.data.grammar()),
+            setup.data.grammar(),
+            &on,
+        )?;
         let curve = run_folder(self.bench.folder, source).join(METRICS_FILE);
         copy(&curve, &setup.folder.join(METRICS_FILE))?;
         let recorder = Recorder::open(claim, setup.recipe.schedule.steps, &mut |_| {})?;

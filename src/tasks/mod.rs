@@ -34,4 +34,4 @@ pub use grammar::{Grammar, GrammarSpec};
 pub use loader::Loader;
 pub use sample::Sample;
 pub use spec::{DataSpec, Split, Splits, Targets};
-pub use statistics::Statistics;
+pub use statistics::{Counted, Statistics};

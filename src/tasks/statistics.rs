@@ -7,14 +7,19 @@ use super::observer::{Observer, Rules};
 use super::sample::Sample;
 use super::spec::Split;
 use rayon::prelude::*;
-use std::collections::HashMap;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Samples that one task of the thread pool makes before it reports.
 const CHUNK: u64 = 256;
+/// Samples between two looks at which pool to count in.
+const ROUND: u64 = 64 * CHUNK;
+/// Bytes that a test sample takes while training samples are compared with it.
+const TEST_BYTES: u64 = 40;
 
 /// Accuracies as fractions of all elements of the test samples.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
     /// 1 / number of classes.
     pub chance: f64,
@@ -32,34 +37,39 @@ pub struct Statistics {
     pub overlapping: Vec<u64>,
 }
 
-/// A fingerprint of a sequence's symbols.
-type Fingerprint = [u8; 32];
+/// How far counting is, and how it goes on: seen from another thread.
+#[derive(Debug, Default)]
+pub struct Counted {
+    /// Training samples counted.
+    pub done: AtomicU64,
+    /// Set once nothing else wants the processor: the rest is counted on all threads.
+    pub hurry: AtomicBool,
+    /// Set to end it: the statistics are then those of what was counted, and of no use.
+    pub stop: AtomicBool,
+}
+
+/// The first bytes of a fingerprint of a sequence's symbols: two among 2^32 agree by chance with a probability of 2^-65.
+type Fingerprint = u128;
 
 impl DataSet {
-    /// Bytes that [`Self::statistics`] holds: the test samples, and a fingerprint of each.
-    pub fn statistics_bytes(&self) -> u64 {
-        let sample =
-            2 * self.spec().length + 2 * size_of::<(Fingerprint, Vec<u64>)>() + size_of::<Vec<u16>>() + 1;
-        self.count(Split::Test).saturating_mul(sample as u64)
-    }
-
-    /// Makes every training sample once and compares. `progress(done, total)` is called in between, from any
-    /// thread.
+    /// Makes the first `used` training samples once (all of them if it is more) and compares. Runs in the thread pool of
+    /// its caller until [`Counted::hurry`].
     ///
     /// With no test samples every accuracy but chance is 0.
-    pub fn statistics(&self, progress: impl Fn(u64, u64) + Sync) -> Statistics {
-        let tests = self.test_samples();
-        let known = TestPrints::new(&tests);
-        let model = self.count_training(&known, &progress).finish();
-        let [constant, n1, n2] = sum_over(&tests, |sample| model.correct(sample.tokens()));
-        let elements = (tests.len() * self.spec().length).max(1) as f64;
+    pub fn statistics(&self, used: u64, counted: &Counted) -> Statistics {
+        let known = TestPrints::new(self);
+        let model = self
+            .count_training(used.min(self.count(Split::Train)), &known, counted)
+            .finish();
+        let [constant, n1, n2] = self.sum_over_tests(|sample| model.correct(sample.tokens()));
+        let elements = self.test_elements();
         let overlapping = known.found();
         Statistics {
             chance: 1.0 / self.classes() as f64,
             constant: constant as f64 / elements,
             n1: n1 as f64 / elements,
             n2: n2 as f64 / elements,
-            ceiling: self.ceiling_on(&tests),
+            ceiling: self.ceiling(),
             overlap: overlapping.len(),
             overlapping,
         }
@@ -67,90 +77,126 @@ impl DataSet {
 
     /// Accuracy of the ideal observer on the test samples.
     pub fn ceiling(&self) -> f64 {
-        self.ceiling_on(&self.test_samples())
-    }
-
-    fn ceiling_on(&self, tests: &[Sample]) -> f64 {
         let rules = Rules::new(self, Split::Test);
-        let [correct] = sum_over(tests, |sample| {
+        let [correct] = self.sum_over_tests(|sample| {
             let mut observer = Observer::new(self.grammar(), self.reach(), &rules);
             [observer.correct(sample) as u64]
         });
-        correct as f64 / (tests.len() * self.spec().length).max(1) as f64
+        correct as f64 / self.test_elements()
     }
 
-    fn test_samples(&self) -> Vec<Sample> {
-        let count = self.count(Split::Test);
-        (0..count)
-            .into_par_iter()
-            .map(|idx| self.sample(Split::Test, idx))
-            .collect()
+    fn test_elements(&self) -> f64 {
+        (self.count(Split::Test) * self.spec().length as u64).max(1) as f64
     }
 
-    fn count_training(&self, known: &TestPrints, progress: &(impl Fn(u64, u64) + Sync)) -> NgramCounts {
-        let total = self.count(Split::Train);
-        let done = AtomicU64::new(0);
+    /// Bytes that [`DataSet::statistics`] holds for the test samples.
+    pub fn statistics_bytes(&self) -> u64 {
+        self.count(Split::Test).saturating_mul(TEST_BYTES)
+    }
+
+    fn count_training(&self, total: u64, known: &TestPrints, counted: &Counted) -> NgramCounts {
         let none = NgramCounts::new(self.grammar(), self.spec().targets, 2);
-        let counted = (0..total.div_ceil(CHUNK)).into_par_iter().fold(
-            || (none.empty(), self.scratch(), Sample::default()),
-            |(mut counts, mut scratch, mut sample), chunk| {
-                let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(total);
-                let made = range.end - range.start;
-                for idx in range {
-                    self.sample_into(Split::Train, idx, &mut scratch, &mut sample);
-                    counts.add(sample.tokens());
-                    known.mark(fingerprint(&sample));
-                }
-                progress(done.fetch_add(made, Ordering::Relaxed) + made, total);
-                (counts, scratch, sample)
+        let count = |range: Range<u64>| {
+            let chunks = (0..(range.end - range.start).div_ceil(CHUNK)).into_par_iter();
+            let counts = chunks.fold(
+                || (none.empty(), self.scratch(), Sample::default()),
+                |(mut counts, mut scratch, mut sample), chunk| {
+                    let first = range.start + chunk * CHUNK;
+                    let chunk = first..(first + CHUNK).min(range.end);
+                    counted.done.fetch_add(chunk.end - chunk.start, Ordering::Relaxed);
+                    for idx in chunk {
+                        self.sample_into(Split::Train, idx, &mut scratch, &mut sample);
+                        counts.add(sample.tokens());
+                        known.mark(fingerprint(&sample));
+                    }
+                    (counts, scratch, sample)
+                },
+            );
+            counts
+                .map(|(counts, ..)| counts)
+                .reduce(|| none.empty(), NgramCounts::merge)
+        };
+        let mut all = none.empty();
+        let mut at = 0;
+        while at < total && !counted.stop.load(Ordering::Relaxed) {
+            let range = at..(at + ROUND).min(total);
+            at = range.end;
+            let counts = if counted.hurry.load(Ordering::Relaxed) {
+                in_global_pool(|| count(range))
+            } else {
+                count(range)
+            };
+            all = NgramCounts::merge(all, counts);
+        }
+        all
+    }
+
+    fn sum_over_tests<const N: usize>(&self, count: impl Fn(&Sample) -> [u64; N] + Sync) -> [u64; N] {
+        let add = |a: [u64; N], b: [u64; N]| std::array::from_fn(|i| a[i] + b[i]);
+        let tests = (0..self.count(Split::Test)).into_par_iter();
+        let sums = tests.fold(
+            || ([0; N], self.scratch(), Sample::default()),
+            |(sums, mut scratch, mut sample), idx| {
+                self.sample_into(Split::Test, idx, &mut scratch, &mut sample);
+                (add(sums, count(&sample)), scratch, sample)
             },
         );
-        counted
-            .map(|(counts, ..)| counts)
-            .reduce(|| none.empty(), NgramCounts::merge)
+        sums.map(|(sums, ..)| sums).reduce(|| [0; N], add)
     }
+}
+
+/// Runs on the threads of the process, whatever pool the caller is in.
+fn in_global_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let done = scope.spawn(work).join();
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 fn fingerprint(sample: &Sample) -> Fingerprint {
-    *blake3::hash(&sample.symbols).as_bytes()
-}
-
-fn sum_over<const N: usize>(samples: &[Sample], count: impl Fn(&Sample) -> [u64; N] + Sync) -> [u64; N] {
-    let add = |a: [u64; N], b: [u64; N]| std::array::from_fn(|i| a[i] + b[i]);
-    samples
-        .par_iter()
-        .map(|sample| count(sample))
-        .reduce(|| [0; N], add)
+    let hash = blake3::hash(&sample.symbols);
+    let (first, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
+    u128::from_le_bytes(*first)
 }
 
 /// The test sequences, and which of them have been met.
 struct TestPrints {
-    by_print: HashMap<Fingerprint, Vec<u64>>,
+    /// Fingerprints with the samples' numbers, sorted.
+    prints: Vec<(Fingerprint, u64)>,
+    /// In the order of `prints`.
     met: Vec<AtomicBool>,
 }
 
 impl TestPrints {
-    fn new(tests: &[Sample]) -> Self {
-        let mut by_print: HashMap<Fingerprint, Vec<u64>> = HashMap::new();
-        for (idx, sample) in tests.iter().enumerate() {
-            by_print.entry(fingerprint(sample)).or_default().push(idx as u64);
-        }
-        Self {
-            by_print,
-            met: tests.iter().map(|_| AtomicBool::new(false)).collect(),
-        }
+    fn new(data: &DataSet) -> Self {
+        let tests = (0..data.count(Split::Test)).into_par_iter();
+        let prints = tests.map_init(
+            || (data.scratch(), Sample::default()),
+            |(scratch, sample), idx| {
+                data.sample_into(Split::Test, idx, scratch, sample);
+                (fingerprint(sample), idx)
+            },
+        );
+        let mut prints: Vec<_> = prints.collect();
+        prints.par_sort_unstable();
+        let met = prints.iter().map(|_| AtomicBool::new(false)).collect();
+        Self { prints, met }
     }
 
     fn mark(&self, print: Fingerprint) {
-        for &idx in self.by_print.get(&print).into_iter().flatten() {
-            self.met[idx as usize].store(true, Ordering::Relaxed);
+        let first = self.prints.partition_point(|(other, _)| *other < print);
+        let equal = self.prints[first..].iter().zip(&self.met[first..]);
+        for ((_, _), met) in equal.take_while(|((other, _), _)| *other == print) {
+            met.store(true, Ordering::Relaxed);
         }
     }
 
     fn found(&self) -> Vec<u64> {
-        (0..self.met.len() as u64)
-            .filter(|&idx| self.met[idx as usize].load(Ordering::Relaxed))
-            .collect()
+        let all = self.prints.iter().zip(&self.met);
+        let met = all.filter(|(_, met)| met.load(Ordering::Relaxed));
+        let mut found: Vec<u64> = met.map(|((_, idx), _)| *idx).collect();
+        found.sort_unstable();
+        found
     }
 }
 
@@ -196,7 +242,7 @@ mod tests {
         for (letters, ambiguities, depth, seed, by_order, ceiling) in table {
             let data = data(letters, ambiguities, depth, seed, 5000, 500);
             let name = format!("{letters} letters, seed {seed}");
-            let statistics = data.statistics(|_, _| {});
+            let statistics = data.statistics(u64::MAX, &Counted::default());
             assert_eq!(statistics.overlap, 0, "{name}");
             assert_same_percentage(statistics.ceiling, ceiling, 1e5, &name);
 
@@ -235,7 +281,7 @@ mod tests {
             (40, 4, 100.0),
         ] {
             let data = data(letters, letters, letters, seed, 1, 500);
-            let found = data.statistics(|_, _| {}).ceiling;
+            let found = data.statistics(u64::MAX, &Counted::default()).ceiling;
             assert_same_percentage(found, ceiling, 1e5, &format!("A = {letters}, seed {seed}"));
         }
     }
@@ -270,7 +316,7 @@ mod tests {
             let grammar = Arc::new(Grammar::generate(&spec(seed)).unwrap());
             let statistics = DataSet::new(grammar, data_spec, seed)
                 .unwrap()
-                .statistics(|_, _| {});
+                .statistics(u64::MAX, &Counted::default());
             // The same samples as the specification's, so only its rounding is left.
             assert!(
                 (100.0 * statistics.ceiling - percent).abs() < 0.000_51,
@@ -296,19 +342,23 @@ mod tests {
             .map(|idx| data.sample(Split::Train, idx).symbols)
             .collect();
         let repeated = (0..40).filter(|&idx| training.contains(&data.sample(Split::Test, idx).symbols));
-        let statistics = data.statistics(|_, _| {});
+        let statistics = data.statistics(u64::MAX, &Counted::default());
         assert_eq!(statistics.overlapping, repeated.collect::<Vec<u64>>());
         assert!((1..40).contains(&statistics.overlap), "{}", statistics.overlap);
     }
 
     #[test]
-    fn progress_reaches_the_end() {
-        let furthest = AtomicU64::new(0);
-        let data = data(8, 6, 4, 1, 1000, 10);
-        data.statistics(|done, total| {
-            assert_eq!(total, 1000);
-            furthest.fetch_max(done, Ordering::Relaxed);
-        });
-        assert_eq!(furthest.into_inner(), 1000);
+    fn only_what_was_used_is_counted_and_hurry_changes_nothing() {
+        let data = data(8, 6, 4, 1, 3000, 10);
+        let slow = Counted::default();
+        let statistics = data.statistics(1000, &slow);
+        assert_eq!(slow.done.into_inner(), 1000);
+        let fast = Counted {
+            hurry: true.into(),
+            ..Counted::default()
+        };
+        assert_eq!(data.statistics(1000, &fast), statistics);
+        assert_ne!(data.statistics(u64::MAX, &fast), statistics);
+        assert_eq!(fast.done.into_inner(), 4000);
     }
 }

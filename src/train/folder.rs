@@ -3,9 +3,12 @@
 use super::Saved;
 use super::checkpoint::{self, Checkpoint};
 use super::claim::CLAIM_FOLDER;
-use super::records::{METRICS_FILE, RESULT_FILE, RunResult, atomic, metrics};
-use crate::config::{Config, fingerprint};
+use super::records::{CURVE_FILE, METRICS_FILE, RESULT_FILE, RunResult, atomic, metrics};
+use super::session::Setup;
+use super::setup::{self, GRAMMAR_FILE};
+use crate::config::{Config, GrammarConfig, fingerprint};
 use crate::error::{Error, Result, UserError};
+use crate::tasks::Grammar;
 use std::path::Path;
 
 /// The configuration of a run: what makes a folder one.
@@ -26,6 +29,9 @@ pub fn is_finished(path: &Path) -> bool {
     path.join(RESULT_FILE).is_file()
 }
 
+/// What the names of other files of a run begin with.
+const OWN_PREFIXES: [&str; 2] = ["checkpoint-", "events.out.tfevents."];
+
 /// What a folder holds.
 pub enum Folder {
     /// Nothing.
@@ -41,13 +47,8 @@ pub enum Folder {
 /// # Errors
 /// [`UserError::Folder`] if the folder is in use and `resume` is not set, if it holds something else, or a run with
 /// another configuration or model (all fields that differ are named).
-pub fn look(
-    path: &Path,
-    resume: bool,
-    config: &Config,
-    model: &str,
-    say: &mut dyn FnMut(&str),
-) -> Result<Folder> {
+pub fn look(run: &Setup, resume: bool, config: &Config, say: &mut dyn FnMut(&str)) -> Result<Folder> {
+    let (path, model) = (run.folder.as_path(), run.model_name.as_str());
     let refuse = |reason: String| UserError::Folder {
         path: path.to_owned(),
         reason,
@@ -76,6 +77,27 @@ pub fn look(
     metrics::refuse_other_kinds(&path.join(METRICS_FILE))?;
     let there = Config::load(&file, &[])?;
     let mut differences = there.differences(config);
+    if config.data.path.is_none()
+        && let (GrammarConfig::File { .. }, GrammarConfig::File { .. }) = (&there.grammar, &config.grammar)
+    {
+        let kept = setup::data_set(&there)?;
+        if kept.grammar() == run.data.grammar() {
+            // The run keeps a copy under another name.
+            differences.retain(|(field, ..)| field != "grammar.file");
+        } else if !differences.iter().any(|(field, ..)| field == "grammar.file") {
+            let text = |grammar: &Grammar| format!("grammar {}", &grammar.fingerprint()[..12]);
+            let (ours, theirs) = (text(kept.grammar()), text(run.data.grammar()));
+            differences.push(("grammar.file".to_owned(), ours, theirs));
+        }
+    }
+    if let Some(name) = there
+        .run
+        .as_ref()
+        .and_then(|kept| kept.model.as_deref())
+        .filter(|name| *name != model)
+    {
+        differences.insert(0, ("model".to_owned(), name.to_owned(), model.to_owned()));
+    }
     if differences.is_empty()
         && let Some(result) = finished(path, config, model, say)
     {
@@ -85,6 +107,7 @@ pub fn look(
     let saved = Saved::latest(path, say)?;
     if let Some(saved) = &saved
         && saved.state.model != model
+        && differences.iter().all(|(field, ..)| field != "model")
     {
         let name = saved.state.model.clone();
         differences.insert(0, ("model".to_owned(), name, model.to_owned()));
@@ -170,7 +193,9 @@ pub fn refuse_used(path: &Path) -> Result<()> {
         Err(e) => Err(refuse(format!("cannot be used as a run's folder: {e}")).into()),
         Ok(entries) => {
             let is_new = !path.join(CONFIG_FILE).exists();
-            let left = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with('.') || name == START_FILE;
+            let left = |name: &std::ffi::OsStr| {
+                name.to_string_lossy().starts_with('.') || name == START_FILE || name == GRAMMAR_FILE
+            };
             let mut names = entries.flatten().map(|entry| entry.file_name());
             if names.all(|name| is_new && left(&name)) {
                 return Ok(());
@@ -185,14 +210,21 @@ pub fn refuse_used(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Io`]; what was written is removed then.
-pub fn create_from(path: &Path, config: &Config, model: &str, on: &str, start: &Checkpoint) -> Result<()> {
+pub fn create_from(
+    path: &Path,
+    kept: &Config,
+    grammar: &Grammar,
+    on: &str,
+    start: &Checkpoint,
+) -> Result<()> {
     let was_there = path.exists();
     let made = make(path)
         .and_then(|()| checkpoint::save(path, start))
-        .and_then(|_| create(path, config, model, on));
+        .and_then(|_| create(path, kept, grammar, on));
     if made.is_err() {
         // What cannot be removed is no run either.
         let _ = std::fs::remove_file(path.join(START_FILE));
+        let _ = std::fs::remove_file(path.join(GRAMMAR_FILE));
         if !was_there {
             let _ = std::fs::remove_dir(path);
         }
@@ -233,21 +265,62 @@ pub(super) fn keep_config(path: &Path, text: &[u8]) -> Result<()> {
     atomic::replace(&file, |out| out.write_all(text))
 }
 
-/// Makes the folder and writes the configuration, at once or not at all; a run that goes on keeps its own. `on` is the device, or what else the run
-/// stands on.
+/// Whether a file is one that the run in a folder keeps, or another name of one.
+pub fn is_run_file(run: &Path, file: &Path) -> bool {
+    let own = |path: &Path| {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let known = [CONFIG_FILE, GRAMMAR_FILE, METRICS_FILE, RESULT_FILE, CURVE_FILE];
+        known.contains(&name.as_str()) || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let parent = match file.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let same_folder = match (std::fs::canonicalize(parent), std::fs::canonicalize(run)) {
+        (Ok(parent), Ok(run)) => parent == run,
+        _ => false,
+    };
+    let mut entries = std::fs::read_dir(run).into_iter().flatten().flatten();
+    (same_folder && own(file)) || entries.any(|entry| own(&entry.path()) && is_same(&entry.path(), file))
+}
+
+#[cfg(unix)]
+fn is_same(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |path: &Path| {
+        std::fs::metadata(path)
+            .map(|found| (found.dev(), found.ino()))
+            .ok()
+    };
+    id(a).is_some_and(|a| Some(a) == id(b))
+}
+
+#[cfg(not(unix))]
+fn is_same(a: &Path, b: &Path) -> bool {
+    std::fs::canonicalize(a).is_ok_and(|a| std::fs::canonicalize(b).is_ok_and(|b| a == b))
+}
+
+/// Makes the folder, keeps the grammar if it comes from a file, and writes the configuration ([`setup::kept`]) last, at
+/// once or not at all; a run that goes on keeps its own. `on` is the device, or what else the run stands on.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn create(path: &Path, config: &Config, model: &str, on: &str) -> Result<()> {
+pub fn create(path: &Path, kept: &Config, grammar: &Grammar, on: &str) -> Result<()> {
     if is_begun(path) {
         return Ok(());
     }
     make(path)?;
+    if kept.run.as_ref().is_some_and(|run| run.grammar.is_some()) {
+        let text = grammar.to_json(kept.data.length).to_string();
+        atomic::replace(&path.join(GRAMMAR_FILE), |out| out.write_all(text.as_bytes()))?;
+    }
     let version = env!("CARGO_PKG_VERSION");
     let commit = env!("SELECTIV_COMMIT");
-    let header = format!(
-        "selectiv {version} (commit {commit}) on {on}\nRepeat: selectiv train config.toml --model {model}"
-    );
-    let text = config.to_toml(&header);
+    let header = format!("selectiv {version} (commit {commit}) on {on}\nRepeat: selectiv train config.toml");
+    let text = kept.to_toml(&header);
     atomic::replace(&path.join(CONFIG_FILE), |out| out.write_all(text.as_bytes()))
 }

@@ -21,6 +21,7 @@ mod schedule;
 mod session;
 pub mod setup;
 mod stepper;
+mod target;
 pub mod weights;
 
 pub use decode::{Decoded, decode};
@@ -35,3 +36,4 @@ pub use run::{Counting, run_result};
 pub use schedule::Schedule;
 pub use session::{Counters, Device, Machine, Outcome, Row, Saved, Session, Setup, State, Watch};
 pub use stepper::{CallTime, Recipe, StepReport, Stepper, Weights};
+pub use target::Target;

@@ -2,9 +2,10 @@
 
 use super::records::RunResult;
 use super::session::{Outcome, Setup};
+use super::setup;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::tasks::{DataSet, Statistics};
+use crate::tasks::{Counted, DataSet, Split, Statistics};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -13,23 +14,32 @@ use std::time::Duration;
 /// Statistics of a data set, counted in the background while a model trains.
 pub struct Counting {
     counting: Option<JoinHandle<Statistics>>,
+    counted: Arc<Counted>,
+    total: u64,
     done: Option<Statistics>,
 }
 
 impl Counting {
-    /// Begins to count.
-    pub fn new(data: Arc<DataSet>) -> Self {
+    /// Begins to count what so many training samples say.
+    pub fn new(data: Arc<DataSet>, used: u64) -> Self {
         // A pool of its own, so that updates do not queue behind it.
         let threads = (rayon::current_num_threads() / 4).max(1);
+        let counted = Arc::new(Counted::default());
+        let shared = Arc::clone(&counted);
         let own = Arc::clone(&data);
         let count = move || match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-            Ok(pool) => pool.install(|| own.statistics(|_, _| {})),
-            Err(_) => own.statistics(|_, _| {}),
+            Ok(pool) => pool.install(|| own.statistics(used, &shared)),
+            Err(_) => own.statistics(used, &shared),
         };
         let counting = std::thread::Builder::new().spawn(count).ok();
         // Where the system has no room for a thread, nothing else can begin before it is done.
-        let done = counting.is_none().then(|| data.statistics(|_, _| {}));
-        Self { counting, done }
+        let done = counting.is_none().then(|| data.statistics(used, &counted));
+        Self {
+            counting,
+            counted,
+            total: used.min(data.count(Split::Train)),
+            done,
+        }
     }
 
     /// What was found, once: when it is there and was not told before.
@@ -44,23 +54,34 @@ impl Counting {
         Some(self.done.insert(statistics))
     }
 
-    /// What was found, once it is there. `hear` is told if [`Counting::look`] did not tell it before.
+    /// Samples counted, and all that will be.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.counted.done.load(Ordering::Relaxed), self.total)
+    }
+
+    /// What was found, once it is there, now counted on all threads. `hear` is told how far it is.
     ///
     /// # Errors
     /// [`Error::Interrupted`] if `stop` is set before.
-    pub fn wait(&mut self, stop: &AtomicBool, mut hear: impl FnMut(&Statistics)) -> Result<Statistics> {
+    pub fn wait(&mut self, stop: &AtomicBool, mut hear: impl FnMut(&Self)) -> Result<Statistics> {
+        self.counted.hurry.store(true, Ordering::Relaxed);
         loop {
-            if let Some(found) = self.look() {
-                hear(found);
-            }
+            self.look();
             if let Some(statistics) = &self.done {
                 return Ok(statistics.clone());
             }
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
+            hear(self);
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        self.counted.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -99,5 +120,12 @@ pub fn run_result(
         baseline_constant: statistics.constant,
         baseline_n1: statistics.n1,
         baseline_n2: statistics.n2,
+        blocks: run
+            .model
+            .blocks
+            .iter()
+            .map(|block| block.name().to_owned())
+            .collect(),
+        sizes: setup::sizes(&config.model.sizes),
     }
 }

@@ -17,11 +17,6 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The warm-up when none is given: 5 % of the updates.
-    pub fn default_warmup(steps: u64) -> f64 {
-        0.05 * steps as f64
-    }
-
     /// Rate of update `s`, counted from 0. Update 0 has rate 0 unless there is no warm-up.
     pub fn lr(&self, s: u64) -> f64 {
         let s = s as f64;

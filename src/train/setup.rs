@@ -3,15 +3,19 @@
 use super::feed::input_form;
 use super::schedule::Schedule;
 use super::stepper::Recipe;
-use crate::config::{Config, DropoutMode, GrammarConfig, LayerList};
+use crate::config::{Config, DropoutMode, GrammarConfig, LayerList, RunConfig, StackConfig};
 use crate::error::{Result, UserError};
 use crate::files;
-use crate::models::{self, ModelConfig};
+use crate::models::{self, ModelConfig, Sizes};
 use crate::tasks::{DataSet, Grammar, Targets, exchange};
+use serde_json::{Map, Value};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Largest grammar file.
 const MOST_GRAMMAR_BYTES: u64 = 64 << 20;
+/// The grammar of a run, where its task has a file of its own.
+pub const GRAMMAR_FILE: &str = "grammar.json";
 
 /// The samples that a configuration asks for.
 ///
@@ -28,7 +32,14 @@ pub fn data_set(config: &Config) -> Result<DataSet> {
                 path: file.clone(),
                 reason: format!("cannot read this grammar: {e}"),
             })?;
-            Grammar::from_json(&text, &file.display().to_string())?
+            let grammar = Grammar::from_json(&text, &file.display().to_string())?;
+            let begun_with = config.run.as_ref().and_then(|run| run.grammar.as_ref());
+            if begun_with.is_some_and(|begun| *begun != grammar.fingerprint()) {
+                let reason = "was changed since the run began".to_owned();
+                let path = file.clone();
+                return Err(UserError::Folder { path, reason }.into());
+            }
+            grammar
         }
     };
     Ok(DataSet::new(
@@ -78,6 +89,79 @@ pub fn model(config: &Config, name: Option<&str>, grammar: &Grammar) -> Result<M
         }
         _ => Ok(model),
     }
+}
+
+/// The configuration as a run's folder keeps it: with the run's names, and with a grammar that is a file as
+/// [`GRAMMAR_FILE`] beside it.
+pub fn kept(config: &Config, task: &str, model: &str, grammar: &Grammar) -> Config {
+    let mut kept = config.clone();
+    let mut run = RunConfig {
+        task: Some(task.to_owned()),
+        model: Some(model.to_owned()),
+        grammar: None,
+    };
+    // The grammar of stored samples lies beside them.
+    if let (GrammarConfig::File { file }, None) = (&mut kept.grammar, &config.data.path) {
+        *file = PathBuf::from(GRAMMAR_FILE);
+        run.grammar = Some(grammar.fingerprint());
+    }
+    kept.run = Some(run);
+    kept
+}
+
+/// What a run's model is beside its name: a layer list whose order or number the name does not say, switches, and sizes
+/// that are not `plain`, those of the task file. Empty for a plain model.
+pub fn variant(config: &Config, plain: &StackConfig) -> String {
+    let mut parts = Vec::new();
+    match (&config.model.layers, &plain.layers) {
+        (LayerList::Count(n), LayerList::Count(m)) if n == m => {}
+        (LayerList::Count(n), _) => parts.push(format!("layers={n}")),
+        (LayerList::Blocks(list), _) => {
+            let repeats = list.iter().enumerate().any(|(i, name)| list[..i].contains(name));
+            if repeats {
+                parts.push(stack(list));
+            }
+        }
+    }
+    let (all, plain) = (sizes(&config.model.sizes), sizes(&plain.sizes));
+    let switches = [
+        "decay",
+        "data_dependent_decay",
+        "input_gate",
+        "readout_gate",
+        "channel_mixing",
+    ];
+    let default_heads = models::head_count(config.model.sizes.d_model);
+    for (name, value) in &all {
+        let is_plain = match name.as_str() {
+            name if switches.contains(&name) => false,
+            "conv" => *value == 4,
+            "heads" if default_heads == Some(config.model.sizes.heads) => true,
+            _ => plain.get(name) == Some(value),
+        };
+        if !is_plain {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            parts.push(format!("{name}={text}"));
+        }
+    }
+    parts.join("-")
+}
+
+/// The sizes and switches of `[model]` by name.
+pub fn sizes(sizes: &Sizes) -> Map<String, Value> {
+    match serde_json::to_value(sizes) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    }
+}
+
+/// A list of blocks, equal neighbours counted: `2xgated_delta_net+transformer`.
+pub fn stack(blocks: &[String]) -> String {
+    let parts = blocks.chunk_by(|a, b| a == b).map(|run| match run.len() {
+        1 => run[0].clone(),
+        n => format!("{n}x{}", run[0]),
+    });
+    parts.collect::<Vec<_>>().join("+")
 }
 
 /// How the updates are made.

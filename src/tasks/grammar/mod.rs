@@ -46,6 +46,15 @@ pub struct Grammar {
     impossible: Vec<Vec<u8>>,
 }
 
+impl Grammar {
+    /// blake3, in hex, of the grammar's JSON form: equal for equal grammars.
+    pub fn fingerprint(&self) -> String {
+        blake3::hash(self.to_json(0).to_string().as_bytes())
+            .to_hex()
+            .to_string()
+    }
+}
+
 /// Where the successors of a state lie in the flat lists.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Node {

@@ -1,6 +1,6 @@
 //! The learning curve of a run as an SVG picture: accuracy between chance and ceiling, and the loss below it.
 
-use super::{Metrics, RunResult, atomic, metrics};
+use super::{CURVE_FILE, Metrics, RunResult, atomic, metrics};
 use crate::error::Result;
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
@@ -8,8 +8,6 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::path::Path;
 
-/// The learning curve of a finished run.
-const FILE: &str = "curve.svg";
 /// Size of the picture, in pixels.
 const SIZE: (u32, u32) = (960, 680);
 const TITLE_HEIGHT: u32 = 50;
@@ -51,8 +49,8 @@ pub fn of_run(folder: &Path, result: &RunResult) -> Result<()> {
         bigram: result.baseline_n2,
         ceiling: result.ceiling,
     };
-    let title = format!("{} on {}", result.model, result.task);
-    write_svg(&folder.join(FILE), &metrics::read(folder)?, levels, &title)
+    let title = format!("{} on {}", result.model_text(), result.task);
+    write_svg(&folder.join(CURVE_FILE), &metrics::read(folder)?, levels, &title)
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -7,8 +7,10 @@ pub mod metrics;
 mod recorder;
 pub mod tensorboard;
 
+use super::setup;
 use crate::error::{Error, NumericError, Result, UserError};
 use crate::files;
+use crate::models::Sizes;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -17,6 +19,8 @@ pub use recorder::Recorder;
 
 /// Largest result.
 const MOST_BYTES: u64 = 1 << 20;
+/// The learning curve of a finished run.
+pub const CURVE_FILE: &str = "curve.svg";
 /// The file of a run's [`RunResult`].
 pub const RESULT_FILE: &str = "result.json";
 
@@ -65,6 +69,12 @@ pub struct RunResult {
     pub baseline_n1: f64,
     /// Accuracy of the bigram predictor: the best answer to the last two symbols.
     pub baseline_n2: f64,
+    /// The block of each layer; earlier versions did not say.
+    #[serde(default)]
+    pub blocks: Vec<String>,
+    /// Heads, widths and switches of the gates, as `[model]` names them.
+    #[serde(default)]
+    pub sizes: serde_json::Map<String, serde_json::Value>,
 }
 
 impl RunResult {
@@ -73,6 +83,26 @@ impl RunResult {
         let line = serde_json::to_string(self).expect("numbers and strings have a JSON form");
         let open = line.strip_suffix('}').expect("an object ends with a brace");
         format!("{open},\"{CHECKSUM}\":\"{}\"}}", checksum(&line))
+    }
+
+    /// The model with all that tells it apart: `2xgated_delta_net+transformer, d_model 64, decay none`.
+    pub fn model_text(&self) -> String {
+        let mut parts = vec![match self.blocks.len() {
+            0 => self.model.clone(),
+            n if self.blocks.iter().all(|block| *block == self.blocks[0]) => {
+                format!("{}, {n} layers", self.model)
+            }
+            _ => setup::stack(&self.blocks),
+        }];
+        parts.push(format!("d_model {}", self.d_model));
+        let plain = setup::sizes(&Sizes::new(self.d_model));
+        for (name, value) in &self.sizes {
+            if plain.get(name) != Some(value) {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                parts.push(format!("{name} {text}"));
+            }
+        }
+        parts.join(", ")
     }
 
     /// What training went wrong by, if it did: a test loss above twice that of guessing.
@@ -155,6 +185,8 @@ mod tests {
             baseline_constant: 0.01,
             baseline_n1: 0.02,
             baseline_n2: 0.03,
+            blocks: vec!["gated_delta_net".to_owned(); 8],
+            sizes: setup::sizes(&Sizes::new(256)),
         }
     }
 
@@ -164,7 +196,7 @@ mod tests {
             serde_json::from_str(&result().to_json()).unwrap();
         let keys: Vec<_> = json.keys().map(String::as_str).collect();
         let promised = "task model params d_model layers seed lr steps loss accuracy chance ceiling device precision \
-                        wall_s steps_per_s tokens_per_s peak_bytes baseline_constant baseline_n1 baseline_n2 checksum";
+                        wall_s steps_per_s tokens_per_s peak_bytes baseline_constant baseline_n1 baseline_n2 blocks sizes checksum";
         assert_eq!(keys, promised.split_whitespace().collect::<Vec<_>>());
     }
 
