@@ -56,10 +56,11 @@ impl Error {
         )
     }
 
-    /// 1: it ran and the answer is bad; 2: bad input; 3: the machine failed; 130: stopped by a signal.
+    /// 1: it ran and the answer is bad; 2: bad input, or what the plan shows not to fit; 3: the machine failed; 130: stopped by a signal.
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::User(_) => 2,
+            Self::Device(DeviceError::OutOfMemory(e)) if e.foreseen() => 2,
             Self::Device(_) | Self::Io { .. } | Self::ClaimLost { .. } => 3,
             Self::Numeric(_) => 1,
             Self::Interrupted => 130,
@@ -182,6 +183,13 @@ pub struct OutOfMemory {
     pub needed: u64,
     /// What there is instead.
     pub room: Room,
+}
+
+impl OutOfMemory {
+    /// Whether it was refused because of a limit that is known, before anything was allocated.
+    pub fn foreseen(&self) -> bool {
+        self.room != Room::Free(None)
+    }
 }
 
 /// Which limit was met, and its bytes.
