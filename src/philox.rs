@@ -98,7 +98,7 @@ pub(crate) mod tests {
 
     #[test]
     fn noise_is_that_of_the_documentation() {
-        // What the numpy of docs/tasks.md prints for noise(1, 0, 0, 1, 5) and the last row of noise(7, 2, 3, 12, 41).
+        // What the numpy of tasks.md 6 prints for noise(1, 0, 0, 1, 5) and the last row of noise(7, 2, 3, 12, 41).
         for (place, words) in [
             (
                 [1, 0, 0, 0],
