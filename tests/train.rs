@@ -791,3 +791,56 @@ fn who_loses_the_claim_stops_and_writes_nothing_more() {
         "it is the other's"
     );
 }
+
+#[test]
+fn eval_takes_the_accuracy_apart() {
+    let place = Place::new();
+    let trained = result(&mut place.train("run", &["--steps", "20"]));
+    let args = [
+        "eval",
+        "run",
+        "--device",
+        "cpu",
+        "--by",
+        "position,symbol,distance,gap",
+        "--json",
+        "-q",
+    ];
+    let output = place
+        .selectiv()
+        .args(args)
+        .assert()
+        .success()
+        .get_output()
+        .clone();
+    let tables: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let names: Vec<&str> = tables.iter().map(|t| t["by"].as_str().unwrap()).collect();
+    assert_eq!(names, ["position", "symbol", "distance", "gap"]);
+    for table in &tables {
+        let rows = table["rows"].as_array().unwrap();
+        let elements: u64 = rows.iter().map(|row| row["elements"].as_u64().unwrap()).sum();
+        assert_eq!(elements, 70 * 16);
+        let right: f64 = rows
+            .iter()
+            .map(|row| row["elements"].as_f64().unwrap() * row["accuracy"].as_f64().unwrap())
+            .sum();
+        let accuracy = right / elements as f64;
+        assert!(
+            (accuracy - trained["accuracy"].as_f64().unwrap()).abs() < 1e-6,
+            "{table}"
+        );
+    }
+    let args = ["eval", "run", "--device", "cpu", "--by", "symbol", "-q"];
+    let output = place
+        .selectiv()
+        .args(args)
+        .assert()
+        .success()
+        .get_output()
+        .clone();
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("test gap 0.1 s")
+    );
+}

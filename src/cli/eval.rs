@@ -1,6 +1,7 @@
 //! `selectiv eval`: tests a trained run, at its own gap and others, or on another task; shows what its gates do, and
 //! whether decoding token by token does the same.
 
+use super::by::{By, Table};
 use super::common::Common;
 use super::inspect::plain_table;
 use super::print;
@@ -8,6 +9,7 @@ use crate::config::{Config, task_name};
 use crate::error::{Result, UserError};
 use crate::models::{Gate, ModelConfig};
 use crate::tasks::{DataSet, Gap, Split};
+use crate::train::explain::{Explained, explain};
 use crate::train::folder::read_run;
 use crate::train::{Decoded, Evaluator, Executor, GateMean, Saved, decode, fed_by, gate_means, setup};
 use clap::Args;
@@ -32,8 +34,11 @@ pub struct EvalArgs {
     /// Print what the gates do on symbols and gaps instead: mean decay, write strength and read-out gate a head
     #[arg(long)]
     pub gates: bool,
+    /// Print the accuracy by what the symbols have in common instead
+    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with = "gates")]
+    pub by: Vec<By>,
     /// Compare with decoding token by token, whose state does not grow (but for attention); exit code 1 if they differ
-    #[arg(long, conflicts_with = "gates")]
+    #[arg(long, conflicts_with_all = ["gates", "by"])]
     pub decode: bool,
     /// Another task to test on
     #[arg(long, value_name = "OTHER.toml")]
@@ -94,6 +99,19 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<bool> {
                 .map(GateTable::text)
                 .collect::<Vec<_>>()
                 .join("\n\n")
+        })?;
+        return Ok(true);
+    }
+    if !args.by.is_empty() {
+        let mut tables = Vec::new();
+        for data in &sets {
+            let explained = taken_apart(&mut executor, &model, data, &saved, &place)?;
+            tables.extend(args.by.iter().map(|by| Table::new(*by, &explained, data)));
+        }
+        print::result(&if args.json {
+            json(&tables)
+        } else {
+            tables.iter().map(Table::text).collect::<Vec<_>>().join("\n\n")
         })?;
         return Ok(true);
     }
@@ -237,15 +255,39 @@ fn test(
     saved: &Saved,
     place: &str,
 ) -> Result<(f64, f64)> {
-    executor.runtime().reset();
-    let extents = [data.max_steps(Split::Test), data.spec().length];
-    let model = fed_by(model, data);
-    let mut evaluator = Evaluator::new(executor, &model, data.count(Split::Test), extents)?;
-    evaluator.set_weights(executor, &saved.weights, place)?;
+    let mut evaluator = evaluator(executor, model, data, saved, place)?;
     // A signal ends this command at once: there is nothing to save.
     let score = evaluator.run(executor, data, Split::Test, &AtomicBool::new(false))?;
     let score = score.expect("nobody sets the flag");
     Ok((score.accuracy, score.loss))
+}
+
+/// What tests a model, with its weights on the device.
+fn evaluator(
+    executor: &mut Executor,
+    model: &ModelConfig,
+    data: &Arc<DataSet>,
+    saved: &Saved,
+    place: &str,
+) -> Result<Evaluator> {
+    executor.runtime().reset();
+    let extents = [data.max_steps(Split::Test), data.spec().length];
+    let model = fed_by(model, data);
+    let evaluator = Evaluator::new(executor, &model, data.count(Split::Test), extents)?;
+    evaluator.set_weights(executor, &saved.weights, place)?;
+    Ok(evaluator)
+}
+
+fn taken_apart(
+    executor: &mut Executor,
+    model: &ModelConfig,
+    data: &Arc<DataSet>,
+    saved: &Saved,
+    place: &str,
+) -> Result<Explained> {
+    let mut evaluator = evaluator(executor, model, data, saved, place)?;
+    let explained = explain(&mut evaluator, executor, data, Split::Test, &AtomicBool::new(false))?;
+    Ok(explained.expect("nobody sets the flag"))
 }
 
 fn table(lines: &[Line]) -> String {

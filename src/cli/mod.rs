@@ -1,6 +1,7 @@
 //! The command line: arguments, progress and printing.
 
 pub mod bench;
+mod by;
 pub mod check;
 pub mod common;
 pub mod data;
@@ -12,6 +13,7 @@ pub mod models;
 mod print;
 mod progress;
 mod signals;
+pub mod sweep;
 pub mod train;
 pub mod weights;
 
@@ -50,6 +52,8 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Test a trained run
     Eval(eval::EvalArgs),
+    /// Run a grid of tasks, models, sizes and seeds, and say what came out
+    Sweep(Box<sweep::SweepArgs>),
     /// Prove on this device that ops, models and grammars are right
     Check(check::CheckArgs),
     /// Time kernels and whole steps against what this device does at best
@@ -99,6 +103,7 @@ pub fn run() -> i32 {
     end(match cli.command {
         Command::Train(args) => train::run(&args, common).map(done),
         Command::Eval(args) => eval::run(&args, common).map(good),
+        Command::Sweep(args) => sweep::run(&args, common),
         Command::Check(args) => check::run(&args, common).map(good),
         Command::Bench(args) => bench::run(&args, common).map(done),
         Command::Devices(args) => devices::run(&args, common).map(done),

@@ -93,3 +93,32 @@ mod system {
 }
 
 pub(super) use system::{abort_ends_in_order, files_too_large_are_errors};
+
+/// Set by SIGUSR1: a batch system's warning that the time of its job is nearly up.
+static TIME_IS_UP: AtomicBool = AtomicBool::new(false);
+
+/// Whether that warning has come.
+pub(super) fn time_is_up() -> bool {
+    TIME_IS_UP.load(Ordering::SeqCst)
+}
+
+/// Begins to listen for the warning: the work stops then as it does at the first Ctrl-C.
+#[cfg(unix)]
+pub(super) fn stop_before_time_is_up() {
+    use signal_hook::consts::SIGUSR1;
+    use signal_hook::iterator::Signals;
+    // Without it the batch system ends the work as it likes, and it goes on after its last checkpoint.
+    let Ok(mut signals) = Signals::new([SIGUSR1]) else {
+        return;
+    };
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            TIME_IS_UP.store(true, Ordering::SeqCst);
+            STOP.store(true, Ordering::SeqCst);
+        }
+    });
+}
+
+/// Batch systems that warn run elsewhere.
+#[cfg(not(unix))]
+pub(super) fn stop_before_time_is_up() {}
