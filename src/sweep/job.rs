@@ -187,7 +187,16 @@ impl<'a> Job<'a> {
         let mut say = |text: &str| report.event(worker, Event::Said(run, text));
         let saved = match folder::look(&setup, true, &run.config, &mut say)? {
             Folder::Begun(saved) => saved.map(|saved| *saved),
-            _ => None,
+            Folder::Fresh => None,
+            // Another process was here a moment ago.
+            Folder::Finished(_) => {
+                let by = "a process that has just finished it".to_owned();
+                return Err(UserError::InUse {
+                    path: setup.folder,
+                    by,
+                }
+                .into());
+            }
         };
         plan::forget_failure(&setup.folder);
         let taken = device.take().expect("a group begins with a device");
@@ -250,7 +259,7 @@ impl<'a> Job<'a> {
         let outcome = Outcome {
             test: test.ok_or(Error::Interrupted)?,
             counters: counters.clone(),
-            peak_bytes: machine.stepper().executor.runtime().total_bytes(),
+            peak_bytes: machine.bytes_for(&setup.data, &[setup.eval_split(), Split::Test]),
         };
         let on = format!(
             "{} with the weights of {}",

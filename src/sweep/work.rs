@@ -19,6 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const OTHERS_EVERY: Duration = Duration::from_secs(5);
 /// Time between two writings of the tables while runs go on.
 const TABLES_EVERY: Duration = Duration::from_secs(20);
+/// How often runs are begun that other processes have, or that leave no trace of why they ended.
+const TRIES: u32 = 3;
 /// Devices that break this often in a row are given up.
 const BREAKS: u32 = 3;
 
@@ -69,50 +71,45 @@ pub struct Totals {
     pub workers: Vec<WorkerTime>,
 }
 
-/// Groups that nobody of this process has taken, in the order in which they are taken.
-struct Queue {
-    groups: Vec<Vec<usize>>,
-}
+/// Groups that nobody of this process has taken, with their shapes, the next one last.
+struct Queue(Vec<(String, Vec<usize>)>);
 
 /// What groups are kept apart by: programs are planned anew from one shape to another.
 fn shape(plan: &Plan, group: &[usize]) -> String {
     let run = &plan.runs[group[0]];
     let config = &run.config;
-    format!(
-        "{} {} {:?} {:?}",
-        run.task,
-        run.model,
-        config.model,
-        (config.train.batch, &config.data.gap)
-    )
+    let batch = (config.train.batch, &config.data.gap);
+    format!("{} {} {:?} {batch:?}", run.task, run.model, config.model)
 }
 
 impl Queue {
-    fn new(plan: &Plan, mut groups: Vec<Vec<usize>>) -> Self {
+    fn new(plan: &Plan, groups: Vec<Vec<usize>>) -> Self {
+        let with_shape = |group: Vec<usize>| (shape(plan, &group), group);
+        let mut groups: Vec<_> = groups.into_iter().map(with_shape).collect();
         // Runs of one shape come one after the other.
-        groups.sort_by_cached_key(|group| (shape(plan, group), group[0]));
-        groups.reverse();
-        Self { groups }
+        groups.sort_by(|a, b| b.cmp(a));
+        Self(groups)
     }
 
     /// Takes the next group, of this shape if there is one.
-    fn take(&mut self, plan: &Plan, last: Option<&str>) -> Option<Vec<usize>> {
-        match last.and_then(|last| self.of_shape(plan, last)) {
-            Some(at) => Some(self.groups.remove(at)),
-            None => self.groups.pop(),
+    fn take(&mut self, last: Option<&str>) -> Option<(String, Vec<usize>)> {
+        match last.and_then(|last| self.of_shape(last)) {
+            Some(at) => Some(self.0.remove(at)),
+            None => self.0.pop(),
         }
     }
 
     /// What [`Queue::take`] would take.
-    fn peek(&self, plan: &Plan, last: &str) -> Option<&Vec<usize>> {
-        match self.of_shape(plan, last) {
-            Some(at) => Some(&self.groups[at]),
-            None => self.groups.last(),
-        }
+    fn peek(&self, last: &str) -> Option<&Vec<usize>> {
+        let next = match self.of_shape(last) {
+            Some(at) => self.0.get(at),
+            None => self.0.last(),
+        };
+        next.map(|(_, group)| group)
     }
 
-    fn of_shape(&self, plan: &Plan, wanted: &str) -> Option<usize> {
-        self.groups.iter().rposition(|group| shape(plan, group) == wanted)
+    fn of_shape(&self, wanted: &str) -> Option<usize> {
+        self.0.iter().rposition(|(shape, _)| shape == wanted)
     }
 }
 
@@ -133,6 +130,7 @@ pub fn run(plan: &Plan, folder: &Path, options: &Options<'_>, report: &dyn Repor
     let tables = Mutex::new(Tables::new(plan, folder));
     let wanted = |i: usize| options.only.is_empty() || options.only.contains(&plan.runs[i].id);
     let mut times: Vec<WorkerTime> = Vec::new();
+    let mut tries: HashMap<usize, u32> = HashMap::new();
     loop {
         let open: Vec<Vec<usize>> = plan
             .groups()
@@ -143,19 +141,18 @@ pub fn run(plan: &Plan, folder: &Path, options: &Options<'_>, report: &dyn Repor
                     .any(|&i| wanted(i) && plan::status(folder, &plan.runs[i]).is_open())
             })
             .collect();
-        let tried_before = !times.is_empty();
         let free = |group: &Vec<usize>| !group.iter().any(|&i| is_held(folder, &plan.runs[i].id));
+        let is_missing = |i: &usize| matches!(plan::status(folder, &plan.runs[*i]), Status::Missing);
         // What failed in this process is not tried again by it.
-        let missing = |group: &Vec<usize>| {
-            group
-                .iter()
-                .any(|&i| matches!(plan::status(folder, &plan.runs[i]), Status::Missing))
+        let wanted = |group: &Vec<usize>| match tries.get(&group[0]) {
+            None => true,
+            Some(n) => *n < TRIES && group.iter().any(is_missing),
         };
-        let (ready, held): (Vec<_>, Vec<_>) = open
-            .into_iter()
-            .filter(|group| !tried_before || missing(group))
-            .partition(free);
+        let (ready, held): (Vec<_>, Vec<_>) = open.into_iter().filter(wanted).partition(free);
         if !ready.is_empty() {
+            for group in &ready {
+                *tries.entry(group[0]).or_default() += 1;
+            }
             let queue = Mutex::new(Queue::new(plan, ready));
             let found = crew(&bench, options, &queue, &tables)?;
             for time in found {
@@ -240,7 +237,7 @@ fn crew(
     });
     let (times, errors): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
     lock(tables).write_all()?;
-    let left = !lock(queue).groups.is_empty();
+    let left = !lock(queue).0.is_empty();
     let error = errors
         .into_iter()
         .flatten()
@@ -269,11 +266,11 @@ fn work(
     let mut last: Option<String> = None;
     let mut error = None;
     while error.is_none() {
-        let Some(group) = locked().take(bench.plan, last.as_deref()) else {
+        let Some((this, group)) = locked().take(last.as_deref()) else {
             break;
         };
         if options.stop.load(Ordering::Relaxed) {
-            locked().groups.push(group);
+            locked().0.push((this, group));
             error = Some(Error::Interrupted);
             break;
         }
@@ -290,17 +287,14 @@ fn work(
                     Device::New(executor)
                 }
                 Err(e) => {
-                    locked().groups.push(group);
+                    locked().0.push((this, group));
                     error = Some(e);
                     break;
                 }
             },
         };
         halt.store(options.stop.load(Ordering::SeqCst), Ordering::SeqCst);
-        let this = shape(bench.plan, &group);
-        let after = locked()
-            .peek(bench.plan, &this)
-            .map(|next| &bench.plan.runs[next[0]]);
+        let after = locked().peek(&this).map(|next| &bench.plan.runs[next[0]]);
         let job = Job {
             bench,
             worker,

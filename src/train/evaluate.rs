@@ -7,7 +7,7 @@ use super::lengths::Lengths;
 use super::stepper::Weights;
 use crate::error::{Error, NumericError, Result};
 use crate::models::ModelConfig;
-use crate::runtime::Ticket;
+use crate::runtime::{Runtime, Ticket};
 use crate::step::StepParams;
 use crate::tasks::{Batch, DataSet, Loader, Split};
 use crate::tensor::Bank;
@@ -73,6 +73,11 @@ impl Evaluator {
     pub fn set_weights(&self, executor: &mut Executor, weights: &Weights, place: &str) -> Result<()> {
         let data = weights.bank(&self.nets.longest().0.graph, Bank::Param, place)?;
         executor.runtime().write_bank(Bank::Param, &data)
+    }
+
+    /// Bytes that it takes besides the parameters.
+    pub(super) fn bytes(&self, runtime: &dyn Runtime) -> usize {
+        self.nets.bytes(runtime)
     }
 
     /// Whether it is planned for so many samples of `t` steps and `e` elements.

@@ -92,6 +92,11 @@ impl GateReader {
         [data.max_steps(Split::Test), data.spec().length]
     }
 
+    /// Bytes that it takes besides the parameters.
+    pub(super) fn bytes(&self, runtime: &dyn Runtime) -> usize {
+        runtime.program_bytes(self.program)
+    }
+
     /// Whether it is planned for the test samples of a data set.
     pub(super) fn fits(&self, data: &DataSet) -> bool {
         self.extents == Self::extents(data) && self.batch as u64 <= data.count(Split::Test).max(1)

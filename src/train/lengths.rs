@@ -36,6 +36,11 @@ impl Lengths {
         (net, *program)
     }
 
+    /// Bytes that the nets take besides the parameters.
+    pub(super) fn bytes(&self, runtime: &dyn Runtime) -> usize {
+        self.nets.values().map(|(_, program)| runtime.program_bytes(*program)).sum()
+    }
+
     /// Steps that are computed for a batch whose longest sample has so many: they depend on the batch alone.
     pub(super) fn computed(&self, steps: usize) -> usize {
         steps.next_multiple_of(GRAIN).min(self.longest)

@@ -259,6 +259,23 @@ impl Machine {
         Ok((&mut self.evaluators[at], executor))
     }
 
+    /// Bytes of all that a run holds: parameters, updates, and what tests samples of these splits. What is left of earlier runs
+    /// on this device, or was planned to look at gates, is not the run's.
+    pub fn bytes_for(&mut self, data: &DataSet, splits: &[Split]) -> usize {
+        let runtime = self.stepper.executor.runtime();
+        let mut others = self.gates.as_ref().map_or(0, |reader| reader.bytes(runtime));
+        for evaluator in &self.evaluators {
+            let used = |split: &Split| {
+                let extents = [data.max_steps(*split), data.spec().length];
+                evaluator.fits(data.count(*split), extents)
+            };
+            if !splits.iter().any(used) {
+                others += evaluator.bytes(runtime);
+            }
+        }
+        runtime.total_bytes() - others
+    }
+
     /// What the gates do on the first test samples, with the parameters that are on the device.
     ///
     /// # Errors
@@ -426,7 +443,9 @@ impl<'a> Session<'a> {
         Ok(Outcome {
             test,
             counters: self.counters.clone(),
-            peak_bytes: self.machine.stepper.executor.runtime().total_bytes(),
+            peak_bytes: self
+                .machine
+                .bytes_for(&setup.data, &[setup.eval_split(), Split::Test]),
         })
     }
 
