@@ -180,13 +180,16 @@ impl<'a> Job<'a> {
 
     /// Trains a run, or goes on with it, and tests it.
     fn train(&mut self, run: &'a PlannedRun, device: &mut Option<Device>) -> Result<(Machine, Counters)> {
-        let setup = self.bench.setup(run)?;
+        let mut setup = self.bench.setup(run)?;
         let claim = self.claim(&setup.folder)?;
         let report = self.bench.report;
         let worker = self.worker;
         let mut say = |text: &str| report.event(worker, Event::Said(run, text));
         let saved = match folder::look(&setup, true, &run.config, &mut say)? {
-            Folder::Begun(saved) => saved.map(|saved| *saved),
+            Folder::Begun(saved) => saved.map(|saved| {
+                setup.config_hash.clone_from(&saved.config_hash);
+                *saved
+            }),
             Folder::Fresh => None,
             // Another process was here a moment ago.
             Folder::Finished(_) => {

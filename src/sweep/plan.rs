@@ -277,7 +277,10 @@ pub fn status(folder: &Path, run: &PlannedRun) -> Status {
     let own = run_folder(folder, run);
     if own.join(RESULT_FILE).is_file() {
         return match RunResult::read(&own) {
-            Ok(result) => Status::Done(Box::new(result)),
+            Ok(result) => match result.diverged() {
+                None => Status::Done(Box::new(result)),
+                Some(reason) => Status::Diverged(reason.to_string()),
+            },
             Err(e) => Status::Failed(e.to_string()),
         };
     }

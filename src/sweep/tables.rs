@@ -6,7 +6,7 @@
 use super::details::Details;
 use super::grid::PlannedRun;
 use super::plan::{self, Plan, Status, run_folder};
-use crate::error::{Error, Result, UserError};
+use crate::error::Result;
 use crate::stats::steps_to;
 use crate::train::claim::Claim;
 use crate::train::records::metrics::{self, Metrics};
@@ -50,7 +50,7 @@ pub const COLUMNS: [&str; 26] = [
     "selected",
 ];
 /// How long a claim on the sweep's folder is waited for.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Share of the ceiling that `steps_to_90pct_of_ceiling` counts updates to.
 const SHARE_OF_CEILING: f64 = 0.9;
 
@@ -115,7 +115,7 @@ impl<'a> Tables<'a> {
     /// Writes `results.csv` unless that was done a moment ago.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`](crate::error::Error::Io).
     pub fn write_some(&mut self, every: Duration) -> Result<()> {
         if self.written.is_some_and(|written| written.elapsed() < every) {
             return Ok(());
@@ -126,7 +126,7 @@ impl<'a> Tables<'a> {
     /// Writes both tables.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`](crate::error::Error::Io).
     pub fn write_all(&mut self) -> Result<()> {
         self.under_claim(|tables| {
             tables.write_results()?;
@@ -135,15 +135,7 @@ impl<'a> Tables<'a> {
     }
 
     fn under_claim(&mut self, write: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        let start = Instant::now();
-        let claim = loop {
-            match Claim::take(self.folder, || {}) {
-                Err(Error::User(UserError::InUse { .. })) if start.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                claim => break claim?,
-            }
-        };
+        let claim = Claim::wait_for(self.folder, PATIENCE)?;
         write(self)?;
         self.written = Some(Instant::now());
         drop(claim);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System};
 
 /// The claim of a folder, itself a folder.
@@ -155,6 +155,22 @@ impl Claim {
             made,
             renewing: Some((stop, thread)),
         })
+    }
+
+    /// Claims a folder that others hold for moments: waits until it is free, or for so long.
+    ///
+    /// # Errors
+    /// Those of [`Claim::take`].
+    pub fn wait_for(folder: &Path, patience: Duration) -> Result<Self> {
+        let start = Instant::now();
+        loop {
+            match Self::take(folder, || {}) {
+                Err(Error::User(UserError::InUse { .. })) if start.elapsed() < patience => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                claim => return claim,
+            }
+        }
     }
 
     /// The folder.

@@ -9,6 +9,7 @@ use super::print;
 use super::signals::{stop_before_time_is_up, stop_flag, time_is_up};
 use crate::error::{Error, Result, UserError};
 use crate::sweep::slurm::{self, Settings};
+use crate::sweep::tables::PATIENCE;
 use crate::sweep::{self, Options, Plan, Summary, Totals};
 use crate::train::claim::Claim;
 use crate::train::{Executor, device_names};
@@ -189,7 +190,7 @@ fn write_plan(plan: &Plan, folder: &Path) -> Result<()> {
     if folder.exists() && Plan::from_folder(folder).is_ok_and(|known| known == *plan) {
         return Ok(());
     }
-    let claim = Claim::take(folder, || {})?;
+    let claim = Claim::wait_for(folder, PATIENCE)?;
     // Another process may have come first.
     plan.check_folder(folder)?;
     plan.write(folder)?;
