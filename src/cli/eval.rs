@@ -286,7 +286,13 @@ fn taken_apart(
     place: &str,
 ) -> Result<Explained> {
     let mut evaluator = evaluator(executor, model, data, saved, place)?;
-    let explained = explain(&mut evaluator, executor, data, Split::Test, &AtomicBool::new(false))?;
+    let explained = explain(
+        &mut evaluator,
+        executor,
+        data,
+        Split::Test,
+        &AtomicBool::new(false),
+    )?;
     Ok(explained.expect("nobody sets the flag"))
 }
 

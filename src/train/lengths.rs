@@ -38,7 +38,10 @@ impl Lengths {
 
     /// Bytes that the nets take besides the parameters.
     pub(super) fn bytes(&self, runtime: &dyn Runtime) -> usize {
-        self.nets.values().map(|(_, program)| runtime.program_bytes(*program)).sum()
+        self.nets
+            .values()
+            .map(|(_, program)| runtime.program_bytes(*program))
+            .sum()
     }
 
     /// Steps that are computed for a batch whose longest sample has so many: they depend on the batch alone.
