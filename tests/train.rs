@@ -729,8 +729,8 @@ fn layers_and_model_names_must_fit() {
     let decay = |kind: &str| format!("model.decay={kind}");
     refused(&["--model", "gru", "--set", &decay("none")], &["gru", "no gates"]);
     refused(
-        &["--model", "gated_delta_net", "--set", &decay("channel")],
-        &["gated_delta_net", "channel_mixing", "one decay a head"],
+        &["--model", "gated_delta_net", "--set", &decay("state")],
+        &["gated_delta_net", "model.decay", "a matrix a head"],
     );
     refused(
         &["--model", "gla", "--set", &decay("often")],

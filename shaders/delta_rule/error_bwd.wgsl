@@ -7,6 +7,7 @@ alias t_grad_v = f32;
 #import lib/tile
 #import lib/chunk
 #import lib/store
+#import lib/row_decays
 
 #if WIDE
 alias a_grad_v = vec4<t_grad_v>;
@@ -42,6 +43,9 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
     if operand == OF_K {
         spot = in_keys(i, j);
         value = Value(k[spot.at]);
+#if CHANNEL
+        value *= decays_in(select(0u, i, spot.ok), select(0u, j, spot.ok));
+#endif
     } else if operand == OF_STATE {
         spot = in_state(i, j);
         value = states[spot.at];
@@ -78,8 +82,12 @@ fn error_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     var u = product(zero_tile(), OF_K, false, 0u, OF_STATE, false, n0, params.d_k);
     var t: Tile;
 #for r in 0..4
-    u.r{r} = elements(OF_V, i + {r}u, j) - table[entry(DECAY_IN, i + {r}u)] * u.r{r};
-    let beta{r} = table[entry(BETA, i + {r}u)];
+#if CHANNEL
+    u.r{r} = elements(OF_V, i + {r}u, j) - u.r{r};
+#else
+    u.r{r} = elements(OF_V, i + {r}u, j) - decay_in(i + {r}u, 0u) * u.r{r};
+#endif
+    let beta{r} = strength(i + {r}u);
     t.r{r} = beta{r} * u.r{r};
 #end
     store_values(t, n0);
@@ -109,7 +117,7 @@ fn error_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     }
 #end
     let sum = row_sums(part, lane);
-    if lane < CHUNK {
-        table[entry(GRAD_BETA + tile, lane)] = sum;
+    if is_row(lane) {
+        table[strength_part(tile, lane)] = sum;
     }
 }

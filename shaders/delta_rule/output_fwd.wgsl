@@ -7,6 +7,7 @@ const APART: bool = false;
 #import lib/tile
 #import lib/chunk
 #import lib/store
+#import lib/row_decays
 
 #if WIDE
 alias a_o = vec4<t_o>;
@@ -20,7 +21,7 @@ alias a_vn = t_vn;
 
 @group(0) @binding(0) var<storage, read_write> q: array<a_q>; // [B, T, H, d_k]
 @group(0) @binding(1) var<storage, read_write> states: array<Value>; // [B, H, chunks, d_k, d_v]
-@group(0) @binding(2) var<storage, read_write> scores: array<Value>; // [B, H, chunks, QUERIES, C]
+@group(0) @binding(2) var<storage, read_write> scores: array<Value>; // [B, H, chunks, QUERIES (by CHANNEL C), C]
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 @group(0) @binding(4) var<storage, read_write> o: array<a_o>; // [B, T, H, d_v]
 #if APART
@@ -39,11 +40,18 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
     if operand == OF_Q {
         spot = in_queries(i, j);
         value = Value(q[spot.at]);
+#if CHANNEL
+        value *= decays_in(last(select(0u, i, spot.ok)), select(0u, j, spot.ok));
+#endif
     } else if operand == OF_STATE {
         spot = in_state(i, j);
         value = states[spot.at];
     } else if operand == OF_SCORES {
+#if CHANNEL
+        spot = in_square(last(i), j);
+#else
         spot = in_scores(i, j);
+#endif
         value = scores[spot.at];
     } else {
         spot = in_values(i, j);
@@ -65,9 +73,11 @@ fn output_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_in
     let n0 = set_tile(wg, params.d_v) * 64u;
     tile_lanes(lane);
     var t = product(zero_tile(), OF_Q, false, 0u, OF_STATE, false, n0, params.d_k);
+#if !CHANNEL
 #for r in 0..4
-    t.r{r} *= table[entry(DECAY_IN, last(4u * y + {r}u))];
+    t.r{r} *= decay_in(last(4u * y + {r}u), 0u);
 #end
+#endif
     t = product(t, OF_SCORES, false, 0u, OF_VN, false, n0, rows_of(chunk_of(wg, params.d_v)));
     storageBarrier();
     store_outputs(t, n0);

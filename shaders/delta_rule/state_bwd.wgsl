@@ -9,6 +9,7 @@ alias t_grad_v = f32;
 #import lib/tile
 #import lib/chunk
 #import lib/store
+#import lib/row_decays
 
 #if WIDE
 alias a_grad_o = vec4<t_grad_o>;
@@ -26,13 +27,13 @@ alias a_q = t_q;
 @group(0) @binding(1) var<storage, read_write> k: array<a_k>; // [B, T HOUSEHOLDER, H, d_k]
 @group(0) @binding(2) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 @group(0) @binding(3) var<storage, read_write> tm: array<Value>; // [B, H, chunks, C, C]
-@group(0) @binding(4) var<storage, read_write> scores: array<Value>; // [B, H, chunks, QUERIES, C]
+@group(0) @binding(4) var<storage, read_write> scores: array<Value>; // [B, H, chunks, QUERIES (by CHANNEL C), C]
 @group(0) @binding(5) var<storage, read_write> grad_o: array<a_grad_o>; // [B, T, H, d_v]
 @group(0) @binding(6) var<storage, read_write> grad_v: array<a_grad_v>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(7) var<storage, read_write> grad_states: array<Value>; // [B, H, chunks, d_k, d_v]
 @group(0) @binding(8) var<uniform> params: Params;
 
-const OF_K: u32 = 0;
+const OF_K: u32 = 0; // by CHANNEL out * K
 const OF_Q_IN: u32 = 1; // diag(in) Q
 const OF_K_IN: u32 = 2; // -diag(in beta) K
 const OF_GRAD_STATE: u32 = 3;
@@ -46,18 +47,26 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
     var value = Value();
     if operand == OF_Q_IN {
         spot = in_queries(i, j);
-        value = table[entry(DECAY_IN, last(i))] * Value(q[spot.at]);
+        value = decays_in(last(select(0u, i, spot.ok)), select(0u, j, spot.ok)) * Value(q[spot.at]);
     } else if operand == OF_K_IN {
         spot = in_keys(i, j);
-        value = -table[entry(DECAY_IN, i)] * table[entry(BETA, i)] * Value(k[spot.at]);
+        let row_i = select(0u, i, spot.ok);
+        value = -decays_in(row_i, select(0u, j, spot.ok)) * strength(row_i) * Value(k[spot.at]);
     } else if operand == OF_K {
         spot = in_keys(i, j);
         value = Value(k[spot.at]);
+#if CHANNEL
+        value *= decays_out(select(0u, i, spot.ok), select(0u, j, spot.ok));
+#endif
     } else if operand == OF_GRAD_STATE {
         spot = in_state(i, j);
         value = grad_states[spot.at];
     } else if operand == OF_SCORES {
+#if CHANNEL
+        spot = in_square(last(i), j);
+#else
         spot = in_scores(i, j);
+#endif
         value = scores[spot.at];
     } else if operand == OF_TM {
         spot = in_square(i, j);
@@ -94,9 +103,11 @@ fn state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         chunk = here;
         storageBarrier();
         var t = product(zero_tile(), OF_K, false, 0u, OF_GRAD_STATE, false, n0, params.d_k);
+#if !CHANNEL
 #for r in 0..4
-        t.r{r} *= table[entry(DECAY_OUT, 4u * y + {r}u)];
+        t.r{r} *= decay_out(4u * y + {r}u, 0u);
 #end
+#endif
         t = product(t, OF_SCORES, true, 0u, OF_GRAD_O, false, n0, queries_of(here));
         store_values(t, n0);
         storageBarrier();
@@ -105,12 +116,12 @@ fn state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         store_values(t, n0);
         storageBarrier();
         if done + 1u < params.chunks {
-            let a = table[entry(DECAY_IN, CHUNK - 1u)];
             for (var m0 = 0u; m0 < params.d_k; m0 += CHUNK) {
                 t = product(zero_tile(), OF_Q_IN, true, m0, OF_GRAD_O, false, n0, queries_of(here));
                 t = product(t, OF_K_IN, true, m0, OF_GRAD_V, false, n0, rows_of(here));
 #for r in 0..4
                 if m0 + 4u * y + {r}u < params.d_k {
+                    let a = decay_whole(m0 + 4u * y + {r}u);
 #for c in 0..4/WIDTH
                     if n0 + 4u * x + {c}u < params.d_v {
                         let at = ((block() * params.d_k + m0 + 4u * y + {r}u) * params.d_v + n0 + 4u * x + {c}u) / WIDTH;

@@ -7,6 +7,7 @@ alias t_vn = f32;
 #import lib/tile
 #import lib/chunk
 #import lib/store
+#import lib/row_decays
 
 #if WIDE
 alias a_k = vec4<t_k>;
@@ -26,7 +27,7 @@ alias a_vn = t_vn;
 @group(0) @binding(5) var<storage, read_write> vn: array<a_vn>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(6) var<uniform> params: Params;
 
-const OF_K: u32 = 0;
+const OF_K: u32 = 0; // by CHANNEL in * K
 const OF_K_OUT: u32 = 1; // diag(out) K
 const OF_STATE: u32 = 2;
 const OF_TM: u32 = 3;
@@ -39,9 +40,16 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
     if operand == OF_K || operand == OF_K_OUT {
         spot = in_keys(i, j);
         value = Value(k[spot.at]);
+        let row_i = select(0u, i, spot.ok);
+        let col = select(0u, j, spot.ok);
         if operand == OF_K_OUT {
-            value *= table[entry(DECAY_OUT, i)];
+            value *= decays_out(row_i, col);
         }
+#if CHANNEL
+        if operand == OF_K {
+            value *= decays_in(row_i, col);
+        }
+#endif
     } else if operand == OF_STATE {
         spot = in_state(i, j);
         value = states[spot.at];
@@ -82,8 +90,12 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #for r in 0..4
         {
             let i = 4u * y + {r}u;
-            t.r{r} = elements(OF_V, i, n0 + 4u * x) - table[entry(DECAY_IN, i)] * t.r{r};
-            t.r{r} *= table[entry(BETA, i)];
+#if CHANNEL
+            t.r{r} = elements(OF_V, i, n0 + 4u * x) - t.r{r};
+#else
+            t.r{r} = elements(OF_V, i, n0 + 4u * x) - decay_in(i, 0u) * t.r{r};
+#endif
+            t.r{r} *= strength(i);
         }
 #end
         store_values(t, n0);
@@ -93,11 +105,11 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         store_values(t, n0);
         storageBarrier();
         if done + 1u < params.chunks {
-            let a = table[entry(DECAY_IN, CHUNK - 1u)];
             for (var m0 = 0u; m0 < params.d_k; m0 += CHUNK) {
                 t = product(zero_tile(), OF_K_OUT, true, m0, OF_VN, false, n0, rows_of(done));
 #for r in 0..4
                 if m0 + 4u * y + {r}u < params.d_k {
+                    let a = decay_whole(m0 + 4u * y + {r}u);
 #for c in 0..4/WIDTH
                     if n0 + 4u * x + {c}u < params.d_v {
                         let at = ((block() * params.d_k + m0 + 4u * y + {r}u) * params.d_v + n0 + 4u * x + {c}u) / WIDTH;

@@ -3,13 +3,13 @@
 // exponential of a sum of non-positive log decays or a product of such. Pairs inside a sub-block are formed one by
 // one. Imports: lib/chunk; the importing kernel has a binding `gk`.
 
-// Clamped log decays of four channels of row i, 0 for padding.
+// Clamped log decays of four channels at row i, where it is the first of a token, else 0.
 fn gates(i: u32, j: u32) -> vec4<f32> {
     var g = vec4(0.0);
-    if is_row(i) {
+    if is_row(i) && is_first(i) {
 #for c in 0..4
         if j + {c}u < params.d_k {
-            g[{c}] = max(gk[row(i) * params.d_k + j + {c}u], -1e4);
+            g[{c}] = max(gk[query(token(i)) * params.d_k + j + {c}u], -1e4);
         }
 #end
     }

@@ -8,7 +8,7 @@ alias t_result = f32;
 #import lib/tile
 #import lib/chunk
 #import lib/store
-#import lib/additive
+#import lib/row_decays
 
 #if WIDE
 alias a_keys = vec4<t_keys>;

@@ -6,7 +6,7 @@
 #import lib/activation
 
 const KIND: u32 = 0;
-const GATED: u32 = KIND / 2;
+const GATED: bool = false;
 
 alias t_x = f32;
 alias t_g = f32;
@@ -22,11 +22,27 @@ struct Params { rows: u32, d: u32, eps: f32, parts: u32 }
 @group(0) @binding(3) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, d]
 @group(0) @binding(4) var<storage, read_write> grad_x: array<t_grad_x>; // [rows, d]
 @group(0) @binding(5) var<storage, read_write> grad_w: array<f32>; // [parts, d]
-#if GATED == 1
+#if GATED
 @group(0) @binding(6) var<storage, read_write> g: array<t_g>; // [rows, d]
 @group(0) @binding(7) var<storage, read_write> grad_g: array<t_grad_g>; // [rows, d]
 #endif
 @group(0) @binding(8) var<uniform> params: Params;
+
+fn gate(g: f32) -> f32 {
+#if KIND == 4
+    return sigmoid(g);
+#else
+    return silu(g);
+#endif
+}
+
+fn gate_slope(g: f32) -> f32 {
+#if KIND == 4
+    return sigmoid(g) * sigmoid(-g);
+#else
+    return silu_slope(g);
+#endif
+}
 
 @compute @workgroup_size(256)
 fn rms_norm_bwd(
@@ -64,12 +80,12 @@ fn rms_norm_bwd(
         if lane + {k}u * LANES < width {
             m_{k} = f32(x[at + lane + {k}u * LANES]) * scale;
             let grad_y_{k} = f32(grad_y[at + lane + {k}u * LANES]);
-#if KIND == 2
+#if KIND == 2 || KIND == 4
             let g_{k} = f32(g[at + lane + {k}u * LANES]);
-            let past_gate_{k} = grad_y_{k} * silu(g_{k});
+            let past_gate_{k} = grad_y_{k} * gate(g_{k});
             t_{k} = past_gate_{k} * w[lane + {k}u * LANES];
             let of_norm_{k} = grad_y_{k} * m_{k} * w[lane + {k}u * LANES];
-            grad_g[at + lane + {k}u * LANES] = t_grad_g(of_norm_{k} * silu_slope(g_{k}));
+            grad_g[at + lane + {k}u * LANES] = t_grad_g(of_norm_{k} * gate_slope(g_{k}));
             grad_w_{k} += past_gate_{k} * m_{k};
 #else
 #if KIND == 3

@@ -1,4 +1,4 @@
-// y = m s w (times silu(g) for KIND 2), m = x (x silu(g) for KIND 3), s = (mean m^2 + eps)^-1/2, for KIND 1
+// y = m s w (times silu(g) for KIND 2, sigma(g) for KIND 4), m = x (x silu(g) for KIND 3), s = (mean m^2 + eps)^-1/2, for KIND 1
 // 1 / (sqrt(mean m^2) + eps). `saved` is s, for KIND 1 the root. Kinds: `rms_norm::Kind`.
 // A workgroup does 256 / LANES rows; grid: ops::grid_1d over those groups.
 #import lib/grid
@@ -6,7 +6,7 @@
 #import lib/activation
 
 const KIND: u32 = 0;
-const GATED: u32 = KIND / 2;
+const GATED: bool = false;
 
 alias t_x = f32;
 alias t_g = f32;
@@ -15,13 +15,21 @@ alias t_y = f32;
 struct Params { rows: u32, d: u32, eps: f32, parts: u32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [rows, d]
-#if GATED == 1
+#if GATED
 @group(0) @binding(1) var<storage, read_write> g: array<t_g>; // [rows, d]
 #endif
 @group(0) @binding(2) var<storage, read_write> w: array<f32>; // [d]
 @group(0) @binding(3) var<storage, read_write> y: array<t_y>; // [rows, d]
 @group(0) @binding(4) var<storage, read_write> saved: array<f32>; // [rows]
 @group(0) @binding(5) var<uniform> params: Params;
+
+fn gate(g: f32) -> f32 {
+#if KIND == 4
+    return sigmoid(g);
+#else
+    return silu(g);
+#endif
+}
 
 @compute @workgroup_size(256)
 fn rms_norm_fwd(
@@ -58,8 +66,8 @@ fn rms_norm_fwd(
 #for k in 0..PER
     if lane + {k}u * LANES < width {
         var y_{k} = m_{k} * scale * w[lane + {k}u * LANES];
-#if KIND == 2
-        y_{k} *= silu(f32(g[at + lane + {k}u * LANES]));
+#if KIND == 2 || KIND == 4
+        y_{k} *= gate(f32(g[at + lane + {k}u * LANES]));
 #endif
         y[at + lane + {k}u * LANES] = t_y(y_{k});
     }

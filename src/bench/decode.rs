@@ -1,11 +1,11 @@
 //! One token of the paper's stack: what decoding runs once a token and layer.
 
 use super::item::{Bench, Family};
+use crate::ops::Decay;
 use crate::ops::Op;
 use crate::ops::attention_step::AttentionStep;
 use crate::ops::conv_step::ConvStep;
 use crate::ops::gru_step::GruStep;
-use crate::ops::linear_attention::Decay;
 use crate::ops::mesa_step::MesaStep;
 use crate::ops::recurrence_step::RecurrenceStep;
 use crate::ops::s4d_step::S4dStep;
@@ -78,6 +78,7 @@ pub(super) fn householder(b: usize, t: usize, h: usize) -> Vec<Bench> {
     vec![
         recurrence("gated_delta_rule_step", Decay::Scalar, true, 1),
         recurrence("gated_delta_product_step", Decay::Scalar, true, 4),
+        recurrence("kda_step", Decay::Channel, true, 1),
         recurrence("gla_step", Decay::Channel, false, 1),
         bench(
             "mesa_step",

@@ -3,6 +3,7 @@
 
 use super::decode;
 use super::item::{Bench, Family};
+use crate::ops::Decay;
 use crate::ops::adam::Adam;
 use crate::ops::add::Add;
 use crate::ops::attention::Attention;
@@ -19,7 +20,7 @@ use crate::ops::head_loss::HeadLoss;
 use crate::ops::l2_norm::L2Norm;
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::linear::Linear;
-use crate::ops::linear_attention::{Decay, LinearAttention};
+use crate::ops::linear_attention::LinearAttention;
 use crate::ops::mesa::Mesa;
 use crate::ops::one_hot::{Noise, OneHot};
 use crate::ops::pointwise::{Function, Pointwise};
@@ -90,13 +91,16 @@ type Make = fn(Extents) -> Op;
 /// Attention, plain and forgetting, is there as the yardstick.
 const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
     ("delta_rule", Family::Recurrences, 8, "128x256", |e| {
-        delta_rule(e, false, 1)
+        delta_rule(e, Decay::None, 1)
     }),
     ("gated_delta_rule", Family::Recurrences, 8, "128x256", |e| {
-        delta_rule(e, true, 1)
+        delta_rule(e, Decay::Scalar, 1)
     }),
     ("gated_delta_product", Family::Recurrences, 8, "128x256 n4", |e| {
-        delta_rule(e, true, 4)
+        delta_rule(e, Decay::Scalar, 4)
+    }),
+    ("kda", Family::Recurrences, 8, "128x256", |e| {
+        delta_rule(e, Decay::Channel, 1)
     }),
     ("gla", Family::Recurrences, 8, "128x256", |e| {
         linear_attention(e, Decay::Channel)
@@ -184,7 +188,7 @@ const RECURRENCES: &[(&str, Family, usize, &str, Make)] = &[
     }),
 ];
 
-fn delta_rule(Extents { b, t, h }: Extents, decays: bool, householder: usize) -> Op {
+fn delta_rule(Extents { b, t, h }: Extents, decay: Decay, householder: usize) -> Op {
     let scale = (D_K as f32).powf(-0.5);
     let (d_k, d_v, chunk) = (D_K, D_V, CHUNK);
     DeltaRule {
@@ -194,7 +198,7 @@ fn delta_rule(Extents { b, t, h }: Extents, decays: bool, householder: usize) ->
         d_k,
         d_v,
         scale,
-        decays,
+        decay,
         householder,
         chunk,
     }

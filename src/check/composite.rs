@@ -2,11 +2,15 @@
 
 use crate::cases::Golden;
 use crate::error::Result;
+use crate::ops::Decay;
 use crate::ops::attention::Attention;
+use crate::ops::decay_gate::DecayGate;
 use crate::ops::delta_rule::{CHUNK, DeltaRule};
+use crate::ops::fill::{Content, Fill};
 use crate::ops::l2_norm::L2Norm;
 use crate::ops::rms_norm::{Kind, RmsNorm};
 use crate::ops::rope::Rope;
+use crate::ops::scale::Scale;
 use crate::tensor::TensorId;
 
 /// Builds the ops of such an entry and returns their outputs under their names in the file, or `None` if no such entry has
@@ -14,6 +18,7 @@ use crate::tensor::TensorId;
 pub(super) fn composite(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
     match g.name {
         "gated_delta_rule_rawqk" => Some(raw_delta_rule(g)),
+        "channel_decay_gate" => Some(channel_decay_gate(g)),
         "attention_rope_qknorm" => Some(transformer_attention(g)),
         _ => None,
     }
@@ -36,12 +41,33 @@ fn raw_delta_rule(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {
         d_k,
         d_v,
         scale,
-        decays: true,
+        decay: Decay::Scalar,
         householder: 1,
         chunk: CHUNK,
     };
     let ins = [q, k, g.input("v")?, g.input("beta")?, g.input("g")?];
     Ok(vec![("o", g.graph.call(op, &ins)?[0])])
+}
+
+/// The gate of every channel with the rate of its head, as KDA makes it.
+fn channel_decay_gate(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {
+    let ([b, t, width], [h]) = (g.sizes("y")?, g.sizes("A_log")?);
+    let ones = Fill {
+        numel: width,
+        content: Content::Constant(1.0),
+    };
+    let ones = g.graph.call(ones, &[])?[0];
+    let [y, a_log, dt_bias] = ["y", "A_log", "dt_bias"].map(|name| g.input(name));
+    let scale = Scale {
+        rows: h,
+        p: width / h.max(1),
+    };
+    let rates = g.graph.call(scale, &[ones, a_log?])?[0];
+    let gate = DecayGate {
+        rows: b * t,
+        h: width,
+    };
+    Ok(vec![("g", g.graph.call(gate, &[y?, rates, dt_bias?])?[0])])
 }
 
 fn transformer_attention(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {

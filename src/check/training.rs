@@ -94,6 +94,10 @@ pub(crate) fn switched() -> Vec<(String, ModelConfig)> {
         channel_mixing: Some(on),
         ..own
     };
+    let by_channel = Switches {
+        decay: Some(D::Channel),
+        ..mixing(true)
+    };
     let list = [
         ("gated_delta_net", "no decay", decay(D::None)),
         ("gated_delta_net", "fixed decay", decay(D::Fixed)),
@@ -119,6 +123,17 @@ pub(crate) fn switched() -> Vec<(String, ModelConfig)> {
                 ..decay(D::Head)
             },
         ),
+        ("delta_net", "decay by channel", decay(D::Channel)),
+        ("gated_delta_net", "decay by channel", decay(D::Channel)),
+        ("gated_delta_product", "decay by channel", decay(D::Channel)),
+        ("retnet", "mixing", mixing(true)),
+        ("retnet", "mixing, decay by channel", by_channel),
+        ("gla", "mixing", mixing(true)),
+        ("kda", "learned constant decay", constant),
+        ("kda", "decay by head", decay(D::Head)),
+        ("kda", "no mixing", mixing(false)),
+        ("kda", "no input gate", input(I::None)),
+        ("kda", "no readout gate", no_readout),
         ("gla", "fixed decay", decay(D::Fixed)),
         ("gla", "learned constant decay", constant),
         ("gla", "complementary", input(I::Complementary)),

@@ -7,6 +7,7 @@ use super::runtime::GpuRuntime;
 use crate::cases::{Case, Deviation, Fill, Values, compare};
 use crate::cpu::CpuRuntime;
 use crate::error::Result;
+use crate::ops::Decay;
 use crate::ops::attention::Attention;
 use crate::ops::delta_rule::DeltaRule;
 use crate::ops::linear::Linear;
@@ -107,7 +108,7 @@ fn recurrence() -> Case {
         d_k: 72,
         d_v: 100,
         scale: 0.1,
-        decays: true,
+        decay: Decay::Scalar,
         householder: 2,
         chunk: 64,
     };

@@ -1,6 +1,6 @@
 //! Gated `DeltaNet` (models.md 3.6): the delta rule with one decay and one write strength a head and token.
 
-use super::recurrence::Recurrence;
+use super::recurrence::{ChannelGate, Readout, Recurrence};
 use super::{DecayKind, Gates, InputGate, Taxonomy};
 
 /// See the module docs.
@@ -30,5 +30,7 @@ pub(super) const BLOCK: Recurrence = Recurrence {
     rotary: false,
     several_writes: false,
     strongest: 1.0,
+    channel_gate: ChannelGate::LogSigmoid,
+    readout: Readout::Silu,
     norm: ["o_norm.weight", "o_norm.weight"],
 };

@@ -1,6 +1,6 @@
 //! Gated `DeltaProduct` (models.md 3.7): n Householder factors a token, each of which may reflect, after one decay.
 
-use super::recurrence::Recurrence;
+use super::recurrence::{ChannelGate, Readout, Recurrence};
 use super::{DecayKind, Gates, InputGate, Taxonomy};
 
 /// See the module docs.
@@ -30,5 +30,7 @@ pub(super) const BLOCK: Recurrence = Recurrence {
     rotary: false,
     several_writes: true,
     strongest: 2.0,
+    channel_gate: ChannelGate::LogSigmoid,
+    readout: Readout::Silu,
     norm: ["o_norm.weight", "o_norm.weight"],
 };

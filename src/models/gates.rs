@@ -24,6 +24,8 @@ pub enum Form {
     Plain,
     /// silu(x).
     Silu,
+    /// sigma(x).
+    Sigmoid,
     /// sigma of the second half of the columns.
     SigmoidOfHalf,
     /// softplus(x + bias): a step size; tensors x \[rows, W\], bias \[W\].

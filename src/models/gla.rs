@@ -1,6 +1,6 @@
 //! Gated linear attention (models.md 3.5): an additive memory that forgets by key channel.
 
-use super::recurrence::Recurrence;
+use super::recurrence::{ChannelGate, Readout, Recurrence};
 use super::{DecayKind, Gates, InputGate, Taxonomy};
 
 /// See the module docs.
@@ -30,5 +30,7 @@ pub(super) const BLOCK: Recurrence = Recurrence {
     rotary: false,
     several_writes: false,
     strongest: 1.0,
+    channel_gate: ChannelGate::LogSigmoid,
+    readout: Readout::Silu,
     norm: ["g_norm_swish_gate.weight", "g_norm.weight"],
 };

@@ -15,6 +15,7 @@ mod gates;
 mod gla;
 mod gru;
 mod init;
+mod kda;
 mod mamba;
 mod mamba2;
 mod mesa_net;
@@ -107,6 +108,7 @@ pub const BLOCKS: &[BlockRef] = &[
     &gla::BLOCK,
     &gated_delta_net::BLOCK,
     &gated_delta_product::BLOCK,
+    &kda::BLOCK,
     &retnet::BLOCK,
     &mesa_net::MesaNet,
     &s4::S4,

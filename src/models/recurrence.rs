@@ -8,11 +8,12 @@ use super::switches::refused;
 use super::{Block, BlockContext, DecayKind, Form, Gate, Gates, InputGate, ModelConfig, Taxonomy};
 use crate::error::Result;
 use crate::graph::{Graph, Init};
+use crate::ops::Decay;
 use crate::ops::decay_gate::DecayGate;
 use crate::ops::delta_rule::{DeltaRule, MAX_HOUSEHOLDER};
 use crate::ops::fill::{Content, Fill};
 use crate::ops::l2_norm::L2Norm;
-use crate::ops::linear_attention::{Decay, LinearAttention};
+use crate::ops::linear_attention::LinearAttention;
 use crate::ops::pointwise::Function;
 use crate::ops::repeat::Repeat;
 use crate::ops::rms_norm::Kind;
@@ -29,6 +30,24 @@ const ROPE_BASE: f32 = 10_000.0;
 /// Widest key or value head.
 const MAX_WIDTH: usize = 256;
 
+/// Where a decay by key channel comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChannelGate {
+    /// `log sigma(y) / 16` of a projection of rank 16 with a bias, `gk_proj`.
+    LogSigmoid,
+    /// `-exp(A_log) softplus(y + dt_bias)` of a projection of rank d_v, `f_proj`: the rate is a head's, the bias a channel's.
+    Softplus,
+}
+
+/// The read-out gate, from `g_proj`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readout {
+    /// silu of a projection.
+    Silu,
+    /// sigma of a projection of rank d_v with a bias.
+    LowRankSigmoid,
+}
+
 /// A model of the family: its gates, which the configuration may switch, and what is its own besides them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Recurrence {
@@ -44,6 +63,8 @@ pub(super) struct Recurrence {
     pub(super) several_writes: bool,
     /// The write strength is between 0 and this.
     pub(super) strongest: f32,
+    pub(super) channel_gate: ChannelGate,
+    pub(super) readout: Readout,
     /// Name of the weight of the output norm, with and without read-out gate.
     pub(super) norm: [&'static str; 2],
 }
@@ -67,22 +88,28 @@ impl Block for Recurrence {
 
     fn gate_params(&self, config: &ModelConfig) -> usize {
         let (d, h) = (config.d_model, config.heads);
+        let (inner, rank) = (config.expand * d, config.expand * config.head_dim());
         let gates = self.gates.switched(&config.switches);
         let decay = match (gates.decay, gates.data_dependent_decay) {
             (DecayKind::Head, true) => d * h + 2 * h,
             (DecayKind::Head, false) => 2 * h,
-            (DecayKind::Channel, true) => 2 * GATE_RANK * d + d,
-            (DecayKind::Channel, false) => d,
+            (DecayKind::Channel, from_data) => {
+                let (rank, fixed) = match self.channel_gate {
+                    ChannelGate::LogSigmoid => (GATE_RANK, d),
+                    ChannelGate::Softplus => (rank, d + h),
+                };
+                fixed + if from_data { 2 * rank * d } else { 0 }
+            }
             _ => 0,
         };
         let input = match gates.input_gate {
             InputGate::Free => self.householder(config) * d * h,
             _ => 0,
         };
-        let readout = if gates.readout_gate {
-            config.expand * d * d
-        } else {
-            0
+        let readout = match (gates.readout_gate, self.readout) {
+            (false, _) => 0,
+            (true, Readout::Silu) => inner * d,
+            (true, Readout::LowRankSigmoid) => rank * (d + inner) + inner,
         };
         decay + input + readout
     }
@@ -113,9 +140,9 @@ impl Block for Recurrence {
             DecayKind::State => {
                 refuse("model.decay = \"state\" is Mamba's: this state is a matrix a head".to_owned())
             }
-            DecayKind::Channel if gates.channel_mixing => refuse(
-                "model.decay = \"channel\" with model.channel_mixing = true: the delta rule has one decay a head; \
-                 switch one of them"
+            DecayKind::Channel if gates.channel_mixing && complementary => refuse(
+                "model.input_gate = \"complementary\" with model.decay = \"channel\" and model.channel_mixing = true: the \
+                 delta rule has one write strength a head; switch one of them"
                     .to_owned(),
             ),
             _ if n > 1 && !gates.channel_mixing => refuse(format!(
@@ -168,14 +195,28 @@ impl Block for Recurrence {
                 _ => c.show(Gate::Write, Form::Plain, &[beta], h),
             }
         }
-        let gate = match gates.readout_gate {
-            true => Some(c.linear(g, "g_proj", x, [d, inner], false)?),
-            false => None,
+        let (form, kind) = match self.readout {
+            Readout::Silu => (Form::Silu, Kind::GateAfter),
+            Readout::LowRankSigmoid => (Form::Sigmoid, Kind::SigmoidAfter),
+        };
+        let gate = match (gates.readout_gate, self.readout) {
+            (false, _) => None,
+            (true, Readout::Silu) => Some(c.linear(g, "g_proj", x, [d, inner], false)?),
+            (true, Readout::LowRankSigmoid) => {
+                let low = c.linear(g, "g_proj.0", x, [d, d_v], false)?;
+                Some(c.linear(g, "g_proj.1", low, [d_v, inner], true)?)
+            }
         };
         if let Some(gate) = gate {
-            c.show(Gate::Readout, Form::Silu, &[gate], h);
+            c.show(Gate::Readout, form, &[gate], h);
         }
         let scale = (d_k as f64).powf(-0.5) as f32;
+        let of_state = match gates.decay {
+            DecayKind::None | DecayKind::State => Decay::None,
+            DecayKind::Fixed if decay.is_none() => Decay::Constant,
+            DecayKind::Fixed | DecayKind::Head => Decay::Scalar,
+            DecayKind::Channel => Decay::Channel,
+        };
         let o = if gates.channel_mixing {
             let beta = match beta {
                 Some(beta) => beta,
@@ -188,7 +229,7 @@ impl Block for Recurrence {
                 d_k,
                 d_v,
                 scale,
-                decays: decay.is_some(),
+                decay: of_state,
                 householder,
                 chunk: c.config.chunk,
             };
@@ -213,12 +254,7 @@ impl Block for Recurrence {
                 d_k,
                 d_v,
                 scale,
-                decay: match gates.decay {
-                    DecayKind::None | DecayKind::State => Decay::None,
-                    DecayKind::Fixed if decay.is_none() => Decay::Constant,
-                    DecayKind::Fixed | DecayKind::Head => Decay::Scalar,
-                    DecayKind::Channel => Decay::Channel,
-                },
+                decay: of_state,
                 shared_qk: false,
                 chunk: c.config.chunk,
             };
@@ -226,7 +262,7 @@ impl Block for Recurrence {
             c.linear_attention(g, attention, &ins)?
         };
         let name = self.norm[usize::from(gate.is_none())];
-        let o = c.norm(g, name, [rows * h, d_v], o, gate, Kind::GateAfter)?;
+        let o = c.norm(g, name, [rows * h, d_v], o, gate, kind)?;
         c.linear(g, "o_proj", o, [inner, d], false)
     }
 }
@@ -248,8 +284,8 @@ impl Recurrence {
         Ok(Some(match gates.decay {
             DecayKind::None | DecayKind::State => return Ok(None),
             DecayKind::Fixed => {
-                // The additive recurrence knows these decays by itself.
-                if !gates.channel_mixing && gates.input_gate != InputGate::Complementary {
+                // The recurrence knows these decays by itself.
+                if gates.input_gate != InputGate::Complementary {
                     return Ok(None);
                 }
                 let content = Content::Retention(h);
@@ -270,6 +306,21 @@ impl Recurrence {
                     false => c.constant(g, rows * h, 0.0)?,
                 };
                 one(g, DecayGate { rows, h }, &[y, a_log, dt_bias])?
+            }
+            DecayKind::Channel if self.channel_gate == ChannelGate::Softplus => {
+                let (d_k, d_v) = (d / h, c.config.expand * d / h);
+                let a_log = g.param("A_log", &[h], Init::LogUniform(1.0, 16.0));
+                let dt_bias = g.param("dt_bias", &[d], Init::StepBias);
+                let y = if from_data {
+                    let low = c.linear(g, "f_proj.0", x, [d, d_v], false)?;
+                    c.linear(g, "f_proj.1", low, [d_v, d], false)?
+                } else {
+                    c.constant(g, rows * d, 0.0)?
+                };
+                // The rate of a head, for each of its channels.
+                let ones = c.constant(g, d, 1.0)?;
+                let rates = one(g, Scale { rows: h, p: d_k }, &[ones, a_log])?;
+                one(g, DecayGate { rows, h: d }, &[y, rates, dt_bias])?
             }
             DecayKind::Channel => {
                 let y = if from_data {

@@ -1,6 +1,6 @@
 //! `RetNet` (models.md 3.8): an additive memory that forgets at a fixed rate a head, with rotary positions.
 
-use super::recurrence::Recurrence;
+use super::recurrence::{ChannelGate, Readout, Recurrence};
 use super::{DecayKind, Gates, InputGate, Taxonomy};
 
 /// See the module docs.
@@ -30,5 +30,7 @@ pub(super) const BLOCK: Recurrence = Recurrence {
     rotary: true,
     several_writes: false,
     strongest: 1.0,
+    channel_gate: ChannelGate::LogSigmoid,
+    readout: Readout::Silu,
     norm: ["g_norm_swish_gate.weight", "g_norm.weight"],
 };

@@ -20,6 +20,7 @@ fn formula(name: &str, d: usize, h: usize, n: usize, states: usize) -> usize {
         "delta_net" => 6 * d * d + d * h + 16 * d + 2 * d / h,
         "gla" => 8 * d * d + 49 * d + 2 * d / h,
         "gated_delta_net" => 8 * d * d + 16 * d + 2 * d * h + 2 * h + 2 * d / h,
+        "kda" => 6 * d * d + 10 * d * d / h + d * h + 19 * d + h + 2 * d / h,
         "gated_delta_product" => {
             (5 + 3 * n) * d * d + 4 * d * (1 + 3 * n) + (n + 1) * d * h + 2 * h + 2 * d / h
         }
@@ -56,9 +57,13 @@ fn parameters_follow_the_formulas() {
 
 /// The value of sums of products such as `2 d^2 + (n + 1) d H`.
 fn evaluate(formula: &str, value: &dyn Fn(&str) -> usize) -> usize {
-    let factor = |text: &str| match text.split_once('^') {
+    let power = |text: &str| match text.split_once('^') {
         Some((name, power)) => value(name).pow(power.parse().unwrap()),
         None => text.parse().unwrap_or_else(|_| value(text)),
+    };
+    let factor = |text: &str| match text.split_once('/') {
+        Some((above, below)) => power(above) / power(below),
+        None => power(text),
     };
     let formula = formula.replace("(n + 1)", "n+1");
     let term = |term: &str| term.split(' ').map(factor).product::<usize>();

@@ -12,7 +12,7 @@ use crate::ops::delta_rule::DeltaRule;
 use crate::ops::gru::Gru;
 use crate::ops::gru_step::GruStep;
 use crate::ops::linear::Linear;
-use crate::ops::linear_attention::{Decay, LinearAttention};
+use crate::ops::linear_attention::LinearAttention;
 use crate::ops::mesa::Mesa;
 use crate::ops::mesa_step::MesaStep;
 use crate::ops::recurrence_step::RecurrenceStep;
@@ -60,36 +60,12 @@ impl BlockContext<'_> {
 
     /// The delta rule.
     pub fn delta_rule(&self, g: &mut Graph, op: DeltaRule, ins: &[TensorId]) -> Result<TensorId> {
-        let step = RecurrenceStep {
-            b: op.b,
-            h: op.h,
-            d_k: op.d_k,
-            d_v: op.d_v,
-            scale: op.scale,
-            decay: if op.decays { Decay::Scalar } else { Decay::None },
-            shared_qk: false,
-            delta: true,
-            beta: true,
-            householder: op.householder,
-        };
-        self.either(g, step, op, ins)
+        self.either(g, RecurrenceStep::from(&op), op, ins)
     }
 
     /// Additive linear attention.
     pub fn linear_attention(&self, g: &mut Graph, op: LinearAttention, ins: &[TensorId]) -> Result<TensorId> {
-        let step = RecurrenceStep {
-            b: op.b,
-            h: op.h,
-            d_k: op.d_k,
-            d_v: op.d_v,
-            scale: op.scale,
-            decay: op.decay,
-            shared_qk: op.shared_qk,
-            delta: false,
-            beta: false,
-            householder: 1,
-        };
-        self.either(g, step, op, ins)
+        self.either(g, RecurrenceStep::from(&op), op, ins)
     }
 
     /// Mamba's scan.

@@ -2,10 +2,16 @@
 //! `gpu`, `cases` and `tests` the same for their kernels, hostile cases and oracles.
 
 pub(crate) mod cases;
+pub(crate) mod channel;
+mod decay;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 #[cfg(test)]
+pub(crate) mod matrix;
+#[cfg(test)]
 pub(crate) mod tests;
+
+pub use self::decay::Decay;
 
 use crate::error::UserError;
 use crate::port::Pass;

@@ -16,6 +16,8 @@ mod lanes;
 mod reduce;
 mod rows;
 
+pub use chunks::Decay;
+
 pub mod adam;
 pub mod add;
 pub mod attention;

@@ -204,6 +204,7 @@ fn value(form: Form, read: &[Vec<f64>], row: usize, column: usize, width: usize)
         Form::Exp => x.exp(),
         Form::Plain => x,
         Form::Silu => x * sigmoid(x),
+        Form::Sigmoid => sigmoid(x),
         Form::SigmoidOfHalf => sigmoid(read[0][row + width / 2 + column]),
         Form::Step => softplus(x + read[1][column]),
         Form::StateDecay => {

@@ -4,6 +4,7 @@ use super::{CHUNK, DeltaRule};
 use crate::cases::Fill;
 use crate::cases::{Case, Golden, Values};
 use crate::error::Result;
+use crate::ops::Decay;
 use crate::ops::chunks::cases::{Draw, LONG};
 use crate::tensor::TensorId;
 
@@ -17,19 +18,20 @@ type Sizes = (usize, usize, usize, usize, usize);
 struct Recipe {
     name: &'static str,
     sizes: Sizes,
-    /// Steps a token.
+    /// Writes a token.
     householder: usize,
     chunk: usize,
     /// Pairwise correlation of the keys of a head.
     correlation: f32,
     beta: Draw,
-    /// Log decays; `None`: not gated.
-    g: Option<Draw>,
+    decay: Decay,
+    /// Log decays, of which `decay` says how many.
+    g: Draw,
 }
 
 impl Recipe {
     fn new(name: &'static str, sizes: Sizes, chunk: usize) -> Self {
-        let (beta, g) = (Draw::Uniform(0.05, 0.95), Some(Draw::Uniform(-0.3, 0.0)));
+        let (beta, g) = (Draw::Uniform(0.05, 0.95), Draw::Uniform(-0.3, 0.0));
         Self {
             name,
             sizes,
@@ -37,6 +39,7 @@ impl Recipe {
             chunk,
             correlation: 0.0,
             beta,
+            decay: Decay::Scalar,
             g,
         }
     }
@@ -57,18 +60,25 @@ impl Recipe {
     }
 
     fn g(mut self, g: Draw) -> Self {
-        self.g = Some(g);
+        self.g = g;
         self
     }
 
-    fn plain(mut self) -> Self {
-        self.g = None;
+    fn plain(self) -> Self {
+        self.decay(Decay::None)
+    }
+
+    fn channel(self) -> Self {
+        self.decay(Decay::Channel)
+    }
+
+    fn decay(mut self, decay: Decay) -> Self {
+        self.decay = decay;
         self
     }
 
     fn case(&self) -> Case {
         let (b, t, h, d_k, d_v) = self.sizes;
-        let decays = self.g.is_some();
         let scale = (d_k as f32).powf(-0.5);
         let op = DeltaRule {
             b,
@@ -77,7 +87,7 @@ impl Recipe {
             d_k,
             d_v,
             scale,
-            decays,
+            decay: self.decay,
             householder: self.householder,
             chunk: self.chunk,
         };
@@ -105,18 +115,26 @@ impl Recipe {
             v.into(),
             self.beta.fill(&mut fill, rows).into(),
         ];
-        inputs.extend(self.g.map(|g| g.fill(&mut fill, tokens).into()));
-        let gate = if decays { "" } else { " plain" };
+        let gates = tokens * self.decay.width(d_k);
+        if gates > 0 {
+            inputs.push(self.g.fill(&mut fill, gates).into());
+        }
+        let decay = match self.decay {
+            Decay::None => " plain",
+            Decay::Constant => " constant",
+            Decay::Scalar => "",
+            Decay::Channel => " channel",
+        };
         let householder = match self.householder {
             1 => String::new(),
             n => format!(" n{n}"),
         };
         let name = format!(
-            "B{b} T{t} H{h} dk{d_k} dv{d_v} C{}{householder}{gate} {}",
+            "B{b} T{t} H{h} dk{d_k} dv{d_v} C{}{householder}{decay} {}",
             self.chunk, self.name
         );
         let mut case = Case::new(name.trim_end(), op, inputs);
-        if self.correlation > 0.9 && matches!(self.g, Some(Draw::All(0.0))) {
+        if self.correlation > 0.9 && matches!(self.g, Draw::All(0.0)) {
             case.allowed.push(("d g", ILL_CONDITIONED));
         }
         case
@@ -238,6 +256,65 @@ pub fn cases() -> Vec<Case> {
             .plain()
             .correlation(1.0)
             .beta(Draw::All(2.0)),
+        Recipe::new("", (1, 3, 1, 4, 4), 16).decay(Decay::Constant),
+        Recipe::new("", (1, 70, 2, 8, 5), 64)
+            .decay(Decay::Constant)
+            .householder(2),
+        Recipe::new("", (1, 1, 1, 4, 4), 16).channel(),
+        Recipe::new("", (2, 15, 2, 4, 4), 16).channel(),
+        Recipe::new("gate limits", (1, 17, 2, 3, 5), 16)
+            .channel()
+            .beta(Draw::OneOf(&[0.0, 1.0]))
+            .g(Draw::OneOf(&[0.0, -1e4])),
+        Recipe::new("strong decay", (1, 33, 1, 5, 3), 32)
+            .channel()
+            .g(STRONG),
+        Recipe::new("one channel", (1, 20, 1, 1, 2), 16)
+            .channel()
+            .g(MIXTURE),
+        Recipe::new("", (2, 65, 2, 60, 100), 64).channel(),
+        Recipe::new("mixed decay", (1, 130, 1, 16, 32), 64)
+            .channel()
+            .g(MIXTURE)
+            .beta(REFLECTING),
+        Recipe::new("decay 0", (1, 65, 1, 16, 8), 64)
+            .channel()
+            .g(Draw::All(-1e4)),
+        Recipe::new("beta 0", (1, 70, 1, 16, 32), 32)
+            .channel()
+            .beta(Draw::All(0.0)),
+        Recipe::new("equal keys", (1, 130, 1, 16, 16), 64)
+            .channel()
+            .correlation(1.0)
+            .beta(REFLECTING),
+        Recipe::new("equal keys", (1, 70, 1, 16, 8), 32)
+            .channel()
+            .correlation(1.0)
+            .g(Draw::All(0.0)),
+        Recipe::new("", (1, 33, 1, 81, 162), 32).channel(),
+        Recipe::new("", (1, 9, 1, 256, 256), 16).channel(),
+        Recipe::new("strong decay", (1, 20, 1, 128, 256), 64)
+            .channel()
+            .g(STRONG),
+        Recipe::new("", (2, 9, 2, 4, 4), 16)
+            .channel()
+            .householder(2)
+            .beta(REFLECTING),
+        Recipe::new("mixed decay", (1, 47, 2, 9, 18), 64)
+            .channel()
+            .householder(3)
+            .g(MIXTURE)
+            .beta(REFLECTING),
+        Recipe::new("strong decay", (1, 33, 1, 20, 12), 64)
+            .channel()
+            .householder(4)
+            .g(STRONG)
+            .beta(Draw::All(1.98)),
+        Recipe::new("gate limits", (1, 13, 2, 7, 3), 32)
+            .channel()
+            .householder(5)
+            .beta(Draw::OneOf(&[0.0, 1.0, 2.0]))
+            .g(Draw::OneOf(&[0.0, -1e4])),
     ];
     let long = [
         Recipe::new("", (1, LONG, 2, 16, 32), 64),
@@ -253,20 +330,24 @@ pub fn cases() -> Vec<Case> {
             .householder(2)
             .beta(REFLECTING),
         Recipe::new("", (1, LONG, 1, 8, 4), 32).householder(2).plain(),
+        Recipe::new("", (1, LONG, 2, 16, 8), 64).channel(),
+        Recipe::new("mixed decay", (1, LONG, 1, 8, 4), 32)
+            .channel()
+            .g(MIXTURE)
+            .beta(REFLECTING),
     ];
     let long = long.iter().map(|recipe| recipe.case().long());
     recipes.iter().map(Recipe::case).chain(long).collect()
 }
 
-/// `delta_rule`, `gated_delta_rule` and `gated_delta_product`.
+/// `delta_rule`, `gated_delta_rule`, `gated_delta_product` and `kda`.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
-    let decays = match g.name {
-        "delta_rule" => false,
-        "gated_delta_rule" | "gated_delta_product" => true,
+    let (decay, names): (Decay, &[&str]) = match g.name {
+        "delta_rule" => (Decay::None, &["q", "k", "v", "beta"]),
+        "gated_delta_rule" | "gated_delta_product" => (Decay::Scalar, &["q", "k", "v", "beta", "g"]),
+        "kda" => (Decay::Channel, &["q", "k", "v", "beta", "gk"]),
         _ => return None,
     };
-    let names = ["q", "k", "v", "beta", "g"];
-    let names = if decays { &names[..] } else { &names[..4] };
     let build = |g: &mut Golden<'_>| {
         let [[b, t, h, d_k], [_, rows, ..], [.., d_v]] = [g.sizes("q")?, g.sizes("k")?, g.sizes("v")?];
         let op = DeltaRule {
@@ -276,7 +357,7 @@ pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>
             d_k,
             d_v,
             scale: g.scale(d_k),
-            decays,
+            decay,
             householder: rows / t.max(1),
             chunk: CHUNK,
         };

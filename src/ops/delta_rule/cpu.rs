@@ -1,8 +1,13 @@
 mod backward;
+mod channel;
 
 use self::backward::{BackwardWork, HeadGrads};
+use self::channel::{ChannelBackward, ChannelWork};
 use super::DeltaRule;
-use crate::ops::chunks::{Chunk, clamped, decay_factors, head_rows, product, scale_rows};
+use crate::ops::Decay;
+use crate::ops::chunks::{
+    Chunk, clamped, decay_factors, head_rows, product, retention_log_decay, scale_rows,
+};
 use crate::ops::reduce::wanted_or;
 use crate::step::StepParams;
 use crate::twin::matmul::Mat;
@@ -16,7 +21,8 @@ struct Inputs<'a, R> {
     k: &'a [R],
     v: &'a [R],
     beta: &'a [R],
-    g: Option<&'a [R]>,
+    /// Log decays; empty where the op has none as an input.
+    g: &'a [R],
 }
 
 impl<'a, R: Real> Inputs<'a, R> {
@@ -26,7 +32,7 @@ impl<'a, R: Real> Inputs<'a, R> {
             k: io.read("k"),
             v: io.read("v"),
             beta: io.read("beta"),
-            g: io.read_if("g"),
+            g: io.read_if("g").or(io.read_if("gk")).unwrap_or(&[]),
         }
     }
 }
@@ -34,6 +40,8 @@ impl<'a, R: Real> Inputs<'a, R> {
 /// One chunk of one head.
 #[derive(Clone, Copy)]
 struct ChunkRows {
+    head: usize,
+    chunk: usize,
     /// Where its steps are, in `[B,T n,H]`.
     rows: Chunk,
     /// Where its tokens are, in `[B,T,H]`.
@@ -47,13 +55,25 @@ impl ChunkRows {
         let (t, h, n, first) = (op.t, op.h, op.householder, chunk * op.chunk_tokens());
         let tokens = op.chunk_tokens().min(t - first);
         Self {
+            head,
+            chunk,
             rows: Chunk::new(head, t * n, h, first * n, tokens * n),
             queries: Chunk::new(head, t, h, first, tokens),
             householder: n,
         }
     }
 
-    /// The tokens with the step at which each is read: its last.
+    /// Tokens of the head before the chunk.
+    fn tokens_before(self, op: &DeltaRule) -> usize {
+        self.chunk * op.chunk_tokens()
+    }
+
+    /// Rows of the head before the chunk.
+    fn rows_before(self, op: &DeltaRule) -> usize {
+        self.tokens_before(op) * self.householder
+    }
+
+    /// The tokens with the row at which each is read: its last.
     fn reads(self) -> impl Iterator<Item = (usize, usize)> {
         (0..self.queries.n).map(move |token| (token, (token + 1) * self.householder - 1))
     }
@@ -103,12 +123,15 @@ impl<R: Real> Work<R> {
     /// What does not depend on the state: decays, beta, G and P.
     fn chunk_prep(&mut self, op: &DeltaRule, x: Inputs<'_, R>, at: ChunkRows) {
         let (c, n, d_k) = (op.chunk, at.rows.n, op.d_k);
-        // The log decay of a token acts at its first step.
-        let log_decay = |i: usize| match x.g {
-            Some(g) if i.is_multiple_of(at.householder) => {
-                clamped(at.queries.at(g, 1, i / at.householder)[0])
-            }
+        // The log decay of a token acts at its first row.
+        let constant = match op.decay {
+            Decay::Constant => R::of(retention_log_decay(at.head % op.h)),
             _ => R::ZERO,
+        };
+        let log_decay = |i: usize| match op.decay {
+            _ if !i.is_multiple_of(at.householder) => R::ZERO,
+            Decay::Scalar => clamped(at.queries.at(x.g, 1, i / at.householder)[0]),
+            _ => constant,
         };
         decay_factors(
             n,
@@ -135,23 +158,6 @@ impl<R: Real> Work<R> {
             let row = &mut self.scores[token * c..][..c];
             decay(&mut row[..=i], &self.gam[i * c..]);
             row[i + 1..].fill(R::ZERO);
-        }
-    }
-
-    /// Tm = (I + diag(beta) G)^-1 by forward substitution.
-    fn invert(&self, c: usize, n: usize, tm: &mut [R]) {
-        tm.fill(R::ZERO);
-        for i in 0..c {
-            let (above, rest) = tm.split_at_mut(i * c);
-            rest[i] = R::ONE;
-            if i < n {
-                for j in 0..i {
-                    let factor = self.beta[i] * self.lower[i * c + j];
-                    for (x, up) in rest[..=j].iter_mut().zip(&above[j * c..]) {
-                        *x -= factor * *up;
-                    }
-                }
-            }
         }
     }
 
@@ -187,6 +193,23 @@ impl<R: Real> Work<R> {
     }
 }
 
+/// Tm = (I + diag(beta) G)^-1 by forward substitution, of the first `n` of `c` rows; `lower` is G.
+fn invert<R: Real>(c: usize, n: usize, beta: &[R], lower: &[R], tm: &mut [R]) {
+    tm.fill(R::ZERO);
+    for i in 0..c {
+        let (above, rest) = tm.split_at_mut(i * c);
+        rest[i] = R::ONE;
+        if i < n {
+            for j in 0..i {
+                let factor = beta[i] * lower[i * c + j];
+                for (x, up) in rest[..=j].iter_mut().zip(&above[j * c..]) {
+                    *x -= factor * *up;
+                }
+            }
+        }
+    }
+}
+
 impl CpuOp for DeltaRule {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
         let x = Inputs::new(&io);
@@ -194,15 +217,22 @@ impl CpuOp for DeltaRule {
         let heads = head_rows(o, self.d_v, self.t, self.h);
         let per_head = tm.len() / heads.len();
         let per_state = states.len() / heads.len();
-        heads
+        let heads = heads
             .into_par_iter()
             .zip(tm.par_chunks_mut(per_head))
             .zip(states.par_chunks_mut(per_state))
-            .enumerate()
-            .for_each_init(
+            .enumerate();
+        if self.decay == Decay::Channel {
+            heads.for_each_init(
+                || ChannelWork::new(self),
+                |w, (head, ((o, tm), states))| self.channel_fwd(x, head, o, tm, states, w),
+            );
+        } else {
+            heads.for_each_init(
                 || Work::new(self),
                 |w, (head, ((o, tm), states))| self.head_fwd(x, head, o, tm, states, w),
             );
+        }
     }
 
     fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
@@ -216,9 +246,10 @@ impl CpuOp for DeltaRule {
         let grad_k = head_rows(wanted_or(io.wanted("k"), spare_k, x.k.len()), self.d_k, rows, h);
         let grad_v = head_rows(wanted_or(io.wanted("v"), spare_v, x.v.len()), self.d_v, rows, h);
         let grad_beta = head_rows(wanted_or(io.wanted("beta"), spare_beta, x.beta.len()), 1, rows, h);
-        let grad_g = match x.g {
-            Some(g) => head_rows(wanted_or(io.wanted("g"), spare_g, g.len()), 1, t, h),
-            None => (0..self.b * h).map(|_| Vec::new()).collect(),
+        let wanted_g = io.wanted("g").or(io.wanted("gk"));
+        let grad_g = match self.decay.width(self.d_k) {
+            width @ 1.. => head_rows(wanted_or(wanted_g, spare_g, x.g.len()), width, t, h),
+            0 => (0..self.b * h).map(|_| Vec::new()).collect(),
         };
         let heads: Vec<HeadGrads<'_, R>> = grad_q
             .into_iter()
@@ -227,10 +258,18 @@ impl CpuOp for DeltaRule {
             .zip(grad_beta.into_iter().zip(grad_g))
             .map(|(((q, k), v), (beta, g))| HeadGrads { q, k, v, beta, g })
             .collect();
-        heads.into_par_iter().enumerate().for_each_init(
-            || (Work::new(self), BackwardWork::new(self)),
-            |(w, bw), (head, grads)| self.head_bwd(x, head, tm, states, grad_o, grads, w, bw),
-        );
+        let heads = heads.into_par_iter().enumerate();
+        if self.decay == Decay::Channel {
+            heads.for_each_init(
+                || (ChannelWork::new(self), ChannelBackward::new(self)),
+                |(w, bw), (head, grads)| self.channel_bwd(x, head, tm, states, grad_o, grads, w, bw),
+            );
+        } else {
+            heads.for_each_init(
+                || (Work::new(self), BackwardWork::new(self)),
+                |(w, bw), (head, grads)| self.head_bwd(x, head, tm, states, grad_o, grads, w, bw),
+            );
+        }
     }
 }
 
@@ -254,7 +293,7 @@ impl DeltaRule {
             let (before, after) = states.split_at_mut((i + 1) * d_k * d_v);
             let state = &before[i * d_k * d_v..];
             w.chunk_prep(self, x, at);
-            w.invert(c, n, tm);
+            invert(c, n, &w.beta, &w.lower, tm);
             w.written(self, x, at, tm, state);
 
             product(

@@ -1,5 +1,8 @@
+mod channel;
+
 use super::DeltaRule;
 use crate::launch::{GpuOp, Lower, View, Views};
+use crate::ops::Decay;
 use crate::ops::chunks::TILE;
 use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, Params};
 use crate::ops::reduce::or_scratch;
@@ -21,6 +24,13 @@ impl DeltaRule {
             .set("HOUSEHOLDER", self.householder)
     }
 
+    /// A kernel that looks at the decays of heads.
+    fn head_kernel(&self, path: &'static str) -> Kernel {
+        self.kernel(path)
+            .set("DECAYS", self.decay != Decay::None)
+            .set("SCALAR", self.decay == Decay::Scalar)
+    }
+
     /// A kernel with a row a query: of a tile's C rows, only so many are computed.
     fn query_kernel(&self, path: &'static str) -> Kernel {
         self.deep_kernel(path).set("USED", self.chunk_tokens())
@@ -30,8 +40,7 @@ impl DeltaRule {
     fn prepare(&self, l: &mut Lower<'_>, io: &Views, scores: View, lower: View, table: View, inverse: bool) {
         let fields = if inverse { FIELDS_FWD } else { FIELDS_BWD };
         let kernel = self
-            .kernel("delta_rule/chunk_prep_fwd")
-            .set("DECAYS", self.decays)
+            .head_kernel("delta_rule/chunk_prep_fwd")
             .set("INVERSE", inverse);
         let mut bindings = vec![
             ("q", io.read("q")),
@@ -48,6 +57,9 @@ impl DeltaRule {
 
 impl GpuOp for DeltaRule {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        if self.decay == Decay::Channel {
+            return self.lower_channel_fwd(l, io);
+        }
         let [q, k, v] = [io.read("q"), io.read("k"), io.read("v")];
         let [o, tm, states] = [io.write("o"), io.write("tm"), io.write("states")];
         // Vn has a row a write, in f32: `o` has room for it where a token is one write and `o` is not rounded.
@@ -91,6 +103,9 @@ impl GpuOp for DeltaRule {
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        if self.decay == Decay::Channel {
+            return self.lower_channel_bwd(l, io);
+        }
         let (tm, states, grad_o) = (io.read("tm"), io.read("states"), io.grad("o"));
         let [q, k, v] = [io.read("q"), io.read("k"), io.read("v")];
         // Gradients that nobody wants still need a place: others come out of them.
@@ -144,10 +159,7 @@ impl GpuOp for DeltaRule {
         ];
         bindings.extend(io.read_if("g").map(|g| ("g", g)));
         // Faster without matrix units: its two products are the smaller part.
-        let kernel = self
-            .kernel("delta_rule/chunk_bwd")
-            .set("DECAYS", self.decays)
-            .set("COOP", false);
+        let kernel = self.head_kernel("delta_rule/chunk_bwd").set("COOP", false);
         l.run(kernel, &bindings, params, chunk_grid);
         let bindings = [
             ("own", q),
@@ -159,7 +171,7 @@ impl GpuOp for DeltaRule {
             ("grad_own", grad_q),
         ];
         l.run(
-            self.query_kernel("linear_attention/query_key_bwd"),
+            self.query_kernel("chunks/query_key_bwd"),
             &bindings,
             params,
             key_grid,
@@ -193,13 +205,13 @@ impl GpuOp for DeltaRule {
             key_grid,
         );
         let mut bindings = vec![("table", table), ("grad_beta", grad_beta)];
-        if self.decays {
+        if self.decay == Decay::Scalar {
             bindings.push(("grad_g", grad_of("g", l)));
         }
         let kernel = self
-            .kernel("linear_attention/gate_bwd")
+            .kernel("chunks/gate_bwd")
             .set("DELTA", true)
-            .set("DECAYS", self.decays);
+            .set("DECAYS", self.decay == Decay::Scalar);
         l.run(kernel, &bindings, params, chunk_grid);
     }
 }

@@ -50,8 +50,11 @@ mod cpu;
 #[cfg(feature = "gpu")]
 mod gpu;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
 
+use super::Decay;
 use super::chunks::{MAX_GRID, Sizes};
 use crate::error::UserError;
 use crate::port::{OpDef, Pass, Port, ports_bytes};
@@ -90,8 +93,8 @@ pub struct DeltaRule {
     pub d_v: usize,
     /// Factor of the read-out, mostly `dk^-1/2`.
     pub scale: f32,
-    /// With a log decay `g` as the fifth input.
-    pub decays: bool,
+    /// What the state keeps.
+    pub decay: Decay,
     /// n, Householder factors, and so writes, a token: from 1 (the delta rules) to [`MAX_HOUSEHOLDER`].
     pub householder: usize,
     /// C, rows of a chunk, one a write: 16, 32 or 64 ([`CHUNK`] if nothing speaks against it).
@@ -142,9 +145,7 @@ impl OpDef for DeltaRule {
             Port::activation("v", &[b, rows, h, d_v]).saved(),
             Port::f32("beta", &[b, rows, h]).saved(),
         ];
-        if self.decays {
-            ports.push(Port::f32("g", &[b, t, h]).saved());
-        }
+        ports.extend(self.decay.port(&[b, t, h], d_k).map(Port::saved));
         ports
     }
 

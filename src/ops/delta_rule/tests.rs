@@ -1,115 +1,14 @@
 use super::DeltaRule;
 use super::cases::cases;
+use super::reference::Head;
 use crate::cases::Case;
 use crate::ops::chunks::tests::{Oracle, every_chunk_matches};
-use crate::ops::{Op, chunks};
+use crate::ops::{Decay, Op, chunks};
 use crate::port::OpDef;
 use crate::testing;
 
 fn tiny() -> Vec<Case> {
     chunks::tests::tiny(cases(), 2_000)
-}
-
-/// One delta step: its row in k, v and beta, its token's row in q, g and o, and its place in the token.
-struct Step {
-    row: usize,
-    token: usize,
-    first: bool,
-    last: bool,
-}
-
-/// The steps of one head.
-fn householder(op: &DeltaRule, b: usize, h: usize) -> Vec<Step> {
-    let at = |t: usize, i: usize| (b * t + i) * op.h + h;
-    let step = |i: usize| Step {
-        row: at(op.t * op.householder, i),
-        token: at(op.t, i / op.householder),
-        first: i.is_multiple_of(op.householder),
-        last: i % op.householder == op.householder - 1,
-    };
-    (0..op.t * op.householder).map(step).collect()
-}
-
-/// The recurrence token by token, forward and backward, in f64.
-fn head(all: &mut Oracle, op: &DeltaRule, x: &[Vec<f64>], grad_o: &[f64], householder: &[Step]) {
-    let (d_k, d_v, s) = (op.d_k, op.d_v, f64::from(op.scale));
-    let decay = |at: &Step| match x.get(4) {
-        Some(g) if at.first => g[at.token].exp(),
-        _ => 1.0,
-    };
-    let row = |x: &[f64], r: usize, d: usize| x[r * d..(r + 1) * d].to_vec();
-    // M^T a for a [d_k, d_v] matrix.
-    let read = |m: &[f64], a: &[f64]| -> Vec<f64> {
-        (0..d_v)
-            .map(|j| (0..d_k).map(|i| m[i * d_v + j] * a[i]).sum())
-            .collect()
-    };
-    let times = |m: &[f64], b: &[f64]| -> Vec<f64> {
-        (0..d_k)
-            .map(|i| (0..d_v).map(|j| m[i * d_v + j] * b[j]).sum())
-            .collect()
-    };
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let mut states = vec![vec![0.0; d_k * d_v]];
-    let mut decayed = Vec::new();
-    let mut errors = Vec::new();
-    for at in householder {
-        let r = at.row;
-        let mut state: Vec<f64> = states[states.len() - 1].iter().map(|m| decay(at) * m).collect();
-        decayed.push(state.clone());
-        let k = row(&x[1], r, d_k);
-        let e: Vec<f64> = row(&x[2], r, d_v)
-            .iter()
-            .zip(read(&state, &k))
-            .map(|(v, had)| v - had)
-            .collect();
-        for i in 0..d_k {
-            for j in 0..d_v {
-                state[i * d_v + j] += k[i] * x[3][r] * e[j];
-            }
-        }
-        if at.last {
-            let o = all.o[at.token * d_v..].iter_mut();
-            for (o, m) in o.zip(read(&state, &row(&x[0], at.token, d_k))) {
-                *o = s * m;
-            }
-        }
-        states.push(state);
-        errors.push(e);
-    }
-    let mut grad_state = vec![0.0; d_k * d_v];
-    for (t, at) in householder.iter().enumerate().rev() {
-        let (r, token) = (at.row, at.token);
-        let (k, beta) = (row(&x[1], r, d_k), x[3][r]);
-        let (before, e) = (&decayed[t], &errors[t]);
-        let add = |grad_state: &mut [f64], a: &[f64], b: &[f64], sign: f64| {
-            for i in 0..d_k {
-                for j in 0..d_v {
-                    grad_state[i * d_v + j] += sign * a[i] * b[j];
-                }
-            }
-        };
-        if at.last {
-            let grad_o: Vec<f64> = row(grad_o, token, d_v).iter().map(|x| s * x).collect();
-            add(&mut grad_state, &row(&x[0], token, d_k), &grad_o, 1.0);
-            all.grads[0][token * d_k..][..d_k].copy_from_slice(&times(&states[t + 1], &grad_o));
-        }
-        let seen = read(&grad_state, &k);
-        all.grads[3][r] = dot(&seen, e);
-        let grad_v: Vec<f64> = seen.iter().map(|x| beta * x).collect();
-        let (up, down) = (times(&grad_state, e), times(before, &grad_v));
-        for i in 0..d_k {
-            all.grads[1][r * d_k + i] = beta * up[i] - down[i];
-        }
-        all.grads[2][r * d_v..][..d_v].copy_from_slice(&grad_v);
-        add(&mut grad_state, &k, &grad_v, -1.0);
-        if at.first && op.decays {
-            all.grads[4][token] = dot(&grad_state, before);
-        }
-        grad_state
-            .iter_mut()
-            .for_each(|grad_state| *grad_state *= decay(at));
-    }
 }
 
 /// Rounding in f64: sums over some hundred terms, and over chunks.
@@ -123,7 +22,7 @@ fn chunkwise_matches_token_by_token() {
         };
         let with_chunk = |chunk| DeltaRule { chunk, ..own.clone() }.into();
         let head = |all: &mut Oracle, x: &[Vec<f64>], grad_o: &[f64], b, h| {
-            head(all, own, x, grad_o, &householder(own, b, h));
+            Head { op: own, x, b, h }.run(all, grad_o);
         };
         every_chunk_matches(case, (own.b, own.h), own.chunk, &with_chunk, head, ROUNDING_F64);
     }
@@ -166,7 +65,7 @@ fn refuses_widths_and_chunks_it_cannot_have() {
         d_k: 8,
         d_v: 8,
         scale: 1.0,
-        decays: false,
+        decay: Decay::None,
         householder: 1,
         chunk: 64,
     };

@@ -1,9 +1,10 @@
 //! Hostile shapes and values of the op, for its tests and for `check`.
 
-use super::{CHUNK, Decay, LinearAttention};
+use super::{CHUNK, LinearAttention};
 use crate::cases::Fill;
 use crate::cases::{Case, Golden, Values};
 use crate::error::Result;
+use crate::ops::Decay;
 use crate::ops::chunks::cases::{self, Draw, LONG};
 use crate::tensor::TensorId;
 
@@ -40,7 +41,7 @@ fn case(name: &str, sizes: Sizes, decay: Decay, shared_qk: bool, draw: Draw) -> 
         fill.normal(keys * d_k).into(),
         fill.normal(rows * d_v).into(),
     ];
-    let gates = rows * op.gate_width();
+    let gates = rows * op.decay.width(d_k);
     if gates > 0 {
         inputs.push(draw.fill(&mut fill, gates).into());
     }

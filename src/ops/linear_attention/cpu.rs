@@ -1,9 +1,9 @@
 mod backward;
-mod channel;
 
 use self::backward::{BackwardWork, HeadGrads};
-use self::channel::Channels;
-use super::{Decay, LinearAttention};
+use super::LinearAttention;
+use crate::ops::Decay;
+use crate::ops::chunks::channel::Channels;
 use crate::ops::chunks::{Chunk, clamped, decay_factors, head_rows, product, retention_log_decay};
 use crate::ops::reduce::wanted_or;
 use crate::step::StepParams;
@@ -87,9 +87,14 @@ impl<R: Real> Work<R> {
     fn chunk_prep(&mut self, op: &LinearAttention, x: Inputs<'_, R>, at: ChunkRows) {
         let (c, d_k, n) = (op.chunk, op.d_k, at.keys.n);
         if op.decay == Decay::Channel {
-            self.channels
-                .factors(x.g, at.values, d_k, &mut self.decay_in, &mut self.decay_out);
-            self.channels.scores(x, at.keys, d_k, &mut self.scores, c);
+            let (decay_in, decay_out) = (&mut self.decay_in, &mut self.decay_out);
+            let log = |i: usize| Some(at.values.at(x.g, d_k, i));
+            self.channels.factors(n, log, decay_in, decay_out);
+            let (q, k) = (
+                |i: usize| at.keys.at(x.q, d_k, i),
+                |j: usize| at.keys.at(x.k, d_k, j),
+            );
+            self.channels.pair(n, q, k, &mut self.scores, c);
         } else {
             let constant = R::of(op.constant_log_decay(at.head % op.h));
             let log_decay = |i: usize| match op.decay {
@@ -176,7 +181,7 @@ impl CpuOp for LinearAttention {
         let grad_k = keys(wanted_or(io.wanted("k"), spare_k, x.k.len()));
         let mut grad_v = head_rows(wanted_or(io.wanted("v"), spare_v, x.v.len()), self.d_v, t, h);
         let wanted_g = io.wanted("g").or(io.wanted("gk"));
-        let mut grad_g = match self.gate_width() {
+        let mut grad_g = match self.decay.width(self.d_k) {
             width @ 1.. => head_rows(wanted_or(wanted_g, spare_g, x.g.len()), width, t, h),
             0 => (0..self.b * h).map(|_| Vec::new()).collect(),
         };

@@ -1,5 +1,6 @@
-use super::{Decay, LinearAttention};
+use super::LinearAttention;
 use crate::launch::{GpuOp, Lower, View, Views};
+use crate::ops::Decay;
 use crate::ops::chunks::TILE;
 use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD};
 use crate::ops::reduce::or_scratch;
@@ -56,14 +57,14 @@ impl LinearAttention {
         let (q, k) = (io.read("q"), io.read("k"));
         if self.by_channel() {
             let table = l.scratch(2 * q.len);
-            let kernel = self.kernel("linear_attention/channel_factors_fwd");
+            let kernel = self.kernel("chunks/channel_factors_fwd").set("CHANNEL", true);
             l.run(
                 kernel,
                 &[("gk", io.read("gk")), ("table", table)],
                 params,
                 sizes.tile_grid(self.d_k),
             );
-            let kernel = self.kernel("linear_attention/channel_prep_fwd");
+            let kernel = self.kernel("chunks/channel_prep_fwd");
             l.run(
                 kernel,
                 &[("q", q), ("k", k), ("gk", io.read("gk")), ("scores", scores)],
@@ -89,7 +90,7 @@ impl GpuOp for LinearAttention {
         let [o, states] = [io.write("o"), io.write("states")];
         let Prepared { scores, table } = self.prepare(l, io, FIELDS_FWD);
         let (sizes, params) = (self.sizes(), self.sizes().params(self.scale, FIELDS_FWD));
-        let kernel = self.keyed("linear_attention/chunk_states", false);
+        let kernel = self.keyed("chunks/chunk_states", false);
         l.run(
             kernel,
             &[("keys", k), ("values", v), ("table", table), ("states", states)],
@@ -122,7 +123,7 @@ impl GpuOp for LinearAttention {
         let grad_states = l.scratch(states.len);
         let (sizes, params) = (self.sizes(), self.sizes().params(self.scale, FIELDS_BWD));
 
-        let kernel = self.keyed("linear_attention/chunk_states", true);
+        let kernel = self.keyed("chunks/chunk_states", true);
         l.run(
             kernel,
             &[
@@ -163,9 +164,7 @@ impl GpuOp for LinearAttention {
             let [x1, x3] = [(); 2].map(|()| l.scratch(q.len));
             let through = l.scratch(self.b * self.h * self.chunks() * self.d_k);
             let (gk, grid) = (io.read("gk"), sizes.tile_grid(self.d_k));
-            let kernel = self
-                .kernel("linear_attention/channel_state_bwd")
-                .set("CHANNEL", true);
+            let kernel = self.kernel("chunks/channel_state_bwd").set("CHANNEL", true);
             l.run(
                 kernel,
                 &[
@@ -181,7 +180,7 @@ impl GpuOp for LinearAttention {
                 params,
                 grid,
             );
-            let kernel = self.kernel("linear_attention/channel_query_bwd");
+            let kernel = self.kernel("chunks/channel_query_bwd");
             l.run(
                 kernel,
                 &[
@@ -194,7 +193,7 @@ impl GpuOp for LinearAttention {
                 params,
                 grid,
             );
-            let kernel = self.kernel("linear_attention/channel_key_bwd");
+            let kernel = self.kernel("chunks/channel_key_bwd");
             l.run(
                 kernel,
                 &[
@@ -209,7 +208,7 @@ impl GpuOp for LinearAttention {
                 params,
                 grid,
             );
-            let kernel = self.kernel("linear_attention/channel_gate_bwd");
+            let kernel = self.kernel("chunks/channel_gate_bwd");
             l.run(
                 kernel,
                 &[
@@ -225,7 +224,7 @@ impl GpuOp for LinearAttention {
             return;
         }
         let grid = self.key_grid(self.d_k.div_ceil(TILE) * self.chunks());
-        let kernel = self.scalar("linear_attention/query_key_bwd").set("DEPTH", 32);
+        let kernel = self.scalar("chunks/query_key_bwd").set("DEPTH", 32);
         let bindings = [
             ("own", q),
             ("other", k),
@@ -248,7 +247,7 @@ impl GpuOp for LinearAttention {
         ];
         l.run(kernel.set("KEYS", true), &bindings, params, grid);
         if self.decay == Decay::Scalar {
-            let kernel = self.kernel("linear_attention/gate_bwd");
+            let kernel = self.kernel("chunks/gate_bwd");
             let grad_g = grad_of("g", l);
             l.run(
                 kernel,

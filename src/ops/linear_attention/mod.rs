@@ -41,8 +41,11 @@ mod cpu;
 #[cfg(feature = "gpu")]
 mod gpu;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
 
+use super::Decay;
 use super::chunks::{MAX_GRID, Sizes};
 use super::rows;
 use crate::error::UserError;
@@ -54,19 +57,6 @@ pub const CHUNK: usize = 64;
 
 /// Chunks of a sequence: each takes up to 16 workgroups, one for 64 (or 16) columns of a head.
 const MAX_CHUNKS: usize = MAX_GRID / 16;
-
-/// What the state keeps from one token to the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decay {
-    /// Everything.
-    None,
-    /// `1 - 2^(-5-h)` in head h (`RetNet`).
-    Constant,
-    /// A factor a head and token: input g.
-    Scalar,
-    /// A factor a head, token and key channel: input gk.
-    Channel,
-}
 
 /// See the module docs. Inputs: q, k, v, and g (Scalar) or gk (Channel).
 #[derive(Debug, Clone, PartialEq)]
@@ -114,15 +104,6 @@ impl LinearAttention {
     fn key_heads(&self) -> usize {
         if self.shared_qk { 1 } else { self.h }
     }
-
-    /// Log decays a token and head.
-    fn gate_width(&self) -> usize {
-        match self.decay {
-            Decay::None | Decay::Constant => 0,
-            Decay::Scalar => 1,
-            Decay::Channel => self.d_k,
-        }
-    }
 }
 
 impl OpDef for LinearAttention {
@@ -161,11 +142,7 @@ impl OpDef for LinearAttention {
             Port::activation("k", &keys).saved(),
             Port::activation("v", &[b, t, h, d_v]).saved(),
         ];
-        match self.decay {
-            Decay::None | Decay::Constant => {}
-            Decay::Scalar => ports.push(Port::f32("g", &[b, t, h]).saved()),
-            Decay::Channel => ports.push(Port::f32("gk", &[b, t, h, d_k]).saved()),
-        }
+        ports.extend(self.decay.port(&[b, t, h], d_k).map(Port::saved));
         ports
     }
 

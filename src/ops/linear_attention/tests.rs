@@ -1,59 +1,14 @@
+use super::LinearAttention;
 use super::cases::cases;
-use super::{Decay, LinearAttention};
+use super::reference::Head;
 use crate::cases::Case;
 use crate::ops::chunks::tests::{Oracle, every_chunk_matches};
-use crate::ops::{Op, chunks};
+use crate::ops::{Decay, Op, chunks};
 use crate::port::OpDef;
 use crate::testing;
 
 fn tiny() -> Vec<Case> {
     chunks::tests::tiny(cases(), 2_000)
-}
-
-/// The recurrence token by token, forward and backward, in f64.
-fn head(all: &mut Oracle, op: &LinearAttention, x: &[Vec<f64>], grad_o: &[f64], b: usize, h: usize) {
-    let (d_k, d_v, scale) = (op.d_k, op.d_v, f64::from(op.scale));
-    let row = |t: usize| (b * op.t + t) * op.h + h;
-    let key = |t: usize| if op.shared_qk { b * op.t + t } else { row(t) };
-    let decay = |t: usize, i: usize| match op.decay {
-        Decay::None => 1.0,
-        Decay::Constant => 1.0 - 2f64.powf(-5.0 - h as f64),
-        Decay::Scalar => x[3][row(t)].exp(),
-        Decay::Channel => x[3][row(t) * d_k + i].exp(),
-    };
-    let mut states = vec![vec![0.0; d_k * d_v]];
-    for t in 0..op.t {
-        let mut state = states[t].clone();
-        for i in 0..d_k {
-            for j in 0..d_v {
-                let at = i * d_v + j;
-                state[at] = decay(t, i) * state[at] + x[1][key(t) * d_k + i] * x[2][row(t) * d_v + j];
-                all.o[row(t) * d_v + j] += scale * x[0][key(t) * d_k + i] * state[at];
-            }
-        }
-        states.push(state);
-    }
-    let mut grad_state = vec![0.0; d_k * d_v];
-    for t in (0..op.t).rev() {
-        for i in 0..d_k {
-            let (a, q, k) = (decay(t, i), x[0][key(t) * d_k + i], x[1][key(t) * d_k + i]);
-            let mut grad_g = 0.0;
-            for j in 0..d_v {
-                let (at, v, grad_o) = (i * d_v + j, row(t) * d_v + j, grad_o[row(t) * d_v + j]);
-                grad_state[at] += scale * q * grad_o;
-                all.grads[0][key(t) * d_k + i] += scale * states[t + 1][at] * grad_o;
-                all.grads[1][key(t) * d_k + i] += grad_state[at] * x[2][v];
-                all.grads[2][v] += grad_state[at] * k;
-                grad_g += a * grad_state[at] * states[t][at];
-                grad_state[at] *= a;
-            }
-            match op.decay {
-                Decay::None | Decay::Constant => {}
-                Decay::Scalar => all.grads[3][row(t)] += grad_g,
-                Decay::Channel => all.grads[3][row(t) * d_k + i] += grad_g,
-            }
-        }
-    }
 }
 
 /// Rounding in f64: sums over some hundred terms, and over chunks.
@@ -66,7 +21,9 @@ fn chunkwise_matches_token_by_token() {
             unreachable!("the cases are of this op")
         };
         let with_chunk = |chunk| LinearAttention { chunk, ..own.clone() }.into();
-        let head = |all: &mut Oracle, x: &[Vec<f64>], grad_o: &[f64], b, h| head(all, own, x, grad_o, b, h);
+        let head = |all: &mut Oracle, x: &[Vec<f64>], grad_o: &[f64], b, h| {
+            Head { op: own, x, b, h }.run(all, grad_o);
+        };
         every_chunk_matches(case, (own.b, own.h), own.chunk, &with_chunk, head, ROUNDING_F64);
     }
 }

@@ -116,7 +116,7 @@ impl GpuOp for Mesa {
         let (g, beta, lambda) = (io.read("g"), io.read("beta"), io.read("lambda"));
         let [x, m] = [io.write("x"), io.write("m")];
         let (kb, table) = self.keys(l, k, g, beta);
-        let kernel = self.sizes().kernel("linear_attention/chunk_states");
+        let kernel = self.sizes().kernel("chunks/chunk_states");
         l.run(
             kernel,
             &[("keys", kb), ("values", k), ("table", table), ("states", m)],

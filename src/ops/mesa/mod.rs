@@ -41,8 +41,9 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+use super::Decay;
 use super::chunks::TILE;
-use super::linear_attention::{Decay, LinearAttention};
+use super::linear_attention::LinearAttention;
 use super::rows;
 use crate::error::UserError;
 use crate::port::{OpDef, Pass, Port, ports_bytes};

@@ -4,8 +4,8 @@ use super::RecurrenceStep;
 use crate::cases::Fill;
 use crate::cases::{Case, Golden, Values};
 use crate::error::Result;
+use crate::ops::Decay;
 use crate::ops::chunks::cases::Draw;
-use crate::ops::linear_attention::Decay;
 use crate::tensor::TensorId;
 
 /// Narrow, odd and widest heads around the tiles with every decay and write; gates and strengths at their limits; the

@@ -1,6 +1,6 @@
 use super::RecurrenceStep;
+use crate::ops::Decay;
 use crate::ops::chunks::exps;
-use crate::ops::linear_attention::Decay;
 use crate::step::StepParams;
 use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;

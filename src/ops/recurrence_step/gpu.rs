@@ -1,6 +1,5 @@
 use super::RecurrenceStep;
 use crate::launch::{GpuOp, Lower, Views, grid_1d};
-use crate::ops::linear_attention::Decay;
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
@@ -35,15 +34,9 @@ impl GpuOp for RecurrenceStep {
         ];
         bindings.extend(io.read_if("beta").map(|beta| ("beta", beta)));
         bindings.extend(io.read_if("g").or(io.read_if("gk")).map(|g| ("g", g)));
-        let decay = match self.decay {
-            Decay::None => 0usize,
-            Decay::Constant => 1,
-            Decay::Scalar => 2,
-            Decay::Channel => 3,
-        };
         let kernel = Kernel::new("recurrence_step/recurrence_step_fwd")
             .set("PER", self.d_k.div_ceil(LANES))
-            .set("DECAY", decay)
+            .set("DECAY", self.decay.number())
             .set("DELTA", self.delta)
             .set("BETA", self.beta);
         let params = Params {

@@ -23,9 +23,10 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+use super::Decay;
 use super::chunks::check_widths;
-use super::delta_rule::check_householder;
-use super::linear_attention::Decay;
+use super::delta_rule::{DeltaRule, check_householder};
+use super::linear_attention::LinearAttention;
 use super::rows;
 use crate::error::UserError;
 use crate::port::{OpDef, Pass, Port};
@@ -53,6 +54,42 @@ pub struct RecurrenceStep {
     pub beta: bool,
     /// n, Householder factors, and so writes, a token: from 1 to [`MAX_HOUSEHOLDER`](super::delta_rule::MAX_HOUSEHOLDER).
     pub householder: usize,
+}
+
+impl From<&DeltaRule> for RecurrenceStep {
+    /// One token of the delta rule.
+    fn from(op: &DeltaRule) -> Self {
+        Self {
+            b: op.b,
+            h: op.h,
+            d_k: op.d_k,
+            d_v: op.d_v,
+            scale: op.scale,
+            decay: op.decay,
+            shared_qk: false,
+            delta: true,
+            beta: true,
+            householder: op.householder,
+        }
+    }
+}
+
+impl From<&LinearAttention> for RecurrenceStep {
+    /// One token of additive linear attention.
+    fn from(op: &LinearAttention) -> Self {
+        Self {
+            b: op.b,
+            h: op.h,
+            d_k: op.d_k,
+            d_v: op.d_v,
+            scale: op.scale,
+            decay: op.decay,
+            shared_qk: op.shared_qk,
+            delta: false,
+            beta: false,
+            householder: 1,
+        }
+    }
 }
 
 impl RecurrenceStep {
@@ -100,11 +137,7 @@ impl OpDef for RecurrenceStep {
         if self.beta {
             ports.push(Port::f32("beta", &[b, householder, h]).fixed());
         }
-        match self.decay {
-            Decay::None | Decay::Constant => {}
-            Decay::Scalar => ports.push(Port::f32("g", &[b, h]).fixed()),
-            Decay::Channel => ports.push(Port::f32("gk", &[b, h, d_k]).fixed()),
-        }
+        ports.extend(self.decay.port(&[b, h], d_k).map(Port::fixed));
         ports
     }
 

@@ -1,6 +1,6 @@
 use super::RecurrenceStep;
 use super::cases::cases;
-use crate::ops::linear_attention::Decay;
+use crate::ops::Decay;
 use crate::ops::{Op, delta_rule, linear_attention};
 use crate::port::OpDef;
 use crate::testing;
@@ -28,19 +28,7 @@ fn token_by_token_is_the_delta_rule() {
         let Op::DeltaRule(op) = &case.op else {
             unreachable!("the cases are of this op")
         };
-        let step = RecurrenceStep {
-            b: op.b,
-            h: op.h,
-            d_k: op.d_k,
-            d_v: op.d_v,
-            scale: op.scale,
-            decay: if op.decays { Decay::Scalar } else { Decay::None },
-            shared_qk: false,
-            delta: true,
-            beta: true,
-            householder: op.householder,
-        };
-        testing::steps_match_sequence(&case, step);
+        testing::steps_match_sequence(&case, RecurrenceStep::from(op));
     }
 }
 
@@ -50,19 +38,7 @@ fn token_by_token_is_linear_attention() {
         let Op::LinearAttention(op) = &case.op else {
             unreachable!("the cases are of this op")
         };
-        let step = RecurrenceStep {
-            b: op.b,
-            h: op.h,
-            d_k: op.d_k,
-            d_v: op.d_v,
-            scale: op.scale,
-            decay: op.decay,
-            shared_qk: op.shared_qk,
-            delta: false,
-            beta: false,
-            householder: 1,
-        };
-        testing::steps_match_sequence(&case, step);
+        testing::steps_match_sequence(&case, RecurrenceStep::from(op));
     }
 }
 

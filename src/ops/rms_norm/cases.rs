@@ -6,7 +6,13 @@ use crate::cases::{Case, Golden, Values};
 use crate::error::Result;
 use crate::tensor::TensorId;
 
-const KINDS: [Kind; 4] = [Kind::Plain, Kind::OuterEps, Kind::GateAfter, Kind::GateBefore];
+const KINDS: [Kind; 5] = [
+    Kind::Plain,
+    Kind::OuterEps,
+    Kind::GateAfter,
+    Kind::GateBefore,
+    Kind::SigmoidAfter,
+];
 
 /// All of them.
 pub fn cases() -> Vec<Case> {
@@ -89,13 +95,14 @@ fn extreme() -> Vec<Case> {
     cases
 }
 
-/// The four `rmsnorm` files.
+/// The `rmsnorm` files.
 pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>>> {
     let kind = match g.name {
         "rmsnorm" => Kind::Plain,
         "rmsnorm_outer_eps" => Kind::OuterEps,
         "rmsnorm_gate_after" => Kind::GateAfter,
         "rmsnorm_gate_before" => Kind::GateBefore,
+        "rmsnorm_sigmoid_gate" => Kind::SigmoidAfter,
         _ => return None,
     };
     let names: &[&str] = if kind.gated() {

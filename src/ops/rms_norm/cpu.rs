@@ -16,6 +16,22 @@ impl RmsNorm {
         }
     }
 
+    /// What a gate after the norm multiplies by.
+    fn activation<R: Real>(&self, g: R) -> R {
+        match self.kind {
+            Kind::SigmoidAfter => g.sigmoid(),
+            _ => g.silu(),
+        }
+    }
+
+    /// Its derivative.
+    fn slope<R: Real>(&self, g: R) -> R {
+        match self.kind {
+            Kind::SigmoidAfter => g.sigmoid() * (-g).sigmoid(),
+            _ => g.silu_slope(),
+        }
+    }
+
     /// Factor of the row and what is saved of it.
     fn factor<R: Real>(&self, mean: R) -> (R, R) {
         let eps = R::of(f64::from(self.eps));
@@ -63,9 +79,9 @@ impl CpuOp for RmsNorm {
                 for c in 0..d {
                     y[c] = m[c] * s * w[c];
                 }
-                if self.kind == Kind::GateAfter {
+                if self.kind.is_after() {
                     for c in 0..d {
-                        y[c] *= g[c].silu();
+                        y[c] *= self.activation(g[c]);
                     }
                 }
             }
@@ -107,10 +123,10 @@ impl CpuOp for RmsNorm {
                 for c in 0..d {
                     m[c] *= s;
                 }
-                if self.kind == Kind::GateAfter {
+                if self.kind.is_after() {
                     for c in 0..d {
-                        t[c] = grad_y[c] * g[c].silu();
-                        grad_g[c] = grad_y[c] * m[c] * w[c] * g[c].silu_slope();
+                        t[c] = grad_y[c] * self.activation(g[c]);
+                        grad_g[c] = grad_y[c] * m[c] * w[c] * self.slope(g[c]);
                     }
                 } else {
                     t.copy_from_slice(grad_y);

@@ -10,7 +10,10 @@ impl RmsNorm {
     }
 
     fn kernel(&self, path: &'static str) -> Kernel {
-        Layout::new(self.d).kernel(path).set("KIND", self.kind as usize)
+        Layout::new(self.d)
+            .kernel(path)
+            .set("KIND", self.kind as usize)
+            .set("GATED", self.kind.gated())
     }
 }
 

@@ -1,9 +1,10 @@
 //! Root-mean-square norm of rows, with and without a gate.
 //!
 //! Maths      y = m s w, by kind: plain m = x, s = (mean m^2 + eps)^-1/2; outer eps m = x,
-//!            s = 1 / (sqrt(mean m^2) + eps); gate after: plain, times silu(g); gate before: plain with m = x silu(g)
+//!            s = 1 / (sqrt(mean m^2) + eps); gate after: plain, times silu(g); sigmoid after: plain, times sigma(g);
+//!            gate before: plain with m = x silu(g)
 //! Shapes     x, g, y \[rows, d\], w \[d\]; saved s \[rows\] (outer eps: the root)
-//! Gradients  t = dy w (gate after: dy w silu(g)); dm = s (t - m s mean(t m s)), outer eps
+//! Gradients  t = dy w (gate after: dy w silu(g); sigmoid after: the same with sigma); dm = s (t - m s mean(t m s)), outer eps
 //!            dm = s t - m s mean(t m s) / root with 0 for a root of 0; gate after dg = dy m s w silu'(g); gate before
 //!            dx = dm silu(g), dg = dm x silu'(g); dw = sum over rows of dy m s (gate after: times
 //!            silu(g)), in two stages
@@ -13,7 +14,8 @@
 //! Cost       forward 4 n FLOPs (gated 9 n), 8 n (12 n) bytes; backward 9 n (20 n) FLOPs, 12 n (20 n) bytes;
 //!            n = rows d
 //! Errors     rows or d 0, rows d above 2^31 - 1, d above 8192
-//! Source     models.md 4.10; golden: `rmsnorm`, `rmsnorm_outer_eps`, `rmsnorm_gate_after`, `rmsnorm_gate_before`
+//! Source     models.md 4.10; golden: `rmsnorm`, `rmsnorm_outer_eps`, `rmsnorm_gate_after`, `rmsnorm_gate_before`,
+//!            `rmsnorm_sigmoid_gate`
 
 pub mod cases;
 mod cpu;
@@ -37,12 +39,19 @@ pub enum Kind {
     GateAfter = 2,
     /// `rms(x silu(g)) w` (Mamba2).
     GateBefore = 3,
+    /// `rms(x) w sigma(g)` (KDA).
+    SigmoidAfter = 4,
 }
 
 impl Kind {
+    /// Whether a gate multiplies the normalised row.
+    fn is_after(self) -> bool {
+        matches!(self, Self::GateAfter | Self::SigmoidAfter)
+    }
+
     /// Whether there is a port `g`.
     pub fn gated(self) -> bool {
-        matches!(self, Self::GateAfter | Self::GateBefore)
+        !matches!(self, Self::Plain | Self::OuterEps)
     }
 }
 

@@ -4,7 +4,8 @@ use super::SsmGate;
 use crate::cases::Fill;
 use crate::cases::{Case, Golden};
 use crate::error::Result;
-use crate::ops::linear_attention::{CHUNK, Decay, LinearAttention};
+use crate::ops::Decay;
+use crate::ops::linear_attention::{CHUNK, LinearAttention};
 use crate::ops::skip::Skip;
 use crate::tensor::TensorId;
 

@@ -1,4 +1,5 @@
 use super::{ChunkRows, Inputs, Work};
+use crate::ops::Decay;
 use crate::ops::chunks::{decay_sums, dot, product, scale_rows};
 use crate::ops::delta_rule::DeltaRule;
 use crate::twin::Real;
@@ -208,7 +209,7 @@ impl DeltaRule {
                 d_k,
                 R::ZERO,
             );
-            if x.g.is_some() {
+            if self.decay == Decay::Scalar {
                 let a_sd = w.decay_in[n - 1] * dot(state, &bw.grad_state);
                 self.chunk_decay_bwd(x, at, a_sd, bw, &mut grads.g[first_token..][..queries]);
             }

@@ -1,6 +1,7 @@
 use super::{ChunkRows, Inputs, Work, decay_rows};
+use crate::ops::Decay;
 use crate::ops::chunks::{decay_sums, dot, product};
-use crate::ops::linear_attention::{Decay, LinearAttention};
+use crate::ops::linear_attention::LinearAttention;
 use crate::twin::Real;
 use crate::twin::matmul::Mat;
 
@@ -176,8 +177,12 @@ impl LinearAttention {
         let (c, d_k, d_v, n) = (self.chunk, self.d_k, self.d_v, at.keys.n);
         bw.grad_q[..n * d_k].fill(R::ZERO);
         bw.grad_k[..n * d_k].fill(R::ZERO);
+        let (q, k) = (
+            |i: usize| at.keys.at(x.q, d_k, i),
+            |j: usize| at.keys.at(x.k, d_k, j),
+        );
         w.channels
-            .pairs_bwd(x, at.keys, d_k, &bw.e, c, &mut bw.grad_q, &mut bw.grad_k);
+            .pair_bwd(n, q, k, &bw.e, c, &mut bw.grad_q, &mut bw.grad_k);
         let sums = &mut bw.columns[..d_k];
         for (channel, sum) in sums.iter_mut().enumerate() {
             let row = channel * d_v..(channel + 1) * d_v;

@@ -4,7 +4,7 @@ alias t_v = f32;
 alias t_grad_o = f32;
 #import lib/tile
 #import lib/chunk
-#import lib/additive
+#import lib/row_decays
 
 #if WIDE
 alias a_grad_o = vec4<t_grad_o>;
@@ -14,18 +14,18 @@ alias a_grad_o = t_grad_o;
 alias a_v = t_v;
 #endif
 
-@group(0) @binding(0) var<storage, read_write> v: array<a_v>; // [B, T, H, d_v]
+@group(0) @binding(0) var<storage, read_write> v: array<a_v>; // V or, of the delta rule, Vn [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(1) var<storage, read_write> grad_o: array<a_grad_o>; // [B, T, H, d_v]
 @group(0) @binding(2) var<storage, read_write> states: array<Value>; // [B, H, chunks, d_k, d_v]
 @group(0) @binding(3) var<storage, read_write> grad_states: array<Value>; // [B, H, chunks, d_k, d_v]
-@group(0) @binding(4) var<storage, read_write> table: array<f32>; // [B, T, H, 2, d_k]
-@group(0) @binding(5) var<storage, read_write> x1: array<f32>; // [B, T, H, d_k]
-@group(0) @binding(6) var<storage, read_write> x3: array<f32>; // [B, T, H, d_k]
+@group(0) @binding(4) var<storage, read_write> table: array<f32>; // of channel_factors_fwd
+@group(0) @binding(5) var<storage, read_write> x1: array<f32>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(6) var<storage, read_write> x3: array<f32>; // [B, T HOUSEHOLDER, H, d_k]
 @group(0) @binding(7) var<storage, read_write> through: array<f32>; // [B, H, chunks, d_k]
 @group(0) @binding(8) var<uniform> params: Params;
 
 const OF_V: u32 = 0;
-const OF_GRAD_O: u32 = 1; // scale dO
+const OF_GRAD_O: u32 = 1; // scale dO at the last row of each token, elsewhere 0
 const OF_STATE: u32 = 2;
 const OF_GRAD_STATE: u32 = 3;
 
@@ -37,6 +37,7 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
         value = Value(v[spot.at]);
     } else if operand == OF_GRAD_O {
         spot = in_values(i, j);
+        spot = spot_at(query(token(i)) * params.d_v + j, spot.ok && is_last(i));
         value = params.scale * Value(grad_o[spot.at]);
     } else if operand == OF_STATE {
         spot = in_state(i, j);

@@ -5,6 +5,7 @@ const DECAYS: bool = true;
 const DELTA: bool = false;
 const CHUNK: u32 = 64;
 #import lib/chunk
+#import lib/row_decays
 
 @group(0) @binding(0) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 #if DELTA
@@ -23,12 +24,12 @@ fn gate_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_inde
     set_chunk(wg);
     let here = is_row(lane);
 #if DELTA
-    var strength = 0.0;
-    for (var tile = 0u; tile < (params.d_v + 63u) / 64u; tile++) {
-        strength += table[entry(GRAD_BETA + tile, lane)];
-    }
+    var sum_of_parts = 0.0;
     if here {
-        grad_beta[row(lane)] = strength;
+        for (var tile = 0u; tile < (params.d_v + 63u) / 64u; tile++) {
+            sum_of_parts += table[strength_part(tile, lane)];
+        }
+        grad_beta[row(lane)] = sum_of_parts;
     }
 #endif
 #if DECAYS

@@ -1,5 +1,6 @@
-use super::Inputs;
-use crate::ops::chunks::{Chunk, clamped, exps, product};
+//! Decay by channel inside a chunk: sums over key channels of two rows' products, each with the decay between the rows.
+
+use super::{clamped, exps, product};
 use crate::twin::Real;
 use crate::twin::matmul::Mat;
 
@@ -7,7 +8,7 @@ use crate::twin::matmul::Mat;
 const SUB: usize = 16;
 
 /// Decay by channel inside a chunk, in sub-blocks.
-pub(super) struct Channels<R> {
+pub(crate) struct Channels<R> {
     d_k: usize,
     /// `[C,d_k]`: clamped log decays.
     log: Vec<R>,
@@ -17,9 +18,9 @@ pub(super) struct Channels<R> {
     r: Vec<R>,
     /// `[SUB,d_k]`: decay from the tokens of a sub-block to the start of another.
     reach: Vec<R>,
-    /// `[SUB,d_k]`: Q * l of a sub-block; K * reach of another; products with them.
-    q_l: Vec<R>,
-    k_reach: Vec<R>,
+    /// `[SUB,d_k]`: A * l of a sub-block; B * reach of another; products with them.
+    a_l: Vec<R>,
+    b_reach: Vec<R>,
     sums: Vec<R>,
     /// `[d_k]`: log decay over the sub-blocks between; running log decay and its exponential.
     between: Vec<R>,
@@ -29,7 +30,7 @@ pub(super) struct Channels<R> {
 
 impl<R: Real> Channels<R> {
     /// For chunks of `c` tokens; 0: never used.
-    pub(super) fn new(c: usize, d_k: usize) -> Self {
+    pub(crate) fn new(c: usize, d_k: usize) -> Self {
         let rows = |n: usize| vec![R::ZERO; n.min(c) * d_k];
         Self {
             d_k,
@@ -37,8 +38,8 @@ impl<R: Real> Channels<R> {
             l: rows(c),
             r: rows(c),
             reach: rows(SUB),
-            q_l: rows(SUB),
-            k_reach: rows(SUB),
+            a_l: rows(SUB),
+            b_reach: rows(SUB),
             sums: rows(SUB),
             between: rows(1),
             running: rows(1),
@@ -46,19 +47,21 @@ impl<R: Real> Channels<R> {
         }
     }
 
-    /// Decay factors of a chunk: in and out of the whole chunk, and those of its sub-blocks.
-    pub(super) fn factors(
+    /// Decay factors of a chunk of `n` rows from their log decays (none: 0): in and out of the whole chunk, and those of
+    /// its sub-blocks.
+    pub(crate) fn factors<'x>(
         &mut self,
-        g: &[R],
-        at: Chunk,
-        d_k: usize,
+        n: usize,
+        log: impl Fn(usize) -> Option<&'x [R]>,
         decay_in: &mut [R],
         decay_out: &mut [R],
     ) {
-        let n = at.n;
-        for i in 0..n {
-            let rows = self.log[i * d_k..][..d_k].iter_mut();
-            rows.zip(at.at(g, d_k, i)).for_each(|(log, g)| *log = clamped(*g));
+        let d_k = self.d_k;
+        for (i, row) in self.log.chunks_mut(d_k).enumerate().take(n) {
+            match log(i) {
+                Some(log) => row.iter_mut().zip(log).for_each(|(y, log)| *y = clamped(*log)),
+                None => row.fill(R::ZERO),
+            }
         }
         let forward = |y: &mut [R], log: &[R], period: usize| {
             for i in 0..n {
@@ -89,90 +92,111 @@ impl<R: Real> Channels<R> {
         }
     }
 
-    /// P, the lower triangle of `sum_x q_ix k_jx Gam_ijx`.
-    pub(super) fn scores(&mut self, x: Inputs<'_, R>, at: Chunk, d_k: usize, scores: &mut [R], c: usize) {
-        for first in (0..at.n).step_by(SUB) {
-            let m = SUB.min(at.n - first);
+    /// `pair` `[C,c]`, the lower triangle of `sum_x a_ix b_jx Gam_ijx`, with the diagonal, of `n` rows.
+    pub(crate) fn pair<'x>(
+        &mut self,
+        n: usize,
+        a: impl Fn(usize) -> &'x [R],
+        b: impl Fn(usize) -> &'x [R],
+        pair: &mut [R],
+        c: usize,
+    ) {
+        let d_k = self.d_k;
+        for first in (0..n).step_by(SUB) {
+            let m = SUB.min(n - first);
             for i in first..first + m {
-                scores[i * c + i + 1..(i + 1) * c].fill(R::ZERO);
+                pair[i * c + i + 1..(i + 1) * c].fill(R::ZERO);
             }
-            self.queries(x.q, at, first, m);
+            self.near(&a, first, m);
             self.between.fill(R::ZERO);
             for other in (0..first).step_by(SUB).rev() {
-                self.keys(x.k, at, other);
-                let (a, b) = (Mat::rows(&self.q_l, d_k), Mat::rows(&self.k_reach, d_k).t());
-                product((m, SUB, d_k), a, b, &mut scores[first * c + other..], c, R::ZERO);
+                self.far(&b, other);
+                let (near, far) = (Mat::rows(&self.a_l, d_k), Mat::rows(&self.b_reach, d_k).t());
+                product(
+                    (m, SUB, d_k),
+                    near,
+                    far,
+                    &mut pair[first * c + other..],
+                    c,
+                    R::ZERO,
+                );
             }
             for j in first..first + m {
                 self.running.fill(R::ZERO);
                 for i in j..first + m {
                     self.run(i, j);
-                    let (q, k) = (at.at(x.q, d_k, i), at.at(x.k, d_k, j));
-                    let terms = q.iter().zip(k).zip(&self.factor);
-                    scores[i * c + j] = terms.map(|((q, k), f)| *q * *k * *f).sum();
+                    let terms = a(i).iter().zip(b(j)).zip(&self.factor);
+                    pair[i * c + j] = terms.map(|((a, b), f)| *a * *b * *f).sum();
                 }
             }
         }
     }
 
-    /// Adds the parts of dQ and dK inside the chunk that decay, of the pairs i > j.
-    pub(super) fn pairs_bwd(
+    /// From the gradient of `pair`, adds what decays to that of A, `left`, and to that of B, `right`: of i > j.
+    pub(crate) fn pair_bwd<'x>(
         &mut self,
-        x: Inputs<'_, R>,
-        at: Chunk,
-        d_k: usize,
-        grad_p: &[R],
+        n: usize,
+        a: impl Fn(usize) -> &'x [R],
+        b: impl Fn(usize) -> &'x [R],
+        grad_pair: &[R],
         c: usize,
-        grad_q: &mut [R],
-        grad_k: &mut [R],
+        left: &mut [R],
+        right: &mut [R],
     ) {
-        for first in (0..at.n).step_by(SUB) {
-            let m = SUB.min(at.n - first);
-            self.queries(x.q, at, first, m);
+        let d_k = self.d_k;
+        for first in (0..n).step_by(SUB) {
+            let m = SUB.min(n - first);
+            self.near(&a, first, m);
             self.between.fill(R::ZERO);
             for other in (0..first).step_by(SUB).rev() {
-                self.keys(x.k, at, other);
-                let grad_p = Mat::rows(&grad_p[first * c + other..], c);
+                self.far(&b, other);
+                let grad_pair = Mat::rows(&grad_pair[first * c + other..], c);
                 let keep = if other + SUB < first { R::ONE } else { R::ZERO };
-                let k = Mat::rows(&self.k_reach, d_k);
-                product((m, d_k, SUB), grad_p, k, &mut self.sums, d_k, keep);
-                // K * reach has been used; its place takes dP^T (Q * l).
-                let q = Mat::rows(&self.q_l, d_k);
-                product((SUB, d_k, m), grad_p.t(), q, &mut self.k_reach, d_k, R::ZERO);
-                add_product(&mut grad_k[other * d_k..], &self.reach, &self.k_reach);
+                let far = Mat::rows(&self.b_reach, d_k);
+                product((m, d_k, SUB), grad_pair, far, &mut self.sums, d_k, keep);
+                // B * reach has been used; its place takes dpair^T (A * l).
+                let near = Mat::rows(&self.a_l, d_k);
+                product(
+                    (SUB, d_k, m),
+                    grad_pair.t(),
+                    near,
+                    &mut self.b_reach,
+                    d_k,
+                    R::ZERO,
+                );
+                add_product(&mut right[other * d_k..], &self.reach, &self.b_reach);
             }
             if first > 0 {
                 let rows = first * d_k..(first + m) * d_k;
-                add_product(&mut grad_q[rows.clone()], &self.l[rows], &self.sums);
+                add_product(&mut left[rows.clone()], &self.l[rows], &self.sums);
             }
             for j in first..first + m {
                 self.running.fill(R::ZERO);
                 for i in j + 1..first + m {
                     self.run(i, j);
-                    let d = grad_p[i * c + j];
-                    let (q, k) = (at.at(x.q, d_k, i), at.at(x.k, d_k, j));
+                    let (grad, a, b) = (grad_pair[i * c + j], a(i), b(j));
                     for channel in 0..d_k {
-                        let f = d * self.factor[channel];
-                        grad_q[i * d_k + channel] += f * k[channel];
-                        grad_k[j * d_k + channel] += f * q[channel];
+                        let f = grad * self.factor[channel];
+                        left[i * d_k + channel] += f * b[channel];
+                        right[j * d_k + channel] += f * a[channel];
                     }
                 }
             }
         }
     }
 
-    /// Q * l of the sub-block at `first`.
-    fn queries(&mut self, q: &[R], at: Chunk, first: usize, m: usize) {
+    /// A * l of the sub-block of `m` rows at `first`.
+    fn near<'x>(&mut self, a: &impl Fn(usize) -> &'x [R], first: usize, m: usize) {
         let d_k = self.d_k;
         for i in 0..m {
-            let row = self.q_l[i * d_k..][..d_k].iter_mut();
-            let factors = at.at(q, d_k, first + i).iter().zip(&self.l[(first + i) * d_k..]);
-            row.zip(factors).for_each(|(y, (q, l))| *y = *q * *l);
+            let row = self.a_l[i * d_k..][..d_k].iter_mut();
+            let factors = a(first + i).iter().zip(&self.l[(first + i) * d_k..]);
+            row.zip(factors).for_each(|(y, (a, l))| *y = *a * *l);
         }
     }
 
-    /// K * reach of the whole sub-block at `other`, after which what lies between grows by it.
-    fn keys(&mut self, k: &[R], at: Chunk, other: usize) {
+    /// B * reach of the whole sub-block at `other`, after which what lies between grows by it.
+    fn far<'x>(&mut self, b: &impl Fn(usize) -> &'x [R], other: usize) {
         let d_k = self.d_k;
         let r = &self.r[other * d_k..];
         for (reach, r) in self.reach.chunks_mut(d_k).zip(r.chunks(d_k)) {
@@ -181,9 +205,9 @@ impl<R: Real> Channels<R> {
         }
         exps(&mut self.reach);
         for i in 0..SUB {
-            let row = self.k_reach[i * d_k..][..d_k].iter_mut();
-            let factors = at.at(k, d_k, other + i).iter().zip(&self.reach[i * d_k..]);
-            row.zip(factors).for_each(|(y, (k, f))| *y = *k * *f);
+            let row = self.b_reach[i * d_k..][..d_k].iter_mut();
+            let factors = b(other + i).iter().zip(&self.reach[i * d_k..]);
+            row.zip(factors).for_each(|(y, (b, f))| *y = *b * *f);
             add(&mut self.between, &self.log[(other + i) * d_k..]);
         }
     }

@@ -4,31 +4,44 @@
 // chunks, H, B).
 const CHUNK: u32 = 64;
 const THREADS: u32 = CHUNK * 4;
+const ADD: bool = false; // to what dK holds
+const OF_KEYS: bool = false;
 alias t_q = f32;
 alias t_k = f32;
 alias t_grad_k = f32;
 #import lib/chunk
 #import lib/channel
 
-@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, d_k]
-@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, d_k]
-@group(0) @binding(2) var<storage, read_write> gk: array<f32>; // [B, T, H, d_k]
-@group(0) @binding(3) var<storage, read_write> grad_p: array<f32>; // [B, H, chunks, C, C]
-@group(0) @binding(4) var<storage, read_write> x1: array<f32>; // [B, T, H, d_k]: W, then U
-@group(0) @binding(5) var<storage, read_write> x3: array<f32>; // [B, T, H, d_k]
-@group(0) @binding(6) var<storage, read_write> grad_k: array<t_grad_k>; // [B, T, H, d_k]
+@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(1) var<storage, read_write> gk: array<f32>; // [B, T, H, d_k]
+@group(0) @binding(2) var<storage, read_write> grad_p: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(3) var<storage, read_write> x1: array<f32>; // [B, T HOUSEHOLDER, H, d_k]: W, then U
+@group(0) @binding(4) var<storage, read_write> grad_k: array<t_grad_k>; // [B, T HOUSEHOLDER, H, d_k]
+#if !OF_KEYS
+@group(0) @binding(5) var<storage, read_write> q: array<t_q>; // [B, T, H, d_k]
+@group(0) @binding(6) var<storage, read_write> x3: array<f32>; // [B, T HOUSEHOLDER, H, d_k]
+#endif
 @group(0) @binding(7) var<uniform> params: Params;
 
 // 16 rows of 64 channels, decayed from the starts of their sub-blocks, and the decays of those sub-blocks.
 var<workgroup> q_rows: array<vec4<f32>, 256>;
 var<workgroup> decays: array<vec4<f32>, 64>;
 
+// The later row of a pair: a key or, at the last row of a token, its query.
 fn query_at(i: u32, j: u32) -> vec4<f32> {
     var value = vec4(0.0);
+#if OF_KEYS
     if is_row(i) {
+#else
+    if is_row(i) && is_last(i) {
+#endif
 #for c in 0..4
         if j + {c}u < params.d_k {
-            value[{c}] = f32(q[row(i) * params.d_k + j + {c}u]);
+#if OF_KEYS
+            value[{c}] = f32(k[row(i) * params.d_k + j + {c}u]);
+#else
+            value[{c}] = f32(q[query(token(i)) * params.d_k + j + {c}u]);
+#endif
         }
 #end
     }
@@ -102,7 +115,16 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
         if j + {e}u < params.d_k {
             let at = row(i + {c}u) * params.d_k + j + {e}u;
             x1[at] = q{c}[{e}] * x1[at] - f32(k[at]) * sum{c}[{e}];
-            grad_k[at] = t_grad_k(x3[at] + sum{c}[{e}] + grad_p[base + (i + {c}u) * CHUNK + {c}u] * q{c}[{e}]);
+#if OF_KEYS
+            grad_k[at] = t_grad_k(f32(grad_k[at]) + sum{c}[{e}]);
+#else
+            let gradient = x3[at] + sum{c}[{e}] + grad_p[base + (i + {c}u) * CHUNK + {c}u] * q{c}[{e}];
+#if ADD
+            grad_k[at] = t_grad_k(f32(grad_k[at]) + gradient);
+#else
+            grad_k[at] = t_grad_k(gradient);
+#endif
+#endif
         }
 #end
     }

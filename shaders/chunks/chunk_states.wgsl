@@ -7,7 +7,7 @@ alias t_keys = f32;
 alias t_values = f32;
 #import lib/tile
 #import lib/chunk
-#import lib/additive
+#import lib/row_decays
 
 #if WIDE
 alias a_keys = vec4<t_keys>;

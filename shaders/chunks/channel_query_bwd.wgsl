@@ -1,18 +1,19 @@
 // dQ of a chunk by channel: what of it decays, W = X1 + sum of dP_ij k_j exp(..) over j < i, in the place of X1, and dQ =
-// W + dP_ii k_i. A running sum over sub-blocks of four tokens, which decays by each. A workgroup a (64 columns of d_k
+// W + dP_ii k_i. OF_KEYS: the same of the delta rule's G, for dK of the later row of each pair. A running sum over sub-blocks of four tokens, which decays by each. A workgroup a (64 columns of d_k
 // and chunk, h, b), four rows and four columns an invocation; grid (ceil(d_k / 64) chunks, H, B).
 const CHUNK: u32 = 64;
 const THREADS: u32 = CHUNK * 4;
+const OF_KEYS: bool = false;
 alias t_k = f32;
 alias t_grad_q = f32;
 #import lib/chunk
 #import lib/channel
 
-@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T, H, d_k]
+@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
 @group(0) @binding(1) var<storage, read_write> gk: array<f32>; // [B, T, H, d_k]
 @group(0) @binding(2) var<storage, read_write> grad_p: array<f32>; // [B, H, chunks, C, C]
-@group(0) @binding(3) var<storage, read_write> x1: array<f32>; // [B, T, H, d_k]: X1, then W
-@group(0) @binding(4) var<storage, read_write> grad_q: array<t_grad_q>; // [B, T, H, d_k]
+@group(0) @binding(3) var<storage, read_write> x1: array<f32>; // [B, T HOUSEHOLDER, H, d_k]: X1 (-X2), then W
+@group(0) @binding(4) var<storage, read_write> grad_q: array<t_grad_q>; // dQ [B, T, H, d_k] or dK [B, T HOUSEHOLDER, H, d_k]
 @group(0) @binding(5) var<uniform> params: Params;
 
 // 16 rows of 64 channels, decayed to the ends of their sub-blocks, and the decays of those sub-blocks.
@@ -94,7 +95,14 @@ fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
             let at = row(i + {r}u) * params.d_k + j + {c}u;
             let w = x1[at] + sum{r}[{c}];
             x1[at] = w;
-            grad_q[at] = t_grad_q(w + grad_p[base + {r}u * CHUNK + i + {r}u] * k{r}[{c}]);
+            let gradient = t_grad_q(w + grad_p[base + {r}u * CHUNK + i + {r}u] * k{r}[{c}]);
+#if OF_KEYS
+            grad_q[at] = gradient;
+#else
+            if is_last(i + {r}u) {
+                grad_q[query(token(i + {r}u)) * params.d_k + j + {c}u] = gradient;
+            }
+#endif
         }
 #end
     }

@@ -1,17 +1,20 @@
-// P = tril of sum_x q_ix k_jx exp(sum of gk_mx over j < m <= i) of a chunk, by sub-blocks of four tokens. A workgroup a
-// (chunk, h, b), 16 channels at a time; grid (chunks, H, B). Source: Yang et al. 2024, section 4 (secondary chunking).
+// P = tril of sum_x q_ix k_jx exp(sum of gk_mx over j < m <= i) of a chunk or, OF_KEYS, G, the same of k and k below the
+// diagonal, by sub-blocks of four rows. A workgroup a (chunk, h, b), 16 channels at a time; grid (chunks, H, B). Source: Yang et al. 2024, section 4 (secondary chunking).
 const CHUNK: u32 = 64;
 const THREADS: u32 = CHUNK * 4;
 const DIAGONAL: u32 = CHUNK / 4 * 10; // pairs inside sub-blocks: an invocation each
+const OF_KEYS: bool = false;
 alias t_q = f32;
 alias t_k = f32;
 #import lib/chunk
 #import lib/channel
 
-@group(0) @binding(0) var<storage, read_write> q: array<t_q>; // [B, T, H, d_k]
-@group(0) @binding(1) var<storage, read_write> k: array<t_k>; // [B, T, H, d_k]
-@group(0) @binding(2) var<storage, read_write> gk: array<f32>; // [B, T, H, d_k]
-@group(0) @binding(3) var<storage, read_write> scores: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(1) var<storage, read_write> gk: array<f32>; // [B, T, H, d_k]
+@group(0) @binding(2) var<storage, read_write> scores: array<f32>; // [B, H, chunks, C, C]: P or G
+#if !OF_KEYS
+@group(0) @binding(3) var<storage, read_write> q: array<t_q>; // [B, T, H, d_k]
+#endif
 @group(0) @binding(4) var<uniform> params: Params;
 
 // Rows of 16 channels: as they are, then decayed from the start or to the end of their sub-blocks.
@@ -45,11 +48,18 @@ fn channel_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
             let at = row(my_row) * params.d_k + col;
 #for c in 0..4
             if col + {c}u < params.d_k {
-                q4[{c}] = f32(q[at + {c}u]);
                 k4[{c}] = f32(k[at + {c}u]);
+#if !OF_KEYS
+                if is_last(my_row) {
+                    q4[{c}] = f32(q[query(token(my_row)) * params.d_k + col + {c}u]);
+                }
+#endif
             }
 #end
         }
+#if OF_KEYS
+        q4 = k4;
+#endif
         workgroupBarrier();
         q_rows[lane] = q4;
         k_rows[lane] = k4;
@@ -100,7 +110,11 @@ fn channel_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
     }
     let base = block() * CHUNK * CHUNK;
     if lane < DIAGONAL {
+#if OF_KEYS
+        scores[base + i * CHUNK + j] = select(inside, 0.0, i == j);
+#else
         scores[base + i * CHUNK + j] = inside;
+#endif
     }
     if x < CHUNK / 4u {
 #for r in 0..4
