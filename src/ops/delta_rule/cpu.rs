@@ -1,8 +1,10 @@
 mod backward;
 mod channel;
+mod refine;
 
 use self::backward::{BackwardWork, HeadGrads};
 use self::channel::{ChannelBackward, ChannelWork};
+use self::refine::Stiff;
 use super::DeltaRule;
 use crate::ops::Decay;
 use crate::ops::chunks::{
@@ -100,6 +102,7 @@ struct Work<R> {
     vn: Vec<R>,
     /// `[C / n,d_v]`.
     o: Vec<R>,
+    stiff: Stiff<R>,
 }
 
 impl<R: Real> Work<R> {
@@ -117,6 +120,7 @@ impl<R: Real> Work<R> {
             r: zeros(c * op.d_v),
             vn: zeros(c * op.d_v),
             o: zeros(op.chunk_tokens() * op.d_v),
+            stiff: Stiff::new(op),
         }
     }
 
@@ -159,6 +163,7 @@ impl<R: Real> Work<R> {
             decay(&mut row[..=i], &self.gam[i * c..]);
             row[i + 1..].fill(R::ZERO);
         }
+        self.look_at_keys(op, x, at);
     }
 
     /// U, R = diag(beta) U and Vn = Tm R from the state.
@@ -190,6 +195,7 @@ impl<R: Real> Work<R> {
             d_v,
             R::ZERO,
         );
+        self.stiff.refine(op, n, tm, false, &self.r, &mut self.vn);
     }
 }
 

@@ -129,6 +129,7 @@ impl DeltaRule {
                 d_v,
                 R::ZERO,
             );
+            w.stiff.refine(self, n, tm, true, &bw.grad_vn, &mut bw.grad_r);
             scale_rows(&mut bw.grad_v, &bw.grad_r, &w.beta[..n], d_v);
             product(
                 (n, d_v, n),

@@ -1,0 +1,97 @@
+//! Chunks whose keys are nearly the same: the system (I + beta G) x = b is ill-conditioned there, with beta near 2 above
+//! all. One step of iterative refinement with the residual in f64 takes back what rounding did to G and to its inverse.
+
+use super::{ChunkRows, Inputs, Work};
+use crate::ops::chunks::product;
+use crate::ops::delta_rule::DeltaRule;
+use crate::twin::Real;
+use crate::twin::matmul::Mat;
+
+/// Sum of magnitudes of a row of beta G above which a chunk is refined. Keys that point anywhere stay below.
+const STIFF: f64 = 16.0;
+
+/// The system of a chunk in f64, if it is refined.
+pub(super) struct Stiff<R> {
+    is_stiff: bool,
+    /// `[C,C]`: beta G, below the diagonal.
+    system: Vec<f64>,
+    /// `[C,d_v]`: residual, and the step that it asks for.
+    residual: Vec<R>,
+    step: Vec<R>,
+    /// `[C,d_v]`: the residual before it is rounded.
+    wide: Vec<f64>,
+}
+
+impl<R: Real> Stiff<R> {
+    pub(super) fn new(op: &DeltaRule) -> Self {
+        let (c, values) = (op.chunk, op.chunk * op.d_v);
+        Self {
+            is_stiff: false,
+            system: vec![0.0; c * c],
+            residual: vec![R::ZERO; values],
+            step: vec![R::ZERO; values],
+            wide: vec![0.0; values],
+        }
+    }
+
+    /// One step towards the solution of (I + beta G) x = b or, `transposed`, of its transpose, from x = Tm b.
+    pub(super) fn refine(
+        &mut self,
+        op: &DeltaRule,
+        n: usize,
+        tm: &[R],
+        transposed: bool,
+        b: &[R],
+        x: &mut [R],
+    ) {
+        if !self.is_stiff {
+            return;
+        }
+        let (c, d_v) = (op.chunk, op.d_v);
+        for ((wide, b), x) in self.wide.iter_mut().zip(b).zip(&*x) {
+            *wide = b.f64() - x.f64();
+        }
+        for i in 0..n {
+            for j in 0..i {
+                let (row, from) = if transposed { (j, i) } else { (i, j) };
+                let factor = self.system[i * c + j];
+                let wide = self.wide[row * d_v..][..d_v].iter_mut();
+                wide.zip(&x[from * d_v..])
+                    .for_each(|(wide, x)| *wide -= factor * x.f64());
+            }
+        }
+        for (residual, wide) in self.residual.iter_mut().zip(&self.wide) {
+            *residual = R::of(*wide);
+        }
+        let tm = Mat::rows(tm, c);
+        let tm = if transposed { tm.t() } else { tm };
+        let residual = Mat::rows(&self.residual, d_v);
+        product((n, d_v, n), tm, residual, &mut self.step, d_v, R::ZERO);
+        let x = x[..n * d_v].iter_mut();
+        x.zip(&self.step).for_each(|(x, step)| *x += *step);
+    }
+}
+
+impl<R: Real> Work<R> {
+    /// Looks whether the chunk, which was prepared, is to be refined.
+    pub(super) fn look_at_keys(&mut self, op: &DeltaRule, x: Inputs<'_, R>, at: ChunkRows) {
+        let (c, n) = (op.chunk, at.rows.n);
+        let size = |i: usize| {
+            let row = self.lower[i * c..i * c + i].iter();
+            self.beta[i].f64().abs() * row.map(|x| x.f64().abs()).sum::<f64>()
+        };
+        self.stiff.is_stiff = (0..n).any(|i| size(i) > STIFF);
+        if !self.stiff.is_stiff {
+            return;
+        }
+        for i in 0..n {
+            for j in 0..i {
+                let pairs = at.rows.at(x.k, op.d_k, i).iter().zip(at.rows.at(x.k, op.d_k, j));
+                let dot: f64 = pairs.map(|(a, b)| a.f64() * b.f64()).sum();
+                let decayed = dot * self.gam[i * c + j].f64();
+                self.lower[i * c + j] = R::of(decayed);
+                self.stiff.system[i * c + j] = self.beta[i].f64() * decayed;
+            }
+        }
+    }
+}
