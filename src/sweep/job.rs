@@ -9,9 +9,10 @@ use super::{Event, Report};
 use crate::config::Config;
 use crate::error::{Error, Result, UserError};
 use crate::tasks::{DataSet, Grammar, Split, Statistics};
+use crate::train::Recorder;
 use crate::train::claim::Claim;
 use crate::train::folder::{self, Folder};
-use crate::train::records::{METRICS_FILE, Recorder, atomic};
+use crate::train::records::{METRICS_FILE, atomic};
 use crate::train::{
     Counters, Counting, Device, Machine, Outcome, Row, Saved, Session, Setup, StepReport, Watch, checkpoint,
     run_result, setup,

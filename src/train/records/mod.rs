@@ -4,7 +4,6 @@ pub(crate) mod atomic;
 #[cfg(feature = "cli")]
 pub mod curve;
 pub mod metrics;
-mod recorder;
 pub mod tensorboard;
 
 use super::setup;
@@ -15,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 pub use metrics::{METRICS_FILE, Metrics, MetricsLog};
-pub use recorder::Recorder;
 
 /// Largest result.
 const MOST_BYTES: u64 = 1 << 20;

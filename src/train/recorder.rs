@@ -1,9 +1,9 @@
 //! What a run leaves in its folder beside its checkpoints.
 
 #[cfg(feature = "cli")]
-use super::curve;
-use super::tensorboard::EventWriter;
-use super::{Metrics, MetricsLog, RunResult};
+use super::records::curve;
+use super::records::tensorboard::EventWriter;
+use super::records::{Metrics, MetricsLog, RunResult};
 use crate::error::Result;
 use crate::train::claim::Claim;
 use crate::train::{Row, folder};
