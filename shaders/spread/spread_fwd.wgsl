@@ -3,7 +3,7 @@
 #import lib/grid
 
 const FIRST: bool = false;
-const NONE: u32 = 0xffffffffu;
+const NONE: u32 = 4294967295u;
 
 struct Params { n: u32, t: u32, e: u32 }
 
