@@ -224,6 +224,12 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     }
     let result = run_result(&run, &config, &outcome, &statistics, params, device, precision);
     say(&table(&result, &statistics));
+    if let Some(share) = outcome.counters.padded() {
+        say(&format!(
+            "{:.1} % of the computed steps were padding",
+            100.0 * share
+        ));
+    }
     live.recorder.finish(&result)?;
     print_result(&result)
 }

@@ -35,7 +35,7 @@ const MAX_WIDTH: usize = 256;
 pub(super) enum ChannelGate {
     /// `log sigma(y) / 16` of a projection of rank 16 with a bias, `gk_proj`.
     LogSigmoid,
-    /// `-exp(A_log) softplus(y + dt_bias)` of a projection of rank d_v, `f_proj`: the rate is a head's, the bias a channel's.
+    /// `-exp(A_log) softplus(y + dt_bias)` of a projection of rank `d_v`, `f_proj`: the rate is a head's, the bias a channel's.
     Softplus,
 }
 
@@ -44,7 +44,7 @@ pub(super) enum ChannelGate {
 pub(super) enum Readout {
     /// silu of a projection.
     Silu,
-    /// sigma of a projection of rank d_v with a bias.
+    /// sigma of a projection of rank `d_v` with a bias.
     LowRankSigmoid,
 }
 

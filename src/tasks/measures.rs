@@ -130,13 +130,7 @@ mod tests {
         let grammar = Grammar::from_json(text, "g.json").unwrap();
         let measures = grammar.measures(1, 100, 20).unwrap();
         assert_eq!((measures.rules, measures.branching_factor), (3, 1.0));
-        assert_eq!(
-            measures.symbol_shares,
-            vec![0.25; 4]
-                .iter()
-                .map(|_| measures.symbol_shares[0])
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(measures.symbol_shares, [measures.symbol_shares[0]; 4]);
         assert!(
             (measures.symbol_entropy - 2.0).abs() < 0.02,
             "{}",

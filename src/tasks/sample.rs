@@ -65,7 +65,7 @@ impl Sample {
 /// The random numbers of a sample's gaps.
 enum GapStream {
     /// The reference's: one stream of the data set decides, one of the sample draws.
-    Reference { decisions: Pcg64, draws: Mt19937 },
+    Reference { decisions: Pcg64, draws: Box<Mt19937> },
     /// One stream.
     Own(Pcg64),
 }
@@ -243,7 +243,7 @@ impl DataSet {
                 let each = (self.spec().length - self.spec().gap_start) as u128;
                 decisions.jump(u128::from(number) * each);
                 // The reference's generator takes seeds below 2^32; beyond, the low 32 bits.
-                let draws = Mt19937::from_number(self.seed().wrapping_mul(number) as u32);
+                let draws = Box::new(Mt19937::from_number(self.seed().wrapping_mul(number) as u32));
                 GapStream::Reference { decisions, draws }
             }
         }

@@ -77,7 +77,7 @@ impl WeightsFile {
     }
 
     /// The parameters of a graph, in its order, with an optimiser that has seen nothing. F64, F32, F16 and BF16 are
-    /// accepted. A prefix of all names, such as PyTorch's `module.` and `_orig_mod.`, is left out, and `say` hears of it.
+    /// accepted. A prefix of all names, such as `PyTorch`'s `module.` and `_orig_mod.`, is left out, and `say` hears of it.
     ///
     /// # Errors
     /// [`UserError::Malformed`] that lists every tensor that is missing, unknown, or has another shape, another type or

@@ -48,7 +48,6 @@ pub(crate) fn gradient_in_place<R: Real>(classes: usize, z: &mut [R], labels: &[
 impl CpuOp for CrossEntropy {
     fn cpu_fwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
         let (loss, lse, nll) = (io.write("loss"), io.write("lse"), io.write("nll"));
-        let nll = nll;
         rows(self.classes, io.read("logits"), io.int("labels"), lse, nll);
         loss[0] = nll.iter().copied().sum::<R>() * R::of(f64::from(step.inv_tokens));
     }

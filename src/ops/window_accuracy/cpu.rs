@@ -58,7 +58,6 @@ pub(crate) fn count(windows: &[u32], labels: &[u32], predictions: &[u32]) -> [us
 impl CpuOp for WindowAccuracy {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
         let (predictions, counts) = (io.write_int("predictions"), io.write("counts"));
-        let predictions = predictions;
         predict(
             self,
             io.read("logits"),

@@ -106,8 +106,7 @@ impl RunResult {
     /// What training went wrong by, if it did: a test loss above twice that of guessing.
     pub fn diverged(&self) -> Option<NumericError> {
         let limit = -2.0 * self.chance.ln();
-        // A loss that is not a number is above every limit.
-        (!(self.loss <= limit)).then(|| NumericError::Diverged {
+        (self.loss.is_nan() || self.loss > limit).then(|| NumericError::Diverged {
             loss: format!("{:.4}", self.loss),
             limit: format!("{limit:.4}"),
         })
