@@ -2,8 +2,8 @@
 //! towards each value, in one or several writes a token.
 //!
 //! ```text
-//! Maths, per head (S is [d_k, d_v]; without decays g = 0):
-//!   Sd_t = exp(g_t) S_{t-1}     S_t = Sd_t + k_t (beta_t (v_t - Sd_t^T k_t))^T     o_t = scale S_t^T q_t
+//! Maths, per head (S is [d_k, d_v]; A_t = exp(g_t), a scalar or a factor a key channel):
+//!   Sd_t = diag(A_t) S_{t-1}    S_t = Sd_t + k_t (beta_t (v_t - Sd_t^T k_t))^T     o_t = scale S_t^T q_t
 //! Chunkwise, C tokens at a time (rows Q, K, V; b = diag(beta); S the state at the chunk's start; in_i, out_i the decay
 //! from the chunk's start to token i and from i to its end, a = in_C, Gam_ij the decay from token j to token i):
 //!   G  = stril(K K^T * Gam)     Tm = (I + b G)^-1           P = tril(Q K^T * Gam)
@@ -11,9 +11,10 @@
 //!   S' = a S + K^T diag(out) Vn
 //! n Householder factors a token, each with its own write: the same on the time axis T n, with g_t at the first row of
 //! token t and 0 at its others, q_t and o_t at the last. Q, O, P and E have a row a token, C / n a chunk, all else a row
-//! a write; a chunk is the most whole tokens that fit C rows.
-//! Shapes     q [B,T,H,d_k]; k [B,T n,H,d_k]; v [B,T n,H,d_v]; o [B,T,H,d_v]; beta [B,T n,H]; if `decays`, g (log decay,
-//!            <= 0) [B,T,H]; saved: tm [B,H,chunks,C,C] (whole, the rows of the padding are those of the identity) and
+//! a write; a chunk is the most whole tokens that fit C rows. A decay by channel goes into the sums over channels, in
+//! sub-blocks as in `linear_attention`: the formulas are in models.md 8.3, and P and E then have a row a write, too.
+//! Shapes     q [B,T,H,d_k]; k [B,T n,H,d_k]; v [B,T n,H,d_v]; o [B,T,H,d_v]; beta [B,T n,H]; g (log decay, <= 0):
+//!            Scalar [B,T,H], Channel [B,T,H,d_k] (as `gk`), Constant and None no input; saved: tm [B,H,chunks,C,C] (whole, the rows of the padding are those of the identity) and
 //!            states [B,H,chunks,d_k,d_v] (S at each chunk's start); d_k and d_v from 1 to 256, C 16, 32 or 64, n 1
 //!            to 8, any T; a chunk that is partly filled is padded with k = 0, beta = 0, g = 0
 //! Gradients  with Do = scale dO and D = dL/dS' of the chunk, in reverse order (Gam, P, G, U, Vn are computed again):
@@ -42,7 +43,8 @@
 //!            above 16,383 chunks
 //! Source     Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", section 3;
 //!            Yang, Kautz, Hatamizadeh 2025, "Gated Delta Networks", section 3; Siems et al. 2025, "DeltaProduct",
-//!            section 3; golden: delta_rule, gated_delta_rule, gated_delta_product
+//!            section 3; Kimi Team 2025, "Kimi Linear" (Channel);
+//!            golden: delta_rule, gated_delta_rule, gated_delta_product, kda
 //! ```
 
 pub mod cases;
