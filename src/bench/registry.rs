@@ -366,10 +366,10 @@ fn dense(scale: Scale, Extents { b, t, .. }: Extents, rows: usize) -> Vec<Bench>
         ),
         bench(
             "one_hot",
-            format!("{rows}x{VOCAB}"),
+            format!("{}x{VOCAB}", b * t),
             family,
             OneHot {
-                rows,
+                rows: b * t,
                 vocab: VOCAB,
                 noise: Noise::Philox { t, level: 0.2 },
             },
