@@ -38,7 +38,7 @@ const TOKENS: [&[u8]; 16] = [
     b"\"\\ud800\"",
 ];
 
-/// SplitMix64.
+/// `SplitMix64`.
 struct Random(u64);
 
 impl Random {
