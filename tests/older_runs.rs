@@ -63,10 +63,12 @@ fn they_resume() {
         let kept = output(&args);
         let was = fs::read(dir.path().join("result.json")).unwrap();
         let was: Value = serde_json::from_slice(&was).unwrap();
-        assert_eq!(
-            kept, was,
-            "{version} {name}: a finished run says its result again"
-        );
+        for (key, value) in was.as_object().unwrap() {
+            assert_eq!(
+                &kept[key], value,
+                "{version} {name}: a finished run says its result again"
+            );
+        }
         fs::remove_file(dir.path().join("result.json")).unwrap();
         fs::remove_file(dir.path().join("checkpoint-00000008.safetensors")).unwrap();
         let finished = output(&args);
