@@ -38,7 +38,11 @@ fn runs_that_no_machine_holds_say_what_they_would_take() {
             "the tensors of a program takes",
         ),
         (
-            &["train.batch=100000000", "data.train=100000000", "data.length=2000"],
+            &[
+                "train.batch=100000000",
+                "data.train=100000000",
+                "data.length=2000",
+            ],
             "the samples of a batch of 100000000 takes",
         ),
         (
