@@ -206,7 +206,8 @@ fn train(model: &ModelConfig, data: &DataSet) -> Result<(Stepper, Vec<f64>)> {
 /// executor share its parameters, here the trained ones. `selectiv::train::decode` does this and more.
 fn decode(model: &ModelConfig, data: &DataSet, executor: &mut Executor) -> Result<f64> {
     let batch = data.batch(Split::Test, 0, DECODED);
-    let (b, t, k) = (batch.b, batch.t, model.classes);
+    // Without gaps a symbol is a time step; the rest of a batch is padding.
+    let (b, t, k) = (batch.b, data.spec().length, model.classes);
     let step = StepParams::eval(batch.tokens);
     let runtime = executor.runtime();
 
