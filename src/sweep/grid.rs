@@ -344,7 +344,10 @@ mod tests {
     #[test]
     fn widths_of_equal_budget() {
         let head = "tasks = [\"tiny.toml\"]\nmodels = [\"mamba2\", \"gla\", \"transformer\"]\n";
-        let runs = runs(&format!("{head}match = {{ params = 1.1e5 }}\n[grid]\nseed = [1]\n")).unwrap();
+        let runs = runs(&format!(
+            "{head}match = {{ params = 1.1e5 }}\n[grid]\nseed = [1]\n"
+        ))
+        .unwrap();
         for run in &runs {
             let off = run.params as f64 / 1.1e5 - 1.0;
             assert!(off.abs() < 0.1, "{}: {}", run.id, run.params);
