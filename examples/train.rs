@@ -96,8 +96,7 @@ pub(crate) fn run(device: &str, print: &mut dyn FnMut(&str)) -> Result<()> {
     }
 
     // The evaluator's graph shares the parameters that were just trained on this executor.
-    let extents = [data.max_steps(Split::Test), data.spec().length];
-    let mut evaluator = Evaluator::new(&mut stepper.executor, &model, data.count(Split::Test), extents)?;
+    let mut evaluator = Evaluator::new(&mut stepper.executor, &model, &data, Split::Test)?;
     let never = AtomicBool::new(false);
     let test = evaluator
         .run(&mut stepper.executor, &data, Split::Test, &never)?

@@ -4,6 +4,7 @@ use crate::error::{OutOfMemory, Result};
 use crate::graph::Graph;
 use crate::step::StepParams;
 use crate::tensor::{Bank, TensorId};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A graph that an executor has planned and made ready.
@@ -23,6 +24,15 @@ pub enum Data<'a> {
     F64(&'a [f64]),
     /// Integers.
     U32(&'a [u32]),
+}
+
+/// Makes what graphs need of a device beside memory, before they are loaded there, from any thread.
+pub trait Compiler: Send + Sync {
+    /// Compiles a graph's kernels that were not compiled before.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn compile(&self, graph: &Graph) -> Result<()>;
 }
 
 /// An executor: it owns the parameter banks and any number of programs over them.
@@ -55,6 +65,9 @@ pub trait Runtime {
     /// Loads a graph whose activations, inputs and results share memory with those of `beside`, as far as they find room
     /// there: what one program's run leaves, states included, is gone once the other is written to or run.
     fn load_beside(&mut self, graph: &Graph, beside: Program) -> Result<Program>;
+
+    /// What compiles for this executor while it works, where there is anything to compile.
+    fn compiler(&self) -> Option<Arc<dyn Compiler>>;
 
     /// Drops all programs and banks. Compiled kernels stay.
     fn reset(&mut self);

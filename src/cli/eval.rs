@@ -3,7 +3,7 @@
 
 use super::by::{By, Table};
 use super::common::Common;
-use super::inspect::plain_table;
+use super::inspect::{bytes, plain_table};
 use super::print;
 use crate::config::{Config, task_name};
 use crate::error::{Result, UserError};
@@ -11,7 +11,7 @@ use crate::models::{Gate, ModelConfig};
 use crate::tasks::{DataSet, Gap, Split};
 use crate::train::explain::{Explained, explain};
 use crate::train::folder::read_run;
-use crate::train::{Decoded, Evaluator, Executor, GateMean, Saved, decode, fed_by, gate_means, setup};
+use crate::train::{Decoded, Evaluator, Executor, GateMean, Saved, Score, decode, fed_by, gate_means, setup};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -53,13 +53,18 @@ pub struct EvalArgs {
 struct Line {
     task: String,
     model: String,
+    blocks: Vec<String>,
+    sizes: serde_json::Map<String, serde_json::Value>,
     step: u64,
+    gap: String,
     gap_steps: u32,
     samples: u64,
     accuracy: f64,
     loss: f64,
     chance: f64,
     ceiling: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kl: Option<f64>,
 }
 
 /// Tests and prints. `false` if decoding does not agree with the form over whole sequences.
@@ -128,22 +133,37 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<bool> {
         })?;
         return Ok(decoded.iter().all(Decoded::agrees));
     }
+    // What does not fit is found before anything is tested.
+    if let Some(longest) = sets.iter().max_by_key(|data| data.max_steps(Split::Test)) {
+        evaluator(&mut executor, &model, longest, &saved, &place)?;
+    }
+    let blocks: Vec<String> = model.blocks.iter().map(|block| block.name().to_owned()).collect();
+    let sizes = setup::sizes(&config.model.sizes);
     let mut lines = Vec::new();
     for data in &sets {
-        let (accuracy, loss) = test(&mut executor, &model, data, &saved, &place)?;
+        let score = test(&mut executor, &model, data, &saved, &place, &mut say)?;
         lines.push(Line {
             task: task.clone(),
             model: saved.state.model.clone(),
+            blocks: blocks.clone(),
+            sizes: sizes.clone(),
             step: saved.step,
+            gap: data.gap(Split::Test).to_string(),
             gap_steps: data.gap(Split::Test).max_steps(),
             samples: data.count(Split::Test),
-            accuracy,
-            loss,
-            chance: 1.0 / data.grammar().classes() as f64,
+            accuracy: score.accuracy,
+            loss: score.loss,
+            chance: 1.0 / data.classes() as f64,
             ceiling: data.ceiling(),
+            kl: score.kl,
         });
     }
-    print::result(&if args.json { json(&lines) } else { table(&lines) })?;
+    print::result(&if args.json {
+        json(&lines)
+    } else {
+        let text = setup::model_text(&saved.state.model, &blocks, config.model.sizes.d_model, &sizes);
+        format!("{}\n{text}, after update {}", table(&lines), saved.step)
+    })?;
     Ok(true)
 }
 
@@ -254,12 +274,21 @@ fn test(
     data: &Arc<DataSet>,
     saved: &Saved,
     place: &str,
-) -> Result<(f64, f64)> {
+    say: &mut dyn FnMut(&str),
+) -> Result<Score> {
     let mut evaluator = evaluator(executor, model, data, saved, place)?;
+    let runtime = executor.runtime();
+    say(&format!(
+        "gap {}: {} samples of at most {} time steps, {} at a time; {}",
+        data.gap(Split::Test),
+        data.count(Split::Test),
+        data.max_steps(Split::Test),
+        evaluator.batch(),
+        bytes(runtime.total_bytes() as f64)
+    ));
     // A signal ends this command at once: there is nothing to save.
     let score = evaluator.run(executor, data, Split::Test, &AtomicBool::new(false))?;
-    let score = score.expect("nobody sets the flag");
-    Ok((score.accuracy, score.loss))
+    Ok(score.expect("nobody sets the flag"))
 }
 
 /// What tests a model, with its weights on the device.
@@ -271,9 +300,8 @@ fn evaluator(
     place: &str,
 ) -> Result<Evaluator> {
     executor.runtime().reset();
-    let extents = [data.max_steps(Split::Test), data.spec().length];
     let model = fed_by(model, data);
-    let evaluator = Evaluator::new(executor, &model, data.count(Split::Test), extents)?;
+    let evaluator = Evaluator::new(executor, &model, data, Split::Test)?;
     evaluator.set_weights(executor, &saved.weights, place)?;
     Ok(evaluator)
 }
@@ -297,29 +325,30 @@ fn taken_apart(
 }
 
 fn table(lines: &[Line]) -> String {
-    let header = [
-        "task",
-        "model",
-        "gap steps",
-        "samples",
-        "accuracy",
-        "chance",
-        "ceiling",
-        "loss",
+    let mut header = vec![
+        "task", "gap", "steps", "samples", "accuracy", "chance", "ceiling", "loss",
     ];
+    let has_kl = lines.iter().any(|line| line.kl.is_some());
+    if has_kl {
+        header.push("KL");
+    }
     let mut table = plain_table(&header, 2);
     for line in lines {
         let percent = |x: f64| format!("{:.2} %", 100.0 * x);
-        table.add_row([
+        let mut row = vec![
             line.task.clone(),
-            line.model.clone(),
+            line.gap.clone(),
             line.gap_steps.to_string(),
             line.samples.to_string(),
             percent(line.accuracy),
             percent(line.chance),
             percent(line.ceiling),
             format!("{:.4}", line.loss),
-        ]);
+        ];
+        if has_kl {
+            row.push(line.kl.map_or_else(String::new, |kl| format!("{kl:.4}")));
+        }
+        table.add_row(row);
     }
     table.trim_fmt()
 }

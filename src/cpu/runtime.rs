@@ -5,12 +5,13 @@ use crate::graph::{Call, Graph, Output};
 use crate::memory;
 use crate::plan::{Plan, Policy, lifetimes};
 use crate::port::Pass;
-use crate::runtime::{Data, Program, Runtime, Ticket};
+use crate::runtime::{Compiler, Data, Program, Runtime, Ticket};
 use crate::step::StepParams;
 use crate::tensor::{Bank, Dtype, Precision, Role, TensorId, TensorInfo};
 use crate::twin::{In, Out, Real, Slices};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Bytes of activations that one program may take: beyond, smaller micro-batches are as fast.
@@ -283,6 +284,10 @@ impl<R: Real> Runtime for CpuRuntime<R> {
     fn load_beside(&mut self, graph: &Graph, beside: Program) -> Result<Program> {
         let stores = self.programs[beside.0].stores.clone();
         self.place_graph(graph, &stores)
+    }
+
+    fn compiler(&self) -> Option<Arc<dyn Compiler>> {
+        None
     }
 
     fn reset(&mut self) {

@@ -3,6 +3,7 @@
 pub mod adapter;
 mod cache;
 pub mod choice;
+mod compiler;
 mod device;
 pub mod lower;
 #[cfg(test)]

@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn lambda_starts_at_one() {
-        let net = paper(32, 4).net(1, 1, 1, false).unwrap();
+        let net = paper(32, 4).eval_net(1, 1, 1).unwrap();
         let bank = crate::models::initial_parameters(&net.graph, 1);
         let lambda = net
             .graph

@@ -285,7 +285,7 @@ impl ModelConfig {
     /// # Errors
     /// [`UserError::Shape`] for sizes that a block cannot have.
     pub fn param_count(&self) -> Result<usize> {
-        Ok(self.net(1, 1, 1, false)?.graph.param_count())
+        Ok(self.eval_net(1, 1, 1)?.graph.param_count())
     }
 
     /// Layers on top of input rows u \[B T, V\]: the output of the last one, and what each block and layer gave.

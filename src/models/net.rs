@@ -66,8 +66,21 @@ pub struct Net {
     pub stats: TensorId,
     /// \[B,E\] u32: predicted class of each element.
     pub predictions: TensorId,
+    /// \[B T,K\] logits of every step, where they are kept.
+    pub logits: Option<TensorId>,
     /// What the blocks show of their gates.
     pub gates: Vec<ShownGate>,
+}
+
+/// What a net is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Forward and backward.
+    Train,
+    /// Forward only.
+    Test,
+    /// Forward only, and the logits of every step.
+    TestLogits,
 }
 
 impl ModelConfig {
@@ -76,7 +89,7 @@ impl ModelConfig {
     /// # Errors
     /// [`crate::error::UserError::Shape`] for sizes that a block cannot have.
     pub fn train_net(&self, b: usize, t: usize, e: usize) -> Result<Net> {
-        self.net(b, t, e, true)
+        self.net(b, t, e, Purpose::Train)
     }
 
     /// Forward only.
@@ -84,11 +97,20 @@ impl ModelConfig {
     /// # Errors
     /// [`crate::error::UserError::Shape`] for sizes that a block cannot have.
     pub fn eval_net(&self, b: usize, t: usize, e: usize) -> Result<Net> {
-        self.net(b, t, e, false)
+        self.net(b, t, e, Purpose::Test)
     }
 
-    pub(super) fn net(&self, b: usize, t: usize, e: usize, train: bool) -> Result<Net> {
+    /// Forward only, with the logits of every step: B T K numbers, which is much where there are many classes.
+    ///
+    /// # Errors
+    /// [`crate::error::UserError::Shape`] for sizes that a block cannot have.
+    pub fn eval_net_with_logits(&self, b: usize, t: usize, e: usize) -> Result<Net> {
+        self.net(b, t, e, Purpose::TestLogits)
+    }
+
+    fn net(&self, b: usize, t: usize, e: usize, purpose: Purpose) -> Result<Net> {
         self.validate()?;
+        let train = purpose == Purpose::Train;
         let mut g = Graph::new();
         let InputForm { filled, noise } = self.inputs;
         let symbols = g.input("symbols", &[b, if filled { t } else { e }], Dtype::U32);
@@ -144,6 +166,10 @@ impl ModelConfig {
         if train {
             g.backward(&[], &[])?;
         }
+        let logits = match purpose {
+            Purpose::TestLogits => Some(self.decode(&mut g, b * t, [x, w, bias])?),
+            Purpose::Train | Purpose::Test => None,
+        };
         Ok(Net {
             graph: g,
             b,
@@ -155,8 +181,22 @@ impl ModelConfig {
             window_labels,
             stats,
             predictions,
+            logits,
             gates,
         })
+    }
+
+    /// Logits of all rows, kept; `x`, and weight and bias of the decoder.
+    fn decode(&self, g: &mut Graph, rows: usize, x_w_bias: [TensorId; 3]) -> Result<TensorId> {
+        let decode = Linear {
+            rows,
+            inp: self.d_model,
+            out: self.classes,
+            bias: true,
+        };
+        let logits = g.call(decode, &x_w_bias)?[0];
+        g.keep(logits);
+        Ok(logits)
     }
 
     fn noise_values(&self, g: &mut Graph, rows: usize) -> NoiseInput {
@@ -231,14 +271,7 @@ impl ModelConfig {
         let u = self.rows(&mut g, b * t, noise, symbols, input)?;
         let x = self.stack_at(&mut g, u, b, t, decoding)?.last;
         let (w, bias) = self.decoder(&mut g);
-        let decode = Linear {
-            rows: b * t,
-            inp: self.d_model,
-            out: self.classes,
-            bias: true,
-        };
-        let logits = g.call(decode, &[x, w, bias])?[0];
-        g.keep(logits);
+        let logits = self.decode(&mut g, b * t, [x, w, bias])?;
         Ok(LogitsNet {
             graph: g,
             symbols,

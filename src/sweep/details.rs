@@ -22,6 +22,9 @@ pub struct Tested {
     pub loss: f64,
     /// Share of the elements whose class was right.
     pub accuracy: f64,
+    /// As [`Score::kl`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl: Option<f64>,
 }
 
 impl From<Score> for Tested {
@@ -29,6 +32,7 @@ impl From<Score> for Tested {
         Self {
             loss: score.loss,
             accuracy: score.accuracy,
+            kl: score.kl,
         }
     }
 }
@@ -76,6 +80,7 @@ impl Details {
             (_, Splits::Disjoint) => outcome.counters.accuracy.map(|accuracy| Tested {
                 loss: outcome.counters.evaluated_loss.unwrap_or(f64::NAN),
                 accuracy,
+                kl: None,
             }),
             // There the evaluations between updates see test samples, which must not choose.
             (_, Splits::Reference) => match score(machine, data, Split::Validation, stop)? {

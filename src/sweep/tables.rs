@@ -3,7 +3,7 @@
 //! Both are written anew, whole, by whichever process ends a run; a claim on the sweep's folder keeps a table that was read
 //! earlier from replacing a newer one. Empty fields are numbers that there are not.
 
-use super::details::Details;
+use super::details::{Details, Tested};
 use super::grid::PlannedRun;
 use super::plan::{self, Plan, Status, run_folder};
 use crate::error::Result;
@@ -244,10 +244,6 @@ fn record(
         crate::config::LayerList::Count(n) => *n,
         crate::config::LayerList::Blocks(list) => list.len(),
     };
-    let kl = result.and_then(|result| {
-        let json: serde_json::Value = serde_json::from_str(&result.to_json()).ok()?;
-        json.get("kl")?.as_f64()
-    });
     vec![
         run.id.clone(),
         run.task.clone(),
@@ -277,7 +273,7 @@ fn record(
         finished
             .and_then(|f| f.details.as_ref())
             .map_or_else(String::new, |d| d.commit.clone()),
-        kl.map_or_else(String::new, finite),
+        result.and_then(|r| r.kl).map_or_else(String::new, finite),
         selected.map_or_else(String::new, number),
     ]
 }
@@ -309,7 +305,11 @@ fn write_tests(
 ) -> io::Result<()> {
     let result = &finished.result;
     let steps = result.steps;
-    for (metric, value) in [("loss", result.loss), ("accuracy", result.accuracy)] {
+    let numbers = |loss, accuracy, kl: Option<f64>| {
+        let kl = kl.map(|kl| ("kl", kl));
+        [("loss", loss), ("accuracy", accuracy)].into_iter().chain(kl)
+    };
+    for (metric, value) in numbers(result.loss, result.accuracy, result.kl) {
         write_number(table, run, steps, tokens, ["test", metric], value)?;
     }
     let tests = finished
@@ -318,7 +318,8 @@ fn write_tests(
         .map_or(&[][..], |details| &details.tests);
     for test in tests.iter().filter(|_| tests.len() > 1) {
         let split = format!("test gap {}", test.gap);
-        for (metric, value) in [("loss", test.tested.loss), ("accuracy", test.tested.accuracy)] {
+        let Tested { loss, accuracy, kl } = test.tested;
+        for (metric, value) in numbers(loss, accuracy, kl) {
             write_number(table, run, steps, tokens, [&split, metric], value)?;
         }
     }

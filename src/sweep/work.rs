@@ -6,7 +6,7 @@ use super::shared::{Shared, lock};
 use super::tables::Tables;
 use super::{Event, Report};
 use crate::error::{DeviceError, Error, Result};
-use crate::train::{Device, Executor, claim};
+use crate::train::{Device, Executor, ahead, claim};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,8 +128,13 @@ pub fn run(plan: &Plan, folder: &Path, options: &Options<'_>, report: &dyn Repor
         statistics: Mutex::new(HashMap::new()),
     };
     let tables = Mutex::new(Tables::new(plan, folder));
+    let write_tables = || match is_last(plan, folder, options) {
+        true => lock(&tables).write_all(),
+        false => Ok(()),
+    };
     let wanted = |i: usize| options.only.is_empty() || options.only.contains(&plan.runs[i].id);
-    let mut times: Vec<WorkerTime> = Vec::new();
+    // Of each device: two of one machine may have one name.
+    let mut times: Vec<Option<WorkerTime>> = vec![None; options.devices.len()];
     let mut tries: HashMap<usize, u32> = HashMap::new();
     loop {
         let open: Vec<Vec<usize>> = plan
@@ -154,14 +159,21 @@ pub fn run(plan: &Plan, folder: &Path, options: &Options<'_>, report: &dyn Repor
                 *tries.entry(group[0]).or_default() += 1;
             }
             let queue = Mutex::new(Queue::new(plan, ready));
-            let found = crew(&bench, options, &queue, &tables)?;
-            for time in found {
-                match times.iter_mut().find(|known| known.device == time.device) {
-                    Some(known) => {
+            let found = match crew(&bench, options, &queue, &tables) {
+                Ok(found) => found,
+                Err(e) => {
+                    write_tables()?;
+                    return Err(e);
+                }
+            };
+            for (known, time) in times.iter_mut().zip(found) {
+                match (known, time) {
+                    (Some(known), Some(time)) => {
                         known.total += time.total;
                         known.busy += time.busy;
                     }
-                    None => times.push(time),
+                    (known @ None, time) => *known = time,
+                    (Some(_), None) => {}
                 }
             }
             continue;
@@ -171,9 +183,9 @@ pub fn run(plan: &Plan, folder: &Path, options: &Options<'_>, report: &dyn Repor
         }
         wait_for(OTHERS_EVERY, options.stop)?;
     }
-    lock(&tables).write_all()?;
+    write_tables()?;
     let mut totals = Totals {
-        workers: times,
+        workers: times.into_iter().flatten().collect(),
         ..Totals::default()
     };
     for (_, run) in plan.runs.iter().enumerate().filter(|(i, _)| wanted(*i)) {
@@ -185,6 +197,13 @@ pub fn run(plan: &Plan, folder: &Path, options: &Options<'_>, report: &dyn Repor
         }
     }
     Ok(totals)
+}
+
+/// Whether the tables are this process's to write: one that makes single runs of many leaves them to the one that makes the
+/// last, as each would read all that is there.
+fn is_last(plan: &Plan, folder: &Path, options: &Options<'_>) -> bool {
+    let is_missing = |run| matches!(plan::status(folder, run), Status::Missing);
+    options.only.is_empty() || !plan.runs.iter().any(is_missing)
 }
 
 /// Whether a living process has claimed a run.
@@ -210,7 +229,7 @@ fn crew(
     options: &Options<'_>,
     queue: &Mutex<Queue>,
     tables: &Mutex<Tables<'_>>,
-) -> Result<Vec<WorkerTime>> {
+) -> Result<Vec<Option<WorkerTime>>> {
     let halts: Vec<Arc<AtomicBool>> = options.devices.iter().map(|_| Arc::default()).collect();
     let ended = std::thread::scope(|scope| {
         let workers: Vec<_> = options
@@ -236,7 +255,6 @@ fn crew(
         workers.into_iter().map(join).collect::<Vec<_>>()
     });
     let (times, errors): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
-    lock(tables).write_all()?;
     let left = !lock(queue).0.is_empty();
     let error = errors
         .into_iter()
@@ -244,7 +262,7 @@ fn crew(
         .find(|e| left || !matches!(e, Error::Device(_)));
     match error {
         Some(error) => Err(error),
-        None => Ok(times.into_iter().flatten().collect()),
+        None => Ok(times),
     }
 }
 
@@ -274,7 +292,7 @@ fn work(
             error = Some(Error::Interrupted);
             break;
         }
-        let ready = match device.take() {
+        let mut ready = match device.take() {
             Some(device) => device,
             None => match Executor::open(name, &mut |_| {}) {
                 Ok(executor) => {
@@ -294,7 +312,8 @@ fn work(
             },
         };
         halt.store(options.stop.load(Ordering::SeqCst), Ordering::SeqCst);
-        let after = locked().peek(&this).map(|next| &bench.plan.runs[next[0]]);
+        let compiler = ready.compiler();
+        let after = locked().peek(&this).map(|group| &bench.plan.runs[group[0]]);
         let job = Job {
             bench,
             worker,
@@ -303,9 +322,12 @@ fn work(
         };
         let ended = std::thread::scope(|scope| {
             if let Some(run) = after {
-                // Grammar, data and statistics of the run that comes next, while this one trains. What fails there fails again
-                // when its turn comes.
-                scope.spawn(|| drop(bench.setup(run)));
+                // Grammar, data, statistics and kernels of the run that comes next, while this one trains. What fails there
+                // fails again when its turn comes.
+                scope.spawn(move || {
+                    let setup = bench.setup(run)?;
+                    compiler.map_or(Ok(()), |compiler| ahead::compile(&setup, &*compiler))
+                });
             }
             job.run(&group, ready)
         });
@@ -316,7 +338,10 @@ fn work(
         }
         breaks = if ended.device.is_none() { breaks + 1 } else { 0 };
         device = ended.device;
-        let written = lock(tables).write_some(TABLES_EVERY);
+        let written = match options.only.is_empty() {
+            true => lock(tables).write_some(TABLES_EVERY),
+            false => Ok(()),
+        };
         error = ended.fatal.or(written.err());
         if error.is_none() && breaks >= BREAKS {
             error = Some(Error::Device(DeviceError::Driver {

@@ -1,5 +1,6 @@
 //! Loss and accuracy of a model on samples it does not learn from.
 
+use super::divergence::Truth;
 use super::executor::Executor;
 use super::feed::{take_when_ready, write_inputs, written_at};
 use super::fit::{halved, largest};
@@ -9,7 +10,7 @@ use crate::error::{Error, NumericError, Result};
 use crate::models::ModelConfig;
 use crate::runtime::{Runtime, Ticket};
 use crate::step::StepParams;
-use crate::tasks::{Batch, DataSet, Loader, Split};
+use crate::tasks::{Batch, DataSet, Loader, Split, Targets};
 use crate::tensor::Bank;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,6 +30,9 @@ pub struct Score {
     pub accuracy: f64,
     /// Number of windows.
     pub windows: u64,
+    /// Mean over the steps of KL(p || q), in nats, p being the true probabilities of the next symbol: of test samples where it
+    /// is the next symbol that is asked for.
+    pub kl: Option<f64>,
 }
 
 #[derive(Default)]
@@ -37,33 +41,64 @@ struct Sums {
     tokens: f64,
     correct: f64,
     windows: f64,
+    kl: f64,
+}
+
+/// What an evaluator is planned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Planned {
+    count: u64,
+    /// Steps and elements of a sample.
+    extents: [usize; 2],
+    /// Whether the logits are compared with the true probabilities.
+    logits: bool,
+}
+
+impl Planned {
+    fn new(data: &DataSet, split: Split) -> Self {
+        Self {
+            count: data.count(split),
+            extents: [data.max_steps(split), data.spec().length],
+            logits: split == Split::Test && data.spec().targets == Targets::Next,
+        }
+    }
 }
 
 /// A net without backward pass and dropout, over the same parameter bank as everything else on its device.
 pub struct Evaluator {
     nets: Lengths,
     batch: usize,
-    count: u64,
-    extents: [usize; 2],
+    planned: Planned,
 }
 
 impl Evaluator {
-    /// Plans batches of at most 50 samples of `t` steps and `e` elements: as many as fit.
+    /// Plans batches of at most 50 samples of a split: as many as fit.
     ///
     /// # Errors
     /// The model's, if it cannot have this shape; [`OutOfMemory`](crate::error::OutOfMemory) if one sample does not fit.
-    pub fn new(executor: &mut Executor, model: &ModelConfig, count: u64, [t, e]: [usize; 2]) -> Result<Self> {
-        let most = BATCH.min(usize::try_from(count).unwrap_or(BATCH)).max(1);
-        let build = |batch| model.eval_net(batch, t, e);
-        let fit = largest(executor.runtime(), halved(most), build, |_, _| {})?;
-        let (model, batch) = (model.clone(), fit.size);
-        let nets = Lengths::new(fit.net, fit.programs[0], move |t| model.eval_net(batch, t, e));
-        Ok(Self {
-            nets,
-            batch,
-            count,
-            extents: [t, e],
-        })
+    pub fn new(executor: &mut Executor, model: &ModelConfig, data: &DataSet, split: Split) -> Result<Self> {
+        let planned = Planned::new(data, split);
+        let [t, e] = planned.extents;
+        let most = BATCH.min(usize::try_from(planned.count).unwrap_or(BATCH)).max(1);
+        let model = model.clone();
+        let build = move |batch, t| match planned.logits {
+            true => model.eval_net_with_logits(batch, t, e),
+            false => model.eval_net(batch, t, e),
+        };
+        let fit = largest(
+            executor.runtime(),
+            halved(most),
+            |batch| build(batch, t),
+            |_, _| {},
+        )?;
+        let batch = fit.size;
+        let nets = Lengths::new(fit.net, fit.programs[0], move |t| build(batch, t));
+        Ok(Self { nets, batch, planned })
+    }
+
+    /// Samples that are tested at a time.
+    pub fn batch(&self) -> usize {
+        self.batch
     }
 
     /// Sets the parameters of the device.
@@ -76,13 +111,13 @@ impl Evaluator {
     }
 
     /// Bytes that it takes besides the parameters.
-    pub(super) fn bytes(&self, runtime: &dyn Runtime) -> usize {
+    pub fn bytes(&self, runtime: &dyn Runtime) -> usize {
         self.nets.bytes(runtime)
     }
 
-    /// Whether it is planned for so many samples of `t` steps and `e` elements.
-    pub(super) fn fits(&self, count: u64, [t, e]: [usize; 2]) -> bool {
-        self.count == count && self.extents == [t, e]
+    /// Whether it is planned for what a split has.
+    pub(super) fn fits(&self, data: &DataSet, split: Split) -> bool {
+        self.planned == Planned::new(data, split)
     }
 
     /// Tests on all samples of a split. `None` if `stop` was set on the way.
@@ -99,12 +134,16 @@ impl Evaluator {
         let batches = data.count(split).div_ceil(self.batch as u64);
         let loader = Loader::new(Arc::clone(data), split, self.batch, 0..batches, 2);
         let mut sums = Sums::default();
+        let truth = self.planned.logits.then(|| Truth::new(data));
         let mut flights: VecDeque<(Ticket, usize)> = VecDeque::new();
         for batch in loader {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
             flights.push_back((self.queue(executor, &batch)?, batch.tokens));
+            if let Some(truth) = &truth {
+                sums.kl += self.divergence(executor, truth, &batch)?;
+            }
             if flights.len() > IN_FLIGHT {
                 self.take(executor, &mut flights, &mut sums)?;
             }
@@ -119,6 +158,7 @@ impl Evaluator {
             loss: sums.nll / sums.tokens.max(1.0),
             accuracy: sums.correct / sums.windows.max(1.0),
             windows: sums.windows as u64,
+            kl: truth.map(|_| sums.kl / sums.tokens.max(1.0)),
         }))
     }
 
@@ -188,6 +228,16 @@ impl Evaluator {
         write_inputs(runtime, program, net, batch, 0..batch.b)?;
         runtime.run(program, &StepParams::eval(batch.tokens))?;
         runtime.fetch(program, net.stats)
+    }
+
+    /// The sum over the steps of the batch that was queued last.
+    fn divergence(&mut self, executor: &mut Executor, truth: &Truth<'_>, batch: &Batch) -> Result<f64> {
+        let runtime = executor.runtime();
+        let (net, program) = self.nets.of(runtime, batch.t)?;
+        let logits = net.logits.expect("what is planned with logits keeps them");
+        let values = runtime.read(program, logits)?;
+        let classes = values.len() / (net.b * net.t);
+        Ok(truth.divergence(batch, &values, [net.t, classes]))
     }
 
     fn take(

@@ -3,10 +3,12 @@
 //! A [`Stepper`] makes updates on an [`Executor`]; a [`Session`] strings them together with evaluations and checkpoints
 //! until the test, and tells a [`Watch`] about them.
 
+pub mod ahead;
 pub mod checkpoint;
 pub mod claim;
 mod decode;
 mod device;
+mod divergence;
 mod evaluate;
 mod executor;
 pub mod explain;

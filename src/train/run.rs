@@ -120,6 +120,7 @@ pub fn run_result(
         baseline_constant: statistics.constant,
         baseline_n1: statistics.n1,
         baseline_n2: statistics.n2,
+        kl: outcome.test.kl,
         blocks: run
             .model
             .blocks

@@ -7,6 +7,7 @@ use super::gates::{GateMean, GateReader};
 use super::stepper::{Recipe, StepReport, Stepper, Weights};
 use crate::error::{Error, NumericError, Result, UserError};
 use crate::models::ModelConfig;
+use crate::runtime::Compiler;
 use crate::tasks::{DataSet, Loader, Split, Splits};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -202,6 +203,16 @@ pub enum Device {
     Used(Box<Machine>),
 }
 
+impl Device {
+    /// What compiles for the device while it works.
+    pub fn compiler(&mut self) -> Option<Arc<dyn Compiler>> {
+        match self {
+            Self::New(executor) => executor.runtime().compiler(),
+            Self::Used(machine) => machine.stepper.executor.runtime().compiler(),
+        }
+    }
+}
+
 impl Machine {
     /// Plans a run, or takes what was planned for an earlier one of the same shapes.
     fn new(device: Device, setup: &Setup, micro: Option<usize>, say: &mut dyn FnMut(&str)) -> Result<Self> {
@@ -244,19 +255,27 @@ impl Machine {
     /// # Errors
     /// Those of [`Evaluator::new`].
     pub fn evaluator(&mut self, data: &DataSet, split: Split) -> Result<(&mut Evaluator, &mut Executor)> {
-        let extents = [data.max_steps(split), data.spec().length];
         let executor = &mut self.stepper.executor;
-        let count = data.count(split);
-        let fits = |evaluator: &Evaluator| evaluator.fits(count, extents);
+        let fits = |evaluator: &Evaluator| evaluator.fits(data, split);
         let at = match self.evaluators.iter().position(fits) {
             Some(at) => at,
             None => {
-                let made = Evaluator::new(executor, &self.shape.model, count, extents)?;
+                let made = Evaluator::new(executor, &self.shape.model, data, split)?;
                 self.evaluators.push(made);
                 self.evaluators.len() - 1
             }
         };
         Ok((&mut self.evaluators[at], executor))
+    }
+
+    /// Refuses a data set that has a test gap at which not one sample has room.
+    fn check_test_gaps(&mut self, data: &DataSet) -> Result<()> {
+        for gap in data.spec().test_gap.all().iter().skip(1) {
+            let steps = data.with_test_gap(*gap).max_steps(Split::Test);
+            let net = self.shape.model.eval_net(1, steps, data.spec().length)?;
+            self.stepper.executor.runtime().fits(&net.graph)?;
+        }
+        Ok(())
     }
 
     /// Bytes of all that a run holds: parameters, updates, and what tests samples of these splits. What is left of earlier runs
@@ -265,11 +284,7 @@ impl Machine {
         let runtime = self.stepper.executor.runtime();
         let mut others = self.gates.as_ref().map_or(0, |reader| reader.bytes(runtime));
         for evaluator in &self.evaluators {
-            let used = |split: &Split| {
-                let extents = [data.max_steps(*split), data.spec().length];
-                evaluator.fits(data.count(*split), extents)
-            };
-            if !splits.iter().any(used) {
+            if !splits.iter().any(|split| evaluator.fits(data, *split)) {
                 others += evaluator.bytes(runtime);
             }
         }
@@ -364,6 +379,7 @@ impl<'a> Session<'a> {
             machine.evaluator(&setup.data, setup.eval_split())?;
         }
         machine.evaluator(&setup.data, Split::Test)?;
+        machine.check_test_gaps(&setup.data)?;
         Ok(Self {
             setup,
             machine,

@@ -93,17 +93,18 @@ pub fn model(config: &Config, name: Option<&str>, grammar: &Grammar) -> Result<M
 
 /// The configuration as a run's folder keeps it: with the run's names, and with a grammar that is a file as
 /// [`GRAMMAR_FILE`] beside it.
-pub fn kept(config: &Config, task: &str, model: &str, grammar: &Grammar) -> Config {
+pub fn kept(config: &Config, task: &str, model: &str, data: &DataSet) -> Config {
     let mut kept = config.clone();
     let mut run = RunConfig {
         task: Some(task.to_owned()),
         model: Some(model.to_owned()),
         grammar: None,
+        data: data.checksum().map(str::to_owned),
     };
     // The grammar of stored samples lies beside them.
     if let (GrammarConfig::File { file }, None) = (&mut kept.grammar, &config.data.path) {
         *file = PathBuf::from(GRAMMAR_FILE);
-        run.grammar = Some(grammar.fingerprint());
+        run.grammar = Some(data.grammar().fingerprint());
     }
     kept.run = Some(run);
     kept
@@ -153,6 +154,25 @@ pub fn sizes(sizes: &Sizes) -> Map<String, Value> {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
     }
+}
+
+/// A model with all that tells it apart, as [`RunResult::model_text`](super::records::RunResult::model_text) has it: its
+/// name, the block of each layer, the width, and the sizes and switches.
+pub fn model_text(name: &str, blocks: &[String], d_model: usize, all: &Map<String, Value>) -> String {
+    let mut parts = vec![match blocks.len() {
+        0 => name.to_owned(),
+        n if blocks.iter().all(|block| *block == blocks[0]) => format!("{name}, {n} layers"),
+        _ => stack(blocks),
+    }];
+    parts.push(format!("d_model {d_model}"));
+    let plain = sizes(&Sizes::new(d_model));
+    for (name, value) in all {
+        if plain.get(name) != Some(value) {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            parts.push(format!("{name} {text}"));
+        }
+    }
+    parts.join(", ")
 }
 
 /// A list of blocks, equal neighbours counted: `2xgated_delta_net+transformer`.

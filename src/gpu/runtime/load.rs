@@ -110,8 +110,8 @@ impl GpuRuntime {
             }
             kernels.push(self.by_key[&key]);
         }
-        let gpu = &self.gpu;
-        let made: Result<Vec<Pipeline>> = new.par_iter().map(|k| Pipeline::new(gpu, k)).collect();
+        let compiler = &self.compiler;
+        let made: Result<Vec<Pipeline>> = new.par_iter().map(|k| compiler.take(k)).collect();
         match made {
             Ok(made) => self.pipelines.extend(made),
             Err(e) => {

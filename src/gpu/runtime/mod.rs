@@ -7,17 +7,19 @@ mod encode;
 mod load;
 mod transfer;
 
+use super::compiler::KernelCompiler;
 use super::device::Gpu;
 use super::pipeline::Pipeline;
 use crate::error::{OutOfMemory, Result, Room};
 use crate::graph::Graph;
-use crate::runtime::{Data, Program, Runtime, Ticket};
+use crate::runtime::{Compiler, Data, Program, Runtime, Ticket};
 use crate::step::StepParams;
 use crate::tensor::{Bank, Dtype, TensorId};
 use half::f16;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 use transfer::Ring;
 
@@ -51,7 +53,8 @@ struct Loaded {
 
 /// See the module docs.
 pub struct GpuRuntime {
-    gpu: Gpu,
+    gpu: Arc<Gpu>,
+    compiler: Arc<KernelCompiler>,
     banks: Vec<wgpu::Buffer>,
     step: wgpu::Buffer,
     last_step: Option<StepParams>,
@@ -65,8 +68,10 @@ pub struct GpuRuntime {
 impl GpuRuntime {
     /// An executor on an open device.
     pub fn new(gpu: Gpu) -> Self {
+        let gpu = Arc::new(gpu);
         let step = buffer(&gpu, "step", size_of::<StepParams>(), wgpu::BufferUsages::UNIFORM);
         Self {
+            compiler: Arc::new(KernelCompiler::new(Arc::clone(&gpu))),
             gpu,
             banks: Vec::new(),
             step,
@@ -179,6 +184,10 @@ impl Runtime for GpuRuntime {
     fn load_beside(&mut self, graph: &Graph, beside: Program) -> Result<Program> {
         let there = self.programs[beside.0].blocks.clone();
         self.load_into(graph, &there)
+    }
+
+    fn compiler(&self) -> Option<Arc<dyn Compiler>> {
+        Some(Arc::clone(&self.compiler) as Arc<dyn Compiler>)
     }
 
     fn reset(&mut self) {

@@ -9,7 +9,6 @@ pub mod tensorboard;
 use super::setup;
 use crate::error::{Error, NumericError, Result, UserError};
 use crate::files;
-use crate::models::Sizes;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -67,6 +66,10 @@ pub struct RunResult {
     pub baseline_n1: f64,
     /// Accuracy of the bigram predictor: the best answer to the last two symbols.
     pub baseline_n2: f64,
+    /// With `targets = "next"`: mean over the test samples' steps of the divergence KL(p || q), in nats, of the predicted
+    /// probabilities of the next symbol from the true ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl: Option<f64>,
     /// The block of each layer; earlier versions did not say.
     #[serde(default)]
     pub blocks: Vec<String>,
@@ -85,22 +88,7 @@ impl RunResult {
 
     /// The model with all that tells it apart: `2xgated_delta_net+transformer, d_model 64, decay none`.
     pub fn model_text(&self) -> String {
-        let mut parts = vec![match self.blocks.len() {
-            0 => self.model.clone(),
-            n if self.blocks.iter().all(|block| *block == self.blocks[0]) => {
-                format!("{}, {n} layers", self.model)
-            }
-            _ => setup::stack(&self.blocks),
-        }];
-        parts.push(format!("d_model {}", self.d_model));
-        let plain = setup::sizes(&Sizes::new(self.d_model));
-        for (name, value) in &self.sizes {
-            if plain.get(name) != Some(value) {
-                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                parts.push(format!("{name} {text}"));
-            }
-        }
-        parts.join(", ")
+        setup::model_text(&self.model, &self.blocks, self.d_model, &self.sizes)
     }
 
     /// What training went wrong by, if it did: a test loss above twice that of guessing.
@@ -182,8 +170,9 @@ mod tests {
             baseline_constant: 0.01,
             baseline_n1: 0.02,
             baseline_n2: 0.03,
+            kl: None,
             blocks: vec!["gated_delta_net".to_owned(); 8],
-            sizes: setup::sizes(&Sizes::new(256)),
+            sizes: setup::sizes(&crate::models::Sizes::new(256)),
         }
     }
 
