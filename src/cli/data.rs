@@ -1,17 +1,22 @@
 //! `selectiv data`: looks at samples, and takes them out to a file and back.
 
+use super::common::{Common, Verbosity};
 use super::inspect::plain_table;
 use super::print;
+use super::progress::Wait;
 use super::train::overrides;
 use crate::config::Config;
 use crate::error::{Error, Result, UserError};
 use crate::files;
+use crate::memory;
 use crate::tasks::{DataSet, Sample, Split, stored};
 use crate::train::records::atomic;
 use crate::train::setup;
 use clap::{Args, Subcommand, ValueEnum};
 use plotters::prelude::*;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
 
 /// Most time steps in a picture.
 const MOST_STEPS: usize = 200;
@@ -116,10 +121,10 @@ struct ImportArgs {
 /// # Errors
 /// [`UserError`] for a task, a sample or a file that is not there or not as it should be, and for a target that exists:
 /// nothing has been written then. Otherwise the file system's.
-pub fn run(args: &DataArgs) -> Result<()> {
+pub fn run(args: &DataArgs, common: &Common) -> Result<()> {
     match &args.command {
         Command::Show(args) => show(args),
-        Command::Export(args) => export(args),
+        Command::Export(args) => export(args, common.verbosity()),
         Command::Import(args) => import(args),
     }
 }
@@ -255,19 +260,36 @@ fn picture(
     Ok(svg)
 }
 
-fn export(args: &ExportArgs) -> Result<()> {
+fn export(args: &ExportArgs, verbosity: Verbosity) -> Result<()> {
     if args.out.exists() {
         return Err(refuse(&args.out, "exists; choose another --out".to_owned()));
     }
     let data = args.task.data_set()?;
-    let bytes = data.to_file(args.limit.filter(|_| args.dense));
-    atomic::replace(&args.out, |out| out.write_all(&bytes))?;
-    let [train, validation, test] =
-        [Split::Train, Split::Validation, Split::Test].map(|split| data.count(split));
+    let counts = [Split::Train, Split::Validation, Split::Test].map(|split| data.count(split));
+    let all = counts.iter().sum();
+    memory::ask("the samples of the file", stored::bytes(all, data.spec().length))?;
+    let start = Instant::now();
+    let wait = Mutex::new((0, Wait::new(verbosity, "making samples", "samples")));
+    let made = |samples: u64| {
+        let mut wait = wait.lock().expect("nothing panics while holding it");
+        wait.0 += samples;
+        wait.1.at(wait.0, all);
+    };
+    let mut bytes = 0;
+    let dense = args.limit.filter(|_| args.dense);
+    atomic::replace(&args.out, |out| {
+        bytes = data.write_file(dense, &made, out)?;
+        Ok(())
+    })?;
+    wait.into_inner()
+        .expect("nothing panics while holding it")
+        .1
+        .finish();
+    let [train, validation, test] = counts;
     print::result(&format!(
-        "{}: {train} training, {validation} validation and {test} test samples, {} bytes",
+        "{}: {train} training, {validation} validation and {test} test samples, {bytes} bytes in {:.1} s",
         args.out.display(),
-        bytes.len()
+        start.elapsed().as_secs_f64()
     ))
 }
 

@@ -110,7 +110,7 @@ pub fn run() -> i32 {
         Command::Models(args) => models::run(&args, common).map(done),
         Command::Weights(args) => weights::run(&args, common).map(done),
         Command::Grammar(args) => grammar::run(&args).map(done),
-        Command::Data(args) => data::run(&args).map(done),
+        Command::Data(args) => data::run(&args, common).map(done),
     })
 }
 

@@ -131,7 +131,7 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     let task = names.task.unwrap_or_else(|| task_name(&file));
     let out = args.out.clone().or(own_folder.filter(|_| args.resume));
     let out = out.unwrap_or_else(|| default_folder(&file, &task, &name, &config));
-    let kept = setup::kept(&config, &task, &name, data.grammar());
+    let kept = setup::kept(&config, &task, &name, &data);
     let mut run = Setup {
         recipe: setup::recipe(&config),
         eval_every: config.train.eval_every,

@@ -85,7 +85,7 @@ fn export(args: &ExportArgs, verbosity: Verbosity) -> Result<()> {
     let (config, saved) = folder::read_run(&args.dir, &mut |text| verbosity.say(text))?;
     let target = Target::new(&args.file, args.force, &args.dir)?;
     let data = setup::data_set(&config)?;
-    let kept = setup::kept(&config, &saved.state.task, &saved.state.model, data.grammar());
+    let kept = setup::kept(&config, &saved.state.task, &saved.state.model, &data);
     let mut metadata = HashMap::from([
         ("model".to_owned(), saved.state.model.clone()),
         ("task".to_owned(), saved.state.task.clone()),
@@ -159,7 +159,7 @@ fn import(args: &ImportArgs, verbosity: Verbosity) -> Result<()> {
     let weights = file.weights(&graph, hint, &mut |text| verbosity.say(text))?;
     folder::refuse_used(&args.out)?;
 
-    let kept = setup::kept(&config, &task, &name, data.grammar());
+    let kept = setup::kept(&config, &task, &name, &data);
     let state = State {
         task,
         model: name.clone(),

@@ -33,6 +33,7 @@ pub(super) struct RawRun {
     pub(super) task: Field<String>,
     pub(super) model: Field<String>,
     pub(super) grammar: Field<String>,
+    pub(super) data: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

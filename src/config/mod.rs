@@ -78,6 +78,9 @@ pub struct RunConfig {
     /// [`Grammar::fingerprint`](crate::tasks::Grammar::fingerprint), where the grammar is a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grammar: Option<String>,
+    /// [`DataSet::checksum`](crate::tasks::DataSet::checksum), where the samples are from a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
 }
 
 /// Where the grammar comes from.

@@ -29,7 +29,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config> {
     let model = resolve_model(layers)?;
     let (train, notes) = resolve_train(layers, data.train)?;
     Ok(Config {
-        run: resolve_run(layers, &grammar)?,
+        run: resolve_run(layers, &grammar, stored.is_some())?,
         grammar,
         data,
         model,
@@ -38,7 +38,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config> {
     })
 }
 
-fn resolve_run(layers: &Layers, grammar: &GrammarConfig) -> Result<Option<RunConfig>> {
+fn resolve_run(layers: &Layers, grammar: &GrammarConfig, stored: bool) -> Result<Option<RunConfig>> {
     // The fingerprint is of the grammar in the file, not of one that the command line puts in its place.
     let own = matches!(grammar, GrammarConfig::File { .. })
         && layers
@@ -48,6 +48,7 @@ fn resolve_run(layers: &Layers, grammar: &GrammarConfig) -> Result<Option<RunCon
         task: layers.optional(|c| &c.run.task),
         model: layers.optional(|c| &c.run.model),
         grammar: layers.optional(|c| &c.run.grammar).filter(|_| own),
+        data: layers.optional(|c| &c.run.data).filter(|_| stored),
     };
     Ok((run != RunConfig::default()).then_some(run))
 }
@@ -92,10 +93,15 @@ fn resolve_grammar(layers: &Layers) -> Result<GrammarConfig> {
 /// The folder of stored samples, and what their file says of them.
 fn resolve_stored(layers: &Layers) -> Result<Option<(PathBuf, Header)>> {
     let what = "a folder that `selectiv data import` has made";
-    let Some((path, _)) = layers.path("data.path", |c| &c.data.path, what)? else {
+    let Some((path, on_command_line)) = layers.path("data.path", |c| &c.data.path, what)? else {
         return Ok(None);
     };
     let header = stored::read_header(&path)?;
+    let begun_with = layers.optional(|c| &c.run.data).filter(|_| !on_command_line);
+    if begun_with.is_some_and(|begun| begun != header.checksum) {
+        let reason = "holds other samples than when the run began".to_owned();
+        return Err(UserError::Folder { path, reason }.into());
+    }
     Ok(Some((path, header)))
 }
 

@@ -8,7 +8,7 @@ use super::shared::{Shared, data_key, lock};
 use super::{Event, Report};
 use crate::config::Config;
 use crate::error::{Error, Result, UserError};
-use crate::tasks::{DataSet, Grammar, Split, Statistics};
+use crate::tasks::{DataSet, Split, Statistics};
 use crate::train::Recorder;
 use crate::train::claim::Claim;
 use crate::train::folder::{self, Folder};
@@ -62,7 +62,7 @@ impl Bench<'_> {
             recipe: setup::recipe(&run.config),
             eval_every: run.config.train.eval_every,
             checkpoint_every: run.config.train.checkpoint_every,
-            config_hash: kept(run, data.grammar()).hash(),
+            config_hash: kept(run, &data).hash(),
             model,
             data,
             task: run.task.clone(),
@@ -89,8 +89,8 @@ impl Bench<'_> {
 }
 
 /// What a run's folder keeps of its configuration.
-fn kept(run: &PlannedRun, grammar: &Grammar) -> Config {
-    setup::kept(&run.config, &run.task, &run.model, grammar)
+fn kept(run: &PlannedRun, data: &DataSet) -> Config {
+    setup::kept(&run.config, &run.task, &run.model, data)
 }
 
 impl<'a> Job<'a> {
@@ -207,12 +207,7 @@ impl<'a> Job<'a> {
         let mut session = Session::new(&setup, taken, None, saved, &mut say, self.halt)?;
         let on = session.stepper().executor.name();
         claim.check()?;
-        folder::create(
-            &setup.folder,
-            &kept(run, setup.data.grammar()),
-            setup.data.grammar(),
-            &on,
-        )?;
+        folder::create(&setup.folder, &kept(run, &setup.data), setup.data.grammar(), &on)?;
         let mut live = Live {
             run,
             worker,
@@ -271,12 +266,7 @@ impl<'a> Job<'a> {
             source.id
         );
         claim.check()?;
-        folder::create(
-            &setup.folder,
-            &kept(run, setup.data.grammar()),
-            setup.data.grammar(),
-            &on,
-        )?;
+        folder::create(&setup.folder, &kept(run, &setup.data), setup.data.grammar(), &on)?;
         let curve = run_folder(self.bench.folder, source).join(METRICS_FILE);
         copy(&curve, &setup.folder.join(METRICS_FILE))?;
         let recorder = Recorder::open(claim, setup.recipe.schedule.steps, &mut |_| {})?;

@@ -101,6 +101,11 @@ impl DataSet {
         self.stored.as_deref()
     }
 
+    /// The fingerprint of the samples' file, if they are from one.
+    pub fn checksum(&self) -> Option<&str> {
+        self.stored().map(|stored| stored.header().checksum.as_str())
+    }
+
     /// Seed of the samples.
     pub fn seed(&self) -> u64 {
         self.seed

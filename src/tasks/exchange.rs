@@ -3,50 +3,64 @@
 use super::data::DataSet;
 use super::grammar::Grammar;
 use super::sample::Sample;
-use super::spec::DataSpec;
-use super::stored::{FILE, FORMAT, KEY, SPLITS, Said, Stored};
+use super::spec::{DataSpec, Split};
+use super::stored::{CHECKSUM, FILE, FORMAT, KEY, SPLITS, Said, Stored, checksum};
 use crate::error::UserError;
 use crate::files;
 use rayon::prelude::*;
 use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Metadata, TensorInfo};
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+/// Samples that a thread makes at a time.
+const AT_A_TIME: usize = 256;
+
+/// The samples of a split as little endian bytes.
+struct Columns {
+    states: Vec<u8>,
+    symbols: Vec<u8>,
+    targets: Vec<u8>,
+    gaps: Vec<u8>,
+    windows: Vec<u8>,
+    gap_symbols: Vec<u8>,
+}
+
+fn put_le<const N: usize>(to: &mut [u8], values: impl Iterator<Item = [u8; N]>) {
+    for (to, value) in to.as_chunks_mut().0.iter_mut().zip(values) {
+        *to = value;
+    }
+}
+
 impl DataSet {
-    /// All samples as a file; with `dense` also the input rows of so many of each split.
-    pub fn to_file(&self, dense: Option<usize>) -> Vec<u8> {
+    /// Writes all samples as a file; with `dense` also the input rows of so many of each split. `hear` is told how many samples
+    /// are made, from several threads. Returns the bytes of the file.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_file(
+        &self,
+        dense: Option<usize>,
+        hear: &(dyn Fn(u64) + Sync),
+        out: &mut dyn Write,
+    ) -> io::Result<u64> {
         let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
         let e = self.spec().length;
         for (split, name) in SPLITS {
             let n = self.count(split) as usize;
-            let samples: Vec<Sample> = (0..n as u64)
-                .into_par_iter()
-                .map_init(
-                    || self.scratch(),
-                    |scratch, idx| {
-                        let mut sample = Sample::default();
-                        self.sample_into(split, idx, scratch, &mut sample);
-                        sample
-                    },
-                )
-                .collect();
+            let columns = self.columns(split, hear);
             let mut put = |field: &str, dtype, shape: &[usize], bytes| {
                 tensors.push((format!("{name}.{field}"), dtype, shape.to_vec(), bytes));
             };
-            let all =
-                |bytes: &dyn Fn(&Sample) -> Vec<u8>| samples.iter().flat_map(bytes).collect::<Vec<u8>>();
-            let words = |values: &[u16]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-            put("states", Dtype::U16, &[n, e], all(&|s| words(&s.states)));
-            put("symbols", Dtype::U8, &[n, e], all(&|s| s.symbols.clone()));
-            let targets = |s: &Sample| s.targets.iter().flat_map(|v| v.to_le_bytes()).collect();
-            put("targets", Dtype::U32, &[n, e], all(&targets));
-            put("gaps", Dtype::U16, &[n, e], all(&|s| words(&s.gaps)));
-            let windows = |s: &Sample| s.windows().flatten().flat_map(u32::to_le_bytes).collect();
-            put("windows", Dtype::U32, &[n, e, 2], all(&windows));
+            put("states", Dtype::U16, &[n, e], columns.states);
+            put("symbols", Dtype::U8, &[n, e], columns.symbols);
+            put("targets", Dtype::U32, &[n, e], columns.targets);
+            put("gaps", Dtype::U16, &[n, e], columns.gaps);
+            put("windows", Dtype::U32, &[n, e, 2], columns.windows);
             if self.spec().nongrammatical {
-                let filled = all(&|s| s.gap_symbols.clone());
+                let filled = columns.gap_symbols;
                 put("gap_symbols", Dtype::U8, &[filled.len()], filled);
             }
             if let Some(limit) = dense.map(|limit| limit.min(n)).filter(|&limit| limit > 0) {
@@ -71,12 +85,92 @@ impl DataSet {
             grammar: self.grammar().to_json(e),
         };
         let said = serde_json::to_string(&said).expect("numbers and names have a JSON form");
-        let metadata = HashMap::from([(KEY.to_owned(), said)]);
-        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
-            let view = TensorView::new(*dtype, shape.clone(), bytes);
-            (name, view.expect("values have the size of their shape"))
-        });
-        safetensors::serialize(views, Some(metadata)).expect("names and shapes have a header")
+        // Every tensor is aligned to its type where the wide ones come first.
+        tensors.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let checksum = checksum(&said, tensors.iter().map(|(.., bytes)| &bytes[..]));
+        let metadata = HashMap::from([(KEY.to_owned(), said), (CHECKSUM.to_owned(), checksum)]);
+        let mut end = 0;
+        let mut infos = Vec::new();
+        for (name, dtype, shape, bytes) in &tensors {
+            let data_offsets = (end, end + bytes.len());
+            end = data_offsets.1;
+            let (dtype, shape) = (*dtype, shape.clone());
+            infos.push((
+                name.clone(),
+                TensorInfo {
+                    dtype,
+                    shape,
+                    data_offsets,
+                },
+            ));
+        }
+        let header = Metadata::new(Some(metadata), infos).expect("values have the size of their shape");
+        let mut header = serde_json::to_vec(&header)?;
+        header.resize(header.len().next_multiple_of(8), b' ');
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        for (.., bytes) in &tensors {
+            out.write_all(bytes)?;
+        }
+        Ok((8 + header.len() + end) as u64)
+    }
+
+    /// All samples of a split, each field in one piece.
+    fn columns(&self, split: Split, hear: &(dyn Fn(u64) + Sync)) -> Columns {
+        let (n, e) = (self.count(split) as usize, self.spec().length);
+        let mut all = Columns {
+            states: vec![0; 2 * n * e],
+            symbols: vec![0; n * e],
+            targets: vec![0; 4 * n * e],
+            gaps: vec![0; 2 * n * e],
+            windows: vec![0; 8 * n * e],
+            gap_symbols: Vec::new(),
+        };
+        let each = AT_A_TIME * e;
+        let pieces = (
+            all.states.par_chunks_mut(2 * each),
+            all.symbols.par_chunks_mut(each),
+            all.targets.par_chunks_mut(4 * each),
+            all.gaps.par_chunks_mut(2 * each),
+            all.windows.par_chunks_mut(8 * each),
+        );
+        let filled: Vec<Vec<u8>> = pieces
+            .into_par_iter()
+            .enumerate()
+            .map(|(i, (states, symbols, targets, gaps, windows))| {
+                let (mut scratch, mut sample) = (self.scratch(), Sample::default());
+                let mut filled = Vec::new();
+                let rows = symbols.chunks_mut(e).zip(states.chunks_mut(2 * e));
+                let rows = rows.zip(targets.chunks_mut(4 * e)).zip(gaps.chunks_mut(2 * e));
+                for (row, ((((symbols, states), targets), gaps), windows)) in
+                    rows.zip(windows.chunks_mut(8 * e)).enumerate()
+                {
+                    let idx = (i * AT_A_TIME + row) as u64;
+                    self.sample_into(split, idx, &mut scratch, &mut sample);
+                    symbols.copy_from_slice(&sample.symbols);
+                    put_le(states, sample.states.iter().map(|v| v.to_le_bytes()));
+                    put_le(targets, sample.targets.iter().map(|v| v.to_le_bytes()));
+                    put_le(gaps, sample.gaps.iter().map(|v| v.to_le_bytes()));
+                    put_le(windows, sample.windows().flatten().map(u32::to_le_bytes));
+                    filled.extend_from_slice(&sample.gap_symbols);
+                }
+                hear((symbols.len() / e) as u64);
+                filled
+            })
+            .collect();
+        all.gap_symbols = filled.concat();
+        all
+    }
+
+    /// [`DataSet::write_file`] into memory.
+    #[cfg(test)]
+    pub(crate) fn to_file(&self, dense: Option<usize>) -> Vec<u8> {
+        let mut file = Vec::new();
+        let bytes = self
+            .write_file(dense, &|_| {}, &mut file)
+            .expect("memory takes all");
+        assert_eq!(bytes, file.len() as u64);
+        file
     }
 
     /// The data set of stored samples; `spec` may ask for fewer of them, and for other test gaps.
@@ -106,7 +200,6 @@ pub fn open(folder: &Path, spec: DataSpec) -> Result<DataSet, UserError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::Split;
     use crate::tasks::data::tests::{grammar, spec};
     use crate::tasks::{Gap, Splits, Targets};
 
@@ -175,11 +268,9 @@ mod tests {
         let header = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
         for at in [header, header + 40, file.len() - 3] {
             let mut changed = file.clone();
-            changed[at] = 250;
-            if let Ok(stored) = Stored::read(&changed, "f") {
-                // Not everything that is written over is out of range.
-                assert_ne!(stored, Stored::read(&file, "f").unwrap());
-            }
+            changed[at] ^= 1;
+            let error = Stored::read(&changed, "f").unwrap_err().to_string();
+            assert!(error.contains("was damaged or altered"), "{error}");
         }
         let error = Stored::read(b"not a file of tensors", "f")
             .unwrap_err()

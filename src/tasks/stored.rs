@@ -13,7 +13,7 @@
 //! | `SPLIT.inputs` | F32 \[n, T, V\] | input rows of the first n samples, if asked for; zero after a sample's end |
 //!
 //! The metadata have the key `selectiv`, a JSON object of `format` = `selectiv-data-1`, `data` (`[data]`), `seed` and
-//! `grammar`. Test samples have the first test gap. Noise is not stored: it is a function of seed, split, idx, step and channel.
+//! `grammar`; and `checksum`: blake3, in hex, of that text and of all bytes behind the header. Test samples have the first test gap. Noise is not stored: it is a function of seed, split, idx, step and channel.
 
 use super::grammar::Grammar;
 use super::spec::{DataSpec, Split, Targets};
@@ -30,10 +30,14 @@ pub const FILE: &str = "data.safetensors";
 pub const GRAMMAR_FILE: &str = "grammar.json";
 /// Most bytes of a header.
 const MOST_OF_A_HEADER: u64 = 100 << 20;
+/// State, symbol, target, gap and window.
+const BYTES_OF_AN_ELEMENT: u64 = 2 + 1 + 4 + 2 + 8;
 /// What `format` says in the metadata.
 pub(super) const FORMAT: &str = "selectiv-data-1";
-/// The one key of the metadata.
+/// The key of the metadata under which this program says what the samples are.
 pub(super) const KEY: &str = "selectiv";
+/// The key of the fingerprint of all that is in the file.
+pub(super) const CHECKSUM: &str = "checksum";
 /// The splits with their names in the file.
 pub(super) const SPLITS: [(Split, &str); 3] = [
     (Split::Train, "train"),
@@ -50,6 +54,29 @@ pub struct Header {
     pub seed: u64,
     /// The grammar as JSON.
     pub grammar: String,
+    /// The fingerprint of all that is in the file, in hex.
+    pub checksum: String,
+}
+
+/// The fingerprint of a file: of what its metadata say and of the bytes of its tensors in their order.
+pub(super) fn checksum<'a>(said: &str, tensors: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(said.as_bytes());
+    for bytes in tensors {
+        hasher.update(bytes);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// Bytes of the tensors of so many samples of a length, but for the symbols in gaps.
+pub fn bytes(samples: u64, length: usize) -> u64 {
+    samples.saturating_mul(BYTES_OF_AN_ELEMENT * length as u64)
+}
+
+/// Where the tensors of a file begin.
+fn header_end(bytes: &[u8]) -> usize {
+    let length = bytes.first_chunk().map_or(0, |n| u64::from_le_bytes(*n));
+    usize::try_from(length).unwrap_or(usize::MAX).saturating_add(8)
 }
 
 /// The JSON behind the key.
@@ -111,15 +138,17 @@ impl Header {
             place: place.to_owned(),
             message,
         };
-        let length = bytes.first_chunk().map_or(0, |n| u64::from_le_bytes(*n));
-        let end = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(8);
-        let header: serde_json::Value = serde_json::from_slice(bytes.get(8..end).unwrap_or_default())
-            .map_err(|e| malformed(format!("not a safetensors file, or one that was cut: {e}")))?;
-        let said = header["__metadata__"][KEY].as_str().ok_or_else(|| {
-            malformed(format!(
-                "no samples of this program: its metadata have no `{KEY}`"
-            ))
-        })?;
+        let header: serde_json::Value =
+            serde_json::from_slice(bytes.get(8..header_end(bytes)).unwrap_or_default())
+                .map_err(|e| malformed(format!("not a safetensors file, or one that was cut: {e}")))?;
+        let text = |key: &str| {
+            header["__metadata__"][key].as_str().ok_or_else(|| {
+                malformed(format!(
+                    "no samples of this program: its metadata have no `{key}`"
+                ))
+            })
+        };
+        let (said, checksum) = (text(KEY)?, text(CHECKSUM)?.to_owned());
         let said: Said = serde_json::from_str(said).map_err(|e| malformed(format!("its `{KEY}`: {e}")))?;
         if said.format != FORMAT {
             return Err(malformed(format!(
@@ -131,6 +160,7 @@ impl Header {
             spec: said.data,
             seed: said.seed,
             grammar: said.grammar.to_string(),
+            checksum,
         })
     }
 }
@@ -148,8 +178,16 @@ impl Stored {
         };
         let grammar = Grammar::from_json(&header.grammar, place)?;
         header.spec.validate()?;
-        let file = SafeTensors::deserialize(bytes)
-            .map_err(|e| malformed(format!("not a safetensors file, or one that was cut: {e}")))?;
+        let not_whole = |e| malformed(format!("not a safetensors file, or one that was cut: {e}"));
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(not_whole)?;
+        let file = SafeTensors::deserialize(bytes).map_err(not_whole)?;
+        let said = metadata.metadata().as_ref().and_then(|texts| texts.get(KEY));
+        let tensors = bytes.get(header_end(bytes)..).unwrap_or_default();
+        if checksum(said.map_or("", String::as_str), [tensors]) != header.checksum {
+            return Err(malformed(
+                "was damaged or altered: the checksum does not match".to_owned(),
+            ));
+        }
         let spec = &header.spec;
         let rows = |split: usize, count: u64| {
             Rows::read(&file, SPLITS[split].1, count as usize, spec, &grammar).map_err(malformed)
@@ -195,17 +233,25 @@ pub(super) struct Row<'a> {
     pub(super) gap_symbols: &'a [u8],
 }
 
+fn halves(bytes: &[u8]) -> impl Iterator<Item = u16> + '_ {
+    bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b))
+}
+
+fn words(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
+    bytes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b))
+}
+
 impl Rows {
     /// One split of a file, or what is wrong with it.
-    fn read(
-        file: &SafeTensors<'_>,
+    fn read<'f>(
+        file: &SafeTensors<'f>,
         split: &str,
         n: usize,
         spec: &DataSpec,
         grammar: &Grammar,
     ) -> Result<Self, String> {
         let e = spec.length;
-        let bytes = |field: &str, dtype: Dtype, shape: Option<&[usize]>| -> Result<Vec<u8>, String> {
+        let bytes = |field: &str, dtype: Dtype, shape: Option<&[usize]>| -> Result<&'f [u8], String> {
             let name = format!("{split}.{field}");
             let view = file.tensor(&name).map_err(|_| format!("{name} is missing"))?;
             if view.dtype() != dtype || shape.is_some_and(|shape| shape != view.shape()) {
@@ -216,29 +262,13 @@ impl Rows {
                     view.shape()
                 ));
             }
-            Ok(view.data().to_vec())
-        };
-        let halves = |bytes: &[u8]| {
-            bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| u16::from_le_bytes(*b))
-                .collect()
-        };
-        let words = |bytes: &[u8]| {
-            bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| u32::from_le_bytes(*b))
-                .collect()
+            Ok(view.data())
         };
         let mut rows = Self {
-            states: halves(&bytes("states", Dtype::U16, Some(&[n, e]))?),
-            symbols: bytes("symbols", Dtype::U8, Some(&[n, e]))?,
-            targets: words(&bytes("targets", Dtype::U32, Some(&[n, e]))?),
-            gaps: halves(&bytes("gaps", Dtype::U16, Some(&[n, e]))?),
+            states: halves(bytes("states", Dtype::U16, Some(&[n, e]))?).collect(),
+            symbols: bytes("symbols", Dtype::U8, Some(&[n, e]))?.to_vec(),
+            targets: words(bytes("targets", Dtype::U32, Some(&[n, e]))?).collect(),
+            gaps: halves(bytes("gaps", Dtype::U16, Some(&[n, e]))?).collect(),
             ..Self::default()
         };
         let classes = match spec.targets {
@@ -267,12 +297,12 @@ impl Rows {
         below("targets", &mut rows.targets.iter().map(|&v| v as usize), classes)?;
         let most = super::gap::MAX_STEPS as usize + 1;
         below("gaps", &mut rows.gaps.iter().map(|&v| usize::from(v)), most)?;
-        let windows: Vec<u32> = words(&bytes("windows", Dtype::U32, Some(&[n, e, 2]))?);
-        for (sample, (gaps, windows)) in rows.gaps.chunks(e).zip(windows.chunks(2 * e)).enumerate() {
+        let mut windows = words(bytes("windows", Dtype::U32, Some(&[n, e, 2]))?);
+        for (sample, gaps) in rows.gaps.chunks(e).enumerate() {
             let mut first = 0;
-            for (gap, window) in gaps.iter().zip(windows.chunks(2)) {
+            for gap in gaps {
                 let steps = 1 + u32::from(*gap);
-                if window != [first, steps] {
+                if [windows.next(), windows.next()] != [Some(first), Some(steps)] {
                     return Err(format!(
                         "{split}.windows of sample {sample} are not those of {split}.gaps"
                     ));
@@ -281,7 +311,7 @@ impl Rows {
             }
         }
         if spec.nongrammatical {
-            rows.gap_symbols = bytes("gap_symbols", Dtype::U8, None)?;
+            rows.gap_symbols = bytes("gap_symbols", Dtype::U8, None)?.to_vec();
             below(
                 "gap_symbols",
                 &mut rows.gap_symbols.iter().map(|&v| usize::from(v)),
