@@ -5,7 +5,7 @@
 
 use assert_cmd::Command;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -223,6 +223,31 @@ fn two_processes_share_a_sweep() {
     assert_eq!(place.numbers("shared"), place.numbers("alone"));
 }
 
+/// Two adapters of one machine: software Vulkan and the CPU, each with runs of its own.
+#[cfg(feature = "gpu")]
+#[test]
+fn two_devices_share_a_sweep() {
+    if selectiv::gpu::adapter::adapters().is_empty() {
+        #[allow(clippy::disallowed_macros, reason = "a skipped test says so")]
+        {
+            eprintln!("skipped two_devices_share_a_sweep: no GPU adapter");
+        }
+        return;
+    }
+    let place = Place::new(&SWEEP.replace("[1, 2]", "[1, 2, 3]"));
+    let devices = ["sweep", "sweep.toml", "--out", "out", "--device", "gpu:0,cpu"];
+    let output = place.selectiv(&devices).assert().success().get_output().clone();
+    let rows = place.results("out");
+    assert!(rows.len() == 12 && rows.values().all(|row| row["status"] == "done"));
+    let adapters: BTreeSet<&str> = rows.values().map(|row| row["adapter"].as_str()).collect();
+    assert_eq!(adapters.len(), 2, "{adapters:?}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    for adapter in adapters {
+        let said = |line: &str| line.starts_with(adapter) && line.contains("idle");
+        assert!(stderr.lines().any(said), "{adapter}: {stderr}");
+    }
+}
+
 #[test]
 fn a_file_that_grew_runs_its_new_rows_and_a_changed_one_is_refused() {
     let place = Place::new(SWEEP);
@@ -305,6 +330,30 @@ fn failed_and_diverged_runs_are_recorded_and_the_rest_goes_on() {
     let start = fs::read_to_string(place.path("out/results.csv")).unwrap();
     place.sweep("out").assert().code(1);
     assert_eq!(start, fs::read_to_string(place.path("out/results.csv")).unwrap());
+}
+
+/// The sweep files of the repository: how many runs they are.
+#[test]
+fn the_shipped_grids_are_whole() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tasks/sweeps");
+    for (name, runs, trainings) in [
+        ("quick", 24, 24),
+        ("small", 112, 98),
+        // Task 1: 6 models x 9 widths and one x 7, 7 grammars, 4 seeds, 6 rates and warm-ups; task 2: the same on one grammar;
+        // task 3: 8 and 6 widths; task 4: 7 models x 2 widths, 4 seeds, 4 rates and warm-ups.
+        (
+            "paper",
+            61 * 7 * 24 + 61 * 24 + 54 * 24 + 14 * 16,
+            61 * 7 * 24 + 61 * 24 + 54 * 24,
+        ),
+    ] {
+        let plan = selectiv::sweep::Plan::from_file(&folder.join(format!("{name}.toml"))).unwrap();
+        assert_eq!(
+            (plan.runs.len(), plan.groups().len()),
+            (runs, trainings),
+            "{name}"
+        );
+    }
 }
 
 #[test]

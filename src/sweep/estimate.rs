@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-/// Time after which no further shape is measured.
+/// Time beyond which no further shape is measured.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Updates that are timed, after one that is not.
 const TIMED: u64 = 3;
@@ -108,11 +108,13 @@ pub fn estimate(
     let count = ordered.len();
     let order = spread(count);
     let mut measured = 0;
+    let mut known: Vec<(f64, Duration)> = Vec::new();
     for at in order {
-        if measured > 0 && start.elapsed() > PATIENCE {
-            break;
-        }
         let shape = &mut ordered[at];
+        // A shape of which one update takes too long is left out.
+        if measured > 0 && start.elapsed() + scaled(shape.flops, &known) > PATIENCE {
+            continue;
+        }
         say(&format!(
             "timing {} ({} of {count} shapes)",
             shape.run.id,
@@ -123,9 +125,9 @@ pub fn estimate(
         device = Some(used);
         device_bytes = device_bytes.max(bytes);
         shape.time = Some(time);
+        known.push((shape.flops, time));
         measured += 1;
     }
-    let known: Vec<(f64, Duration)> = ordered.iter().filter_map(|s| Some((s.flops, s.time?))).collect();
     let mut time = Duration::ZERO;
     for shape in &ordered {
         let update = shape.time.unwrap_or_else(|| scaled(shape.flops, &known));

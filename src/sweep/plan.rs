@@ -263,6 +263,8 @@ impl Plan {
 /// What decides a run's weights.
 fn training(run: &PlannedRun) -> String {
     let mut config = run.config.clone();
+    // Which run of which task it was taken from trains nothing else.
+    config.run = None;
     config.data.test_gap = config.data.gap.into();
     format!("{}\n{}", run.model, to_toml(&config))
 }

@@ -9,7 +9,7 @@ use super::print;
 use super::signals::{stop_before_time_is_up, stop_flag, time_is_up};
 use crate::error::{Error, Result, UserError};
 use crate::sweep::slurm::{self, Settings};
-use crate::sweep::tables::PATIENCE;
+use crate::sweep::tables::{PATIENCE, Tables};
 use crate::sweep::{self, Options, Plan, Summary, Totals};
 use crate::train::claim::Claim;
 use crate::train::{Executor, device_names};
@@ -32,7 +32,7 @@ pub struct SweepArgs {
     /// Print runs, hours (from updates measured here) and bytes, and write nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Print means over seeds with their intervals, and models compared seed by seed; run nothing
+    /// Print means over seeds with their intervals, and models compared seed by seed, and write the tables; run nothing
     #[arg(long)]
     pub table: bool,
     /// The same as JSON, with accuracies by place in the string, symbol, distance and gap
@@ -91,6 +91,9 @@ pub fn run(args: &SweepArgs, common: &Common) -> Result<i32> {
     let Some(folder) = folder else {
         return Err(value("--out", "nothing", "the folder of the sweep").into());
     };
+    if args.table {
+        Tables::new(&plan, &folder).write_all()?;
+    }
     if args.table || args.json {
         let summary = Summary::read(&plan, &folder, level(args.steps_to)?);
         print::result(&if args.json {
