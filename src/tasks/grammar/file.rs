@@ -313,7 +313,7 @@ impl GrammarFile {
                     return Err(("transitions".to_owned(), found, allowed));
                 }
             }
-            let sum: f64 = list.iter().map(|&(_, p)| p).sum();
+            let sum = list.iter().fold(0.0, |sum: f64, &(_, p)| sum + p);
             if from != terminator && (sum - 1.0).abs() > SUM_TOLERANCE {
                 let found = format!("sum {sum} from state {from} ({})", self.states[from]);
                 return Err((
