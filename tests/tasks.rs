@@ -343,7 +343,7 @@ fn graphviz_draws_a_grammar() {
     assert!(edges >= json["transitions"].as_array().unwrap().len(), "{drawn}");
 }
 
-/// The lines of docs/tasks.md that make noise, held against the inputs of an export.
+/// The lines of tasks.md 6 that make noise, held against the inputs of an export.
 #[test]
 fn ten_lines_of_numpy_make_the_noise() {
     if !is_there("python3", &["-c", "import numpy"]) {
