@@ -115,7 +115,7 @@ impl Block for MovingAverage {
             shared_qk: false,
             chunk: c.config().chunk,
         };
-        let y = c.linear_attention(g, average, &[ones, ones, v, log_a])?;
+        let y = c.over_time(g, average, &[ones, ones, v, log_a])?;
         c.linear(g, "o_proj", y, [d, d], false)
     }
 }

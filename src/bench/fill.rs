@@ -1,7 +1,7 @@
 //! Data for benches: random, of the scale that trained models see, quickly made.
 
-use super::item::{Bench, Family};
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, Family};
 use crate::ops::Op;
 use crate::port::{Port, Storage};
 

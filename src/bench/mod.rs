@@ -3,9 +3,7 @@
 //! `selectiv bench`, the criterion benches and `benches/side_by_side.py` all time what [`registry`] lists. How to
 //! measure, and what the numbers mean: `docs/performance.md`.
 
-mod decode;
 mod fill;
-mod item;
 mod registry;
 mod report;
 mod roof;
@@ -14,8 +12,8 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use item::{Bench, Family, Timed};
-pub use registry::{Scale, names, registry, suite};
+pub use crate::cases::bench::{Bench, Family, Scale, Timed};
+pub use registry::{names, registry, suite};
 pub use report::{Comparison, Entry, Report, StepFacts, Verdict};
 pub use roof::{DeviceClass, Roof, copy_rate};
 pub use runner::{Prepared, Timing};

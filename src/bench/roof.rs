@@ -1,8 +1,7 @@
 //! What the device at hand can do at best: the roof that kernels are compared with.
 
-use super::item::{Bench, Family, Timed};
-use super::registry::Scale;
 use super::runner::{Prepared, Timing};
+use crate::cases::bench::{Bench, Family, Scale, Timed};
 use crate::error::{Result, UserError};
 use crate::ops::add::Add;
 use crate::ops::linear::Linear;
@@ -96,7 +95,7 @@ impl Roof {
             out: size,
             bias: false,
         };
-        let product = rate_bench("linear", op.into());
+        let product = rate_bench(op.into());
         let prepared = prepare(&product, executor)?;
         let timing = prepared.time(executor.runtime())?;
         let kernel = kernel(executor, &prepared);
@@ -121,7 +120,7 @@ pub fn copy_rate(executor: &mut Executor) -> Result<f64> {
         return Ok(cpu_copy_rate());
     }
     let numel = copied(executor);
-    let prepared = prepare(&rate_bench("add", Add { numel }.into()), executor)?;
+    let prepared = prepare(&rate_bench(Add { numel }.into()), executor)?;
     let runtime = executor.runtime();
     prepared.warm_up(runtime, class.warm_up())?;
     let timing = prepared.time(runtime)?;
@@ -162,14 +161,8 @@ fn cpu_copy_rate() -> f64 {
     BYTES * COPIED as f64 / timing.median.as_secs_f64()
 }
 
-fn rate_bench(kind: &'static str, op: crate::ops::Op) -> Bench {
-    Bench {
-        kind,
-        shape: "roof".to_owned(),
-        source: "the roof",
-        family: Family::Dense,
-        op,
-    }
+fn rate_bench(op: crate::ops::Op) -> Bench {
+    Bench::new(Family::Dense, "roof".to_owned(), op).source("the roof")
 }
 
 fn prepare(bench: &Bench, executor: &mut Executor) -> Result<Prepared> {

@@ -1,7 +1,7 @@
 //! Times one bench on one executor.
 
 use super::fill::{self, Values};
-use super::item::{Bench, Timed};
+use crate::cases::bench::{Bench, Timed};
 use crate::error::{DeviceError, Error, Result};
 use crate::graph::{Graph, Output};
 use crate::memory;
@@ -246,8 +246,9 @@ fn updates(op: &Op) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::registry::{Scale, registry};
+    use super::super::registry::registry;
     use super::*;
+    use crate::cases::bench::Scale;
 
     #[test]
     fn without_a_clock_of_its_own_the_host_measures() {

@@ -49,6 +49,8 @@ pub struct Case {
     pub step: StepParams,
     /// Thousands of steps: too slow for GPU drivers that compute on the CPU, which leave it out.
     pub long: bool,
+    /// It proves the variants of its op before a device runs them.
+    pub self_test: bool,
     /// The precision whose activations hold all values exactly: in mixed, inputs and gradients are rounded to f16.
     pub values: Precision,
 }
@@ -67,6 +69,7 @@ impl Case {
             allowed: Vec::new(),
             step,
             long: false,
+            self_test: false,
             values: Precision::F32,
         }
     }
@@ -75,6 +78,13 @@ impl Case {
     #[must_use]
     pub fn long(mut self) -> Self {
         self.long = true;
+        self
+    }
+
+    /// The case as one that variants have to pass before a device runs them: small, forward and backward.
+    #[must_use]
+    pub fn self_test(mut self) -> Self {
+        self.self_test = true;
         self
     }
 

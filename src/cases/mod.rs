@@ -1,5 +1,6 @@
-//! Ops with data: hostile cases, golden entries as ops see them, random values, and errors against a reference.
+//! Ops with data: hostile cases, timed shapes, golden entries as ops see them, random values, and errors against a reference.
 
+pub mod bench;
 mod case;
 mod deviation;
 mod golden;

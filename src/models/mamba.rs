@@ -172,7 +172,7 @@ impl Block for Mamba {
         let (delta, bias) = step.unzip();
         let ins = [Some(u), delta, z, Some(bm), Some(cm), a_log, bias, Some(skip)];
         let ins: Vec<TensorId> = ins.into_iter().flatten().collect();
-        let y = c.selective_scan(g, scan, &ins)?;
+        let y = c.over_time(g, scan, &ins)?;
         c.linear(g, "out_proj", y, [inner, d], false)
     }
 }

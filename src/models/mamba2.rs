@@ -175,7 +175,7 @@ impl Block for Mamba2 {
             chunk: c.config.chunk,
         };
         let ins: Vec<TensorId> = [read, write, v].into_iter().chain(decay).collect();
-        let o = c.linear_attention(g, scan, &ins)?;
+        let o = c.over_time(g, scan, &ins)?;
         let y = one(g, Skip { rows, h, p }, &[o, u, skip])?;
         let gate = match gates.readout_gate {
             true => Some(c.slice(g, projected, all, 0, inner)?),

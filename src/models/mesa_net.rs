@@ -159,7 +159,7 @@ impl Block for MesaNet {
             d: width,
             chunk: c.config.chunk,
         };
-        let o = c.mesa(g, memory, &[q, k, v, decay, beta, lambda])?;
+        let o = c.over_time(g, memory, &[q, k, v, decay, beta, lambda])?;
         let gate = match gates.readout_gate {
             true => Some(c.linear(g, "g_proj", x, [d, d], false)?),
             false => None,

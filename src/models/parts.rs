@@ -99,7 +99,7 @@ impl BlockContext<'_> {
                 channels,
                 bias,
             };
-            self.short_conv(g, conv, &ins)
+            self.over_time(g, conv, &ins)
         })
     }
 

@@ -234,7 +234,7 @@ impl Block for Recurrence {
                 chunk: c.config.chunk,
             };
             let ins: Vec<TensorId> = [q, k, v, beta].into_iter().chain(decay).collect();
-            c.delta_rule(g, rule, &ins)?
+            c.over_time(g, rule, &ins)?
         } else {
             if let Some(beta) = beta {
                 if gates.input_gate == InputGate::Complementary && gates.decay == DecayKind::Channel {
@@ -259,7 +259,7 @@ impl Block for Recurrence {
                 chunk: c.config.chunk,
             };
             let ins: Vec<TensorId> = [q, k, v].into_iter().chain(decay).collect();
-            c.linear_attention(g, attention, &ins)?
+            c.over_time(g, attention, &ins)?
         };
         let name = self.norm[usize::from(gate.is_none())];
         let o = c.norm(g, name, [rows * h, d_v], o, gate, kind)?;

@@ -1,5 +1,6 @@
-//! Hostile shapes and golden entries of all ops.
+//! Hostile shapes, timed shapes and golden entries of all ops.
 
+use crate::cases::bench::{Bench, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -9,6 +10,11 @@ macro_rules! all_cases {
         /// Hostile shapes and values of all ops, for `check`.
         pub fn cases() -> Vec<Case> {
             [$(super::$module::cases::cases()),*].concat()
+        }
+
+        /// What is timed of all ops.
+        pub fn benches(scale: Scale) -> Vec<Bench> {
+            [$(super::$module::cases::benches(scale)),*].concat()
         }
 
         /// Builds the op of a golden file's entry and returns its outputs under their names in the file, or `None` if

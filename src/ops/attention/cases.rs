@@ -2,6 +2,7 @@
 
 use super::Attention;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D_K, Extents, Family, HEADS, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::ops::Op;
@@ -62,6 +63,11 @@ fn plain() -> Vec<Case> {
             (q[15], k[15]) = (20.0, -20.0);
         }
     }));
+    // Queries so large that running maxima grow.
+    let large = case("large queries", 1, 203, 2, 72, |_, q, _| {
+        q.iter_mut().for_each(|q| *q *= 4.0);
+    });
+    cases.push(large.self_test());
     cases.push(case("", 1, 4097, 1, 8, |_, _, _| {}).long());
     cases
 }
@@ -88,6 +94,7 @@ fn forgetting() -> Vec<Case> {
     cases.push(decayed("resets", 1, 200, 2, 16, |t, log_f| {
         if t % 7 == 3 { -1e3 } else { 0.05 * log_f }
     }));
+    cases.push(decayed("", 1, 70, 2, 33, |_, log_f| log_f).self_test());
     cases.push(decayed("strong decays", 1, 600, 1, 16, |_, log_f| -5.0 + log_f));
     cases.push(decayed("all forgotten", 1, 150, 2, 16, |_, _| -1e3));
     cases.push(decayed("beyond all sums", 1, 40, 1, 16, |t, log_f| {
@@ -142,6 +149,29 @@ fn case(
     change(&op, &mut q, &mut k);
     let name = format!("B{b} T{t} H{h} d{d} {what}");
     Case::new(name.trim_end(), op, vec![q.into(), k.into(), v.into()])
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let of = |kind, forget| {
+        let make = |Extents { b, t, h }| {
+            let (d, scale) = (D_K, (D_K as f32).powf(-0.5));
+            Op::from(Attention {
+                b,
+                t,
+                h,
+                d,
+                scale,
+                forget,
+            })
+        };
+        let family = Family::Attention;
+        let lines = Bench::suite(scale, kind, HEADS, "128", make);
+        lines.into_iter().map(move |bench| Bench { family, ..bench })
+    };
+    of("attention", false)
+        .chain(of("forgetting_attention", true))
+        .collect()
 }
 
 /// `attention` and `forgetting_attention`; the layer's golden file with norms and rotation is put together elsewhere.

@@ -2,6 +2,7 @@
 
 use super::AttentionStep;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D_K, Extents, Family, Scale};
 use crate::cases::{Case, Golden, Values};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -82,6 +83,21 @@ fn case(name: &str, op: AttentionStep, position: u32, score: f32, forget: f32) -
     let AttentionStep { b, h, d, rows, .. } = op;
     let name = format!("B{b} H{h} d{d} {position} of {rows}{forgets} {name}");
     Case::new(name.trim_end(), op, inputs)
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let Extents { b, t, h } = scale.paper();
+    let op = AttentionStep {
+        b,
+        h,
+        d: D_K,
+        rows: t,
+        scale: (D_K as f32).powf(-0.5),
+        forgets: false,
+    };
+    let shape = format!("B{b} T{t} H{h} {D_K}");
+    vec![Bench::token(Family::Attention, shape, op)]
 }
 
 /// None: `attention` has one, and the tests run both.

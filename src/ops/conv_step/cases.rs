@@ -2,6 +2,7 @@
 
 use super::{ConvStep, PAST, WIDTH};
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Family, Scale};
 use crate::cases::{Case, Golden, Values};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -34,6 +35,17 @@ fn case(name: &str, op: ConvStep, scale: f32, past: f32) -> Case {
     inputs.push(scaled(n * PAST, past).into());
     let name = format!("B{} C{} bias {}{name}", op.b, op.channels, op.bias);
     Case::new(name, op, inputs)
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (b, channels) = (scale.paper().b, 2 * D);
+    let op = ConvStep {
+        b,
+        channels,
+        bias: false,
+    };
+    vec![Bench::token(Family::Elementwise, format!("B{b} {channels}"), op)]
 }
 
 /// None: `short_conv` has them, and the tests run both.

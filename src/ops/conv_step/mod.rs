@@ -19,6 +19,7 @@ mod tests;
 use super::rows;
 use super::short_conv::ShortConv;
 use crate::error::UserError;
+use crate::ops::OverTime;
 use crate::port::{OpDef, Pass, Port};
 
 /// Taps of the filter.
@@ -46,6 +47,10 @@ impl From<&ShortConv> for ConvStep {
             bias: whole.bias,
         }
     }
+}
+
+impl OverTime for ShortConv {
+    type Step = ConvStep;
 }
 
 impl OpDef for ConvStep {

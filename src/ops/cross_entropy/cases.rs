@@ -2,6 +2,7 @@
 
 use super::{CrossEntropy, IGNORE};
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, CLASSES, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::step::StepParams;
@@ -35,6 +36,13 @@ pub fn cases() -> Vec<Case> {
         case("paper's classes", 33, 1601, 1.0, |r| r % 7 == 0),
         case("large logits", 20, 257, 300.0, |_| false),
     ]
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (rows, classes) = (scale.rows(), CLASSES);
+    let shape = format!("{rows}x{classes}");
+    vec![Bench::new(Family::Dense, shape, CrossEntropy { rows, classes })]
 }
 
 /// `masked_ce`.

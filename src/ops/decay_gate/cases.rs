@@ -2,6 +2,7 @@
 
 use super::DecayGate;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, Family, HEADS, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -35,6 +36,16 @@ fn case(name: &str, rows: usize, h: usize, scale: f32, shift: f32) -> Case {
     let dt_bias = fill.uniform(h, -7.0, -2.0);
     let inputs = vec![y.into(), a_log.into(), dt_bias.into()];
     Case::new(format!("rows{rows} h{h}{name}"), DecayGate { rows, h }, inputs)
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (rows, h) = (scale.rows(), HEADS);
+    vec![Bench::new(
+        Family::Elementwise,
+        format!("{rows}x{h}"),
+        DecayGate { rows, h },
+    )]
 }
 
 /// The model fixtures hold it.

@@ -2,6 +2,7 @@
 
 use super::{CHUNK, DeltaRule};
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D_K, D_V, Extents, HEADS, Scale};
 use crate::cases::{Case, Golden, Values};
 use crate::error::Result;
 use crate::ops::Decay;
@@ -316,6 +317,11 @@ pub fn cases() -> Vec<Case> {
             .beta(Draw::OneOf(&[0.0, 1.0, 2.0]))
             .g(Draw::OneOf(&[0.0, -1e4])),
     ];
+    let proof = [
+        Recipe::new("", (1, 70, 2, 72, 100), 64).householder(2),
+        Recipe::new("", (1, 40, 1, 33, 81), 32),
+        Recipe::new("", (1, 70, 2, 72, 100), 64).channel(),
+    ];
     let long = [
         Recipe::new("", (1, LONG, 2, 16, 32), 64),
         Recipe::new("no decay", (1, LONG, 1, 4, 8), 32).g(Draw::All(0.0)),
@@ -336,8 +342,43 @@ pub fn cases() -> Vec<Case> {
             .g(MIXTURE)
             .beta(REFLECTING),
     ];
+    let proof = proof.iter().map(|recipe| recipe.case().self_test());
     let long = long.iter().map(|recipe| recipe.case().long());
-    recipes.iter().map(Recipe::case).chain(long).collect()
+    recipes
+        .iter()
+        .map(Recipe::case)
+        .chain(proof)
+        .chain(long)
+        .collect()
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let of = |kind, width, decay, householder| {
+        Bench::suite(scale, kind, HEADS, width, |Extents { b, t, h }| {
+            let (d_k, d_v, chunk) = (D_K, D_V, CHUNK);
+            let scale = (D_K as f32).powf(-0.5);
+            let op = DeltaRule {
+                b,
+                t,
+                h,
+                d_k,
+                d_v,
+                scale,
+                decay,
+                householder,
+                chunk,
+            };
+            op.into()
+        })
+    };
+    [
+        of("delta_rule", "128x256", Decay::None, 1),
+        of("gated_delta_rule", "128x256", Decay::Scalar, 1),
+        of("gated_delta_product", "128x256 n4", Decay::Scalar, 4),
+        of("kda", "128x256", Decay::Channel, 1),
+    ]
+    .concat()
 }
 
 /// `delta_rule`, `gated_delta_rule`, `gated_delta_product` and `kda`.

@@ -2,6 +2,7 @@
 
 use super::Dropout;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::step::StepParams;
@@ -50,6 +51,18 @@ fn case(name: &str, op: Dropout, step: StepParams) -> Case {
         step,
         ..Case::new(name, op, inputs)
     }
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (rows, d) = (scale.rows(), D);
+    let op = Dropout {
+        rows,
+        d,
+        p: 0.2,
+        tag: 0,
+    };
+    vec![Bench::new(Family::Elementwise, format!("{rows}x{d}"), op)]
 }
 
 /// No golden file: masks of other generators differ.

@@ -1,6 +1,7 @@
 //! Sizes of the op, for its tests and for `check`.
 
 use super::{Content, Fill};
+use crate::cases::bench::{Bench, Family, HEADS, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -20,6 +21,15 @@ pub fn cases() -> Vec<Case> {
             Case::new(name, Fill { numel, content }, Vec::new())
         })
         .to_vec()
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let op = Fill {
+        numel: scale.rows() * HEADS,
+        content: Content::Retention(HEADS),
+    };
+    vec![Bench::new(Family::Elementwise, op.numel.to_string(), op)]
 }
 
 /// No golden entry is about it alone.

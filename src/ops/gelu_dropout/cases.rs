@@ -2,6 +2,7 @@
 
 use super::GeluDropout;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Extents, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::step::StepParams;
@@ -44,6 +45,19 @@ fn case(name: &str, op: GeluDropout, step: StepParams, value: impl Fn(f32) -> f3
         step,
         ..Case::new(name, op, vec![x.into()])
     }
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let Extents { b, t, .. } = scale.paper();
+    let op = GeluDropout {
+        b,
+        t,
+        d: D,
+        p: 0.2,
+        tag: 0,
+    };
+    vec![Bench::new(Family::Elementwise, format!("B{b} T{t} {D}"), op)]
 }
 
 /// The golden model `s4` holds it.

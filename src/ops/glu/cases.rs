@@ -2,6 +2,7 @@
 
 use super::Glu;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -26,6 +27,16 @@ fn case(name: &str, rows: usize, d: usize, gate: impl Fn(f32) -> f32) -> Case {
         row[d..].iter_mut().for_each(|b| *b = gate(*b));
     }
     Case::new(format!("rows{rows} d{d}{name}"), Glu { rows, d }, vec![x.into()])
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (rows, d) = (scale.rows(), D);
+    vec![Bench::new(
+        Family::Elementwise,
+        format!("{rows}x{d}"),
+        Glu { rows, d },
+    )]
 }
 
 /// The golden model `s4` holds it.

@@ -1,5 +1,7 @@
 //! The op updates banks in place, which a case cannot hold: `tests.rs` and the golden run it through the banks.
 
+use super::GradNorm;
+use crate::cases::bench::{Bench, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -7,6 +9,12 @@ use crate::tensor::TensorId;
 /// None: see the module docs.
 pub fn cases() -> Vec<Case> {
     Vec::new()
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let n = scale.params();
+    vec![Bench::new(Family::Elementwise, n.to_string(), GradNorm { n })]
 }
 
 /// `adam_clip_schedule` is several steps long: `check::golden` runs it as a whole.

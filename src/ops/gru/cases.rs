@@ -2,6 +2,7 @@
 
 use super::Gru;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Extents, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -56,6 +57,12 @@ fn case(name: &str, op: Gru, scale: f32, centres: [f32; 3], weight: f32) -> Case
         fill.uniform(3 * d, -r, r).into(),
     ];
     Case::new(format!("B{} T{} d{d}{name}", op.b, op.t), op, inputs)
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let make = |Extents { b, t, .. }| Gru { b, t, d: D }.into();
+    Bench::suite(scale, "gru", 1, "1024", make)
 }
 
 /// The golden model `gru` holds it.

@@ -2,6 +2,7 @@
 
 use super::GruStep;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -67,6 +68,16 @@ fn case(name: &str, op: GruStep, values: Values) -> Case {
     }
     let inputs = [xg, scaled(b * 3 * d, values.scale), scaled(b * d, values.state)];
     Case::new(format!("B{b} d{d}{name}"), op, inputs.map(Into::into).into())
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (b, d) = (scale.paper().b, D);
+    vec![Bench::token(
+        Family::Elementwise,
+        format!("B{b} {d}"),
+        GruStep { b, d },
+    )]
 }
 
 /// None: the golden model `gru` holds `gru`, and the tests run both.

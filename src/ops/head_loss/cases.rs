@@ -2,6 +2,7 @@
 
 use super::HeadLoss;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, CLASSES, D, Extents, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::ops::cross_entropy::IGNORE;
@@ -53,7 +54,22 @@ pub fn cases() -> Vec<Case> {
         case("training", 3, 12, 4, 16, 20, true),
         case("one row", 1, 1, 1, 4, 2, true),
         case("paper's classes", 2, 20, 10, 33, 1601, true),
+        case("products of whole tiles", 2, 40, 10, 72, 130, true).self_test(),
     ]
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let Extents { b, t, .. } = scale.paper();
+    let op = HeadLoss {
+        b,
+        t,
+        e: (t / 2).max(1),
+        d: D,
+        classes: CLASSES,
+        train: true,
+    };
+    vec![Bench::new(Family::Dense, format!("B{b} T{t} {D}x{CLASSES}"), op)]
 }
 
 /// The model fixtures hold it.

@@ -2,6 +2,7 @@
 
 use super::L2Norm;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D_K, Family, HEADS, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -52,6 +53,13 @@ fn extreme() -> Vec<Case> {
         scaled("tiny", 1e-30, |_| 1e-15),
         scaled("huge", 1e-6, |_| 1e15),
     ]
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (rows, d) = (scale.rows() * HEADS, D_K);
+    let op = L2Norm { rows, d, eps: 1e-6 };
+    vec![Bench::new(Family::Norms, format!("{rows}x{d}"), op)]
 }
 
 /// `l2norm`.

@@ -2,6 +2,7 @@
 
 use super::LayerNorm;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -61,6 +62,13 @@ fn extreme() -> Vec<Case> {
         case("tiny", op(1e-30), |_, x| 1e-15 * x),
         case("huge", op(1e-5), |_, x| 1e15 * x),
     ]
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (rows, d) = (scale.rows(), D);
+    let op = LayerNorm { rows, d, eps: 1e-5 };
+    vec![Bench::new(Family::Norms, format!("{rows}x{d}"), op)]
 }
 
 /// `layernorm`.

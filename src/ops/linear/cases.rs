@@ -2,6 +2,7 @@
 
 use super::Linear;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Family, Scale, VOCAB};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -18,21 +19,22 @@ pub(super) fn shapes() -> Vec<Case> {
     const SHAPES: &[(usize, usize, usize)] = &[
         (1, 1, 1),
         (3, 2, 5),
-        (1, 64, 41),     // one row
-        (70, 1, 70),     // one input
-        (33, 41, 4),     // vocabulary in, classes out
-        (64, 41, 81),    // nothing is a multiple of 4
-        (100, 32, 1601), // a wide head
-        (128, 128, 128), // whole tiles
-        (256, 128, 256), // several of them
-        (130, 100, 162), // tails in every extent, vec4 loads in some
-        (67, 97, 129),   // tails in every extent, scalar loads
-        (3000, 64, 64),  // a sum over rows that is cut
-        (2900, 70, 3),   // the same, narrow
-        (5, 1030, 1028), // few rows, large weights: tiles of 128 for dW
-        (2100, 9, 500),  // tiles of 128, y
-        (2100, 500, 9),  // tiles of 128, dx
-        (1000, 250, 10), // tiles of 64
+        (1, 64, 41),      // one row
+        (70, 1, 70),      // one input
+        (33, 41, 4),      // vocabulary in, classes out
+        (64, 41, 81),     // nothing is a multiple of 4
+        (100, 32, 1601),  // a wide head
+        (128, 128, 128),  // whole tiles
+        (256, 128, 256),  // several of them
+        (130, 100, 162),  // tails in every extent, vec4 loads in some
+        (67, 97, 129),    // tails in every extent, scalar loads
+        (3000, 64, 64),   // a sum over rows that is cut
+        (2900, 70, 3),    // the same, narrow
+        (5, 1030, 1028),  // few rows, large weights: tiles of 128 for dW
+        (2100, 9, 500),   // tiles of 128, y
+        (2100, 500, 9),   // tiles of 128, dx
+        (1000, 250, 10),  // tiles of 64
+        (1000, 330, 162), // tails in every extent, and sums long enough to carry accumulators
     ];
     let mut cases = Vec::new();
     for (i, &(rows, inp, out)) in SHAPES.iter().enumerate() {
@@ -40,7 +42,9 @@ pub(super) fn shapes() -> Vec<Case> {
         let name = format!("{rows}x{inp}x{out}{}", if bias { " bias" } else { "" });
         let mut fill = Fill::new(i as u64);
         let (x, w) = (fill.normal(rows * inp), fill.normal(inp * out));
-        cases.push(case(name, (rows, inp, out), x, w, bias.then(|| fill.normal(out))));
+        let case = case(name, (rows, inp, out), x, w, bias.then(|| fill.normal(out)));
+        let carries = [(1000, 330, 162), (128, 128, 128)].contains(&(rows, inp, out));
+        cases.push(if carries { case.self_test() } else { case });
     }
     cases
 }
@@ -89,6 +93,33 @@ fn case(
         .map(Into::into)
         .collect();
     Case::new(name, op, inputs)
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let rows = scale.rows();
+    let square = scale.divide(4096);
+    let of = |rows, inp, out, bias, source| {
+        let op = Linear { rows, inp, out, bias };
+        Bench::new(Family::Dense, format!("{rows}x{inp}x{out}"), op).source(source)
+    };
+    let key = "a query or key projection of the paper's stack";
+    let value = "a value or gate projection of the paper's stack";
+    let forward = "the feed-forward layer of the paper's Transformer";
+    vec![
+        of(
+            square,
+            4096,
+            4096,
+            false,
+            "a square product, as GEMMs are compared",
+        ),
+        of(rows, VOCAB, D, true, "the encoder of the paper's stack"),
+        of(rows, D, D, false, key),
+        of(rows, D, 2 * D, false, value),
+        of(rows, 2 * D, D, false, "an output projection of the paper's stack"),
+        of(rows, D, 8 * D, true, forward),
+    ]
 }
 
 /// The model fixtures hold it.

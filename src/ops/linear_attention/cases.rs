@@ -2,6 +2,7 @@
 
 use super::{CHUNK, LinearAttention};
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D_K, D_V, Extents, HEADS, Scale};
 use crate::cases::{Case, Golden, Values};
 use crate::error::Result;
 use crate::ops::Decay;
@@ -116,6 +117,9 @@ pub fn cases() -> Vec<Case> {
         equal_keys((1, 70, 2, 16, 8, 32), Decay::Scalar, false, MILD),
         equal_keys((1, 65, 2, 8, 4, 64), Decay::Scalar, true, Draw::All(0.0)),
         equal_keys((1, 70, 2, 16, 8, 64), Decay::Channel, false, MILD),
+        scalar("", (1, 70, 2, 72, 100, 64), MILD).self_test(),
+        shared("", (1, 70, 3, 33, 81, 64), MILD).self_test(),
+        channel("", (1, 70, 2, 72, 100, 64), MILD).self_test(),
         plain((1, LONG, 2, 8, 4, 64), Decay::None, false).long(),
         plain((1, LONG, 2, 8, 16, 32), Decay::Constant, false).long(),
         scalar("", (1, LONG, 2, 16, 32, 64), MILD).long(),
@@ -126,6 +130,35 @@ pub fn cases() -> Vec<Case> {
         channel("no decay", (1, LONG, 1, 4, 8, 16), Draw::All(0.0)).long(),
         equal_keys((1, LONG, 1, 4, 4, 64), Decay::Scalar, false, MILD).long(),
     ]
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let of = |kind, heads, [d_k, d_v]: [usize; 2], decay, shared_qk| {
+        let width = format!("{d_k}x{d_v}");
+        Bench::suite(scale, kind, heads, &width, |Extents { b, t, h }| {
+            let scale = if shared_qk { 1.0 } else { (d_k as f32).powf(-0.5) };
+            let op = LinearAttention {
+                b,
+                t,
+                h,
+                d_k,
+                d_v,
+                scale,
+                decay,
+                shared_qk,
+                chunk: CHUNK,
+            };
+            op.into()
+        })
+    };
+    [
+        of("gla", HEADS, [D_K, D_V], Decay::Channel, false),
+        of("simple_gla", HEADS, [D_K, D_V], Decay::Scalar, false),
+        of("retention", HEADS, [D_K, D_V], Decay::Constant, false),
+        of("ssd", 2 * HEADS, [D_K, D_K], Decay::Scalar, true),
+    ]
+    .concat()
 }
 
 /// `gla`, `simple_gla` and `retention`.

@@ -2,6 +2,7 @@
 
 use super::Mesa;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D_K, Extents, HEADS, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::ops::chunks::cases::{Draw, LONG, equal_keys};
@@ -120,14 +121,32 @@ pub fn cases() -> Vec<Case> {
         )
         .beta(BOTH),
         Recipe::new("equal keys", (1, 40, 2, 8, 16), MILD).equal_keys(),
+        Recipe::new("hardly any decay", (1, 50, 1, 232, 64), Draw::Uniform(-0.01, 0.0)),
+        Recipe::new("no decay", (1, 50, 1, 144, 64), NONE),
     ];
+    let proof = [
+        Recipe::new("", (1, 70, 2, 72, 64), MILD),
+        Recipe::new("", (1, 40, 1, 33, 32), MILD),
+    ];
+    let proof = proof.into_iter().map(|recipe| recipe.case().self_test());
     let long = [
         Recipe::new("", (1, LONG, 2, 16, 64), MILD),
         Recipe::new("mixed decay", (1, LONG, 1, 8, 32), MIXTURE),
         Recipe::new("no decay", (1, LONG, 1, 4, 16), NONE),
     ];
     let long = long.into_iter().map(|recipe| recipe.case().long());
-    all.into_iter().map(Recipe::case).chain(long).collect()
+    all.into_iter()
+        .map(Recipe::case)
+        .chain(proof)
+        .chain(long)
+        .collect()
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (d, chunk) = (D_K, CHUNK);
+    let make = |Extents { b, t, h }| Mesa { b, t, h, d, chunk }.into();
+    Bench::suite(scale, "mesa", HEADS, "128x128", make)
 }
 
 /// `mesa`.

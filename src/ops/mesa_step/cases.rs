@@ -2,6 +2,7 @@
 
 use super::MesaStep;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D_K, Extents, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -112,6 +113,13 @@ pub fn cases() -> Vec<Case> {
         }
         .case(1, 2, 5),
     ]
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let Extents { b, h, .. } = scale.paper();
+    let op = MesaStep { b, h, d: D_K };
+    vec![Bench::token(Family::Recurrences, format!("B{b} H{h} {D_K}"), op)]
 }
 
 /// None: the tests run it over whole sequences.

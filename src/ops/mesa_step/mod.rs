@@ -27,6 +27,7 @@ mod tests;
 use super::mesa::Mesa;
 use super::rows;
 use crate::error::UserError;
+use crate::ops::OverTime;
 use crate::port::{OpDef, Pass, Port};
 
 /// Largest width of a head.
@@ -55,6 +56,10 @@ impl From<&Mesa> for MesaStep {
             d: whole.d,
         }
     }
+}
+
+impl OverTime for Mesa {
+    type Step = MesaStep;
 }
 
 impl OpDef for MesaStep {

@@ -2,6 +2,7 @@
 
 use super::{Noise, OneHot};
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, Extents, Family, Scale, VOCAB};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -60,6 +61,17 @@ pub fn cases() -> Vec<Case> {
         )
     });
     plain.chain(drawn).chain(given).collect()
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let Extents { b, t, .. } = scale.paper();
+    let op = OneHot {
+        rows: b * t,
+        vocab: VOCAB,
+        noise: Noise::Philox { t, level: 0.2 },
+    };
+    vec![Bench::new(Family::Dense, format!("{}x{VOCAB}", b * t), op)]
 }
 
 /// The grammar fixtures hold it.

@@ -2,6 +2,7 @@
 
 use super::{Function, Pointwise};
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Family, HEADS, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -50,6 +51,24 @@ pub fn cases() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let of = |name: &str, numel, function, scale| {
+        let op = Pointwise {
+            numel,
+            function,
+            scale,
+            offset: 0.0,
+        };
+        Bench::new(Family::Elementwise, format!("{name} {numel}"), op)
+    };
+    let rows = scale.rows();
+    vec![
+        of("sigmoid", rows * HEADS, Function::Sigmoid, 1.0),
+        of("log_sigmoid", rows * D, Function::LogSigmoid, 0.0625),
+    ]
 }
 
 /// The model fixtures hold it.

@@ -2,6 +2,7 @@
 
 use super::RecurrenceStep;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D_K, D_V, Extents, Family, Scale};
 use crate::cases::{Case, Golden, Values};
 use crate::error::Result;
 use crate::ops::Decay;
@@ -91,6 +92,37 @@ fn case(name: &str, op: RecurrenceStep, gates: &'static [f32]) -> Case {
     let shared = if op.shared_qk { " shared" } else { "" };
     let name = format!("B{b} H{h} dk{d_k} dv{d_v} n{householder} {decay:?} {write}{shared} {name}");
     Case::new(name.trim_end(), op, inputs)
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let Extents { b, h, .. } = scale.paper();
+    let of = |kind, decay, delta, householder| {
+        let op = RecurrenceStep {
+            b,
+            h,
+            d_k: D_K,
+            d_v: D_V,
+            scale: (D_K as f32).powf(-0.5),
+            decay,
+            shared_qk: false,
+            delta,
+            beta: delta,
+            householder,
+        };
+        let writes = match householder {
+            1 => String::new(),
+            n => format!(" n{n}"),
+        };
+        let shape = format!("B{b} H{h} {D_K}x{D_V}{writes}");
+        Bench::token(Family::Recurrences, shape, op).kind(kind)
+    };
+    vec![
+        of("gated_delta_rule_step", Decay::Scalar, true, 1),
+        of("gated_delta_product_step", Decay::Scalar, true, 4),
+        of("kda_step", Decay::Channel, true, 1),
+        of("gla_step", Decay::Channel, false, 1),
+    ]
 }
 
 /// None: `delta_rule` and `linear_attention` have them, and the tests run all three.

@@ -29,6 +29,7 @@ use super::delta_rule::{DeltaRule, check_householder};
 use super::linear_attention::LinearAttention;
 use super::rows;
 use crate::error::UserError;
+use crate::ops::OverTime;
 use crate::port::{OpDef, Pass, Port};
 
 /// See the module docs. Inputs: q, k, v, beta if `beta`, and g (Scalar) or gk (Channel). Outputs: o and the state.
@@ -74,6 +75,10 @@ impl From<&DeltaRule> for RecurrenceStep {
     }
 }
 
+impl OverTime for DeltaRule {
+    type Step = RecurrenceStep;
+}
+
 impl From<&LinearAttention> for RecurrenceStep {
     /// One token of additive linear attention.
     fn from(op: &LinearAttention) -> Self {
@@ -90,6 +95,10 @@ impl From<&LinearAttention> for RecurrenceStep {
             householder: 1,
         }
     }
+}
+
+impl OverTime for LinearAttention {
+    type Step = RecurrenceStep;
 }
 
 impl RecurrenceStep {

@@ -2,6 +2,7 @@
 
 use super::Repeat;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -14,6 +15,16 @@ pub fn cases() -> Vec<Case> {
             Case::new(format!("rows{rows} d{d}"), Repeat { rows, d }, vec![x.into()])
         })
         .to_vec()
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (rows, d) = (scale.rows(), D);
+    vec![Bench::new(
+        Family::Elementwise,
+        format!("{rows}x{d}"),
+        Repeat { rows, d },
+    )]
 }
 
 /// No golden entry is about it alone.

@@ -2,6 +2,7 @@
 
 use super::{Kind, RmsNorm};
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, D_V, Family, HEADS, Scale};
 use crate::cases::{Case, Golden, Values};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -93,6 +94,36 @@ fn extreme() -> Vec<Case> {
         cases.push(case(&format!("tiny eps{eps:e}"), op, |_| 1e-15));
     }
     cases
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (rows, heads) = (scale.rows(), scale.rows() * HEADS);
+    let of = |name, rows, d, kind, source| {
+        let op = RmsNorm {
+            rows,
+            d,
+            eps: 1e-5,
+            kind,
+        };
+        let bench = Bench::new(Family::Norms, format!("{rows}x{d}"), op);
+        bench.kind(name).source(source)
+    };
+    let recurrences = "heads of the paper's recurrences";
+    let transformer = "the paper's Transformer";
+    let gated = "the paper's Gated DeltaNet";
+    vec![
+        of("rms_norm", heads, D_V, Kind::Plain, recurrences),
+        of("rms_norm_outer_eps", rows, D, Kind::OuterEps, transformer),
+        of("rms_norm_gate_after", heads, D_V, Kind::GateAfter, gated),
+        of(
+            "rms_norm_gate_before",
+            rows,
+            2 * D,
+            Kind::GateBefore,
+            "the paper's Mamba2",
+        ),
+    ]
 }
 
 /// The `rmsnorm` files.

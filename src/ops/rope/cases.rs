@@ -2,6 +2,7 @@
 
 use super::Rope;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D_K, Extents, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -55,6 +56,21 @@ pub fn cases() -> Vec<Case> {
         cases.push(Case::new(format!("T{t} d{d} at {position}"), op, inputs));
     }
     cases
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let Extents { b, t, h } = scale.paper();
+    let op = Rope {
+        b,
+        t,
+        h,
+        d: D_K,
+        base: 1e4,
+        direction: 1,
+        position: false,
+    };
+    vec![Bench::new(Family::Attention, format!("B{b} T{t} H{h} {D_K}"), op)]
 }
 
 /// `rope` and `rope_fla`: the two directions.

@@ -2,6 +2,7 @@
 
 use super::S4dScan;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Extents, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -129,6 +130,19 @@ fn case(name: &str, op: S4dScan, values: Values) -> Case {
     inputs.extend(parameters(&mut fill, d, n, values).map(Into::into));
     let sizes = format!("B{} T{} d{d} N/2 {n}", op.b, op.t);
     Case::new(sizes + name, op, inputs)
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    Bench::suite(scale, "s4d_scan", D, "64 complex", |Extents { b, t, h }| {
+        let op = S4dScan {
+            b,
+            t,
+            channels: h,
+            states: 64,
+        };
+        op.into()
+    })
 }
 
 /// The golden model `s4` holds it.

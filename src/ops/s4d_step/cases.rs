@@ -2,6 +2,7 @@
 
 use super::S4dStep;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::ops::s4d_scan::cases::{HOSTILE, USUAL, Values, parameters};
@@ -44,6 +45,18 @@ fn case(name: &str, op: S4dStep, values: Values, past: f32, position: u32) -> Ca
     let state: Vec<f32> = fill.normal(2 * b * d * n).iter().map(|x| past * x).collect();
     inputs.push(state.into());
     Case::new(format!("B{b} d{d} N/2 {n}{name}"), op, inputs)
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (b, channels) = (scale.paper().b, D);
+    let op = S4dStep {
+        b,
+        channels,
+        states: 64,
+    };
+    let shape = format!("B{b} {channels} 64 complex");
+    vec![Bench::token(Family::Recurrences, shape, op)]
 }
 
 /// None: the golden model `s4` holds `s4d_scan`, and the tests run both.

@@ -2,6 +2,7 @@
 
 use super::Scale;
 use crate::cases::Fill;
+use crate::cases::bench::{self, Bench, D_K, Family, HEADS};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -30,6 +31,16 @@ pub fn cases() -> Vec<Case> {
             )
         })
         .to_vec()
+}
+
+/// What is timed.
+pub fn benches(scale: bench::Scale) -> Vec<Bench> {
+    let (rows, p) = (scale.rows() * HEADS, 2 * D_K);
+    vec![Bench::new(
+        Family::Elementwise,
+        format!("{rows}x{p}"),
+        Scale { rows, p },
+    )]
 }
 
 /// No golden entry is about it alone.

@@ -2,6 +2,7 @@
 
 use super::ScanStep;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -110,6 +111,24 @@ fn case(name: &str, op: ScanStep, values: Values) -> Case {
     let flags = flags.map(|(on, flag)| if on { flag } else { "" }).concat();
     let name = format!("B{b} E{e} N{n}{flags}{name}");
     Case::new(name, op, there.map(|(_, x)| x.into()).collect())
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (b, channels) = (scale.paper().b, 2 * D);
+    let op = ScanStep {
+        b,
+        channels,
+        states: 64,
+        gated: true,
+        tied: true,
+        decays: true,
+    };
+    vec![Bench::token(
+        Family::Recurrences,
+        format!("B{b} {channels} 64"),
+        op,
+    )]
 }
 
 /// None: `selective_scan` has one, and the tests run both.

@@ -25,6 +25,7 @@ use super::rows;
 use super::selective_scan::MAX_STATES;
 use super::selective_scan::SelectiveScan;
 use crate::error::UserError;
+use crate::ops::OverTime;
 use crate::port::{OpDef, Pass, Port};
 
 /// See the module docs. Inputs, those that there are: u, `delta_raw`, z, Bm, Cm, `A_log`, `delta_bias`, D. Outputs: y and
@@ -64,6 +65,10 @@ impl From<&SelectiveScan> for ScanStep {
             decays: whole.decays,
         }
     }
+}
+
+impl OverTime for SelectiveScan {
+    type Step = ScanStep;
 }
 
 impl OpDef for ScanStep {

@@ -2,6 +2,7 @@
 
 use super::{INPUTS, SelectiveScan};
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Extents, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::port::OpDef;
@@ -156,6 +157,22 @@ fn case(name: &str, op: SelectiveScan, values: Values) -> Case {
     let inputs = there.map(|(_, values)| values.into()).collect();
     let sizes = format!("B{} T{} E{} N{n}", op.b, op.t, op.channels);
     Case::new(sizes + name, op, inputs)
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    Bench::suite(scale, "selective_scan", 2 * D, "64", |Extents { b, t, h }| {
+        let op = SelectiveScan {
+            b,
+            t,
+            channels: h,
+            states: 64,
+            gated: true,
+            tied: true,
+            decays: true,
+        };
+        op.into()
+    })
 }
 
 /// `selective_scan`.

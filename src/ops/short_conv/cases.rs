@@ -2,6 +2,7 @@
 
 use super::{ShortConv, WIDTH};
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Extents, Family, Scale};
 use crate::cases::{Case, Golden, Values};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -60,6 +61,21 @@ fn case(name: &str, op: ShortConv, scale: f32) -> Case {
     }
     let name = format!("B{} T{} C{} bias {}{name}", op.b, op.t, op.channels, op.bias);
     Case::new(name, op, inputs)
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let Extents { b, t, .. } = scale.paper();
+    let of = |channels| {
+        let op = ShortConv {
+            b,
+            t,
+            channels,
+            bias: false,
+        };
+        Bench::new(Family::Elementwise, format!("B{b} T{t} {channels}"), op)
+    };
+    vec![of(D), of(2 * D)]
 }
 
 /// `short_conv_silu`, `short_conv_silu_bias`.

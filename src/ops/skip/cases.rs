@@ -2,6 +2,7 @@
 
 use super::Skip;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D_K, Family, HEADS, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -28,6 +29,13 @@ pub fn cases() -> Vec<Case> {
             Case::new(format!("rows{rows} h{h} p{p}"), Skip { rows, h, p }, inputs)
         })
         .to_vec()
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (rows, h, p) = (scale.rows(), 2 * HEADS, D_K);
+    let shape = format!("{rows}x{h} {p}");
+    vec![Bench::new(Family::Elementwise, shape, Skip { rows, h, p })]
 }
 
 /// `ssm_gate` builds the golden entry that it is a part of.

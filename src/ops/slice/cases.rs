@@ -2,6 +2,7 @@
 
 use super::Slice;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -29,6 +30,19 @@ pub fn cases() -> Vec<Case> {
         Case::new(name, op, vec![x.into()])
     })
     .to_vec()
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (rows, width, from) = (scale.rows(), 4 * D, 2 * D);
+    let op = Slice {
+        rows,
+        width,
+        from,
+        len: from,
+    };
+    let shape = format!("{rows}x{from} of {width}");
+    vec![Bench::new(Family::Elementwise, shape, op)]
 }
 
 /// The model fixtures hold it.

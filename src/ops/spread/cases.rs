@@ -2,6 +2,7 @@
 
 use super::{Part, Spread};
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, Extents, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -41,6 +42,15 @@ pub fn cases() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let Extents { b, t, .. } = scale.paper();
+    let e = (t / 2).max(1);
+    let part = Part::Whole;
+    let op = Spread { b, t, e, part };
+    vec![Bench::new(Family::Dense, format!("{b}x{t}x{e}"), op)]
 }
 
 /// The grammar fixtures hold it.

@@ -2,6 +2,7 @@
 
 use super::SsmGate;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D_K, Family, HEADS, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::ops::Decay;
@@ -41,6 +42,13 @@ fn case(name: &str, (rows, h, p): (usize, usize, usize), scale: f32, shift: f32)
     );
     case.outputs = 2;
     case
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (rows, h, p) = (scale.rows(), 2 * HEADS, D_K);
+    let shape = format!("{rows}x{h} {p}");
+    vec![Bench::new(Family::Elementwise, shape, SsmGate { rows, h, p })]
 }
 
 /// `mamba2_ssd`: this op, linear attention with shared q and k, and the skip.

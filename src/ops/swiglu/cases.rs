@@ -2,6 +2,7 @@
 
 use super::SwiGlu;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, D, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::tensor::TensorId;
@@ -41,6 +42,16 @@ fn case(name: &str, rows: usize, d: usize, beta: f32, value: impl Fn(f32) -> f32
         op,
         vec![x.into(), vec![beta].into()],
     )
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let (rows, d) = (scale.rows(), 4 * D);
+    vec![Bench::new(
+        Family::Elementwise,
+        format!("{rows}x{d}"),
+        SwiGlu { rows, d },
+    )]
 }
 
 /// `swiglu_beta`.

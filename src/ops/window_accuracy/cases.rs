@@ -2,6 +2,7 @@
 
 use super::WindowAccuracy;
 use crate::cases::Fill;
+use crate::cases::bench::{Bench, CLASSES, Extents, Family, Scale};
 use crate::cases::{Case, Golden};
 use crate::error::Result;
 use crate::ops::cross_entropy::CrossEntropy;
@@ -42,6 +43,16 @@ pub fn cases() -> Vec<Case> {
         case("all classes tie", 1, 6, 3, 513, 0.0),
         beyond,
     ]
+}
+
+/// What is timed.
+pub fn benches(scale: Scale) -> Vec<Bench> {
+    let Extents { b, t, .. } = scale.paper();
+    let e = (t / 2).max(1);
+    let classes = CLASSES;
+    let op = WindowAccuracy { b, t, e, classes };
+    let shape = format!("B{b} T{t} E{e} {classes}");
+    vec![Bench::new(Family::Dense, shape, op)]
 }
 
 /// `seq_accuracy`, on top of the row sums of `cross_entropy`.
