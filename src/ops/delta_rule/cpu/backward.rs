@@ -84,208 +84,245 @@ impl DeltaRule {
         w: &mut Work<R>,
         bw: &mut BackwardWork<R>,
     ) {
-        let (c, d_k, d_v, chunks) = (self.chunk, self.d_k, self.d_v, self.chunks());
-        let (tokens, householder) = (self.chunk_tokens(), self.householder);
-        let scale = R::of(f64::from(self.scale));
+        let (c, size, chunks) = (self.chunk, self.d_k * self.d_v, self.chunks());
         bw.grad_state.fill(R::ZERO);
         for i in (0..chunks).rev() {
-            let at = ChunkRows::new(self, head, i);
-            let (n, queries) = (at.rows.n, at.queries.n);
-            let (first_token, first_step) = (i * tokens, i * tokens * householder);
-            let tm = &tm[(head * chunks + i) * c * c..][..c * c];
-            let state = &states[(head * chunks + i) * d_k * d_v..][..d_k * d_v];
-            let (q, k) = (at.queries.mat(x.q, d_k), at.rows.mat(x.k, d_k));
-            w.chunk_prep(self, x, at);
-            w.written(self, x, at, tm, state);
-            for (to, token) in bw.grad_o.chunks_mut(d_v).zip(0..queries) {
-                let from = at.queries.at(grad_o, d_v, token);
-                to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
-            }
-
-            // Values: dVn, dR, dV, dbeta.
-            product(
-                (n, d_v, d_k),
-                k,
-                Mat::rows(&bw.grad_state, d_v),
-                &mut bw.grad_r,
-                d_v,
-                R::ZERO,
-            );
-            scale_rows(&mut bw.grad_vn, &bw.grad_r, &w.decay_out[..n], d_v);
-            let (scores, grad_o) = (Mat::rows(&w.scores, c), Mat::rows(&bw.grad_o, d_v));
-            product(
-                (n, d_v, queries),
-                scores.t(),
-                grad_o,
-                &mut bw.grad_vn,
-                d_v,
-                R::ONE,
-            );
-            product(
-                (n, d_v, n),
-                Mat::rows(tm, c).t(),
-                Mat::rows(&bw.grad_vn, d_v),
-                &mut bw.grad_r,
-                d_v,
-                R::ZERO,
-            );
-            w.stiff.refine(self, n, tm, true, &bw.grad_vn, &mut bw.grad_r);
-            scale_rows(&mut bw.grad_v, &bw.grad_r, &w.beta[..n], d_v);
-            product(
-                (n, d_v, n),
-                Mat::rows(&w.lower, c),
-                Mat::rows(&w.vn, d_v),
-                &mut bw.y,
-                d_v,
-                R::ZERO,
-            );
-            for row in 0..n {
-                let range = row * d_v..(row + 1) * d_v;
-                for (y, u) in bw.y[range.clone()].iter_mut().zip(&w.u[range.clone()]) {
-                    *y = *u - *y;
-                }
-                grads.beta[first_step + row][0] = dot(&bw.grad_r[range.clone()], &bw.y[range.clone()]);
-                grads.v[first_step + row].copy_from_slice(&bw.grad_v[range]);
-            }
-
-            // Inside the chunk: E, F and the products that the log decays see.
-            let vn = Mat::rows(&w.vn, d_v);
-            product((queries, n, d_v), grad_o, vn.t(), &mut bw.e, c, R::ZERO);
-            product(
-                (n, n, d_v),
-                Mat::rows(&bw.grad_v, d_v),
-                vn.t(),
-                &mut bw.f,
-                c,
-                R::ZERO,
-            );
-            for row in 0..n {
-                for j in row * c..row * c + row {
-                    bw.m[j] = -bw.f[j] * w.lower[j];
-                    bw.f[j] = -bw.f[j] * w.gam[j];
-                }
-                bw.f[row * c + row..(row + 1) * c].fill(R::ZERO);
-            }
-            for (token, row) in at.reads() {
-                let (m, gam) = (&mut bw.m[row * c..][..row], &w.gam[row * c..][..=row]);
-                let e = &mut bw.e[token * c..][..c];
-                for ((m, e), score) in m.iter_mut().zip(&*e).zip(&w.scores[token * c..]) {
-                    *m += *e * *score;
-                }
-                e.iter_mut().zip(gam).for_each(|(e, gam)| *e *= *gam);
-                e[row + 1..].fill(R::ZERO);
-            }
-
-            // Queries and keys.
-            for (token, row) in at.reads() {
-                let (to, decay) = (&mut bw.decayed_grad_o[token * d_v..][..d_v], w.decay_in[row]);
-                to.iter_mut()
-                    .zip(&bw.grad_o[token * d_v..])
-                    .for_each(|(to, x)| *to = decay * *x);
-            }
-            scale_rows(&mut bw.decayed_grad_v, &bw.grad_v, &w.decay_in[..n], d_v);
-            scale_rows(&mut bw.decayed_vn, &w.vn, &w.decay_out[..n], d_v);
-            let state_t = Mat::rows(state, d_v).t();
-            product(
-                (queries, d_k, d_v),
-                Mat::rows(&bw.decayed_grad_o, d_v),
-                state_t,
-                &mut bw.x1,
-                d_k,
-                R::ZERO,
-            );
-            product(
-                (n, d_k, d_v),
-                Mat::rows(&bw.decayed_grad_v, d_v),
-                state_t,
-                &mut bw.x2,
-                d_k,
-                R::ZERO,
-            );
-            product(
-                (n, d_k, d_v),
-                Mat::rows(&bw.decayed_vn, d_v),
-                Mat::rows(&bw.grad_state, d_v).t(),
-                &mut bw.x3,
-                d_k,
-                R::ZERO,
-            );
+            let mut stages = Stages {
+                op: self,
+                x,
+                at: ChunkRows::new(self, head, i),
+                tm: &tm[(head * chunks + i) * c * c..][..c * c],
+                state: &states[(head * chunks + i) * size..][..size],
+                w: &mut *w,
+                bw: &mut *bw,
+            };
+            stages.prepare(grad_o);
+            stages.value_bwd();
+            stages.error_bwd(&mut grads);
+            stages.chunk_bwd();
+            stages.state_products();
             if self.decay == Decay::Scalar {
-                let a_sd = w.decay_in[n - 1] * dot(state, &bw.grad_state);
-                self.chunk_decay_bwd(x, at, a_sd, bw, &mut grads.g[first_token..][..queries]);
+                stages.gate_bwd(&mut grads);
             }
-            for (x3, x2) in bw.x3[..n * d_k].iter_mut().zip(&bw.x2) {
-                *x3 -= *x2;
-            }
-            let e = Mat::rows(&bw.e, c);
-            product((queries, d_k, n), e, k, &mut bw.x1, d_k, R::ONE);
-            product((n, d_k, queries), e.t(), q, &mut bw.x3, d_k, R::ONE);
-            product((n, d_k, n), Mat::rows(&bw.f, c), k, &mut bw.x3, d_k, R::ONE);
-            product((n, d_k, n), Mat::rows(&bw.f, c).t(), k, &mut bw.x3, d_k, R::ONE);
-            for (to, from) in grads.q[first_token..]
-                .iter_mut()
-                .zip(bw.x1.chunks(d_k))
-                .take(queries)
-            {
-                to.copy_from_slice(from);
-            }
-            for (to, from) in grads.k[first_step..].iter_mut().zip(bw.x3.chunks(d_k)).take(n) {
-                to.copy_from_slice(from);
-            }
+            stages.query_key_bwd(&mut grads);
+            stages.key_state_bwd();
+            stages.key_chunk_bwd(&mut grads);
+            stages.state_bwd();
+        }
+    }
+}
 
-            // The state before the chunk.
-            let a = w.decay_in[n - 1];
-            bw.grad_state.iter_mut().for_each(|d| *d *= a);
-            bw.decayed_grad_v.iter_mut().for_each(|x| *x = -*x);
-            product(
-                (d_k, d_v, queries),
-                q.t(),
-                Mat::rows(&bw.decayed_grad_o, d_v),
-                &mut bw.grad_state,
-                d_v,
-                R::ONE,
-            );
-            product(
-                (d_k, d_v, n),
-                k.t(),
-                Mat::rows(&bw.decayed_grad_v, d_v),
-                &mut bw.grad_state,
-                d_v,
-                R::ONE,
-            );
+/// The stages of one chunk's backward pass. Those that have kernels of their own have their names.
+struct Stages<'a, R> {
+    op: &'a DeltaRule,
+    x: Inputs<'a, R>,
+    at: ChunkRows,
+    tm: &'a [R],
+    state: &'a [R],
+    w: &'a mut Work<R>,
+    bw: &'a mut BackwardWork<R>,
+}
+
+impl<R: Real> Stages<'_, R> {
+    /// What forward left unsaved, and Do.
+    fn prepare(&mut self, grad_o: &[R]) {
+        let (op, at, d_v) = (self.op, self.at, self.op.d_v);
+        let scale = R::of(f64::from(op.scale));
+        self.w.chunk_prep(op, self.x, at);
+        self.w.written(op, self.x, at, self.tm, self.state);
+        for (to, token) in self.bw.grad_o.chunks_mut(d_v).zip(0..at.queries.n) {
+            let from = at.queries.at(grad_o, d_v, token);
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
         }
     }
 
-    /// dg of one chunk's tokens, from X1, X2, X3 before they become dQ and dK, and `a_sd` = a <S, D>.
-    fn chunk_decay_bwd<R: Real>(
-        &self,
-        x: Inputs<'_, R>,
-        at: ChunkRows,
-        a_sd: R,
-        bw: &mut BackwardWork<R>,
-        grad_g: &mut [&mut [R]],
-    ) {
-        let (d_k, householder) = (self.d_k, at.householder);
+    /// dVn, dR, dV.
+    fn value_bwd(&mut self) {
+        let Self { op, at, w, bw, .. } = self;
+        let (c, d_k, d_v, n) = (op.chunk, op.d_k, op.d_v, at.rows.n);
+        product(
+            (n, d_v, d_k),
+            at.rows.mat(self.x.k, d_k),
+            Mat::rows(&bw.grad_state, d_v),
+            &mut bw.grad_r,
+            d_v,
+            R::ZERO,
+        );
+        scale_rows(&mut bw.grad_vn, &bw.grad_r, &w.decay_out[..n], d_v);
+        product(
+            (n, d_v, at.queries.n),
+            Mat::rows(&w.scores, c).t(),
+            Mat::rows(&bw.grad_o, d_v),
+            &mut bw.grad_vn,
+            d_v,
+            R::ONE,
+        );
+        product(
+            (n, d_v, n),
+            Mat::rows(self.tm, c).t(),
+            Mat::rows(&bw.grad_vn, d_v),
+            &mut bw.grad_r,
+            d_v,
+            R::ZERO,
+        );
+        w.stiff.refine(op, n, self.tm, true, &bw.grad_vn, &mut bw.grad_r);
+        scale_rows(&mut bw.grad_v, &bw.grad_r, &w.beta[..n], d_v);
+    }
+
+    /// Prediction errors Y, dbeta; dV to its place.
+    fn error_bwd(&mut self, grads: &mut HeadGrads<'_, R>) {
+        let Self { op, at, w, bw, .. } = self;
+        let (d_v, n, first) = (op.d_v, at.rows.n, at.rows_before(op));
+        product(
+            (n, d_v, n),
+            Mat::rows(&w.lower, op.chunk),
+            Mat::rows(&w.vn, d_v),
+            &mut bw.y,
+            d_v,
+            R::ZERO,
+        );
+        for row in 0..n {
+            let range = row * d_v..(row + 1) * d_v;
+            for (y, u) in bw.y[range.clone()].iter_mut().zip(&w.u[range.clone()]) {
+                *y = *u - *y;
+            }
+            grads.beta[first + row][0] = dot(&bw.grad_r[range.clone()], &bw.y[range.clone()]);
+            grads.v[first + row].copy_from_slice(&bw.grad_v[range]);
+        }
+    }
+
+    /// E, F and M, the products that the log decays see.
+    fn chunk_bwd(&mut self) {
+        let Self { op, at, w, bw, .. } = self;
+        let (c, d_v, n) = (op.chunk, op.d_v, at.rows.n);
+        let vn = Mat::rows(&w.vn, d_v).t();
+        let grad_o = Mat::rows(&bw.grad_o, d_v);
+        product((at.queries.n, n, d_v), grad_o, vn, &mut bw.e, c, R::ZERO);
+        let grad_v = Mat::rows(&bw.grad_v, d_v);
+        product((n, n, d_v), grad_v, vn, &mut bw.f, c, R::ZERO);
+        for row in 0..n {
+            for j in row * c..row * c + row {
+                bw.m[j] = -bw.f[j] * w.lower[j];
+                bw.f[j] = -bw.f[j] * w.gam[j];
+            }
+            bw.f[row * c + row..(row + 1) * c].fill(R::ZERO);
+        }
+        for (token, row) in at.reads() {
+            let (m, gam) = (&mut bw.m[row * c..][..row], &w.gam[row * c..][..=row]);
+            let e = &mut bw.e[token * c..][..c];
+            for ((m, e), score) in m.iter_mut().zip(&*e).zip(&w.scores[token * c..]) {
+                *m += *e * *score;
+            }
+            e.iter_mut().zip(gam).for_each(|(e, gam)| *e *= *gam);
+            e[row + 1..].fill(R::ZERO);
+        }
+    }
+
+    /// X1, X2 and X3.
+    fn state_products(&mut self) {
+        let Self { op, at, w, bw, .. } = self;
+        let (d_k, d_v, n) = (op.d_k, op.d_v, at.rows.n);
+        for (token, row) in at.reads() {
+            let (to, decay) = (&mut bw.decayed_grad_o[token * d_v..][..d_v], w.decay_in[row]);
+            to.iter_mut()
+                .zip(&bw.grad_o[token * d_v..])
+                .for_each(|(to, x)| *to = decay * *x);
+        }
+        scale_rows(&mut bw.decayed_grad_v, &bw.grad_v, &w.decay_in[..n], d_v);
+        scale_rows(&mut bw.decayed_vn, &w.vn, &w.decay_out[..n], d_v);
+        let state = Mat::rows(self.state, d_v).t();
+        let grad_o = Mat::rows(&bw.decayed_grad_o, d_v);
+        product((at.queries.n, d_k, d_v), grad_o, state, &mut bw.x1, d_k, R::ZERO);
+        let grad_v = Mat::rows(&bw.decayed_grad_v, d_v);
+        product((n, d_k, d_v), grad_v, state, &mut bw.x2, d_k, R::ZERO);
+        let grad_state = Mat::rows(&bw.grad_state, d_v).t();
+        let vn = Mat::rows(&bw.decayed_vn, d_v);
+        product((n, d_k, d_v), vn, grad_state, &mut bw.x3, d_k, R::ZERO);
+    }
+
+    /// dg of the chunk's tokens, from X1, X2, X3.
+    fn gate_bwd(&mut self, grads: &mut HeadGrads<'_, R>) {
+        let Self { op, at, w, bw, .. } = self;
+        let (d_k, householder, n) = (op.d_k, at.householder, at.rows.n);
+        let a_sd = w.decay_in[n - 1] * dot(self.state, &bw.grad_state);
         let (x1, x2, x3) = (&bw.x1, &bw.x2, &bw.x3);
         let inward = |t: usize| {
             let token = t / householder;
             let of_query = if (t + 1).is_multiple_of(householder) {
-                dot(&x1[token * d_k..][..d_k], at.queries.at(x.q, d_k, token))
+                dot(&x1[token * d_k..][..d_k], at.queries.at(self.x.q, d_k, token))
             } else {
                 R::ZERO
             };
-            of_query - dot(&x2[t * d_k..][..d_k], at.rows.at(x.k, d_k, t))
+            of_query - dot(&x2[t * d_k..][..d_k], at.rows.at(self.x.k, d_k, t))
         };
-        let outward = |t: usize| dot(&x3[t * d_k..][..d_k], at.rows.at(x.k, d_k, t));
+        let outward = |t: usize| dot(&x3[t * d_k..][..d_k], at.rows.at(self.x.k, d_k, t));
+        let first = at.tokens_before(op);
         decay_sums(
-            self.chunk,
+            op.chunk,
             householder,
             &bw.m,
             inward,
             outward,
             a_sd,
             &mut bw.columns,
-            grad_g,
+            &mut grads.g[first..][..at.queries.n],
         );
+    }
+
+    /// dQ.
+    fn query_key_bwd(&mut self, grads: &mut HeadGrads<'_, R>) {
+        let Self { op, at, bw, .. } = self;
+        let (d_k, n, queries) = (op.d_k, at.rows.n, at.queries.n);
+        let (e, k) = (Mat::rows(&bw.e, op.chunk), at.rows.mat(self.x.k, d_k));
+        product((queries, d_k, n), e, k, &mut bw.x1, d_k, R::ONE);
+        let places = grads.q[at.tokens_before(op)..].iter_mut();
+        for (to, from) in places.zip(bw.x1.chunks(d_k)).take(queries) {
+            to.copy_from_slice(from);
+        }
+    }
+
+    /// What dK owes to the states, X3 - X2, in the place of X3.
+    fn key_state_bwd(&mut self) {
+        let len = self.at.rows.n * self.op.d_k;
+        for (x3, x2) in self.bw.x3[..len].iter_mut().zip(&self.bw.x2) {
+            *x3 -= *x2;
+        }
+    }
+
+    /// dK.
+    fn key_chunk_bwd(&mut self, grads: &mut HeadGrads<'_, R>) {
+        let Self { op, at, bw, .. } = self;
+        let (c, d_k, n) = (op.chunk, op.d_k, at.rows.n);
+        let (q, k) = (at.queries.mat(self.x.q, d_k), at.rows.mat(self.x.k, d_k));
+        let (e, f) = (Mat::rows(&bw.e, c).t(), Mat::rows(&bw.f, c));
+        product((n, d_k, at.queries.n), e, q, &mut bw.x3, d_k, R::ONE);
+        product((n, d_k, n), f, k, &mut bw.x3, d_k, R::ONE);
+        product((n, d_k, n), f.t(), k, &mut bw.x3, d_k, R::ONE);
+        let places = grads.k[at.rows_before(op)..].iter_mut();
+        for (to, from) in places.zip(bw.x3.chunks(d_k)).take(n) {
+            to.copy_from_slice(from);
+        }
+    }
+
+    /// D of the chunk before.
+    fn state_bwd(&mut self) {
+        let Self { op, at, w, bw, .. } = self;
+        let (d_k, d_v, n) = (op.d_k, op.d_v, at.rows.n);
+        let a = w.decay_in[n - 1];
+        bw.grad_state.iter_mut().for_each(|d| *d *= a);
+        bw.decayed_grad_v.iter_mut().for_each(|x| *x = -*x);
+        let q = at.queries.mat(self.x.q, d_k).t();
+        let grad_o = Mat::rows(&bw.decayed_grad_o, d_v);
+        product(
+            (d_k, d_v, at.queries.n),
+            q,
+            grad_o,
+            &mut bw.grad_state,
+            d_v,
+            R::ONE,
+        );
+        let k = at.rows.mat(self.x.k, d_k).t();
+        let grad_v = Mat::rows(&bw.decayed_grad_v, d_v);
+        product((d_k, d_v, n), k, grad_v, &mut bw.grad_state, d_v, R::ONE);
     }
 }
