@@ -45,7 +45,7 @@ impl Matrix {
         self.rows().zip(other.rows()).map(|(a, b)| dot(a, b)).collect()
     }
 
-    fn rows(&self) -> impl Iterator<Item = &[f64]> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &[f64]> {
         self.data.chunks(self.columns)
     }
 }

@@ -39,6 +39,8 @@ mod cpu;
 #[cfg(feature = "gpu")]
 mod gpu;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
 
 use super::Decay;

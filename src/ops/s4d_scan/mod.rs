@@ -25,6 +25,8 @@ pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
 
 use super::rows;

@@ -1,5 +1,6 @@
 use super::S4dScan;
 use super::cases::cases;
+use super::reference;
 use crate::cases::{Case, Values};
 use crate::cpu::CpuRuntime;
 use crate::ops::Op;
@@ -59,46 +60,8 @@ fn gradients_accumulate() {
     testing::gradients_accumulate(&few(5000)[1..4]);
 }
 
-/// y by the convolution 2 Re(Ct . e^(z l)), with the plain formulas of the factors.
-fn convolved(op: &S4dScan, inputs: &[Vec<f64>]) -> Vec<f64> {
-    let [u, log_dt, c, log_a, a_imag, skip] = inputs else {
-        unreachable!("six inputs")
-    };
-    let (t, d, n) = (op.t, op.channels, op.states);
-    let mut y = vec![0.0; u.len()];
-    for channel in 0..d {
-        let dt = log_dt[channel].exp();
-        let mut kernel = vec![0.0; t];
-        for j in channel * n..(channel + 1) * n {
-            let (re, im) = (-log_a[j].exp(), a_imag[j]);
-            let size = re * re + im * im;
-            // (e^z - 1) / A.
-            let (er, ei) = (
-                (dt * re).exp() * (dt * im).cos() - 1.0,
-                (dt * re).exp() * (dt * im).sin(),
-            );
-            let (pr, pi) = ((er * re + ei * im) / size, (ei * re - er * im) / size);
-            let (cr, ci) = (
-                c[2 * j] * pr - c[2 * j + 1] * pi,
-                c[2 * j] * pi + c[2 * j + 1] * pr,
-            );
-            for (l, k) in kernel.iter_mut().enumerate() {
-                let (l, turn) = (l as f64, dt * im * l as f64);
-                *k += 2.0 * (dt * re * l).exp() * (cr * turn.cos() - ci * turn.sin());
-            }
-        }
-        for b in 0..op.b {
-            let at = |t: usize| (b * op.t + t) * d + channel;
-            for s in 0..t {
-                y[at(s)] = skip[channel] * u[at(s)] + (0..=s).map(|l| kernel[l] * u[at(s - l)]).sum::<f64>();
-            }
-        }
-    }
-    y
-}
-
 #[test]
-fn the_scan_is_a_convolution() {
+fn the_twin_is_the_recurrence() {
     for case in few(60_000) {
         if case.name.ends_with("rates near 0") {
             continue; // The plain formula loses its digits there.
@@ -112,7 +75,7 @@ fn the_scan_is_a_convolution() {
             })
             .collect();
         let outputs = case.run(&mut CpuRuntime::<f64>::new()).unwrap();
-        let want = convolved(of_case(&case), &inputs);
+        let want = reference::outputs(of_case(&case), &inputs);
         let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
         let off = norm(&mut outputs[0].1.iter().zip(&want).map(|(a, b)| a - b));
         assert!(

@@ -2,12 +2,12 @@
 use super::CHUNK;
 use super::SelectiveScan;
 use super::cases::{cases, usual};
+use super::reference;
 use crate::cases::{Case, Values};
 use crate::cpu::CpuRuntime;
 use crate::ops::Op;
 use crate::port::OpDef;
 use crate::testing;
-use crate::twin::Real;
 
 fn of_case(case: &Case) -> &SelectiveScan {
     match &case.op {
@@ -47,53 +47,8 @@ fn gradients_accumulate() {
     testing::gradients_accumulate(&few(5000)[1..4]);
 }
 
-/// y by the chunked form: states of each chunk by itself, carried from chunk to chunk by exp(A sum dt), and the state
-/// that a chunk begins with added under the decay since then.
-fn chunked(op: &SelectiveScan, inputs: &[Vec<f64>], chunk: usize) -> Vec<f64> {
-    let ports = op.inputs();
-    let input = |name| {
-        ports
-            .iter()
-            .zip(inputs)
-            .find(|(p, _)| p.name == name)
-            .map(|(_, x)| x)
-    };
-    let there = |name| input(name).expect("every variant reads it");
-    let (u, bm, cm, skip) = (there("u"), there("Bm"), there("Cm"), there("D"));
-    let (z, a_log) = (input("z"), input("A_log"));
-    let step = input("delta_raw").zip(input("delta_bias"));
-    let (e, n) = (op.channels, op.states);
-    let mut y = vec![0.0; op.b * op.t * e];
-    for b in 0..op.b {
-        for c in 0..e {
-            let at = |t: usize| (b * op.t + t) * e + c;
-            let dt = |t: usize| step.map_or(1.0, |(raw, bias)| (raw[at(t)] + bias[c]).softplus());
-            for j in 0..n {
-                let a = a_log.map_or(0.0, |a_log| -a_log[c * n + j].exp());
-                let mut start = 0.0;
-                for t0 in (0..op.t).step_by(chunk) {
-                    let end = (t0 + chunk).min(op.t);
-                    let (mut own, mut elapsed) = (0.0, 0.0);
-                    for t in t0..end {
-                        let row = (b * op.t + t) * n + j;
-                        let share = if op.tied { dt(t) } else { 1.0 };
-                        own = (dt(t) * a).exp() * own + share * u[at(t)] * bm[row];
-                        elapsed += dt(t);
-                        y[at(t)] += cm[row] * (own + (a * elapsed).exp() * start);
-                    }
-                    start = (a * elapsed).exp() * start + own;
-                }
-            }
-            for t in 0..op.t {
-                y[at(t)] = (y[at(t)] + skip[c] * u[at(t)]) * z.map_or(1.0, |z| z[at(t)].silu());
-            }
-        }
-    }
-    y
-}
-
 #[test]
-fn the_chunked_form_is_the_recurrence() {
+fn the_twin_is_the_recurrence() {
     for case in few(60_000) {
         let inputs: Vec<Vec<f64>> = case
             .inputs
@@ -104,7 +59,7 @@ fn the_chunked_form_is_the_recurrence() {
             })
             .collect();
         let outputs = case.run(&mut CpuRuntime::<f64>::new()).unwrap();
-        let want = chunked(of_case(&case), &inputs, 16);
+        let want = reference::outputs(of_case(&case), &inputs);
         let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
         let off = norm(&mut outputs[0].1.iter().zip(&want).map(|(a, b)| a - b));
         assert!(
@@ -146,6 +101,7 @@ fn kernels_fit_webgpu_default_limits() {
     use crate::graph::Graph;
     use crate::shader::reflection;
     use crate::tensor::{Dtype, Precision};
+    use crate::variant::Choice;
     let caps = crate::launch::Caps::webgpu_default();
     for states in [1, 4, 5, 8, 13, 16, 17, 32, 40, 64, 65, 128, 129, 200, 256] {
         for b in [1, 600] {
@@ -159,7 +115,7 @@ fn kernels_fit_webgpu_default_limits() {
             let y = graph.call(op, &ins).unwrap()[0];
             let grad_y = graph.input("dy", &[b, 100, 70], Dtype::F32);
             graph.backward(&[(y, grad_y)], &ins).unwrap();
-            let lowered = lower(&graph, &caps);
+            let lowered = lower(&graph, &caps, &Choice::default());
             for d in &lowered.dispatches {
                 let found = reflection(&d.kernel).unwrap();
                 assert!(
