@@ -1,8 +1,9 @@
 //! What an op's `gpu.rs` is made of: views of symbolic places, and the launches that read and write them.
 
-use crate::port::{OpDef, Operands, named};
+use crate::port::{OpDef, Operands, Pass, named};
 use crate::shader::{Element, Kernel, Reflection, ShaderError, Value, reflection};
 use crate::tensor::{Dtype, TensorId};
+use crate::variant::Variant;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -53,10 +54,15 @@ impl Caps {
             storage_bindings: 8,
         }
     }
-}
 
-/// Workgroup memory that a shader with a constant `COOP` may use.
-const COOP_BYTES: u32 = 24_576;
+    /// Whether it has what a variant needs.
+    pub fn offers(&self, variant: &Variant) -> bool {
+        let needs = &variant.needs;
+        (self.coop || !needs.coop)
+            && self.workgroup_bytes >= needs.workgroup_bytes
+            && self.storage_bindings >= needs.storage_bindings
+    }
+}
 
 /// What a view looks into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -243,6 +249,8 @@ impl Dispatch {
 pub struct Lowered {
     /// In execution order.
     pub dispatches: Vec<Dispatch>,
+    /// The variant of each call, by its name.
+    pub variants: Vec<&'static str>,
     /// Scratch: words, and the call that uses them.
     pub scratch: Vec<(usize, usize)>,
     /// Words of zero-initialised slots.
@@ -253,6 +261,7 @@ pub struct Lowered {
 pub struct Lower<'a> {
     caps: &'a Caps,
     call: usize,
+    variant: &'static Variant,
     out: Lowered,
     /// Slot of a quantity of a view (its largest magnitude), and how many launches there were before it.
     memo: HashMap<(&'static str, View), (View, usize)>,
@@ -264,14 +273,17 @@ impl<'a> Lower<'a> {
         Lower {
             caps,
             call: 0,
+            variant: &Variant::PLAIN,
             out: Lowered::default(),
             memo: HashMap::new(),
         }
     }
 
-    /// Begins the launches of a call of the graph.
-    pub fn begin(&mut self, call: usize) {
+    /// Begins the launches of a call of the graph, which are those of a variant.
+    pub fn begin(&mut self, call: usize, variant: &'static Variant) {
         self.call = call;
+        self.variant = variant;
+        self.out.variants.push(variant.name);
     }
 
     /// All launches.
@@ -279,7 +291,12 @@ impl<'a> Lower<'a> {
         self.out
     }
 
-    /// What the adapter can do: ops choose their variant by it.
+    /// The variant of this call.
+    pub fn variant(&self) -> &'static Variant {
+        self.variant
+    }
+
+    /// What the adapter can do.
     pub fn caps(&self) -> &'a Caps {
         self.caps
     }
@@ -319,7 +336,7 @@ impl<'a> Lower<'a> {
 
     /// Adds a launch. `bindings` are the storage bindings by their names in the shader; `alias t_<name>` is set to f16 where
     /// the view is. `params` mirrors the shader's `params` uniform; `()` if it has none. A shader with a constant `COOP` gets
-    /// it where the adapter has matrix units and the op has not set it.
+    /// it as the variant says.
     pub fn run<P: bytemuck::NoUninit>(
         &mut self,
         kernel: Kernel,
@@ -327,10 +344,10 @@ impl<'a> Lower<'a> {
         params: P,
         grid: [u32; 3],
     ) {
-        let coop = self.caps.coop
-            && self.caps.workgroup_bytes >= COOP_BYTES
-            && !kernel.consts.contains_key("COOP")
-            && kernel.declares("COOP");
+        let Variant {
+            needs, without_coop, ..
+        } = self.variant;
+        let coop = needs.coop && !without_coop.contains(&kernel.path) && kernel.declares("COOP");
         let kernel = if coop { kernel.set("COOP", true) } else { kernel };
         let narrow = bindings.iter().filter(|(_, view)| view.dtype == Dtype::F16);
         let kernel = narrow.fold(kernel, |kernel, (name, _)| {
@@ -348,6 +365,14 @@ impl<'a> Lower<'a> {
 
 /// An op's kernels (`gpu.rs`): which ones, in which order, with which grid.
 pub trait GpuOp: OpDef {
+    /// Its variants, best first; the last runs within WebGPU's default limits.
+    const VARIANTS: &'static [Variant] = &[Variant::PLAIN];
+
+    /// Whether a variant of the list computes a call of this size. The last takes all.
+    fn takes(&self, _variant: &Variant, _pass: Pass, _io: &Views) -> bool {
+        true
+    }
+
     /// Forward.
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views);
 

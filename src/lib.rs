@@ -33,3 +33,5 @@ pub mod tensor;
 mod testing;
 pub mod train;
 pub mod twin;
+#[cfg(feature = "gpu")]
+pub mod variant;

@@ -4,8 +4,12 @@ use crate::error::{OutOfMemory, Result};
 use crate::graph::Graph;
 use crate::step::StepParams;
 use crate::tensor::{Bank, TensorId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The variants of their kernels that ops run in, by the op's name; without ops that have but one.
+pub type Variants = BTreeMap<String, BTreeSet<String>>;
 
 /// A graph that an executor has planned and made ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,6 +84,11 @@ pub trait Runtime {
 
     /// Launches of one run: kernels on a GPU, calls on the CPU.
     fn launches(&self, program: Program) -> usize;
+
+    /// The variants in which the ops of a program run; none on the CPU, where an op has its twin alone.
+    fn variants(&self, _program: Program) -> Variants {
+        Variants::new()
+    }
 
     /// Sets an input, a parameter or any other tensor of a program.
     fn write(&mut self, program: Program, tensor: TensorId, data: Data<'_>) -> Result<()>;

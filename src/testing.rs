@@ -268,6 +268,7 @@ pub(crate) mod gpu {
     use crate::runtime::Runtime;
     use crate::shader::reflection;
     use crate::tensor::Precision;
+    use crate::variant::Choice;
     use std::collections::HashMap;
 
     /// Runs a test on each adapter of the machine; says so where there is none.
@@ -290,7 +291,7 @@ pub(crate) mod gpu {
         let mut seen = HashMap::new();
         for case in cases {
             let graph = case.graph(Precision::F32).unwrap();
-            let lowered = lower(&graph, &caps);
+            let lowered = lower(&graph, &caps, &Choice::default());
             assert!(!lowered.dispatches.is_empty(), "{}: no kernels", case.name);
             for dispatch in &lowered.dispatches {
                 let (kernel, grid) = (&dispatch.kernel, dispatch.grid);
@@ -312,18 +313,7 @@ pub(crate) mod gpu {
     /// the same. Long cases run on hardware only.
     pub(crate) fn matches_oracle(cases: &[Case]) {
         for a in &adapter::adapters() {
-            let open = |checked| {
-                GpuRuntime::new(
-                    Gpu::open(
-                        a,
-                        Options {
-                            checked,
-                            ..Options::default()
-                        },
-                    )
-                    .unwrap(),
-                )
-            };
+            let open = |checked| GpuRuntime::new(Gpu::open(a, Options { checked }).unwrap());
             let (mut fast, mut checked) = (open(false), open(true));
             let long = adapter::is_hardware(a);
             if fast.gpu().caps().f16 {

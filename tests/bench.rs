@@ -118,6 +118,16 @@ fn names_that_are_not_there_are_refused_with_those_that_are() {
 }
 
 #[test]
+fn a_variant_that_is_not_there_is_refused_with_those_that_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = refusal(bench(&dir, &["--op", "linear", "--variant", "coop", "--quick"]));
+    assert!(
+        text.contains("unknown variant `coop`: allowed: none: the CPU has no variants"),
+        "{text}"
+    );
+}
+
+#[test]
 fn sizes_of_a_model_need_a_model() {
     let dir = tempfile::tempdir().unwrap();
     let said = refusal(bench(&dir, &["--op", "swiglu", "--d-model", "64"]));

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The floors from the ground up, the rooms of each from left to right.
 const FLOORS: &[&[&str]] = &[
     &["error", "memory", "files", "tensor", "philox", "step", "shader"],
-    &["port", "launch", "twin"],
+    &["port", "variant", "launch", "twin"],
     &["ops"],
     &["graph", "plan", "runtime", "cases"],
     &["cpu", "gpu"],

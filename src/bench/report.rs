@@ -1,11 +1,12 @@
 //! What a run of the benches found, as JSON has it, and the comparison of two.
 
-use super::item::{Bench, Timed};
 use super::roof::Roof;
 use super::runner::Timing;
+use crate::cases::bench::{Bench, Timed};
 use crate::error::UserError;
 use crate::files;
 use crate::port::Cost;
+use crate::runtime::Variants;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -76,6 +77,9 @@ pub struct Entry {
     pub product_share: f64,
     /// The larger of the two: 1 is as fast as the roofline allows.
     pub roof_share: f64,
+    /// The variants of their kernels that ops with several ran in, on a GPU.
+    #[serde(default, skip_serializing_if = "Variants::is_empty")]
+    pub variants: Variants,
     /// More about a whole step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<StepFacts>,
@@ -131,6 +135,7 @@ impl Entry {
             copy_share,
             product_share,
             roof_share: copy_share.max(product_share),
+            variants: Variants::new(),
             step: None,
         }
     }

@@ -148,6 +148,8 @@ pub fn time_step(
         cost(&stepper, shape)?,
         roof,
     );
+    let program = stepper.train_net().1;
+    entry.variants = stepper.executor.runtime().variants(program);
     entry.step = Some(StepFacts {
         params: stepper.train_net().0.graph.param_count(),
         tokens_s: (shape.batch * shape.length) as f64 / timing.median.as_secs_f64().max(1e-9),

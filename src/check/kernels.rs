@@ -1,28 +1,32 @@
 //! Every op on a device, forward and all gradients, at hostile shapes, against the f64 twin.
 
 use super::Outcome;
-use crate::cases::compare;
+use crate::cases::{Case, compare};
 use crate::cpu::CpuRuntime;
 use crate::error::Result;
 use crate::runtime::Runtime;
 
-/// Runs all cases of all ops; `variant` names the kernels that the runtime chooses. Without `long`, cases of thousands
-/// of steps are left out and not reported: they are slow on software Vulkan.
+/// The cases of all ops; without `long`, not those of thousands of steps: they are slow on software Vulkan.
+pub fn cases(long: bool) -> Vec<Case> {
+    let mut all = crate::ops::cases::cases();
+    all.retain(|case| long || !case.long);
+    all
+}
+
+/// Runs cases. On a GPU all are run in the `variant` of that name, which is on the outcomes; on the CPU by the twins.
 pub fn kernels(
+    cases: &[Case],
     runtime: &mut dyn Runtime,
-    variant: &str,
-    long: bool,
+    variant: Option<&str>,
     report: &mut dyn FnMut(Outcome),
 ) -> Result<()> {
-    for case in crate::ops::cases::cases()
-        .into_iter()
-        .filter(|case| long || !case.long)
-    {
+    for case in cases {
         let oracle = case.run(&mut CpuRuntime::<f64>::new())?;
         let got = case.run(runtime);
         runtime.reset();
         let name = format!("{} {}", case.op.name(), case.name);
-        report(Outcome::new(&name, variant, compare(&case, &got?, &oracle)));
+        let outcome = Outcome::new(&name, &runtime.device(), compare(case, &got?, &oracle));
+        report(outcome.of(variant));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ mod training;
 
 pub use golden::Precision;
 pub use grammars::grammars;
-pub use kernels::kernels;
+pub use kernels::{cases, kernels};
 pub use source::Source;
 #[cfg(test)]
 pub(crate) use training::switched;
@@ -27,8 +27,10 @@ use crate::cases::Deviation;
 pub struct Outcome {
     /// Entry or case, such as `delta_rule aligned`.
     pub name: String,
-    /// Device and variant.
+    /// Device.
     pub device: String,
+    /// The variant of its kernels, where it was run by name.
+    pub variant: Option<String>,
     /// What was compared, or why it was skipped.
     pub result: Result<Vec<Deviation>, String>,
 }
@@ -38,14 +40,26 @@ impl Outcome {
         Self {
             name: name.to_owned(),
             device: device.to_owned(),
+            variant: None,
             result: Ok(deviations),
         }
     }
 
-    fn skipped(name: &str, device: &str, reason: &str) -> Self {
+    /// The same of a variant.
+    #[must_use]
+    pub fn of(self, variant: Option<&str>) -> Self {
+        Self {
+            variant: variant.map(str::to_owned),
+            ..self
+        }
+    }
+
+    /// A check that was not made.
+    pub fn skipped(name: &str, device: &str, reason: &str) -> Self {
         Self {
             name: name.to_owned(),
             device: device.to_owned(),
+            variant: None,
             result: Err(reason.to_owned()),
         }
     }

@@ -9,8 +9,10 @@ use crate::bench::{
 };
 use crate::error::{Result, UserError};
 use crate::models;
+use crate::tensor::Precision;
 use crate::train::Executor;
 use clap::Args;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -47,6 +49,9 @@ pub struct BenchArgs {
     /// Print one JSON object instead of tables
     #[arg(long)]
     pub json: bool,
+    /// Run this variant of the ops' kernels where they have it, before what the device would take; else they are skipped
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
     /// Compare with an earlier output of --json
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
@@ -75,6 +80,29 @@ impl BenchArgs {
             benches = registry(scale);
         }
         Ok(benches)
+    }
+
+    /// The name of the variant asked for, if an op that is timed has it here.
+    fn variant(&self, executor: &Executor) -> Result<Option<&'static str>> {
+        let Some(name) = &self.variant else {
+            return Ok(None);
+        };
+        // A step of a model runs other ops too.
+        let all = match self.model {
+            None => self.benches(Scale(1))?,
+            Some(_) => registry(Scale(1)),
+        };
+        let offered = all.iter().flat_map(|b| executor.offers(&b.op, Precision::F32));
+        let offered: BTreeSet<&str> = offered.collect();
+        let found = offered.get(name.as_str()).copied();
+        found.map(Some).ok_or_else(|| {
+            let names: Vec<&str> = offered.into_iter().collect();
+            let allowed = match names.is_empty() {
+                true => "none: the CPU has no variants".to_owned(),
+                false => names.join(", "),
+            };
+            unknown("variant", name, &allowed)
+        })
     }
 
     fn shape(&self, class: DeviceClass) -> StepShape {
@@ -107,6 +135,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     let verbosity = common.verbosity();
     let mut say = |text: &str| verbosity.say(text);
     let mut executor = common.open(&mut say)?;
+    let variant = args.variant(&executor)?;
     let class = DeviceClass::of(&executor);
     let scale = Scale(class.scale().0 * if args.quick { QUICK } else { 1 });
     say("measuring what the device does at best");
@@ -120,21 +149,24 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
             "the earlier report is of another device: {then}, not {now}"
         ));
     }
+    if let Some(variant) = variant {
+        executor.force(variant);
+    }
     let mut waits_since = Instant::now();
     for bench in args.benches(scale)? {
         for timed in [Timed::Forward, Timed::Training] {
             if timed == Timed::Forward || bench.trains() {
                 say(&format!("{} {}", bench.name(), timed.name()));
-                match Prepared::new(&bench, timed, &mut executor)? {
+                match prepare(&bench, timed, &mut executor, variant)? {
                     Ok(prepared) => {
                         // Data of gigabytes take the host seconds, in which the clocks sink.
                         let waited = waits_since.elapsed().min(class.warm_up());
                         prepared.warm_up(executor.runtime(), waited)?;
                         let timing = prepared.time(executor.runtime())?;
                         waits_since = Instant::now();
-                        report
-                            .entries
-                            .push(Entry::of(&bench, timed, timing, prepared.cost, &roof));
+                        let mut entry = Entry::of(&bench, timed, timing, prepared.cost, &roof);
+                        entry.variants = executor.runtime().variants(prepared.program());
+                        report.entries.push(entry);
                     }
                     Err(reason) => {
                         let text = format!("{} {}: {reason}", bench.name(), timed.name());
@@ -171,6 +203,28 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     text.extend(report.skipped.iter().map(|line| format!("skipped {line}")));
     text.extend(compared.map(|compared| comparison(&compared)));
     print::result(&text.join("\n\n"))
+}
+
+/// A bench that is ready, in the variant asked for; or why it is skipped.
+fn prepare(
+    bench: &Bench,
+    timed: Timed,
+    executor: &mut Executor,
+    variant: Option<&'static str>,
+) -> Result<std::result::Result<Prepared, String>> {
+    let offered = executor.offers(&bench.op, Precision::F32);
+    if let Some(name) = variant.filter(|name| !offered.contains(name)) {
+        return Ok(Err(format!("has no variant {name} here: {}", offered.join(", "))));
+    }
+    let prepared = Prepared::new(bench, timed, executor)?;
+    Ok(prepared.and_then(|prepared| {
+        let run = executor.runtime().variants(prepared.program());
+        let run = run.get(bench.op.name());
+        match variant.filter(|name| run.is_some_and(|run| !run.contains(*name))) {
+            Some(name) => Err(format!("the variant {name} does not take this shape")),
+            None => Ok(prepared),
+        }
+    }))
 }
 
 fn report(executor: &Executor, precision: &str, roof: &Roof, scale: Scale) -> Report {

@@ -4,7 +4,7 @@ use super::common::Common;
 use super::inspect::ruled_table;
 use super::print;
 use crate::bench::DeviceClass;
-use crate::check::{Outcome, Precision, Source, golden, grammars, kernels, training};
+use crate::check::{Outcome, Precision, Source, cases, golden, grammars, kernels, training};
 use crate::cpu::CpuRuntime;
 use crate::error::{Result, UserError};
 use crate::runtime::Runtime;
@@ -12,6 +12,8 @@ use crate::train::Executor;
 use clap::Args;
 use comfy_table::Table;
 use std::collections::BTreeMap;
+#[cfg(feature = "gpu")]
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Arguments of `check`.
@@ -90,7 +92,7 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<bool> {
     let skipped = all.iter().filter(|o| o.result.is_err()).count();
     let failed = all.len() - passed - skipped;
     if args.json {
-        print::result(&json(&all, passed, failed, skipped).to_string())?;
+        print::result(&json(&all, &self_tests(&executor), [passed, failed, skipped]).to_string())?;
     } else {
         let tables = tables(&[
             ("golden files", &all[..goldens_end]),
@@ -119,30 +121,55 @@ fn goldens(
     Ok(())
 }
 
-/// Every variant that the device offers, on all cases; without the long ones where a driver computes on the CPU.
+/// Every variant that the device runs, by name, on all cases that it takes; without the long ones where a driver computes
+/// on the CPU. What failed its self-test is not run, and skipped.
 fn variants(executor: &mut Executor, report: &mut dyn FnMut(Outcome)) -> Result<()> {
-    let long = DeviceClass::of(executor) != DeviceClass::SoftwareGpu;
+    let all = cases(DeviceClass::of(executor) != DeviceClass::SoftwareGpu);
     match executor {
-        Executor::Cpu(runtime) => kernels(runtime, "CPU f32", long, report),
+        Executor::Cpu(runtime) => kernels(&all, runtime, None, report),
         #[cfg(feature = "gpu")]
         Executor::Gpu(runtime) => {
-            use crate::gpu::{GpuRuntime, Options};
-            if runtime.gpu().caps().coop {
-                let plain = runtime.gpu().reopen(Options {
-                    coop: false,
-                    ..Options::default()
-                })?;
-                kernels(&mut GpuRuntime::new(plain), "plain f32", long, report)?;
-                return kernels(&mut **runtime, "cooperative matrices", long, report);
+            for (proof, why) in runtime.gpu().choice().failures() {
+                report(Outcome::skipped(proof, &runtime.device(), why));
             }
-            kernels(&mut **runtime, "plain f32", long, report)
+            let names = all.iter().flat_map(|case| case.op.variants());
+            let names: BTreeSet<&str> = names.map(|variant| variant.name).collect();
+            for name in names {
+                runtime.force(Some(name));
+                let mut taken = Vec::new();
+                for case in &all {
+                    if runtime.runs(&case.graph(Default::default())?, name) {
+                        taken.push(case.clone());
+                    }
+                }
+                kernels(&taken, &mut **runtime, Some(name), report)?;
+            }
+            runtime.force(None);
+            Ok(())
+        }
+    }
+}
+
+/// What a device's self-tests found, by variant; empty on the CPU.
+fn self_tests(executor: &Executor) -> BTreeMap<String, String> {
+    match executor {
+        Executor::Cpu(_) => BTreeMap::new(),
+        #[cfg(feature = "gpu")]
+        Executor::Gpu(runtime) => {
+            let text = |verdict: &crate::variant::Verdict| match verdict {
+                Ok(()) => "passed".to_owned(),
+                Err(why) => format!("failed: {why}"),
+            };
+            let verdicts = runtime.gpu().choice().verdicts.into_iter().flatten();
+            verdicts.map(|(proof, verdict)| (proof, text(&verdict))).collect()
         }
     }
 }
 
 /// One outcome in words.
 fn line(outcome: &Outcome) -> String {
-    let Outcome { name, device, .. } = outcome;
+    let Outcome { name, .. } = outcome;
+    let device = place(outcome);
     match (&outcome.result, outcome.worst()) {
         (Err(reason), _) => format!("skipped  {name} on {device}: {reason}"),
         (Ok(_), Some(d)) if !outcome.passed() => format!(
@@ -151,6 +178,14 @@ fn line(outcome: &Outcome) -> String {
         ),
         (Ok(_), Some(d)) => format!("passed   {name} on {device}: {:.1e} ({})", d.error, d.tensor),
         (Ok(_), None) => format!("passed   {name} on {device}"),
+    }
+}
+
+/// Device and variant of an outcome.
+fn place(outcome: &Outcome) -> String {
+    match &outcome.variant {
+        None => outcome.device.clone(),
+        Some(variant) => format!("{}, {variant}", outcome.device),
     }
 }
 
@@ -190,17 +225,18 @@ impl Default for Cell {
     }
 }
 
-/// First word of the name by device: how many checks, and the error closest to its limit.
+/// First word of the name by device or variant: how many checks, and the error closest to its limit.
 fn matrix(outcomes: &[Outcome]) -> Table {
-    let mut devices: Vec<&str> = Vec::new();
+    let mut columns: Vec<&str> = Vec::new();
     let mut cells: BTreeMap<&str, BTreeMap<&str, Cell>> = BTreeMap::new();
     for o in outcomes.iter().filter(|o| o.result.is_ok()) {
-        if !devices.contains(&o.device.as_str()) {
-            devices.push(&o.device);
+        let column = o.variant.as_ref().unwrap_or(&o.device).as_str();
+        if !columns.contains(&column) {
+            columns.push(column);
         }
         let row = o.name.strip_prefix("model ").unwrap_or(&o.name);
         let row = row.split(' ').next().unwrap_or(row);
-        let cell = cells.entry(row).or_default().entry(&o.device).or_default();
+        let cell = cells.entry(row).or_default().entry(column).or_default();
         cell.checks += 1;
         cell.failed += usize::from(!o.passed());
         if let Some(d) = o.worst()
@@ -210,9 +246,9 @@ fn matrix(outcomes: &[Outcome]) -> Table {
         }
     }
     let mut table = ruled_table(false);
-    table.set_header(std::iter::once("").chain(devices.iter().copied()));
-    for (row, by_device) in &cells {
-        let text = |device: &&str| match by_device.get(device) {
+    table.set_header(std::iter::once("").chain(columns.iter().copied()));
+    for (row, by_column) in &cells {
+        let text = |column: &&str| match by_column.get(column) {
             None => String::new(),
             Some(Cell {
                 checks,
@@ -227,12 +263,16 @@ fn matrix(outcomes: &[Outcome]) -> Table {
                 allowed,
             }) => format!("{failed} of {checks} FAILED  {error:.1e} of {allowed:.0e}"),
         };
-        table.add_row(std::iter::once((*row).to_owned()).chain(devices.iter().map(text)));
+        table.add_row(std::iter::once((*row).to_owned()).chain(columns.iter().map(text)));
     }
     table
 }
 
-fn json(all: &[Outcome], passed: usize, failed: usize, skipped: usize) -> serde_json::Value {
+fn json(
+    all: &[Outcome],
+    self_tests: &BTreeMap<String, String>,
+    [passed, failed, skipped]: [usize; 3],
+) -> serde_json::Value {
     let checks: Vec<serde_json::Value> = all
         .iter()
         .map(|o| {
@@ -242,6 +282,9 @@ fn json(all: &[Outcome], passed: usize, failed: usize, skipped: usize) -> serde_
                 Ok(_) => "failed",
             };
             let mut check = serde_json::json!({ "name": o.name, "device": o.device, "status": status });
+            if let Some(variant) = &o.variant {
+                check["variant"] = variant.as_str().into();
+            }
             match (&o.result, o.worst()) {
                 (Err(reason), _) => check["reason"] = reason.as_str().into(),
                 (_, Some(d)) => {
@@ -255,5 +298,12 @@ fn json(all: &[Outcome], passed: usize, failed: usize, skipped: usize) -> serde_
         })
         .collect();
     let commit = env!("SELECTIV_COMMIT");
-    serde_json::json!({ "commit": commit, "passed": passed, "failed": failed, "skipped": skipped, "checks": checks })
+    serde_json::json!({
+        "commit": commit,
+        "passed": passed,
+        "failed": failed,
+        "skipped": skipped,
+        "self_tests": self_tests,
+        "checks": checks,
+    })
 }

@@ -18,15 +18,20 @@ pub struct DevicesArgs {
     pub measure: bool,
 }
 
-/// Columns that fit a terminal.
-const SHORT: [&str; 6] = [
+/// Columns that fit a terminal. PCI buses tell equal GPUs apart.
+const SHORT: [&str; 7] = [
     "device",
     "name",
     "backend",
+    "PCI bus",
     "largest buffer",
     "f16",
     "matrix units",
 ];
+
+/// Reductions and conversions of cooperative matrices, from which further variants of kernels can be made.
+#[cfg(feature = "gpu")]
+const MAINTENANCE1: &std::ffi::CStr = c"VK_EXT_cooperative_matrix_maintenance1";
 
 /// Prints every adapter, the CPU last.
 ///
@@ -68,12 +73,15 @@ pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
         "backend",
         "driver",
         "kind",
+        "PCI bus",
         "largest buffer",
         "largest binding",
         "workgroup memory",
         "subgroups",
         "f16",
         "matrix units",
+        "matrix shapes",
+        "maintenance1",
         "copy GB/s",
     ];
     let shown = |column: &usize| {
@@ -99,6 +107,10 @@ pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
             text("backend"),
             text("driver"),
             text("kind"),
+            match d["pci_bus_id"].as_str() {
+                None | Some("") => "-".to_owned(),
+                Some(id) => id.to_owned(),
+            },
             mib("buffer_bytes"),
             mib("binding_bytes"),
             d["workgroup_bytes"]
@@ -109,6 +121,14 @@ pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
                 .map_or("-".to_owned(), |m| format!("{m}..{}", d["subgroup_max"])),
             text("f16"),
             text("coop"),
+            d["matrix_shapes"]
+                .as_array()
+                .filter(|shapes| !shapes.is_empty())
+                .map_or("-".to_owned(), |shapes| {
+                    let shapes: Vec<&str> = shapes.iter().filter_map(Value::as_str).collect();
+                    shapes.join(", ")
+                }),
+            text("cooperative_matrix_maintenance1"),
             d["copy_gb_s"]
                 .as_f64()
                 .map_or("-".to_owned(), |r| format!("{r:.0}")),
@@ -164,6 +184,9 @@ fn adapters(measure: bool) -> Result<Vec<Value>> {
                 "subgroups": caps.subgroups,
                 "f16": caps.f16,
                 "coop": caps.coop,
+                "matrix_shapes": adapter::matrix_shapes(a),
+                "cooperative_matrix_maintenance1": adapter::reports(a, MAINTENANCE1),
+                "pci_bus_id": info.device_pci_bus_id,
                 "precisions": ["f32"],
             });
             if measure {

@@ -196,7 +196,8 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     };
     let device = session.stepper().executor.name();
     claim.check()?;
-    folder::create(&run.folder, &kept, data.grammar(), &device)?;
+    let on = session.stepper().runs_on();
+    folder::create(&run.folder, &kept, data.grammar(), &on)?;
     if args.profile {
         say(&profile(&mut session, &run)?);
     }

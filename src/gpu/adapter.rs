@@ -35,6 +35,31 @@ pub fn no_adapter() -> DeviceError {
     }
 }
 
+/// A shape of cooperative matrices that an adapter multiplies.
+fn shape(p: &wgpu::CooperativeMatrixProperties) -> String {
+    let types = format!("{:?} -> {:?}", p.ab_type, p.cr_type).to_lowercase();
+    format!("{}x{}x{} {types}", p.m_size, p.n_size, p.k_size)
+}
+
+/// The shapes of cooperative matrices (m x n x k, types of factors and sums) that an adapter multiplies.
+pub fn matrix_shapes(adapter: &wgpu::Adapter) -> Vec<String> {
+    let mut all: Vec<String> = adapter
+        .cooperative_matrix_properties()
+        .iter()
+        .map(shape)
+        .collect();
+    all.dedup();
+    all
+}
+
+/// Whether a Vulkan driver reports an extension; `None` for other drivers.
+#[allow(unsafe_code, reason = "wgpu hands out its own driver's objects so")]
+pub fn reports(adapter: &wgpu::Adapter, extension: &std::ffi::CStr) -> Option<bool> {
+    // SAFETY: nothing is done with what is handed out but reading the list that was made when it was found.
+    let found = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }?;
+    Some(found.physical_device_capabilities().supports_extension(extension))
+}
+
 /// What an adapter can do.
 pub fn caps(adapter: &wgpu::Adapter) -> Caps {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());

@@ -49,7 +49,7 @@ impl KernelCompiler {
 
 impl Compiler for KernelCompiler {
     fn compile(&self, graph: &Graph) -> Result<()> {
-        for dispatch in lower(graph, &self.gpu.caps).dispatches {
+        for dispatch in lower(graph, &self.gpu.caps, &self.gpu.choice()).dispatches {
             let key = dispatch.kernel.key();
             if self.lock().known.insert(key.clone()) {
                 let made = Pipeline::new(&self.gpu, &dispatch.kernel)?;

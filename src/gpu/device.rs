@@ -4,24 +4,14 @@ use super::adapter::caps;
 use super::cache::DiskCache;
 use crate::error::{DeviceError, OutOfMemory, Result, Room};
 use crate::launch::Caps;
-use std::sync::{Arc, Mutex};
+use crate::variant::Choice;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// How a device is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
     /// naga's bounds checks and zeroed workgroup memory: 4 to 15 times slower, for tests.
     pub checked: bool,
-    /// Use cooperative matrices where the adapter has them.
-    pub coop: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            checked: false,
-            coop: true,
-        }
-    }
 }
 
 /// An open device.
@@ -31,6 +21,7 @@ pub struct Gpu {
     pub(super) queue: wgpu::Queue,
     pub(super) caps: Caps,
     pub(super) options: Options,
+    choice: Mutex<Choice>,
     pub(super) timestamps: bool,
     pub(super) cache: Option<DiskCache>,
     /// Why what was kept on disk is not used, in words.
@@ -41,13 +32,11 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Opens an adapter with all that it offers and the kernels use.
+    /// Opens an adapter with all that it offers and the kernels use. It runs every variant: see [`super::trusted`].
     ///
     /// # Errors
     /// [`DeviceError::Driver`] if the driver opens no device.
     pub fn open(adapter: &wgpu::Adapter, options: Options) -> Result<Self> {
-        let mut caps = caps(adapter);
-        caps.coop &= options.coop;
         let want = wgpu::Features::SHADER_F16
             | wgpu::Features::SUBGROUP
             | wgpu::Features::SUBGROUP_BARRIER
@@ -111,8 +100,9 @@ impl Gpu {
             ),
             device,
             queue,
-            caps,
+            caps: caps(adapter),
             options,
+            choice: Mutex::default(),
             cache,
             cache_damage,
             faults,
@@ -132,7 +122,21 @@ impl Gpu {
         self.adapter.get_info()
     }
 
-    /// What it can do, options applied.
+    /// Which variants it runs.
+    pub fn choice(&self) -> Choice {
+        self.lock().clone()
+    }
+
+    /// Changes which variants it runs.
+    pub(super) fn choose(&self, change: impl FnOnce(&mut Choice)) {
+        change(&mut self.lock());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Choice> {
+        self.choice.lock().expect("nothing panics while holding it")
+    }
+
+    /// What it can do.
     pub fn caps(&self) -> &Caps {
         &self.caps
     }

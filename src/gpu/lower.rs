@@ -2,12 +2,39 @@
 
 use crate::graph::Graph;
 use crate::launch::{Caps, GpuOut, Lower, Lowered, Source, View, Views};
+use crate::ops::Op;
 use crate::port::Pass;
 use crate::shader::ShaderError;
-use crate::tensor::TensorId;
+use crate::tensor::{Dtype, TensorId};
+use crate::variant::{Choice, Variant};
+
+/// The variants of an op that a device runs where activations are stored so, best first.
+pub fn offered<'a>(
+    op: &'a Op,
+    storage: Dtype,
+    caps: &'a Caps,
+    choice: &'a Choice,
+) -> impl Iterator<Item = &'static Variant> + 'a {
+    let (last, better) = op.variants().split_last().expect("every op has a variant");
+    let runs = move |v: &&Variant| {
+        v.storage.contains(&storage) && caps.offers(v) && choice.trusts(v, op.name(), storage)
+    };
+    better.iter().filter(runs).chain([last])
+}
+
+/// The variant of a call: the first that the device runs and that takes its size, or the forced one if that is among them.
+fn choose(op: &Op, pass: Pass, io: &Views, caps: &Caps, choice: &Choice) -> &'static Variant {
+    let mut views = io.all_reads().chain(io.all_writes().map(|out| &out.view));
+    let narrow = views.any(|view| view.dtype == Dtype::F16);
+    let storage = if narrow { Dtype::F16 } else { Dtype::F32 };
+    let mut fits = offered(op, storage, caps, choice).filter(|v| op.takes(v, pass, io));
+    let first = fits.next().expect("the last variant takes all");
+    let mut all = [first].into_iter().chain(fits);
+    all.find(|v| choice.forced == Some(v.name)).unwrap_or(first)
+}
 
 /// Lowers a whole graph.
-pub fn lower(graph: &Graph, caps: &Caps) -> Lowered {
+pub fn lower(graph: &Graph, caps: &Caps, choice: &Choice) -> Lowered {
     let mut l = Lower::new(caps);
     let view = |id: TensorId| {
         let info = graph.tensor(id);
@@ -19,7 +46,6 @@ pub fn lower(graph: &Graph, caps: &Caps) -> Lowered {
         }
     };
     for (i, call) in graph.calls().iter().enumerate() {
-        l.begin(i);
         let views: Views = call.tensors.map(
             |id| view(*id),
             |out| GpuOut {
@@ -27,6 +53,7 @@ pub fn lower(graph: &Graph, caps: &Caps) -> Lowered {
                 accumulate: out.accumulate,
             },
         );
+        l.begin(i, choose(&call.op, call.pass, &views, caps, choice));
         match call.pass {
             Pass::Forward => call.op.gpu_fwd(&mut l, &views),
             Pass::Backward => call.op.gpu_bwd(&mut l, &views),

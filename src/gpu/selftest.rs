@@ -1,124 +1,146 @@
-//! Matrix units are only used where a short test of them has passed: on some GPU generations accumulators that are
-//! carried through a loop race, and some drivers fold the split of an operand away. Both give wrong numbers silently.
+//! A variant is only run where a short test of it has passed: on some GPU generations accumulators that are carried
+//! through a loop race, and some drivers fold the split of an operand away. Both give wrong numbers silently.
+//!
+//! The test of a variant are the cases of its op that are marked for it, forward and backward, against the f64 twin. The
+//! last variant of a list needs none: what it runs on is WebGPU alone, and there is nothing to take in its place.
 
 use super::cache::CacheFile;
-use super::device::{Gpu, Options};
+use super::device::Gpu;
 use super::runtime::GpuRuntime;
-use crate::cases::{Case, Deviation, Fill, Values, compare};
+use crate::cases::{Case, compare};
 use crate::cpu::CpuRuntime;
 use crate::error::Result;
-use crate::ops::Decay;
-use crate::ops::attention::Attention;
-use crate::ops::delta_rule::DeltaRule;
-use crate::ops::linear::Linear;
+use crate::launch::Caps;
+use crate::ops::cases::cases;
+use crate::runtime::Runtime;
+use crate::tensor::{Dtype, Precision};
+use crate::variant::{Variant, Verdict};
+use std::collections::BTreeMap;
 
-/// What the cache file says when the test has passed.
-const PASSED: &[u8] = b"matrix units passed\n";
+/// A variant on one of its cases.
+pub(super) struct Trial {
+    pub(super) case: Case,
+    pub(super) variant: &'static Variant,
+    pub(super) precision: Precision,
+}
 
-/// The device, without matrix units if they fail their test; `say` then hears why, and about damage to what was kept on
-/// disk. The verdict is kept per adapter, driver and program version.
+/// What proves the variants that an adapter offers, by [`Variant::proof`].
+pub(super) fn trials(caps: &Caps) -> BTreeMap<String, Vec<Trial>> {
+    let mut all: BTreeMap<String, Vec<Trial>> = BTreeMap::new();
+    for case in cases().into_iter().filter(|case| case.self_test) {
+        let (_, better) = case.op.variants().split_last().expect("every op has a variant");
+        for variant in better.iter().filter(|v| caps.offers(v)) {
+            for &storage in variant.storage.iter().filter(|s| caps.f16 || **s != Dtype::F16) {
+                let (case, precision) = match storage {
+                    Dtype::F16 => (case.clone().in_mixed(), Precision::Mixed),
+                    _ => (case.clone(), Precision::F32),
+                };
+                all.entry(variant.proof(case.op.name(), storage))
+                    .or_default()
+                    .push(Trial {
+                        case,
+                        variant,
+                        precision,
+                    });
+            }
+        }
+    }
+    all
+}
+
+/// The device, with a verdict on every variant that it offers; `say` then hears which of them failed, and about damage
+/// to what was kept on disk. Verdicts are kept per adapter, driver and program version; not those of a driver that failed.
 ///
 /// # Errors
-/// The driver's, if the device cannot be opened once more without matrix units.
+/// The driver's, if the device cannot be opened once more for the tests.
 pub fn trusted(gpu: Gpu, say: &mut dyn FnMut(&str)) -> Result<Gpu> {
     if let Some(damage) = &gpu.cache_damage {
         say(damage);
     }
-    if !gpu.caps().coop {
-        return Ok(gpu);
-    }
+    let trials = trials(gpu.caps());
     let file = CacheFile::of(&gpu.info(), "selftest");
     let kept = file.as_ref().and_then(|file| file.load().ok().flatten());
-    if kept.is_some_and(|verdict| verdict == PASSED) {
-        return Ok(gpu);
-    }
-    let found = test(&gpu);
-    let wrong = match &found {
-        Ok(deviations) => deviations
-            .iter()
-            .find(|d| !d.passed())
-            .map(|d| format!("{} is off by {:.1e}", d.tensor, d.error)),
-        Err(e) => Some(e.to_string()),
-    };
-    match wrong {
-        None => {
-            if let Some(file) = file {
-                file.store(PASSED);
-            }
-            Ok(gpu)
+    let mut verdicts = kept.map_or_else(BTreeMap::new, |text| parse(&text));
+    let known = verdicts.len();
+    let mut broken = BTreeMap::new();
+    for (proof, trials) in trials {
+        if verdicts.contains_key(&proof) {
+            continue;
         }
-        Some(wrong) => {
-            say(&format!(
-                "matrix units failed their self-test ({wrong}): plain f32 kernels are used"
-            ));
-            gpu.reopen(Options {
-                coop: false,
-                ..gpu.options
-            })
+        let mut runtime = GpuRuntime::new(gpu.reopen(gpu.options)?);
+        match run(&mut runtime, &trials) {
+            Ok(verdict) => drop(verdicts.insert(proof, verdict)),
+            Err(e) => drop(broken.insert(proof, Err(e.to_string()))),
         }
     }
+    if let Some(file) = file.filter(|_| verdicts.len() > known) {
+        file.store(&text(&verdicts));
+    }
+    verdicts.extend(broken);
+    for (proof, verdict) in &verdicts {
+        if let Err(why) = verdict {
+            say(&format!("{proof} failed its self-test ({why}) and is not used"));
+        }
+    }
+    gpu.choose(|choice| choice.verdicts = Some(verdicts));
+    Ok(gpu)
 }
 
-/// Every family of kernels for matrix units, forward and backward.
-fn test(gpu: &Gpu) -> Result<Vec<Deviation>> {
-    let mut all = Vec::new();
-    for case in [product(), attention(), recurrence()] {
+/// What the trials of a variant find: the first tensor that is off.
+fn run(runtime: &mut GpuRuntime, trials: &[Trial]) -> Result<Verdict> {
+    for Trial {
+        case,
+        variant,
+        precision,
+    } in trials
+    {
+        runtime.force(Some(variant.name));
         let oracle = case.run(&mut CpuRuntime::<f64>::new())?;
-        let got = case.run(&mut GpuRuntime::new(gpu.reopen(gpu.options)?))?;
-        all.extend(compare(&case, &got, &oracle));
+        let got = case.run_in(*precision, runtime)?;
+        runtime.reset();
+        if let Some(d) = compare(case, &got, &oracle).iter().find(|d| !d.passed()) {
+            return Ok(Err(format!("{} is off by {:.1e}", d.tensor, d.error)));
+        }
     }
-    Ok(all)
+    Ok(Ok(()))
 }
 
-/// Tails in every direction, and long enough in K to carry accumulators.
-fn product() -> Case {
-    let (rows, inp, out) = (1000, 330, 162);
-    let mut fill = Fill::new(1);
-    let inputs = [rows * inp, out * inp, out].map(|n| Values::Real(fill.normal(n)));
-    let op = Linear {
-        rows,
-        inp,
-        out,
-        bias: true,
+/// A verdict a line.
+fn text(verdicts: &BTreeMap<String, Verdict>) -> Vec<u8> {
+    let line = |(proof, verdict): (&String, &Verdict)| match verdict {
+        Ok(()) => format!("{proof}: passed\n"),
+        Err(why) => format!("{proof}: failed: {why}\n"),
     };
-    Case::new("self-test", op, inputs.to_vec())
+    verdicts.iter().map(line).collect::<String>().into_bytes()
 }
 
-/// Tails, and queries so large that running maxima grow.
-fn attention() -> Case {
-    let op = Attention {
-        b: 1,
-        t: 203,
-        h: 2,
-        d: 72,
-        scale: 0.5,
-        forget: false,
+/// What [`text`] wrote; lines that it cannot have written are as good as none.
+fn parse(text: &[u8]) -> BTreeMap<String, Verdict> {
+    let verdict = |line: &str| {
+        let (proof, verdict) = line.split_once(": ")?;
+        let verdict = match verdict {
+            "passed" => Ok(()),
+            other => Err(other.strip_prefix("failed: ")?.to_owned()),
+        };
+        Some((proof.to_owned(), verdict))
     };
-    let mut fill = Fill::new(2);
-    let inputs = [(); 3].map(|()| Values::Real(fill.normal(op.b * op.t * op.h * op.d)));
-    Case::new("self-test", op, inputs.to_vec())
+    String::from_utf8_lossy(text)
+        .lines()
+        .filter_map(verdict)
+        .collect()
 }
 
-/// Products of tiles of every kind, over chunks that are partly filled, with two rows a token.
-fn recurrence() -> Case {
-    let op = DeltaRule {
-        b: 1,
-        t: 70,
-        h: 2,
-        d_k: 72,
-        d_v: 100,
-        scale: 0.1,
-        decay: Decay::Scalar,
-        householder: 2,
-        chunk: 64,
-    };
-    let rows = op.t * op.householder * op.h;
-    let mut fill = Fill::new(3);
-    let q = fill.unit_rows(op.t * op.h, op.d_k);
-    let k = fill.unit_rows(rows, op.d_k);
-    let v = fill.normal(rows * op.d_v);
-    let beta = fill.uniform(rows, 0.0, 1.0);
-    let log_decays = fill.uniform(op.t * op.h, -0.3, 0.0);
-    let inputs = [q, k, v, beta, log_decays].map(Values::Real);
-    Case::new("self-test", op, inputs.to_vec())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_read_back() {
+        let verdicts = BTreeMap::from([
+            ("linear/coop f32".to_owned(), Ok(())),
+            ("mesa/coop f16".to_owned(), Err("o is off by 4.0e-1".to_owned())),
+        ]);
+        assert_eq!(parse(&text(&verdicts)), verdicts);
+        assert_eq!(parse(b"matrix units passed\n"), BTreeMap::new());
+    }
 }

@@ -2,13 +2,20 @@
 
 use super::adapter::adapters;
 use super::lower::{check, lower};
+use super::selftest::trials;
 use super::{Gpu, GpuRuntime, Options};
+use crate::cases::compare;
+use crate::cpu::CpuRuntime;
 use crate::error::Room;
+use crate::graph::Graph;
 use crate::launch::{Bound, Caps, Lower, Source, View};
 use crate::models::{ModelConfig, block};
+use crate::ops::cases::cases;
+use crate::ops::linear::Linear;
 use crate::runtime::Runtime;
 use crate::shader::{Kernel, reflection, shader_names};
 use crate::tensor::{Dtype, Precision, TensorId};
+use crate::variant::{Choice, Variant, Verdict};
 use std::collections::BTreeSet;
 
 /// Every file, with its default constants, expands, parses and is valid; and runs within WebGPU's default limits,
@@ -38,42 +45,54 @@ fn every_shader_validates() {
     assert!(seen > 0, "no shader is embedded");
 }
 
-/// What adapters can do that choose the variants of an op.
+/// Adapters that offer every variant of an op, and one that offers the last alone.
 fn offers() -> [Caps; 2] {
     let plain = Caps {
         f16: true,
         ..Caps::webgpu_default()
     };
-    let coop = Caps {
+    let all = Caps {
         coop: true,
         workgroup_bytes: 49_152,
         workgroup_threads: 1024,
         storage_bindings: 16,
         ..plain.clone()
     };
-    [plain, coop]
+    [plain, all]
 }
 
-/// In both precisions every variant is valid and fits its adapter; every launch binds, by name, what its kernel declares,
+/// A choice of the variant of that name.
+fn forced(name: &'static str) -> Choice {
+    Choice {
+        forced: Some(name),
+        ..Choice::default()
+    }
+}
+
+/// In both precisions every variant, by its name, is valid and fits its adapter; every launch binds, by name, what its kernel declares,
 /// in the storage type of the port; and every call writes what its ports say and nothing that it only reads.
 #[test]
 fn every_variant_binds_what_its_ports_say() {
     let mut narrow = 0;
     for caps in offers() {
-        for precision in [Precision::F32, Precision::Mixed] {
-            for case in crate::ops::cases::cases() {
-                let graph = case.graph(precision).unwrap();
-                let lowered = lower(&graph, &caps);
-                check(&graph, &lowered).unwrap_or_else(|e| panic!("{} {}: {e}", case.op.name(), case.name));
-                for d in &lowered.dispatches {
-                    let found = d.check().unwrap();
-                    let threads = found.workgroup_size.iter().product::<u32>();
-                    let fits = found.workgroup_bytes <= caps.workgroup_bytes
-                        && threads <= caps.workgroup_threads
-                        && d.bindings.len() <= caps.storage_bindings as usize
-                        && d.grid.iter().all(|n| *n <= 65_535);
-                    assert!(fits, "{}: {found:?} {:?}", d.kernel.key(), d.grid);
-                    narrow += d.bindings.iter().filter(|(_, v)| v.dtype == Dtype::F16).count();
+        for case in cases() {
+            for variant in case.op.variants().iter().filter(|v| caps.offers(v)) {
+                for precision in [Precision::F32, Precision::Mixed] {
+                    let graph = case.graph(precision).unwrap();
+                    let lowered = lower(&graph, &caps, &forced(variant.name));
+                    check(&graph, &lowered)
+                        .unwrap_or_else(|e| panic!("{} {}: {e}", case.op.name(), case.name));
+                    for d in &lowered.dispatches {
+                        let found = d.check().unwrap();
+                        let threads = found.workgroup_size.iter().product::<u32>();
+                        let needs = &variant.needs;
+                        let fits = found.workgroup_bytes <= needs.workgroup_bytes
+                            && threads <= caps.workgroup_threads
+                            && d.bindings.len() <= needs.storage_bindings as usize
+                            && d.grid.iter().all(|n| *n <= 65_535);
+                        assert!(fits, "{}: {found:?} {:?}", d.kernel.key(), d.grid);
+                        narrow += d.bindings.iter().filter(|(_, v)| v.dtype == Dtype::F16).count();
+                    }
                 }
             }
         }
@@ -81,10 +100,101 @@ fn every_variant_binds_what_its_ports_say() {
     assert!(narrow > 1000, "only {narrow} bindings are stored in f16");
 }
 
+/// Every list ends with what runs everywhere, names differ, and every other variant has cases that prove it, forward and
+/// backward, in each storage type.
+#[test]
+fn every_variant_has_a_self_test() {
+    let [_, caps] = offers();
+    let proved = trials(&caps);
+    let mut variants = 0;
+    for case in cases() {
+        let (last, better) = case.op.variants().split_last().unwrap();
+        assert_eq!(*last, Variant::PLAIN);
+        for (i, variant) in better.iter().enumerate() {
+            assert!(caps.offers(variant), "{}: {variant:?}", case.op.name());
+            assert!(case.op.variants()[i + 1..].iter().all(|v| v.name != variant.name));
+            for &storage in variant.storage {
+                let proof = variant.proof(case.op.name(), storage);
+                assert!(proved.contains_key(&proof), "{proof} has no self-test");
+                variants += 1;
+            }
+        }
+    }
+    assert!(variants > 0);
+    for (proof, trials) in &proved {
+        for trial in trials {
+            let graph = trial.case.graph(trial.precision).unwrap();
+            let lowered = lower(&graph, &caps, &forced(trial.variant.name));
+            for (call, variant) in graph.calls().iter().zip(lowered.variants) {
+                let is_tested = call.op.name() != trial.case.op.name() || variant == trial.variant.name;
+                assert!(is_tested, "{proof}: {} runs {variant}", trial.case.name);
+            }
+        }
+    }
+}
+
+/// What proves a variant is passed by the plain kernels: a failure is the variant's.
+#[test]
+fn plain_kernels_pass_every_self_test() {
+    let [_, caps] = offers();
+    for adapter in adapters() {
+        let mut runtime = GpuRuntime::new(Gpu::open(&adapter, Options::default()).unwrap());
+        runtime.force(Some(Variant::PLAIN.name));
+        let narrow = runtime.gpu().caps().f16;
+        let all = trials(&caps).into_values().flatten();
+        for trial in all.filter(|t| narrow || t.precision == Precision::F32) {
+            let oracle = trial.case.run(&mut CpuRuntime::<f64>::new()).unwrap();
+            let got = trial.case.run_in(trial.precision, &mut runtime).unwrap();
+            let (op, name) = (trial.case.op.name(), &trial.case.name);
+            for d in compare(&trial.case, &got, &oracle) {
+                assert!(d.passed(), "{op} {name} {:?}: {d:?}", trial.precision);
+            }
+            runtime.reset();
+        }
+    }
+}
+
+/// The first variant is taken that the adapter offers, that passed and that takes the size; a forced one before it.
+#[test]
+fn variants_are_chosen_in_order() {
+    let [weak, caps] = offers();
+    let graph = |rows| {
+        let op = Linear {
+            rows,
+            inp: 64,
+            out: 64,
+            bias: false,
+        };
+        let mut graph = Graph::new();
+        let x = graph.input("x", &[rows, 64], Dtype::F32);
+        let w = graph.input("w", &[64, 64], Dtype::F32);
+        graph.call(op, &[x, w]).unwrap();
+        graph
+    };
+    let chosen = |rows, caps: &Caps, choice: &Choice| lower(&graph(rows), caps, choice).variants;
+    let verdicts = |verdict: Verdict| Choice {
+        verdicts: Some([("linear/coop f32".to_owned(), verdict)].into()),
+        ..Choice::default()
+    };
+    let any = Choice::default();
+    assert_eq!(chosen(64, &caps, &any), ["coop"]);
+    assert_eq!(chosen(63, &caps, &any), ["plain"]);
+    assert_eq!(chosen(64, &weak, &any), ["plain"]);
+    assert_eq!(chosen(64, &caps, &forced("plain")), ["plain"]);
+    assert_eq!(chosen(64, &weak, &forced("coop")), ["plain"]);
+    assert_eq!(chosen(64, &caps, &verdicts(Ok(()))), ["coop"]);
+    assert_eq!(chosen(64, &caps, &verdicts(Err(String::new()))), ["plain"]);
+    let untested = Choice {
+        verdicts: Some([].into()),
+        ..Choice::default()
+    };
+    assert_eq!(chosen(64, &caps, &untested), ["plain"]);
+}
+
 /// No two ports of an op have one name, and what is saved has no gradient of its own unless it is an output proper.
 #[test]
 fn ports_have_names_of_their_own() {
-    for case in crate::ops::cases::cases() {
+    for case in cases() {
         let ports = [case.op.inputs(), case.op.outputs()].concat();
         let names: BTreeSet<&str> = ports.iter().map(|p| p.name).collect();
         assert_eq!(names.len(), ports.len(), "{}: {ports:?}", case.op.name());

@@ -9,6 +9,8 @@ use crate::port::{Cost, OpDef, Pass, Port};
 use crate::step::StepParams;
 use crate::tensor::Precision;
 use crate::twin::{CpuOp, Real, Slices};
+#[cfg(feature = "gpu")]
+use crate::variant::Variant;
 
 mod chunks;
 #[cfg(feature = "gpu")]
@@ -109,6 +111,13 @@ macro_rules! op_list {
 
 pub mod cases;
 
+/// An op over whole sequences whose step takes the same inputs, of one token: what a state of the step keeps is all that
+/// the op knows of the tokens before.
+pub trait OverTime: Into<Op> {
+    /// The step.
+    type Step: for<'a> From<&'a Self> + Into<Op>;
+}
+
 /// The op set as an enum that does what its members do.
 macro_rules! op_enum {
     ($($module:ident :: $op:ident),* $(,)?) => {
@@ -155,6 +164,16 @@ macro_rules! op_enum {
             /// See [`CpuOp::cpu_bwd`].
             pub fn cpu_bwd<R: Real>(&self, step: &StepParams, io: Slices<'_, R>) {
                 match self { $(Self::$op(op) => op.cpu_bwd(step, io),)* }
+            }
+            /// See [`GpuOp::VARIANTS`].
+            #[cfg(feature = "gpu")]
+            pub fn variants(&self) -> &'static [Variant] {
+                match self { $(Self::$op(_) => <$module::$op as GpuOp>::VARIANTS,)* }
+            }
+            /// See [`GpuOp::takes`].
+            #[cfg(feature = "gpu")]
+            pub fn takes(&self, variant: &Variant, pass: Pass, io: &Views) -> bool {
+                match self { $(Self::$op(op) => op.takes(variant, pass, io),)* }
             }
             /// See [`GpuOp::gpu_fwd`].
             #[cfg(feature = "gpu")]

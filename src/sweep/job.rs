@@ -205,7 +205,7 @@ impl<'a> Job<'a> {
         plan::forget_failure(&setup.folder);
         let taken = device.take().expect("a group begins with a device");
         let mut session = Session::new(&setup, taken, None, saved, &mut say, self.halt)?;
-        let on = session.stepper().executor.name();
+        let on = session.stepper().runs_on();
         claim.check()?;
         folder::create(&setup.folder, &kept(run, &setup.data), setup.data.grammar(), &on)?;
         let mut live = Live {
@@ -259,10 +259,11 @@ impl<'a> Job<'a> {
             test: test.ok_or(Error::Interrupted)?,
             counters: counters.clone(),
             peak_bytes: machine.bytes_for(&setup.data, &[setup.eval_split(), Split::Test]),
+            variants: machine.stepper().variants(),
         };
         let on = format!(
             "{} with the weights of {}",
-            machine.stepper().executor.name(),
+            machine.stepper().runs_on(),
             source.id
         );
         claim.check()?;

@@ -3,7 +3,9 @@
 use crate::cpu::CpuRuntime;
 #[cfg(feature = "gpu")]
 use crate::gpu::GpuRuntime;
+use crate::ops::Op;
 use crate::runtime::Runtime;
+use crate::tensor::Precision;
 
 /// An executor of one kind or the other.
 pub enum Executor {
@@ -26,6 +28,32 @@ impl Executor {
             Self::Cpu(runtime) => runtime,
             #[cfg(feature = "gpu")]
             Self::Gpu(runtime) => &mut **runtime,
+        }
+    }
+
+    /// The names of an op's kernel variants that run here, best first; none on the CPU, where an op has its twin alone.
+    #[cfg_attr(
+        not(feature = "gpu"),
+        allow(unused_variables, reason = "only a GPU has kernels by name")
+    )]
+    pub fn offers(&self, op: &Op, precision: Precision) -> Vec<&'static str> {
+        match self {
+            Self::Cpu(_) => Vec::new(),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(runtime) => runtime.offers(op, precision),
+        }
+    }
+
+    /// Lets every op that has a variant of this name run it, in what is loaded from now on.
+    #[cfg_attr(
+        not(feature = "gpu"),
+        allow(unused_variables, reason = "only a GPU has kernels by name")
+    )]
+    pub fn force(&mut self, variant: &'static str) {
+        match self {
+            Self::Cpu(_) => {}
+            #[cfg(feature = "gpu")]
+            Self::Gpu(runtime) => runtime.force(Some(variant)),
         }
     }
 

@@ -128,5 +128,6 @@ pub fn run_result(
             .map(|block| block.name().to_owned())
             .collect(),
         sizes: setup::sizes(&config.model.sizes),
+        variants: outcome.variants.clone(),
     }
 }

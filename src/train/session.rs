@@ -7,7 +7,7 @@ use super::gates::{GateMean, GateReader};
 use super::stepper::{Recipe, StepReport, Stepper, Weights};
 use crate::error::{Error, NumericError, Result, UserError};
 use crate::models::ModelConfig;
-use crate::runtime::Compiler;
+use crate::runtime::{Compiler, Variants};
 use crate::tasks::{DataSet, Loader, Split, Splits};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -162,6 +162,8 @@ pub struct Outcome {
     pub counters: Counters,
     /// Bytes held on the device.
     pub peak_bytes: usize,
+    /// The variants of their kernels that ops with several ran in.
+    pub variants: Variants,
 }
 
 /// See the module docs.
@@ -462,6 +464,7 @@ impl<'a> Session<'a> {
             peak_bytes: self
                 .machine
                 .bytes_for(&setup.data, &[setup.eval_split(), Split::Test]),
+            variants: self.machine.stepper.variants(),
         })
     }
 

@@ -10,7 +10,7 @@ use crate::graph::{Graph, Param};
 use crate::memory;
 use crate::models::{ModelConfig, Net, Update, initial_parameters, update_graph};
 use crate::port::{Cost, Pass};
-use crate::runtime::{Data, Program, Ticket};
+use crate::runtime::{Data, Program, Ticket, Variants};
 use crate::step::StepParams;
 use crate::tasks::Batch;
 use crate::tensor::Bank;
@@ -223,6 +223,25 @@ impl Stepper {
         let parts = self.recipe.batch / self.micro;
         let runtime = self.executor.runtime();
         parts * runtime.launches(self.nets.longest().1) + runtime.launches(self.update)
+    }
+
+    /// The variants that the ops of an update run in, of those that have several; none on the CPU.
+    pub fn variants(&mut self) -> Variants {
+        let program = self.nets.longest().1;
+        self.executor.runtime().variants(program)
+    }
+
+    /// The device in words, and what its kernels are, for the head of a configuration.
+    pub fn runs_on(&mut self) -> String {
+        let variants = self.variants().into_iter().map(|(op, variants)| {
+            let names: Vec<String> = variants.into_iter().collect();
+            format!("{op} {}", names.join(" and "))
+        });
+        let variants: Vec<String> = variants.collect();
+        match variants.is_empty() {
+            true => self.executor.name(),
+            false => format!("{}\nKernels: {}", self.executor.name(), variants.join(", ")),
+        }
     }
 
     /// Learning rate of an update.

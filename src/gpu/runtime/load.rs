@@ -10,6 +10,7 @@ use crate::launch::{Dispatch, Lowered, Source, View};
 use crate::memory;
 use crate::plan::{Item, Place, Plan, Policy, lifetimes};
 use crate::port::named;
+use crate::runtime::Variants;
 use crate::step::StepParams;
 use crate::tensor::{Bank, Precision, Role, TensorId};
 use rayon::prelude::*;
@@ -60,7 +61,7 @@ impl Memory<'_> {
 impl GpuRuntime {
     /// A graph lowered and placed, if nothing in it is larger than the adapter allows.
     pub(super) fn plan(&self, graph: &Graph) -> std::result::Result<Planned, OutOfMemory> {
-        let lowered = lower(graph, &self.gpu.caps);
+        let lowered = lower(graph, &self.gpu.caps, &self.gpu.choice());
         let (ids, items) = all_items(graph, &lowered.scratch);
         self.refuse_large(graph, &ids, &items, &lowered)?;
         let plan = Plan::new(&items, self.policy());
@@ -210,6 +211,7 @@ impl GpuRuntime {
         }
         Ok(Loaded {
             graph: graph.clone(),
+            variants: variants(graph, &lowered),
             launches,
             blocks,
             slots,
@@ -320,6 +322,18 @@ impl GpuRuntime {
             self.gpu.device.create_bind_group(&desc)
         })
     }
+}
+
+/// The variants that the ops of a graph run in, of those that have several.
+fn variants(graph: &Graph, lowered: &Lowered) -> Variants {
+    let mut all = Variants::new();
+    for (call, variant) in graph.calls().iter().zip(&lowered.variants) {
+        if call.op.variants().len() > 1 {
+            let of_op = all.entry(call.op.name().to_owned()).or_default();
+            of_op.insert((*variant).to_owned());
+        }
+    }
+    all
 }
 
 /// Tensors and scratch of a lowered graph as items to place; the tensors' ids come first.

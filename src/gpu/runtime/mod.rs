@@ -9,12 +9,14 @@ mod transfer;
 
 use super::compiler::KernelCompiler;
 use super::device::Gpu;
+use super::lower::{lower, offered};
 use super::pipeline::Pipeline;
 use crate::error::{OutOfMemory, Result, Room};
 use crate::graph::Graph;
-use crate::runtime::{Compiler, Data, Program, Runtime, Ticket};
+use crate::ops::Op;
+use crate::runtime::{Compiler, Data, Program, Runtime, Ticket, Variants};
 use crate::step::StepParams;
-use crate::tensor::{Bank, Dtype, TensorId};
+use crate::tensor::{Bank, Dtype, Precision, TensorId};
 use half::f16;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -42,6 +44,7 @@ struct Launch {
 
 struct Loaded {
     graph: Graph,
+    variants: Variants,
     launches: Vec<Launch>,
     blocks: Vec<wgpu::Buffer>,
     slots: wgpu::Buffer,
@@ -87,6 +90,24 @@ impl GpuRuntime {
     /// The device.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// Lets every op that has a variant of this name run it, in what is loaded from now on.
+    pub fn force(&mut self, variant: Option<&'static str>) {
+        self.gpu.choose(|choice| choice.forced = variant);
+    }
+
+    /// The names of an op's variants that this device runs at a precision, best first.
+    pub fn offers(&self, op: &Op, precision: Precision) -> Vec<&'static str> {
+        let choice = self.gpu.choice();
+        let all = offered(op, precision.activation(), &self.gpu.caps, &choice);
+        all.map(|variant| variant.name).collect()
+    }
+
+    /// Whether a call of a graph is run in the variant of this name.
+    pub fn runs(&self, graph: &Graph, variant: &str) -> bool {
+        let lowered = lower(graph, &self.gpu.caps, &self.gpu.choice());
+        lowered.variants.contains(&variant)
     }
 
     /// The keys of the kernels that a program runs.
@@ -207,6 +228,10 @@ impl Runtime for GpuRuntime {
 
     fn launches(&self, program: Program) -> usize {
         self.programs[program.0].launches.len()
+    }
+
+    fn variants(&self, program: Program) -> Variants {
+        self.programs[program.0].variants.clone()
     }
 
     fn write(&mut self, program: Program, tensor: TensorId, data: Data<'_>) -> Result<()> {

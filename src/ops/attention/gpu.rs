@@ -1,21 +1,19 @@
 //! Two sets of kernels with the same inputs and outputs:
-//! - `attention_fwd_coop` and `attention_bwd_coop` where the adapter has f16 cooperative matrices; they take the largest
-//!   magnitude of each operand;
-//! - otherwise `attention_fwd`, `attention_dq_bwd` and `attention_dkv_bwd`.
+//! - `coop`: `attention_fwd_coop` and `attention_bwd_coop`; they take the largest magnitude of each operand;
+//! - `plain`: `attention_fwd`, `attention_dq_bwd` and `attention_dkv_bwd`.
 
 use super::Attention;
-use crate::launch::{Bound, Caps, GpuOp, Lower, View, Views, grid_1d};
+use crate::launch::{Bound, GpuOp, Lower, View, Views, grid_1d};
 use crate::ops::linear::gpu::amax;
 use crate::ops::reduce::or_scratch;
+use crate::port::Pass;
 use crate::shader::Kernel;
+use crate::variant::{Needs, Variant};
 use bytemuck::{Pod, Zeroable};
 
 /// Rows of a head that a workgroup of the kernels for matrix units owns.
 const COOP_ROWS: usize = 64;
-/// Workgroup memory of the widest of them.
-const COOP_BYTES: u32 = 41_984;
-/// Storage bindings of the one with the most.
-const COOP_BINDINGS: u32 = 11;
+const COOP: Variant = Variant::coop(41_984);
 
 /// Mirrors `Params` of `lib/attention_rows`.
 #[repr(C)]
@@ -40,6 +38,22 @@ struct HeadParams {
 }
 
 impl GpuOp for Attention {
+    const VARIANTS: &'static [Variant] = &[
+        Variant {
+            needs: Needs {
+                storage_bindings: 11,
+                ..COOP.needs
+            },
+            ..COOP
+        },
+        Variant::PLAIN,
+    ];
+
+    fn takes(&self, variant: &Variant, _pass: Pass, _io: &Views) -> bool {
+        let grid = [self.t.div_ceil(COOP_ROWS), self.b * self.h];
+        !variant.needs.coop || grid.iter().all(|extent| *extent <= 65_535)
+    }
+
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let (q, k, v) = (io.read("q"), io.read("k"), io.read("v"));
         let mut bindings = vec![
@@ -49,7 +63,7 @@ impl GpuOp for Attention {
             ("o", io.write("o")),
             ("lse", io.write("lse")),
         ];
-        let coop = self.coop(l.caps());
+        let coop = l.variant().needs.coop;
         if coop {
             bindings.extend([
                 ("amax_q", amax(l, q)),
@@ -93,7 +107,7 @@ impl GpuOp for Attention {
         let read = [("q", q), ("k", k), ("v", v), ("grad_o", grad_o), ("stats", stats)];
         let row_sums = self.forget.then(|| l.scratch(rows));
         let col_sums = self.forget.then(|| l.scratch(rows));
-        if self.coop(l.caps()) {
+        if l.variant().needs.coop {
             let largest = [
                 ("amax_q", amax(l, q)),
                 ("amax_k", amax(l, k)),
@@ -164,15 +178,6 @@ impl Attention {
             per: self.t.div_ceil(256) as u32,
         };
         l.run(Kernel::new(path), bindings, params, grid_1d(heads));
-    }
-
-    /// Whether the kernels for matrix units compute it.
-    fn coop(&self, caps: &Caps) -> bool {
-        let grid = [self.t.div_ceil(COOP_ROWS), self.b * self.h];
-        caps.coop
-            && caps.workgroup_bytes >= COOP_BYTES
-            && caps.storage_bindings >= COOP_BINDINGS
-            && grid.iter().all(|extent| *extent <= 65_535)
     }
 
     /// One of the kernels for matrix units.

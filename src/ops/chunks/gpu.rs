@@ -3,6 +3,7 @@
 use super::{Sizes, TILE};
 use crate::launch::{Lower, View};
 use crate::shader::Kernel;
+use crate::variant::Variant;
 use bytemuck::{Pod, Zeroable};
 
 /// Fields of the forward table: decays in and out, and beta or the log decay.
@@ -10,6 +11,14 @@ pub(crate) const FIELDS_FWD: usize = 3;
 
 /// Those, the rectangle sums, four partial sums each of dbeta, X1 . q, X2 . k, X3 . k, and <S, D>.
 pub(crate) const FIELDS_BWD: usize = 21;
+
+/// Tile products (`shaders/lib/tile.wgsl`) on cooperative matrices, but for those of some kernels.
+pub(crate) const fn coop(without_coop: &'static [&'static str]) -> Variant {
+    Variant {
+        without_coop,
+        ..Variant::coop(24_576)
+    }
+}
 
 /// Mirrors `Params` of `shaders/lib/chunk.wgsl`.
 #[repr(C)]

@@ -4,10 +4,11 @@ use super::DeltaRule;
 use crate::launch::{GpuOp, Lower, View, Views};
 use crate::ops::Decay;
 use crate::ops::chunks::TILE;
-use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, Params};
+use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, Params, coop};
 use crate::ops::reduce::or_scratch;
 use crate::shader::Kernel;
 use crate::tensor::Dtype;
+use crate::variant::Variant;
 
 impl DeltaRule {
     fn params(&self, fields: usize) -> Params {
@@ -56,6 +57,9 @@ impl DeltaRule {
 }
 
 impl GpuOp for DeltaRule {
+    /// `chunk_bwd` is faster without: its two products are the smaller part.
+    const VARIANTS: &'static [Variant] = &[coop(&["delta_rule/chunk_bwd"]), Variant::PLAIN];
+
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         if self.decay == Decay::Channel {
             return self.lower_channel_fwd(l, io);
@@ -158,8 +162,7 @@ impl GpuOp for DeltaRule {
             ("table", table),
         ];
         bindings.extend(io.read_if("g").map(|g| ("g", g)));
-        // Faster without matrix units: its two products are the smaller part.
-        let kernel = self.head_kernel("delta_rule/chunk_bwd").set("COOP", false);
+        let kernel = self.head_kernel("delta_rule/chunk_bwd");
         l.run(kernel, &bindings, params, chunk_grid);
         let bindings = [
             ("own", q),

@@ -1,9 +1,18 @@
 use super::HeadLoss;
 use crate::launch::{GpuOp, GpuOut, Lower, Views};
 use crate::ops::{cross_entropy, linear, window_accuracy};
+use crate::port::Pass;
 use crate::shader::Kernel;
+use crate::variant::Variant;
 
 impl GpuOp for HeadLoss {
+    /// Those of the products that it is made of.
+    const VARIANTS: &'static [Variant] = linear::gpu::VARIANTS;
+
+    fn takes(&self, variant: &Variant, _pass: Pass, _io: &Views) -> bool {
+        !variant.needs.coop || self.linear(self.b).fills_tile()
+    }
+
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let (x, w, b) = (io.read("x"), io.read("w"), io.read("b"));
         let (labels, windows) = (io.read("labels"), io.read("windows"));

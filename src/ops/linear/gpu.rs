@@ -1,17 +1,17 @@
 //! Launches, as functions that the head uses chunk by chunk.
 //!
 //! Every product is one of three layouts of one kernel: y = x W^T, dx = dy W, dW = dy^T x. Which kernel:
-//! - `gemm_coop` (f16 matrix units at f32 accuracy) if the adapter has cooperative matrices and 48 KiB of workgroup
-//!   memory, and the product has m, n >= 64 and k >= 32; below, most of a 128 x 128 tile or of a step of 32 would be
-//!   padding. Tails and row lengths that are no multiple of 4 are all right. Before it, `amax` finds the largest
-//!   magnitude of each operand, once as long as nobody writes the tensor;
+//! - `gemm_coop` (f16 matrix units at f32 accuracy) in the variant `coop`, if the product has m, n >= 64 and k >= 32;
+//!   below, most of a 128 x 128 tile or of a step of 32 would be padding. Tails and row lengths that are no multiple of 4
+//!   are all right. Before it, `amax` finds the largest magnitude of each operand, once as long as nobody writes the tensor;
 //! - otherwise `gemm`, with the largest tile of 128, 64 and 32 that fills 64 workgroups and pads the result by at most a
 //!   quarter more than tiles of 32 would. A head of 4 classes and a batch of few rows end up with 32.
 
 use super::Linear;
-use crate::launch::Caps;
 use crate::launch::{GpuOp, GpuOut, Lower, View, Views, grid_1d};
+use crate::port::Pass;
 use crate::shader::Kernel;
+use crate::variant::Variant;
 use bytemuck::{Pod, Zeroable};
 
 /// Workgroups that a sum over k is cut for.
@@ -20,9 +20,10 @@ const WORKGROUPS: usize = 256;
 const MIN_PART: usize = 256;
 /// k of every part is a multiple of this: what any of the kernels takes at once.
 const STEP: usize = 32;
-/// Edge of the tile of `gemm_coop`, and the workgroup memory of its largest variant.
+/// Edge of the tile of `gemm_coop`.
 const COOP_TILE: usize = 128;
-const COOP_BYTES: u32 = 49_152;
+/// `coop`: `gemm_coop` wherever a product fills its tile.
+pub(crate) const VARIANTS: &[Variant] = &[Variant::coop(49_152), Variant::PLAIN];
 /// Most parts of a sum over rows, and fewest rows of one.
 const SUM_PARTS: usize = 128;
 const SUM_ROWS: usize = 64;
@@ -74,13 +75,13 @@ impl Gemm {
         [128, 64].into_iter().find(fits).unwrap_or(32)
     }
 
-    /// Whether `gemm_coop` computes it.
-    fn coop(&self, caps: &Caps) -> bool {
-        caps.coop && caps.workgroup_bytes >= COOP_BYTES && self.m >= 64 && self.n >= 64 && self.k >= 32
+    /// Whether it fills a tile of `gemm_coop`.
+    fn fills_tile(&self) -> bool {
+        self.m >= 64 && self.n >= 64 && self.k >= 32
     }
 
     fn run(&self, l: &mut Lower<'_>, a: View, b: View, bias: Option<View>, c: GpuOut) {
-        let coop = self.coop(l.caps());
+        let coop = l.variant().needs.coop && self.fills_tile();
         let tile = if coop { COOP_TILE } else { self.tile() };
         let part = self.part(tile);
         let parts = self.k.div_ceil(part);
@@ -156,40 +157,59 @@ fn sum_parts(l: &mut Lower<'_>, x: View, parts: usize, y: GpuOut) {
     );
 }
 
+impl Linear {
+    /// Product of y = x W^T.
+    fn of_y(&self) -> Gemm {
+        Gemm {
+            m: self.rows,
+            n: self.out,
+            k: self.inp,
+            ta: false,
+            tb: true,
+        }
+    }
+
+    /// Product of dx = dy W.
+    fn of_grad_x(&self) -> Gemm {
+        Gemm {
+            m: self.rows,
+            n: self.inp,
+            k: self.out,
+            ta: false,
+            tb: false,
+        }
+    }
+
+    /// Product of dW = dy^T x.
+    fn of_grad_w(&self) -> Gemm {
+        Gemm {
+            m: self.out,
+            n: self.inp,
+            k: self.rows,
+            ta: true,
+            tb: false,
+        }
+    }
+
+    /// Whether y fills a tile of `gemm_coop`.
+    pub(crate) fn fills_tile(&self) -> bool {
+        self.of_y().fills_tile()
+    }
+}
+
 /// y (+)= x W^T + b.
 pub(crate) fn fwd(l: &mut Lower<'_>, op: &Linear, x: View, w: View, b: Option<View>, y: GpuOut) {
-    let gemm = Gemm {
-        m: op.rows,
-        n: op.out,
-        k: op.inp,
-        ta: false,
-        tb: true,
-    };
-    gemm.run(l, x, w, b, y);
+    op.of_y().run(l, x, w, b, y);
 }
 
 /// dx (+)= dy W.
 pub(crate) fn grad_x(l: &mut Lower<'_>, op: &Linear, grad_y: View, w: View, grad_x: GpuOut) {
-    let gemm = Gemm {
-        m: op.rows,
-        n: op.inp,
-        k: op.out,
-        ta: false,
-        tb: false,
-    };
-    gemm.run(l, grad_y, w, None, grad_x);
+    op.of_grad_x().run(l, grad_y, w, None, grad_x);
 }
 
 /// dW (+)= dy^T x.
 pub(crate) fn grad_w(l: &mut Lower<'_>, op: &Linear, grad_y: View, x: View, grad_w: GpuOut) {
-    let gemm = Gemm {
-        m: op.out,
-        n: op.inp,
-        k: op.rows,
-        ta: true,
-        tb: false,
-    };
-    gemm.run(l, grad_y, x, None, grad_w);
+    op.of_grad_w().run(l, grad_y, x, None, grad_w);
 }
 
 /// db (+)= column sums of dy.
@@ -209,6 +229,20 @@ pub(crate) fn grad_b(l: &mut Lower<'_>, op: &Linear, grad_y: View, grad_b: GpuOu
 }
 
 impl GpuOp for Linear {
+    const VARIANTS: &'static [Variant] = VARIANTS;
+
+    fn takes(&self, variant: &Variant, pass: Pass, io: &Views) -> bool {
+        let products = match pass {
+            Pass::Forward => vec![self.of_y()],
+            Pass::Backward => {
+                let x = io.wanted("x").map(|_| self.of_grad_x());
+                let w = io.wanted("w").map(|_| self.of_grad_w());
+                x.into_iter().chain(w).collect()
+            }
+        };
+        !variant.needs.coop || products.iter().any(Gemm::fills_tile)
+    }
+
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         fwd(l, self, io.read("x"), io.read("w"), io.read_if("b"), io.out("y"));
     }

@@ -84,6 +84,7 @@ mod gpu {
     use crate::launch::Dispatch;
     use crate::shader::{Kernel, reflection};
     use crate::tensor::Dtype;
+    use crate::variant::Choice;
 
     #[test]
     fn what_is_not_finite_stays_so() {
@@ -153,7 +154,7 @@ mod gpu {
         let y = graph.call(op, &inputs).unwrap()[0];
         let grad_y = graph.input("dy", &[rows, out], Dtype::F32);
         graph.backward(&[(y, grad_y)], &inputs).unwrap();
-        lower(&graph, caps).dispatches
+        lower(&graph, caps, &Choice::default()).dispatches
     }
 
     fn count(launches: &[Dispatch], path: &str) -> usize {

@@ -2,9 +2,10 @@ use super::LinearAttention;
 use crate::launch::{GpuOp, Lower, View, Views};
 use crate::ops::Decay;
 use crate::ops::chunks::TILE;
-use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD};
+use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, coop};
 use crate::ops::reduce::or_scratch;
 use crate::shader::Kernel;
+use crate::variant::Variant;
 
 /// What both passes make first.
 struct Prepared {
@@ -85,6 +86,9 @@ impl LinearAttention {
 }
 
 impl GpuOp for LinearAttention {
+    /// `chunk_bwd` is faster without.
+    const VARIANTS: &'static [Variant] = &[coop(&["linear_attention/chunk_bwd"]), Variant::PLAIN];
+
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let [q, k, v] = [io.read("q"), io.read("k"), io.read("v")];
         let [o, states] = [io.write("o"), io.write("states")];
@@ -151,8 +155,7 @@ impl GpuOp for LinearAttention {
         );
         let kernel = self
             .scalar("linear_attention/chunk_bwd")
-            .set("DECAYS", self.decays())
-            .set("COOP", false); // faster without
+            .set("DECAYS", self.decays());
         l.run(
             kernel,
             &[("grad_o", grad_o), ("v", v), ("scores", scores), ("table", table)],

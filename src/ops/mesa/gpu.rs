@@ -2,10 +2,11 @@ use super::Mesa;
 use crate::launch::{GpuOp, GpuOut, Lower, View, Views, grid_1d};
 use crate::ops::add::Add;
 use crate::ops::chunks::Sizes;
-use crate::ops::chunks::gpu::{FIELDS_FWD, Params};
+use crate::ops::chunks::gpu::{FIELDS_FWD, Params, coop};
 use crate::ops::reduce::{column_sum, or_scratch};
 use crate::ops::rows::Layout;
 use crate::shader::Kernel;
+use crate::variant::Variant;
 use bytemuck::{Pod, Zeroable};
 
 /// Most partial sums of the gradient of lambda.
@@ -84,8 +85,7 @@ impl Mesa {
             ("solution", solution),
             ("work", work),
         ];
-        // Rows converge one by one, so that their directions differ in size: on matrix units they would share a scale.
-        let kernel = self.sizes().kernel("mesa/solve").set("COOP", false);
+        let kernel = self.sizes().kernel("mesa/solve");
         l.run(kernel, &bindings, self.params(), self.sizes().chunk_grid());
     }
 
@@ -111,6 +111,13 @@ impl Mesa {
 }
 
 impl GpuOp for Mesa {
+    /// Not `solve`: rows converge one by one, so that their directions differ in size, and they would share a scale. Wrong
+    /// by 0.4 there.
+    const VARIANTS: &'static [Variant] = &[
+        coop(&["mesa/solve", "linear_attention/chunk_bwd"]),
+        Variant::PLAIN,
+    ];
+
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let (q, k, v) = (io.read("q"), io.read("k"), io.read("v"));
         let (g, beta, lambda) = (io.read("g"), io.read("beta"), io.read("lambda"));

@@ -9,6 +9,7 @@ pub mod tensorboard;
 use super::setup;
 use crate::error::{Error, NumericError, Result, UserError};
 use crate::files;
+use crate::runtime::Variants;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -76,6 +77,9 @@ pub struct RunResult {
     /// Heads, widths and switches of the gates, as `[model]` names them.
     #[serde(default)]
     pub sizes: serde_json::Map<String, serde_json::Value>,
+    /// The variants of their kernels that ops with several ran in: none on the CPU; earlier versions did not say.
+    #[serde(default)]
+    pub variants: Variants,
 }
 
 impl RunResult {
@@ -173,6 +177,7 @@ mod tests {
             kl: None,
             blocks: vec!["gated_delta_net".to_owned(); 8],
             sizes: setup::sizes(&crate::models::Sizes::new(256)),
+            variants: [("linear".to_owned(), ["plain".to_owned()].into())].into(),
         }
     }
 
@@ -182,7 +187,7 @@ mod tests {
             serde_json::from_str(&result().to_json()).unwrap();
         let keys: Vec<_> = json.keys().map(String::as_str).collect();
         let promised = "task model params d_model layers seed lr steps loss accuracy chance ceiling device precision \
-                        wall_s steps_per_s tokens_per_s peak_bytes baseline_constant baseline_n1 baseline_n2 blocks sizes checksum";
+                        wall_s steps_per_s tokens_per_s peak_bytes baseline_constant baseline_n1 baseline_n2 blocks sizes variants checksum";
         assert_eq!(keys, promised.split_whitespace().collect::<Vec<_>>());
     }
 

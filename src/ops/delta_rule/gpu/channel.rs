@@ -97,8 +97,7 @@ impl DeltaRule {
             .kernel("delta_rule/chunk_bwd")
             .set("CHANNEL", true)
             .set("DECAYS", false)
-            .set("SCALAR", false)
-            .set("COOP", false);
+            .set("SCALAR", false);
         let bindings = [grad_o, grad_v, vn, scores, lower, table];
         l.run(kernel, &bindings, params, sizes.chunk_grid());
 
