@@ -7,6 +7,7 @@ mod grammars;
 mod index;
 mod kernels;
 mod optimiser;
+mod report;
 pub mod source;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ mod training;
 pub use golden::Precision;
 pub use grammars::grammars;
 pub use kernels::{cases, kernels};
+pub use report::{Check, Report, Status};
 pub use source::Source;
 #[cfg(test)]
 pub(crate) use training::switched;

@@ -232,7 +232,7 @@ fn report(executor: &Executor, precision: &str, roof: &Roof, scale: Scale) -> Re
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: env!("SELECTIV_COMMIT").to_owned(),
         device: executor.name(),
-        driver: driver(executor),
+        driver: executor.driver(),
         precision: precision.to_owned(),
         copy_gb_s: roof.copy * 1e-9,
         product_gflop_s: roof.product * 1e-9,
@@ -241,17 +241,6 @@ fn report(executor: &Executor, precision: &str, roof: &Roof, scale: Scale) -> Re
         scale: scale.0,
         entries: Vec::new(),
         skipped: Vec::new(),
-    }
-}
-
-fn driver(executor: &Executor) -> Option<String> {
-    match executor {
-        Executor::Cpu(_) => None,
-        #[cfg(feature = "gpu")]
-        Executor::Gpu(runtime) => {
-            let info = runtime.gpu().info();
-            Some(format!("{} {}", info.driver, info.driver_info).trim().to_owned())
-        }
     }
 }
 

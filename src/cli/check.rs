@@ -4,7 +4,7 @@ use super::common::Common;
 use super::inspect::ruled_table;
 use super::print;
 use crate::bench::DeviceClass;
-use crate::check::{Outcome, Precision, Source, cases, golden, grammars, kernels, training};
+use crate::check::{Outcome, Precision, Report, Source, cases, golden, grammars, kernels, training};
 use crate::cpu::CpuRuntime;
 use crate::error::{Result, UserError};
 use crate::runtime::Runtime;
@@ -88,11 +88,15 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<bool> {
             all.push(outcome);
         })?;
     }
-    let passed = all.iter().filter(|o| o.passed()).count();
-    let skipped = all.iter().filter(|o| o.result.is_err()).count();
-    let failed = all.len() - passed - skipped;
+    let report = Report::new(&all, executor.name(), executor.driver(), self_tests(&executor));
+    let Report {
+        passed,
+        failed,
+        skipped,
+        ..
+    } = report;
     if args.json {
-        print::result(&json(&all, &self_tests(&executor), [passed, failed, skipped]).to_string())?;
+        print::result(&serde_json::to_string(&report).expect("names and numbers have a JSON form"))?;
     } else {
         let tables = tables(&[
             ("golden files", &all[..goldens_end]),
@@ -266,44 +270,4 @@ fn matrix(outcomes: &[Outcome]) -> Table {
         table.add_row(std::iter::once((*row).to_owned()).chain(columns.iter().map(text)));
     }
     table
-}
-
-fn json(
-    all: &[Outcome],
-    self_tests: &BTreeMap<String, String>,
-    [passed, failed, skipped]: [usize; 3],
-) -> serde_json::Value {
-    let checks: Vec<serde_json::Value> = all
-        .iter()
-        .map(|o| {
-            let status = match &o.result {
-                Err(_) => "skipped",
-                Ok(_) if o.passed() => "passed",
-                Ok(_) => "failed",
-            };
-            let mut check = serde_json::json!({ "name": o.name, "device": o.device, "status": status });
-            if let Some(variant) = &o.variant {
-                check["variant"] = variant.as_str().into();
-            }
-            match (&o.result, o.worst()) {
-                (Err(reason), _) => check["reason"] = reason.as_str().into(),
-                (_, Some(d)) => {
-                    check["tensor"] = d.tensor.as_str().into();
-                    check["error"] = d.error.into();
-                    check["allowed"] = d.allowed.into();
-                }
-                _ => {}
-            }
-            check
-        })
-        .collect();
-    let commit = env!("SELECTIV_COMMIT");
-    serde_json::json!({
-        "commit": commit,
-        "passed": passed,
-        "failed": failed,
-        "skipped": skipped,
-        "self_tests": self_tests,
-        "checks": checks,
-    })
 }

@@ -65,4 +65,16 @@ impl Executor {
             Self::Gpu(runtime) => runtime.device(),
         }
     }
+
+    /// The driver of a GPU, in words.
+    pub fn driver(&self) -> Option<String> {
+        match self {
+            Self::Cpu(_) => None,
+            #[cfg(feature = "gpu")]
+            Self::Gpu(runtime) => {
+                let info = runtime.gpu().info();
+                Some(format!("{} {}", info.driver, info.driver_info).trim().to_owned())
+            }
+        }
+    }
 }
