@@ -28,11 +28,15 @@ impl Recorder {
     /// [`Session::logged`]: crate::train::Session::logged
     pub fn open(claim: Claim, logged: u64, say: &mut dyn FnMut(&str)) -> Result<Self> {
         claim.check()?;
+        let config = folder::config_text(claim.folder())?;
+        let metrics = MetricsLog::resume(claim.folder(), logged, say)?;
+        let mut events = EventWriter::create(claim.folder(), logged)?;
+        events.begin(&String::from_utf8_lossy(&config))?;
         Ok(Self {
-            config: folder::config_text(claim.folder())?,
-            metrics: MetricsLog::resume(claim.folder(), logged, say)?,
-            events: EventWriter::create(claim.folder(), logged)?,
             claim,
+            config,
+            metrics,
+            events,
         })
     }
 
@@ -72,6 +76,7 @@ impl Recorder {
         self.check()?;
         #[cfg(feature = "cli")]
         curve::of_run(self.claim.folder(), result)?;
+        self.events.finish(result)?;
         folder::keep_config(self.claim.folder(), &self.config)?;
         result.write(self.claim.folder())
     }

@@ -3,6 +3,7 @@
 pub(crate) mod atomic;
 #[cfg(feature = "cli")]
 pub mod curve;
+mod hparams;
 pub mod metrics;
 pub mod tensorboard;
 

@@ -1,10 +1,11 @@
 //! `TensorBoard` event files: protobuf messages in records with masked CRC-32C checksums.
 //!
 //! A record is the payload's length (u64), its masked checksum (u32), the payload and its masked checksum, little
-//! endian; the first payload of a file names the version. The messages are the part of TensorFlow's `event.proto` and
-//! `summary.proto` that scalars need.
+//! endian; the first payload of a file names the version. The messages are the part of TensorFlow's `event.proto`,
+//! `summary.proto` and `tensor.proto` that scalars, texts and the HPARAMS page need.
 
-use super::Metrics;
+use super::hparams;
+use super::{Metrics, RunResult};
 use crate::error::{Error, Result};
 use prost::Message;
 use std::fs::{File, OpenOptions};
@@ -14,6 +15,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// `SessionLog.SessionStatus.START`: points from this step on, of earlier files, are void.
 const SESSION_START: i32 = 1;
+/// `DataType.DT_STRING`.
+const STRING: i32 = 7;
 /// What `TensorBoard` knows an event file by.
 const PREFIX: &str = "events.out.tfevents.";
 
@@ -51,6 +54,89 @@ struct Value {
     /// Part of a oneof in the original: a zero is written too.
     #[prost(float, optional, tag = "2")]
     simple_value: Option<f32>,
+    #[prost(message, optional, tag = "8")]
+    tensor: Option<Tensor>,
+    #[prost(message, optional, tag = "9")]
+    metadata: Option<Metadata>,
+}
+
+impl Value {
+    fn scalar(tag: &str, value: f64) -> Self {
+        Self {
+            tag: tag.to_owned(),
+            simple_value: Some(value as f32),
+            ..Self::default()
+        }
+    }
+
+    fn text(tag: &str, text: &str) -> Self {
+        let tensor = Tensor {
+            kind: STRING,
+            shape: Some(Shape {
+                extents: vec![Extent { size: 1 }],
+            }),
+            strings: vec![text.as_bytes().to_vec()],
+        };
+        Self {
+            tag: tag.to_owned(),
+            tensor: Some(tensor),
+            metadata: Some(Metadata::of("text", Vec::new())),
+            ..Self::default()
+        }
+    }
+
+    fn hparams(tag: &str, content: Vec<u8>) -> Self {
+        Self {
+            tag: tag.to_owned(),
+            metadata: Some(Metadata::of(hparams::PLUGIN, content)),
+            ..Self::default()
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Tensor {
+    #[prost(int32, tag = "1")]
+    kind: i32,
+    #[prost(message, optional, tag = "2")]
+    shape: Option<Shape>,
+    #[prost(bytes = "vec", repeated, tag = "8")]
+    strings: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Shape {
+    #[prost(message, repeated, tag = "2")]
+    extents: Vec<Extent>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Extent {
+    #[prost(int64, tag = "1")]
+    size: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Metadata {
+    #[prost(message, optional, tag = "1")]
+    plugin: Option<Plugin>,
+}
+
+impl Metadata {
+    fn of(name: &str, content: Vec<u8>) -> Self {
+        let name = name.to_owned();
+        Self {
+            plugin: Some(Plugin { name, content }),
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Plugin {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(bytes = "vec", tag = "2")]
+    content: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -64,6 +150,8 @@ struct SessionLog {
 pub struct EventWriter {
     path: PathBuf,
     file: File,
+    /// Whether it is the run's first one.
+    first: bool,
 }
 
 impl EventWriter {
@@ -86,7 +174,8 @@ impl EventWriter {
                 });
             }
         };
-        let mut writer = Self { path, file };
+        let first = newest.is_none();
+        let mut writer = Self { path, file, first };
         writer.write(0, What::FileVersion("brain.Event:2".to_owned()))?;
         if newest.is_some() {
             writer.write(
@@ -117,19 +206,46 @@ impl EventWriter {
         let value = scalars
             .into_iter()
             .filter_map(|(tag, value)| Some((tag, value.filter(|v| v.is_finite())?)))
-            .map(|(tag, value)| Value {
-                tag: tag.to_owned(),
-                simple_value: Some(value as f32),
-            })
+            .map(|(tag, value)| Value::scalar(tag, value))
             .collect();
         self.write(metrics.step, What::Summary(Summary { value }))
     }
 
+    /// Tells the configuration, in TOML: as text, and its fields for the HPARAMS page. A run says it once.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn begin(&mut self, config: &str) -> Result<()> {
+        if !self.first {
+            return Ok(());
+        }
+        // Indented by four, Markdown shows it as it is.
+        let text: String = config.lines().map(|line| format!("    {line}\n")).collect();
+        let value = vec![
+            Value::text("config", &text),
+            Value::hparams(hparams::EXPERIMENT, hparams::experiment(config)),
+            Value::hparams(hparams::START, hparams::start(config, now_s())),
+        ];
+        self.write(0, What::Summary(Summary { value }))
+    }
+
+    /// Tells the result: `test/accuracy`, `test/loss`, and that the run is over.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(&mut self, result: &RunResult) -> Result<()> {
+        let results = hparams::RESULTS.into_iter().zip([result.accuracy, result.loss]);
+        let mut value: Vec<Value> = results
+            .filter(|(_, value)| value.is_finite())
+            .map(|(tag, value)| Value::scalar(tag, value))
+            .collect();
+        let good = result.diverged().is_none();
+        value.push(Value::hparams(hparams::END, hparams::end(good, now_s())));
+        self.write(result.steps, What::Summary(Summary { value }))
+    }
+
     fn write(&mut self, step: u64, what: What) -> Result<()> {
-        let wall_time = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64();
+        let wall_time = now_s();
         let step = i64::try_from(step).expect("a run has fewer than 2^63 updates");
         let event = Event {
             wall_time,
@@ -143,6 +259,12 @@ impl EventWriter {
             source,
         })
     }
+}
+
+/// Seconds since 1970.
+fn now_s() -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
 }
 
 /// The name of the newest event file of a folder.
@@ -240,10 +362,7 @@ mod tests {
             wall_time: 1.0,
             step: 300,
             what: Some(What::Summary(Summary {
-                value: vec![Value {
-                    tag: "a".to_owned(),
-                    simple_value: Some(0.0),
-                }],
+                value: vec![Value::scalar("a", 0.0)],
             })),
         };
         let expected = [
@@ -285,6 +404,23 @@ mod tests {
             ("speed/tokens_per_s", 1e5),
         ];
         assert_eq!(scalars, expected.map(|(tag, value)| (tag, Some(value))));
+    }
+
+    #[test]
+    fn a_configuration_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = EventWriter::create(dir.path(), 0).unwrap();
+        first.begin("[train]\nlr = 0.001\n").unwrap();
+        let Some(What::Summary(summary)) = &events(&first.path)[1].what else {
+            panic!("no summary")
+        };
+        let tags: Vec<&str> = summary.value.iter().map(|value| value.tag.as_str()).collect();
+        assert_eq!(tags, ["config", hparams::EXPERIMENT, hparams::START]);
+        let text = &summary.value[0].tensor.as_ref().unwrap().strings[0];
+        assert_eq!(text, b"    [train]\n    lr = 0.001\n");
+        let mut second = EventWriter::create(dir.path(), 10).unwrap();
+        second.begin("[train]\nlr = 0.001\n").unwrap();
+        assert_eq!(events(&second.path).len(), 2);
     }
 
     #[test]
