@@ -21,6 +21,8 @@ pub mod ops;
 pub mod philox;
 pub mod plan;
 pub mod port;
+#[cfg(feature = "cli")]
+pub mod report;
 pub mod runtime;
 #[cfg(feature = "gpu")]
 pub mod shader;

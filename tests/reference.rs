@@ -202,6 +202,9 @@ fn files_of_a_run_are_described() {
         .collect();
     describes("metrics.jsonl", &section("metrics.jsonl"), &lines);
 
+    let listed = run.json(&["runs", ".", "--json"]);
+    describes("runs --json", &section("runs --json"), &[listed]);
+
     let known = keys(&section("A run's folder"));
     let stem = |name: &str| {
         name.trim_end_matches(|c: char| c != '*')

@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["cpu", "gpu"],
     &["tasks", "models"],
     &["config", "train", "check", "bench"],
-    &["stats", "sweep"],
+    &["stats", "sweep", "report"],
     &["cli"],
 ];
 

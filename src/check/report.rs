@@ -96,6 +96,11 @@ impl From<&Outcome> for Check {
 }
 
 impl Check {
+    /// The variant, or the twin or device where there is no choice.
+    pub fn place(&self) -> &str {
+        self.variant.as_ref().unwrap_or(&self.device)
+    }
+
     /// The op or model: the first word of the name.
     pub fn subject(&self) -> &str {
         let name = self.name.strip_prefix("model ").unwrap_or(&self.name);

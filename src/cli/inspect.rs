@@ -6,6 +6,8 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub(super) use crate::report::format::{bytes, count, time};
+
 /// The width that every terminal has.
 const COLUMNS: u16 = 80;
 
@@ -31,42 +33,6 @@ pub(super) fn ruled_table(all: bool) -> Table {
             .set_width(COLUMNS);
     }
     table
-}
-
-/// A number of bytes for reading.
-pub(super) fn bytes(n: f64) -> String {
-    scaled(n, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB"])
-}
-
-/// A count for reading.
-pub(super) fn count(n: f64) -> String {
-    scaled(n, 1000.0, &["", "k", "M", "G", "T", "P"])
-}
-
-fn scaled(mut n: f64, base: f64, units: &[&str]) -> String {
-    let mut unit = 0;
-    while n >= 0.9995 * base && unit + 1 < units.len() {
-        n /= base;
-        unit += 1;
-    }
-    let text = if unit == 0 || n >= 99.95 {
-        format!("{n:.0} {}", units[unit])
-    } else {
-        format!("{n:.1} {}", units[unit])
-    };
-    text.trim_end().to_owned()
-}
-
-/// A time for reading.
-pub(super) fn time(t: Duration) -> String {
-    let s = t.as_secs_f64();
-    match s {
-        _ if s < 1e-3 => format!("{:.0} us", s * 1e6),
-        _ if s < 1.0 => format!("{:.1} ms", s * 1e3),
-        _ if s < 120.0 => format!("{s:.1} s"),
-        _ if s < 7200.0 => format!("{:.0} min", s / 60.0),
-        _ => format!("{:.1} h", s / 3600.0),
-    }
 }
 
 /// Every call of a graph: op, place in the model, what it writes, bytes and FLOPs.
@@ -144,18 +110,6 @@ mod tests {
     use crate::ops::pointwise::{Function, Pointwise};
     use crate::port::{Cost, Pass};
     use crate::tensor::Dtype;
-
-    #[test]
-    fn numbers_for_reading() {
-        let read = [bytes(512.0), bytes(1536.0), bytes(3.0 * 1024.0 * 1024.0 * 1024.0)];
-        assert_eq!(read, ["512 B", "1.5 KiB", "3.0 GiB"]);
-        assert_eq!(
-            [count(7.0), count(39_223_000.0), count(999_960.0)],
-            ["7", "39.2 M", "1.0 M"]
-        );
-        let times = [2e-5, 0.25, 90.0, 600.0, 36_000.0].map(|s| time(Duration::from_secs_f64(s)));
-        assert_eq!(times, ["20 us", "250.0 ms", "90.0 s", "10 min", "10.0 h"]);
-    }
 
     #[test]
     fn call_list_names_ops_and_tensors() {

@@ -9,9 +9,12 @@ pub mod devices;
 pub mod eval;
 pub mod grammar;
 mod inspect;
+pub mod manual;
 pub mod models;
 mod print;
 mod progress;
+pub mod report;
+pub mod runs;
 mod signals;
 pub mod sweep;
 pub mod train;
@@ -54,6 +57,10 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Run a grid of tasks, models, sizes and seeds, and say what came out
     Sweep(Box<sweep::SweepArgs>),
+    /// Write one page of runs, sweeps, benches and checks
+    Report(report::ReportArgs),
+    /// List runs: model, task, state, accuracy between chance and ceiling, age
+    Runs(runs::RunsArgs),
     /// Prove on this device that ops, models and grammars are right
     Check(check::CheckArgs),
     /// Time kernels and whole steps against what this device does at best
@@ -68,6 +75,10 @@ enum Command {
     Grammar(grammar::GrammarArgs),
     /// Look at samples, take them out to a file and back
     Data(data::DataArgs),
+    /// Print a completion script for a shell
+    Completions(manual::CompletionsArgs),
+    /// Print a page of the manual, or write them all
+    Man(manual::ManArgs),
 }
 
 /// What the machine has to give before anything runs: threads to compute on, and an end in order where memory that nobody
@@ -104,6 +115,8 @@ pub fn run() -> i32 {
         Command::Train(args) => train::run(&args, common).map(done),
         Command::Eval(args) => eval::run(&args, common).map(good),
         Command::Sweep(args) => sweep::run(&args, common),
+        Command::Report(args) => report::run(&args, common).map(done),
+        Command::Runs(args) => runs::run(&args, common).map(done),
         Command::Check(args) => check::run(&args, common).map(good),
         Command::Bench(args) => bench::run(&args, common).map(done),
         Command::Devices(args) => devices::run(&args, common).map(done),
@@ -111,6 +124,8 @@ pub fn run() -> i32 {
         Command::Weights(args) => weights::run(&args, common).map(done),
         Command::Grammar(args) => grammar::run(&args).map(done),
         Command::Data(args) => data::run(&args, common).map(done),
+        Command::Completions(args) => manual::completions(&args).map(done),
+        Command::Man(args) => manual::man(&args).map(done),
     })
 }
 

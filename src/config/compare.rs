@@ -31,7 +31,7 @@ impl Config {
     }
 
     /// Every field by its full name, with its value.
-    pub(super) fn fields(&self) -> Vec<(String, toml::Value)> {
+    pub fn fields(&self) -> Vec<(String, toml::Value)> {
         let table = toml::Table::try_from(self).expect("numbers, strings and UTF-8 paths have a TOML form");
         let mut fields = Vec::new();
         for (section, values) in table {

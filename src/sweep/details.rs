@@ -1,7 +1,5 @@
 //! `explained.json`: what a run's accuracy is made of, kept when its weights are not.
 
-use super::grid::PlannedRun;
-use super::plan::run_folder;
 use crate::error::{Error, Result, UserError};
 use crate::tasks::{DataSet, DataSpec, Gap, Split, Splits};
 use crate::train::explain::{Explained, explain};
@@ -139,8 +137,8 @@ impl Details {
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`UserError::Malformed`] if it is none.
-    pub fn read(folder: &Path, run: &PlannedRun) -> Result<Self> {
-        let path = run_folder(folder, run).join(DETAILS_FILE);
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(DETAILS_FILE);
         let text = std::fs::read(&path).map_err(|source| Error::Io {
             action: "read",
             path: path.clone(),

@@ -22,6 +22,7 @@ pub use estimate::{Estimate, estimate};
 pub use file::Keep;
 pub use grid::PlannedRun;
 pub use plan::{PLAN_FILE, Plan, Status, run_folder, status};
+pub use shared::state_bytes;
 pub use summary::{Cell, Comparison, Summary};
 pub use work::{Options, Totals, WorkerTime, run};
 

@@ -60,7 +60,10 @@ pub(super) fn to_toml(part: &impl Serialize) -> String {
 }
 
 /// Bytes that one sequence's state takes after so many steps, token by token.
-pub(super) fn state_bytes(model: &ModelConfig, steps: usize) -> Result<usize> {
+///
+/// # Errors
+/// The model's, where it cannot decode.
+pub fn state_bytes(model: &ModelConfig, steps: usize) -> Result<usize> {
     let net = model.decode_net(1, steps)?;
     Ok(net.graph.states().map(|(_, tensor)| tensor.bytes()).sum())
 }

@@ -69,7 +69,7 @@ impl Finished {
     /// Reads the files of a run that is done.
     pub fn read(folder: &Path, run: &PlannedRun, result: RunResult) -> Self {
         let level = SHARE_OF_CEILING * result.ceiling;
-        let details = Details::read(folder, run).ok();
+        let details = Details::read(&run_folder(folder, run)).ok();
         let steps_to_90pct = steps_to(&curve(folder, run), level);
         Self {
             result,
@@ -341,7 +341,7 @@ fn write_number(
 
 /// For each run whether its value of the selected fields is the best one: by the last validation accuracy, mean over seeds.
 /// `None` where nothing is selected, or not every value has its runs yet.
-pub(super) fn selected(plan: &Plan, rows: &[(&PlannedRun, Status, Option<Finished>)]) -> Vec<Option<bool>> {
+pub fn selected(plan: &Plan, rows: &[(&PlannedRun, Status, Option<Finished>)]) -> Vec<Option<bool>> {
     let mut best = vec![None; rows.len()];
     if plan.select.is_empty() {
         return best;

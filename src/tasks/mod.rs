@@ -29,7 +29,7 @@ pub mod streams;
 
 pub use batch::{Batch, IGNORE, NO_SYMBOL};
 pub use data::DataSet;
-pub use gap::{Gap, TestGaps};
+pub use gap::{Gap, STEP_S, TestGaps};
 pub use grammar::{Grammar, GrammarSpec};
 pub use loader::Loader;
 pub use sample::Sample;

@@ -24,6 +24,15 @@ pub fn is_begun(path: &Path) -> bool {
     path.join(CONFIG_FILE).is_file()
 }
 
+/// The commit of the program that began a run, and what it ran on: the first line of its config.toml. `None` if that line
+/// is gone.
+pub fn made_by(path: &Path) -> Option<(String, String)> {
+    let text = std::fs::read_to_string(path.join(CONFIG_FILE)).ok()?;
+    let line = text.lines().next()?.strip_prefix("# selectiv ")?;
+    let (commit, device) = line.split_once("(commit ")?.1.split_once(") on ")?;
+    Some((commit.to_owned(), device.to_owned()))
+}
+
 /// Whether a folder holds a run that is done.
 pub fn is_finished(path: &Path) -> bool {
     path.join(RESULT_FILE).is_file()

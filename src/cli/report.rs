@@ -1,0 +1,91 @@
+//! `selectiv report`: one page of runs, sweeps, benches and checks, and its figures as files.
+
+use super::common::Common;
+use super::print;
+use crate::error::{Result, UserError};
+use crate::report::{Material, page, plots};
+use crate::train::folder::is_run_file;
+use crate::train::records::atomic;
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `selectiv report`.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// Folders of runs and sweeps, folders that hold such, and outputs of `bench --json` and `check --json`
+    #[arg(value_name = "DIR|BENCH.json|CHECK.json", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// The page: one file that needs no other
+    #[arg(long, value_name = "FILE.html", required_unless_present = "plots")]
+    pub out: Option<PathBuf>,
+    /// Write every figure as SVG and PNG into this folder
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
+}
+
+/// Gathers and writes. Prints the paths of what was written.
+///
+/// # Errors
+/// Those of [`Material::gather`] and [`plots`]; [`crate::error::Error::Io`].
+pub fn run(args: &ReportArgs, common: &Common) -> Result<()> {
+    let verbosity = common.verbosity();
+    let material = Material::gather(&args.paths)?;
+    if let Some(out) = &args.out {
+        refuse_what_is_not_ours(out, &material)?;
+    }
+    verbosity.say(&format!(
+        "{} runs, {} outputs of bench, {} of check",
+        material.runs.len(),
+        material.benches.len(),
+        material.checks.len()
+    ));
+    if let Some(out) = &args.out {
+        let html = page(&material, &command(args));
+        atomic::replace(out, |file| file.write_all(html.as_bytes()))?;
+        print::result(&out.display().to_string())?;
+    }
+    if let Some(folder) = &args.plots {
+        let written = plots(&material, folder, &mut |name| verbosity.say(name))?;
+        print::result(&format!("{}: {} files", folder.display(), written.len()))?;
+    }
+    Ok(())
+}
+
+/// Refuses a page in the place of a file that was read, or of one that a run keeps.
+fn refuse_what_is_not_ours(out: &Path, material: &Material) -> Result<()> {
+    let same = |path: &Path| match (std::fs::canonicalize(path), std::fs::canonicalize(out)) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    };
+    let files = material.benches.iter().map(|file| file.path.as_path());
+    let mut files = files.chain(material.checks.iter().map(|file| file.path.as_path()));
+    let read = files.any(same) || material.runs.iter().any(|run| is_run_file(&run.folder, out));
+    if read || out.is_dir() {
+        return Err(UserError::Value {
+            place: "command line".to_owned(),
+            field: "--out".to_owned(),
+            found: out.display().to_string(),
+            allowed: "a file that is no folder, no input and none of a run's".to_owned(),
+        }
+        .into());
+    }
+    Ok(())
+}
+
+/// The command as it would be typed.
+fn command(args: &ReportArgs) -> String {
+    let mut words: Vec<String> = vec!["selectiv".to_owned(), "report".to_owned()];
+    words.extend(args.paths.iter().map(|path| path.display().to_string()));
+    let options = [("--out", &args.out), ("--plots", &args.plots)];
+    for (flag, path) in options {
+        if let Some(path) = path {
+            words.extend([flag.to_owned(), path.display().to_string()]);
+        }
+    }
+    let plain = |c: char| c.is_alphanumeric() || "-_./=+:,".contains(c);
+    let quoted = |word: &String| match word.chars().all(plain) {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
