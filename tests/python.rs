@@ -2,6 +2,7 @@
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
+#![allow(clippy::disallowed_macros, reason = "a skipped test says so")]
 
 use assert_cmd::Command;
 use std::fs;

@@ -3,10 +3,10 @@
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
+#![allow(clippy::disallowed_macros, reason = "a skipped test says so")]
 
 use assert_cmd::Command;
 use headless_chrome::browser::default_executable;
-use headless_chrome::browser::tab::EventHandler;
 use headless_chrome::protocol::cdp::types::Event;
 use headless_chrome::protocol::cdp::{Emulation, Network, Page};
 use headless_chrome::{Browser, LaunchOptions, Tab};
@@ -139,7 +139,12 @@ fn open(test: &str, file: &Path, [width, height]: [u32; 2]) -> Option<Opened> {
     tab.set_default_timeout(Duration::from_secs(60));
     let wrong = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&wrong);
-    tab.add_event_listener(Arc::new(Listener(heard))).unwrap();
+    tab.add_event_listener(Arc::new(move |event: &Event| {
+        if let Some(text) = complaint(event) {
+            heard.lock().unwrap().push(text);
+        }
+    }))
+    .unwrap();
     tab.enable_log().unwrap();
     tab.enable_runtime().unwrap();
     tab.call_method(Network::Enable {
@@ -166,25 +171,19 @@ fn open(test: &str, file: &Path, [width, height]: [u32; 2]) -> Option<Opened> {
     })
 }
 
-struct Listener(Arc<Mutex<Vec<String>>>);
-
-impl EventHandler for Listener {
-    fn on_event(&self, event: &Event) {
-        let wrong = match event {
-            Event::RuntimeExceptionThrown(e) => Some(format!("exception: {:?}", e.params.exception_details)),
-            Event::LogEntryAdded(e) => Some(format!("log: {}", e.params.entry.text)),
-            Event::NetworkRequestWillBeSent(e) => {
-                let url = &e.params.request.url;
-                let own = ["file:", "blob:", "data:"]
-                    .iter()
-                    .any(|scheme| url.starts_with(scheme));
-                (!own).then(|| format!("request: {url}"))
-            }
-            _ => None,
-        };
-        if let Some(wrong) = wrong {
-            self.0.lock().unwrap().push(wrong);
+/// What a page that stands alone must not do.
+fn complaint(event: &Event) -> Option<String> {
+    match event {
+        Event::RuntimeExceptionThrown(e) => Some(format!("exception: {:?}", e.params.exception_details)),
+        Event::LogEntryAdded(e) => Some(format!("log: {}", e.params.entry.text)),
+        Event::NetworkRequestWillBeSent(e) => {
+            let url = &e.params.request.url;
+            let own = ["file:", "blob:", "data:"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme));
+            (!own).then(|| format!("request: {url}"))
         }
+        _ => None,
     }
 }
 

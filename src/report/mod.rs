@@ -27,7 +27,7 @@ mod table;
 mod testing;
 mod thin;
 
-pub use groups::{Cell, Groups, Setting, Variant};
+pub use groups::{Cell, Fields, Groups, Setting, Variant};
 pub use page::page;
 pub use plots::plots;
 pub use source::{BenchFile, CheckFile, Material, SweepFolder, run_folders};

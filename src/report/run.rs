@@ -86,8 +86,8 @@ impl Run {
     /// Reads a run's folder that no sweep has planned.
     ///
     /// # Errors
-    /// Those of [`Config::load`]; [`UserError::Malformed`](crate::error::UserError) for a result or `explained.json` that
-    /// cannot be read.
+    /// Those of [`Config::load`]; [`UserError::Malformed`](crate::error::UserError) for an `explained.json` that cannot be
+    /// read.
     pub fn read(folder: &Path) -> Result<Self> {
         let config = Config::load(&folder.join(crate::train::folder::CONFIG_FILE), &[])?;
         let names = config.run.clone().unwrap_or_default();
@@ -145,10 +145,18 @@ impl Run {
     /// Fills in what the folder says.
     fn look(&mut self) -> Result<()> {
         let folder = &self.folder;
-        if folder.join(RESULT_FILE).is_file() {
-            self.result = Some(RunResult::read(folder)?);
-        }
-        self.state = state(folder, self.result.as_ref());
+        // A result that cannot be read costs its run, not the page.
+        let result = folder
+            .join(RESULT_FILE)
+            .is_file()
+            .then(|| RunResult::read(folder));
+        self.state = match result {
+            Some(Err(reason)) => State::Failed(reason.to_string()),
+            result => {
+                self.result = result.and_then(Result::ok);
+                state(folder, self.result.as_ref())
+            }
+        };
         if folder.join(DETAILS_FILE).is_file() {
             self.details = Some(Details::read(folder)?);
         }
