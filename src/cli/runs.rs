@@ -15,8 +15,8 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Longest name and model in a table of 80 columns.
-const LONGEST: [usize; 2] = [26, 14];
+/// Longest name, task and model in a table of 80 columns.
+const LONGEST: [usize; 3] = [18, 7, 10];
 
 /// Arguments of `selectiv runs`.
 #[derive(Debug, Clone, Args)]
@@ -147,48 +147,38 @@ fn look(folder: &Path, task: &str, model: &str, planned: Option<&Config>) -> Lis
 }
 
 fn table(listed: &[Listed], all: bool) -> String {
-    let mut table = plain_table(
-        &[
-            "run", "task", "model", "state", "chance", "accuracy", "ceiling", "age",
-        ],
-        4,
-    );
-    let percent = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), |x| format!("{:.1}", 100.0 * x));
+    let mut table = plain_table(&["run", "task", "model", "state", "accuracy (range)", "age"], 4);
     let mut shortened = false;
     for run in listed {
-        let name = Path::new(&run.folder)
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy();
         let mut fit = |text: &str, most: usize| {
             let short = if all { text.to_owned() } else { shorten(text, most) };
             shortened |= short != text;
             short
         };
-        let (name, model) = (fit(&name, LONGEST[0]), fit(&run.model, LONGEST[1]));
+        let whole = Path::new(&run.folder)
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        // Task and model stand beside it.
+        let rest = whole.strip_prefix(&format!("{}-{}-", run.task, run.model));
+        let name = if all { &whole } else { rest.unwrap_or(&whole) };
         let state = match run.state {
             "running" | "stopped" if run.steps > 0 => {
-                format!("{} {} %", run.state, 100 * run.step / run.steps)
+                format!("{} {}%", run.state, 100 * run.step / run.steps)
             }
             state => state.to_owned(),
         };
         table.add_row([
-            name,
-            fit(&run.task, 10),
-            model,
+            fit(name, LONGEST[0]),
+            fit(&run.task, LONGEST[1]),
+            fit(&run.model, LONGEST[2]),
             state,
-            percent(run.chance),
-            percent(run.accuracy)
-                + if run.tested || run.accuracy.is_none() {
-                    ""
-                } else {
-                    "*"
-                },
-            percent(run.ceiling),
+            accuracy(run),
             run.age_s.map_or_else(|| "-".to_owned(), age),
         ]);
     }
-    let mut text = table.trim_fmt();
+    let mut text =
+        table.trim_fmt() + "\naccuracy in percent, and its range from chance to the ideal observer";
     if listed.iter().any(|run| !run.tested && run.accuracy.is_some()) {
         text += "\n* on validation samples, so far";
     }
@@ -196,6 +186,19 @@ fn table(listed: &[Listed], all: bool) -> String {
         text += "\nnames are shortened; -v shows them whole";
     }
     text
+}
+
+/// `93.2 (1-100)`.
+fn accuracy(run: &Listed) -> String {
+    let Some(value) = run.accuracy else {
+        return "-".to_owned();
+    };
+    let star = if run.tested { "" } else { "*" };
+    let range = run.chance.zip(run.ceiling);
+    let range = range.map_or_else(String::new, |(low, high)| {
+        format!(" ({:.0}-{:.0})", 100.0 * low, 100.0 * high)
+    });
+    format!("{:.1}{star}{range}", 100.0 * value)
 }
 
 /// The beginning and the end of a text that is too long: names of a sweep differ at the end.
@@ -247,12 +250,11 @@ mod tests {
         let text = table(&all, false);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         for part in [
-            "quick-task-g…",
-            "lr=0.002-seed=1",
-            "running 25 %",
+            "vocab=13…02-seed=1",
+            "running 25%",
             "93.2*",
+            "93.2 (1-100)",
             "90 min",
-            "1.0",
             "shortened",
         ] {
             assert!(text.contains(part), "no {part} in\n{text}");

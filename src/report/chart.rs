@@ -214,7 +214,13 @@ pub(super) fn ticks([low, high]: [f64; 2], log: bool) -> Vec<f64> {
         let all = decades
             .step_by(step)
             .flat_map(|d| parts.iter().map(move |p| p * 10f64.powi(d)));
-        return all.filter(|v| (low..=high).contains(v)).collect();
+        let found: Vec<f64> = all.filter(|v| (low..=high).contains(v)).collect();
+        // A narrow range is nearly linear.
+        return if found.len() < 2 {
+            ticks([low, high], false)
+        } else {
+            found
+        };
     }
     let rough = (high - low) / 5.0;
     let power = 10f64.powf(rough.log10().floor());
@@ -256,6 +262,7 @@ mod tests {
         assert_eq!(ticks([0.3, 0.9], false), [0.4, 0.6000000000000001, 0.8]);
         assert_eq!(ticks([1.0, 1e4], true), [1.0, 10.0, 100.0, 1e3, 1e4]);
         assert_eq!(ticks([15.0, 220.0], true), [20.0, 50.0, 100.0, 200.0]);
+        assert_eq!(ticks([21.0, 49.0], true), [30.0, 40.0]);
         assert!(ticks([1.0, 1e30], true).len() < 9);
         let text = [0.0, 0.05, 20.0, 1500.0, 15_000.0, 2e6, 1e-5, 0.6000000000000001].map(tick_text);
         assert_eq!(text, ["0", "0.05", "20", "1500", "15k", "2M", "1e-5", "0.6"]);

@@ -216,7 +216,7 @@ mod tests {
         );
         assert_eq!(traces[2]["meta"], "k4");
         assert_eq!(traces[2]["legendgroup"], "gla");
-        assert_eq!(value["other_x"][2]["seconds"], json!([2.5, 0.33333]));
+        assert_eq!(value["other_x"][2]["seconds"], json!([2.5, 0.333333]));
         assert_eq!(value["layout"]["yaxis"]["title"]["text"], "accuracy [%]");
         assert_eq!(value["layout"]["xaxis"]["type"], "log");
     }

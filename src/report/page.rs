@@ -186,7 +186,8 @@ pub fn page(material: &Material, command: &str) -> String {
         if page.data_metrics.len() <= room || page.metrics_stride > 1 << 16 {
             break;
         }
-        page.metrics_stride *= 2;
+        // What is left shrinks about as the number of lines does.
+        page.metrics_stride *= (page.data_metrics.len() / room.max(1) + 1).clamp(2, 64);
     }
     render(&page)
 }

@@ -203,12 +203,18 @@
           own.x = [0, ends.reduce((a, b) => Math.max(a, b), 0)];
         }
       }
+      if (trace.meta === "level" && trace.name) {
+        Object.assign(own, { mode: "lines+text", text: own.x.map((_, i) => (i === own.x.length - 1 ? trace.name : "")), textposition: "top left", textfont: { color: shade, size: 11 }, cliponaxis: false });
+      }
       return own;
     });
-    const axis = (given) => ({ ...given, gridcolor: color("--grid"), linecolor: color("--soft"), zeroline: false, automargin: true, title: { ...given.title, standoff: 8 } });
+    // Two, five and ten where there are few decades.
+    const steps = (given) => (given.type === "log" ? { dtick: given.range && given.range[1] - given.range[0] > 2.5 ? 1 : "D2" } : {});
+    const axis = (given) => ({ ...given, ...steps(given), gridcolor: color("--grid"), linecolor: color("--soft"), zeroline: false, automargin: true, title: { ...given.title, standoff: 8 } });
     const layout = {
       ...spec.layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", height: 340,
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: color("--fg") },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--line"), activecolor: color("--accent") },
       hoverlabel: { bgcolor: color("--card"), bordercolor: color("--line"), font: { color: color("--fg") } },
       xaxis: axis(spec.layout.xaxis), yaxis: axis(spec.layout.yaxis),
     };
