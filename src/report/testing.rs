@@ -80,6 +80,7 @@ fn run([vocab, ambiguities, depth]: [u32; 3], model: &str, seed: u64, accuracy: 
         baseline_constant: 0.1,
         baseline_n1: 0.2,
         baseline_n2: 0.3,
+        kl: None,
         blocks: vec![model.to_owned(); 2],
         sizes: serde_json::Map::new(),
         variants: Default::default(),
@@ -100,12 +101,17 @@ fn run([vocab, ambiguities, depth]: [u32; 3], model: &str, seed: u64, accuracy: 
         .flat_map(|layer| ["decay", "readout"].map(|name| (layer, name)))
         .flat_map(|(layer, name)| [0, 1].map(|head| gate(layer, name, head)))
         .collect();
+    let tested = Tested {
+        loss: 0.5,
+        accuracy,
+        kl: None,
+    };
     let details = Details {
         commit: "abc1234".to_owned(),
-        validation: Some(Tested { loss: 0.5, accuracy }),
+        validation: Some(tested),
         tests: vec![GapTest {
             gap: Gap::Fixed(1),
-            tested: Tested { loss: 0.5, accuracy },
+            tested,
             explained: Explained {
                 by_position: slices(8),
                 by_symbol: slices(vocab - 1),
