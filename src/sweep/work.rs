@@ -297,7 +297,11 @@ fn work(
             None => match Executor::open(name, &mut |_| {}) {
                 Ok(executor) => {
                     time.get_or_insert(WorkerTime {
-                        device: executor.name(),
+                        // Two cards of one machine may have one name.
+                        device: match options.devices.len() {
+                            1 => executor.name(),
+                            _ => format!("{name}: {}", executor.name()),
+                        },
                         total: Duration::ZERO,
                         busy: Duration::ZERO,
                     });
