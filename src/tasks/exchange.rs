@@ -10,7 +10,7 @@ use crate::files;
 use rayon::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
-use std::collections::HashMap;
+use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -88,7 +88,6 @@ impl DataSet {
         // Every tensor is aligned to its type where the wide ones come first.
         tensors.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         let checksum = checksum(&said, tensors.iter().map(|(.., bytes)| &bytes[..]));
-        let metadata = HashMap::from([(KEY.to_owned(), said), (CHECKSUM.to_owned(), checksum)]);
         let mut end = 0;
         let mut infos = Vec::new();
         for (name, dtype, shape, bytes) in &tensors {
@@ -104,7 +103,16 @@ impl DataSet {
                 },
             ));
         }
-        let header = Metadata::new(Some(metadata), infos).expect("values have the size of their shape");
+        let tensors_of_header = Metadata::new(None, infos).expect("values have the size of their shape");
+        // In a fixed order: the same samples are the same file.
+        let mut header = serde_json::Map::new();
+        header.insert(
+            "__metadata__".to_owned(),
+            json!({ KEY: said, CHECKSUM: checksum }),
+        );
+        if let Value::Object(infos) = serde_json::to_value(&tensors_of_header)? {
+            header.extend(infos);
+        }
         let mut header = serde_json::to_vec(&header)?;
         header.resize(header.len().next_multiple_of(8), b' ');
         out.write_all(&(header.len() as u64).to_le_bytes())?;
