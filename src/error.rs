@@ -39,6 +39,9 @@ pub enum Error {
     /// Stopped by Ctrl-C or SIGTERM after a checkpoint.
     #[error("stopped by a signal; continue with --resume")]
     Interrupted,
+    /// Stopped by Ctrl-C or SIGTERM in work that leaves nothing behind to continue.
+    #[error("stopped by a signal; what was done until then is all there is")]
+    Stopped,
 }
 
 impl From<OutOfMemory> for Error {
@@ -63,7 +66,7 @@ impl Error {
             Self::Device(DeviceError::OutOfMemory(e)) if e.foreseen() => 2,
             Self::Device(_) | Self::Io { .. } | Self::ClaimLost { .. } => 3,
             Self::Numeric(_) => 1,
-            Self::Interrupted => 130,
+            Self::Interrupted | Self::Stopped => 130,
         }
     }
 }
@@ -107,6 +110,14 @@ pub enum UserError {
         /// The op or model.
         op: &'static str,
         /// Which sizes, and what is allowed.
+        reason: String,
+    },
+    /// Tensors that are not those that an op of these sizes takes: their number, extents or type.
+    #[error("{op}: {reason}")]
+    Operands {
+        /// The op.
+        op: &'static str,
+        /// Which tensor, what it is and what the op takes.
         reason: String,
     },
     /// A folder that another process works in.

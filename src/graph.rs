@@ -236,7 +236,8 @@ impl Graph {
     /// own (see [`Graph::state`]).
     ///
     /// # Errors
-    /// [`UserError::Shape`] for sizes that the op does not have, and for inputs whose number, size or type does not fit.
+    /// [`UserError::Shape`] for sizes that the op does not have, [`UserError::Operands`] for inputs whose number, size or
+    /// type does not fit.
     pub fn call(&mut self, op: impl Into<Op>, ins: &[TensorId]) -> Result<Vec<TensorId>> {
         let op = op.into();
         op.validate()?;
@@ -295,7 +296,7 @@ impl Graph {
     fn named(&self, op: &Op, ports: &[Port], tensors: &[TensorId]) -> Result<Vec<(&'static str, TensorId)>> {
         if ports.len() != tensors.len() {
             let reason = format!("{} tensors, {} given", ports.len(), tensors.len());
-            return Err(shape_error(op.name(), reason));
+            return Err(misfit(op.name(), reason));
         }
         let named = ports.iter().zip(tensors);
         named
@@ -315,7 +316,7 @@ impl Graph {
         id: TensorId,
     ) -> Result<()> {
         let Some(found) = self.tensors.get(id.index()) else {
-            return Err(shape_error(op, format!("{name} is not a tensor of this graph")));
+            return Err(misfit(op, format!("{name} is not a tensor of this graph")));
         };
         if found.numel() == numel(shape) && storage.takes(found.dtype) {
             return Ok(());
@@ -323,7 +324,7 @@ impl Graph {
         let found = format!("{} is {:?} {:?}", found.name, found.dtype, found.shape);
         let dtype = storage.dtype(self.precision);
         let reason = format!("{name} is {dtype:?} {shape:?}; {found}");
-        Err(shape_error(op, reason))
+        Err(misfit(op, reason))
     }
 
     /// A fresh activation, for [`Graph::call_into`].
@@ -355,13 +356,13 @@ impl Graph {
     /// calls provide, fills the gradient bank, and returns the gradients of the tensors in `wrt`, kept for reading.
     ///
     /// # Errors
-    /// [`UserError::Shape`] if a gradient has another size or type than its tensor, or none reaches a tensor of `wrt`.
+    /// [`UserError::Operands`] if a gradient has another size or type than its tensor, or none reaches a tensor of `wrt`.
     pub fn backward(&mut self, seeds: &[(TensorId, TensorId)], wrt: &[TensorId]) -> Result<Vec<TensorId>> {
         let mut grad: BTreeMap<TensorId, TensorId> = std::mem::take(&mut self.ready);
         grad.extend(seeds.iter().copied());
         for (&of, &gradient) in &grad {
             let Some(info) = self.tensors.get(of.index()) else {
-                return Err(shape_error(
+                return Err(misfit(
                     "graph",
                     "a seed is not for a tensor of this graph".to_owned(),
                 ));
@@ -386,7 +387,7 @@ impl Graph {
                         .tensors
                         .get(id.index())
                         .map_or("what is no tensor of it", |t| &t.name);
-                    shape_error("graph", format!("no gradient reaches {name}"))
+                    misfit("graph", format!("no gradient reaches {name}"))
                 })?;
                 self.keep(g);
                 Ok(g)
@@ -547,8 +548,8 @@ fn id_of(index: usize) -> TensorId {
     TensorId(u32::try_from(index).expect("a graph has fewer than 2^32 tensors"))
 }
 
-fn shape_error(op: &'static str, reason: String) -> crate::error::Error {
-    UserError::Shape { op, reason }.into()
+fn misfit(op: &'static str, reason: String) -> crate::error::Error {
+    UserError::Operands { op, reason }.into()
 }
 
 #[cfg(test)]

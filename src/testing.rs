@@ -21,6 +21,12 @@ const FINITE_DIFFERENCE: f64 = 2e-6;
 /// through states whose size the decays and the write strengths bound.
 const STEPWISE_F64: f64 = 1e-10;
 
+/// Says which test does not run here, and why.
+#[allow(clippy::disallowed_macros, reason = "a test says what it left out")]
+pub(crate) fn skipped(test: &str, why: &str) {
+    eprintln!("skipped {test}: {why}");
+}
+
 /// The f64 twin's gradients agree with finite differences. Long cases are left out: each input takes six runs, and the
 /// formulas are those of a few chunks.
 pub(crate) fn grad_matches_finite_difference(cases: &[Case]) {
@@ -261,7 +267,7 @@ fn stepwise(
 
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu {
-    use super::{Case, compare, report};
+    use super::{Case, compare, report, skipped};
     use crate::cpu::CpuRuntime;
     use crate::gpu::lower::lower;
     use crate::gpu::{Gpu, GpuRuntime, Options, adapter};
@@ -272,11 +278,11 @@ pub(crate) mod gpu {
     use std::collections::HashMap;
 
     /// Runs a test on each adapter of the machine; says so where there is none.
-    #[allow(clippy::disallowed_macros, reason = "a test says what it left out")]
     pub(crate) fn each_device(test: impl Fn(&str, &mut dyn Runtime)) {
         let adapters = adapter::adapters();
         if adapters.is_empty() {
-            eprintln!("skipped: no GPU adapter");
+            let thread = std::thread::current();
+            skipped(thread.name().unwrap_or("a test"), "no GPU adapter");
         }
         for a in &adapters {
             let gpu = Gpu::open(a, Options::default()).unwrap();

@@ -190,11 +190,16 @@ fn indices_of_golden_files() {
     let index = include_bytes!("cases/index.json");
     fuzz_file("index.json of ops", "ops/index.json", index, |path| {
         let source = Source::Folder(path.ancestors().nth(2).unwrap().to_owned());
-        drop(golden::ops(&source, &mut runtime, Precision::F64, &mut |_| {}));
+        drop(golden::ops(
+            &source,
+            &mut runtime,
+            Precision::F64,
+            &mut |_| Ok(()),
+        ));
     });
     let index = b"{\"entries\":[{\"file\":\"a.json\",\"kind\":\"grammar\",\"vocab\":9}]}";
     fuzz_file("index.json of grammars", "grammars/index.json", index, |path| {
         let source = Source::Folder(path.ancestors().nth(2).unwrap().to_owned());
-        drop(grammars(&source, &mut |_| {}));
+        drop(grammars(&source, &mut |_| Ok(())));
     });
 }

@@ -3,14 +3,17 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
 
+#[path = "common/mod.rs"]
+mod common;
+
 use assert_cmd::Command;
+use common::{Folder, skipped};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 const TASK: &str = r#"
 [grammar]
@@ -46,27 +49,23 @@ seed = [1, 2]
 const TIMES: [&str; 3] = ["wall_s", "tokens_per_s", "commit"];
 
 struct Place {
-    dir: TempDir,
+    folder: Folder,
 }
 
 impl Place {
     fn new(sweep: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("tiny.toml"), TASK).unwrap();
-        fs::write(dir.path().join("sweep.toml"), sweep).unwrap();
-        Self { dir }
+        Self {
+            folder: Folder::new(&[("tiny.toml", TASK), ("sweep.toml", sweep)]),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.folder.path(name)
     }
 
     fn selectiv(&self, args: &[&str]) -> Command {
-        let mut command = Command::cargo_bin("selectiv").unwrap();
-        command
-            .current_dir(self.dir.path())
-            .env("XDG_RUNTIME_DIR", self.dir.path())
-            .args(args);
+        let mut command = self.folder.selectiv();
+        command.args(args);
         command
     }
 
@@ -76,7 +75,7 @@ impl Place {
 
     fn start(&self, out: &str) -> Child {
         std::process::Command::new(env!("CARGO_BIN_EXE_selectiv"))
-            .current_dir(self.dir.path())
+            .current_dir(self.folder.path(""))
             .args(["sweep", "sweep.toml", "--out", out, "--device", "cpu", "-q"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -472,10 +471,7 @@ fn wait_for_job(job: &str) {
 #[test]
 fn slurm_runs_cancels_and_resubmits() {
     if !has_slurm() {
-        #[allow(clippy::disallowed_macros, reason = "a skipped test says so")]
-        {
-            eprintln!("skipped slurm_runs_cancels_and_resubmits: no SLURM answers here");
-        }
+        skipped("slurm_runs_cancels_and_resubmits", "no SLURM answers here");
         return;
     }
     let place = Place::new(SWEEP);

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -245,6 +245,22 @@ fn a_test_that_is_not_a_number_names_the_tensor_and_leaves_no_result() {
         assert!(line.contains('`'), "no tensor is named: {line}");
         assert!(!place.path("run/result.json").exists());
     }
+    // Its checkpoint is there: no table of it has numbers that are none.
+    for flags in [
+        &[][..],
+        &["--gates"],
+        &["--decode"],
+        &["--by", "position"],
+        &["--json", "--gates"],
+    ] {
+        let mut command = place.selectiv(&["eval", "run", "--device", "cpu"]);
+        let said = error(command.args(flags), 1);
+        let line = said.lines().last().unwrap();
+        assert!(
+            line.contains(" is not finite") && line.contains('`'),
+            "{flags:?}: {said}"
+        );
+    }
 }
 
 #[test]
@@ -374,4 +390,75 @@ fn an_import_that_failed_leaves_no_run_and_can_be_repeated() {
         serde_json::from_str::<Value>(&text).unwrap()[0]["loss"].clone()
     };
     assert_eq!(loss("again"), loss("run"));
+}
+
+/// Sends a signal once the program has said something, and returns its exit code and what it has said.
+fn stopped_after(mut command: Command, word: &str, signal: &str) -> (Option<i32>, String, String) {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    while !said.contains(word) {
+        assert!(lines.read_line(&mut said).unwrap() > 0, "it ended early: {said}");
+    }
+    send(&child, signal);
+    lines.read_to_string(&mut said).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap(),
+        said,
+    )
+}
+
+#[test]
+fn checks_and_benches_that_are_stopped_print_what_they_have() {
+    let place = Place::new();
+    for (args, word, printed) in [
+        ("check --device cpu", "passed ", "golden files"),
+        ("check --device cpu --json", "passed ", "\"passed\""),
+        ("bench --device cpu --quick", "forward", "copy"),
+    ] {
+        let args: Vec<&str> = args.split(' ').collect();
+        let (code, out, said) = stopped_after(place.selectiv(&args), word, "-INT");
+        assert_eq!(code, Some(130), "{args:?}: {said}");
+        assert!(out.contains(printed), "{args:?}: {out}");
+        assert!(
+            said.trim_end()
+                .ends_with("what was done until then is all there is"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_dry_run_that_is_stopped_prints_what_it_knows() {
+    let place = Place::new();
+    let command = place.train(&["--dry-run", "--d-model", "128", "--layers", "4", "--batch", "64"]);
+    let (code, out, said) = stopped_after(command, "parameters;", "-INT");
+    assert_eq!(code, Some(130), "{said}");
+    assert!(out.contains("parameters"), "{out}");
+    assert!(!place.path("run").exists());
+}
+
+#[test]
+fn a_run_of_hours_on_the_cpu_is_told_so_before_it_begins() {
+    let place = Place::new();
+    let mut command = place.train(&["--steps", "1000000", "--d-model", "128", "--layers", "4"]);
+    command.args(["--set", "data.train=8000000"]);
+    let (code, _, said) = stopped_after(command, "warning: this takes about ", "-INT");
+    assert_eq!(code, Some(130), "{said}");
+    let short = place
+        .train(&["--steps", "5", "--set", "train.eval_every=1000"])
+        .arg("--out")
+        .arg("short")
+        .output();
+    assert!(
+        !String::from_utf8(short.unwrap().stderr)
+            .unwrap()
+            .contains("warning: this takes")
+    );
 }

@@ -6,15 +6,22 @@ fn head(x: f32) -> f32 {
     return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u);
 }
 
+// x itself: the sum of its head and of what is left, which has 12 bits too. Where a compiler may reorder sums (fast math,
+// as Metal has it), what x was made of stays apart from what is added to it.
+fn apart(x: f32) -> f32 {
+    let high = head(x);
+    return high + head(x - high);
+}
+
 // e^x as head and rest, to 1e-8; x is taken into [-87, 87].
 fn exp_parts(exponent: f32) -> vec2<f32> {
     let x = clamp(exponent, -87.0, 87.0);
     let n = round(x * 1.442695041);
     // ln 2 = 0.693359375 - 2.12194440e-4, the first part exact in 10 bits.
-    let above = x - n * 0.693359375;
+    let above = apart(x - n * 0.693359375);
     let below = n * 2.12194440e-4;
     let r_head = head(above + below);
-    let r_rest = (above - r_head) + below;
+    let r_rest = apart(above - r_head) + below;
     let r = above + below;
     var series = fma(r, 1.9841270e-4, 1.3888889e-3);
     series = fma(r, series, 8.3333333e-3);
@@ -22,7 +29,7 @@ fn exp_parts(exponent: f32) -> vec2<f32> {
     series = fma(r, series, 0.16666667);
     series = r * r * fma(r, series, 0.5);
     let sum = head((1.0 + r_head) + series);
-    let rest = ((1.0 - sum) + r_head) + (r_rest + series);
+    let rest = apart((1.0 - sum) + r_head) + (r_rest + series);
     let power = bitcast<f32>(u32(i32(n) + 127) << 23u);
     return power * vec2(sum, rest);
 }
@@ -48,11 +55,11 @@ struct Turn { cos_high: f32, cos_low: f32, sin_high: f32, sin_low: f32 }
 // parts whose products with k are exact but for the last. To 1e-8.
 fn turn(high: f32, low: f32) -> Turn {
     let k = round((high + low) * 0.63661977);
-    let above = high - k * 1.5703125;
-    let below = k * 4.837512969970703e-4;
+    let above = apart(high - k * 1.5703125);
+    let below = apart(k * 4.837512969970703e-4);
     let rest = low - k * 7.549789954891882e-8;
     let y_high = head((above - below) + rest);
-    let y_low = ((above - y_high) - below) + rest;
+    let y_low = apart(apart(above - y_high) - below) + rest;
     let y = y_high + y_low;
     let z = y * y;
     var c = fma(z, -2.7557319e-7, 2.4801587e-5);
@@ -124,10 +131,10 @@ fn discretised(log_dt: f32, log_a_real: f32, a_imag: f32) -> Rate {
 fn lost(rate: Rate, f: vec2<f32>, less: f32) -> vec2<f32> {
     let c = rate.turn.cos_high + rate.turn.cos_low;
     let s = rate.turn.sin_high + rate.turn.sin_low;
-    let real = (((1.0 - less) + rate.turn.cos_high) - f.x) + rate.shrink;
+    let real = apart(((1.0 - less) + rate.turn.cos_high) - f.x) + rate.shrink;
     return vec2(
-        real + (rate.turn.cos_low + rate.shrink * c),
-        (rate.turn.sin_high - f.y) + (rate.turn.sin_low + rate.shrink * s),
+        apart(real) + (rate.turn.cos_low + rate.shrink * c),
+        apart(rate.turn.sin_high - f.y) + (rate.turn.sin_low + rate.shrink * s),
     );
 }
 

@@ -1,13 +1,13 @@
-// dB or dC from the tiles' partial sums, in order: out[first + i] (+)= sum over tiles of partials[tile, i].
+// dB or dC from the tiles' partial sums, in order: sums[first + i] (+)= sum over tiles of partials[tile, i].
 // A thread an element; grid: ops::grid_1d over ceil(n / 256).
 #import lib/grid
 
-alias t_out = f32;
+alias t_sums = f32;
 
 struct Params { n: u32, tiles: u32, first: u32, accumulate: u32 }
 
 @group(0) @binding(0) var<storage, read_write> partials: array<f32>; // [tiles, n]
-@group(0) @binding(1) var<storage, read_write> out: array<t_out>; // [B, T, N]
+@group(0) @binding(1) var<storage, read_write> sums: array<t_sums>; // [B, T, N]
 @group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
@@ -22,10 +22,10 @@ fn scan_sum_bwd(
     }
     var sum = 0.0;
     if params.accumulate != 0u {
-        sum = f32(out[params.first + i]);
+        sum = f32(sums[params.first + i]);
     }
     for (var tile = 0u; tile < params.tiles; tile++) {
         sum += partials[tile * params.n + i];
     }
-    out[params.first + i] = t_out(sum);
+    sums[params.first + i] = t_sums(sum);
 }

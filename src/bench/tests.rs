@@ -128,12 +128,11 @@ fn every_bench_runs_on_the_cpu() {
 
 #[cfg(feature = "gpu")]
 #[test]
-#[allow(clippy::disallowed_macros, reason = "a test says what it left out")]
 fn every_bench_runs_on_each_gpu() {
     use crate::gpu::{Gpu, GpuRuntime, Options, adapter};
     let adapters = adapter::adapters();
     if adapters.is_empty() {
-        eprintln!("skipped: no GPU adapter");
+        crate::testing::skipped("every_bench_runs_on_each_gpu", "no GPU adapter");
     }
     for a in &adapters {
         let gpu = Gpu::open(a, Options::default()).unwrap();

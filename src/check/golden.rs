@@ -1,10 +1,10 @@
 //! Golden files: ops and models against numbers that were computed elsewhere, in f64.
 
-use super::Outcome;
 use super::compared::{Compared, malformed, same_length};
 use super::composite::composite;
 use super::index::{Index, ModelEntry, OpEntry, WithTensors};
 use super::source::{Source, Tensors};
+use super::{Hear, Outcome};
 use crate::cases::{Deviation, FLOOR, Golden};
 use crate::error::{Error, Result, UserError};
 use crate::graph::Graph;
@@ -88,6 +88,18 @@ fn prepare(tensors: &mut Tensors) -> Result<StepParams> {
     Ok(StepParams::eval(tokens))
 }
 
+/// Entries of `ops/index.json` and `models/index.json`, where they are there.
+pub(super) fn listed(source: &Source) -> Result<usize> {
+    let mut count = 0;
+    if source.has("ops/index.json") {
+        count += Index::<OpEntry>::read(source, "ops")?.entries.len();
+    }
+    if source.has("models/index.json") {
+        count += Index::<ModelEntry>::read(source, "models")?.entries.len();
+    }
+    Ok(count)
+}
+
 /// Runs the entries of `ops/index.json`.
 ///
 /// # Errors
@@ -96,25 +108,27 @@ pub fn ops(
     source: &Source,
     runtime: &mut dyn Runtime,
     precision: Precision,
-    report: &mut dyn FnMut(Outcome),
+    report: &mut Hear<'_>,
 ) -> Result<()> {
     let index = Index::<OpEntry>::read(source, "ops")?;
     for entry in &index.entries {
         let name = entry.name.as_str();
         let label = format!("{name} {}", entry.case);
         let device = runtime.device();
-        let tensors = source.tensors(&format!("ops/{}", entry.file()))?;
+        let file = format!("ops/{}", entry.file());
+        let tensors = source.tensors(&file)?;
         let result = match name {
             "adam_clip_schedule" => super::optimiser::run(tensors, &entry.attrs, runtime).map(Some),
             _ => op(name, &entry.attrs, tensors, runtime),
         };
         runtime.reset();
+        let result = result.map_err(|e| in_file(e, &source.place(&file)));
         let Some(result) = unless_refused(result, &label, &device, report)? else {
             continue;
         };
         let Some(compared) = result else {
             let reason = format!("no op is called {name}");
-            report(Outcome::skipped(&label, &device, &reason));
+            report(Outcome::skipped(&label, &device, &reason))?;
             continue;
         };
         let deviations = compared.into_iter().map(|c| {
@@ -122,9 +136,19 @@ pub fn ops(
             let floor = FLOOR * (c.want.len() as f64).sqrt();
             Deviation::new(&c.name, &c.got, &c.want, floor, allowed)
         });
-        report(Outcome::new(&label, &device, deviations.collect()));
+        report(Outcome::new(&label, &device, deviations.collect()))?;
     }
     Ok(())
+}
+
+/// Puts the file before what is wrong with its tensors.
+fn in_file(error: Error, file: &str) -> Error {
+    match error {
+        Error::User(wrong @ (UserError::Malformed { .. } | UserError::Operands { .. })) => {
+            malformed(file, &wrong.to_string())
+        }
+        other => other,
+    }
 }
 
 /// A result, or `None` and a report of why there is none if the entry asks for sizes or options that are not there: the
@@ -133,11 +157,11 @@ fn unless_refused<T>(
     result: Result<T>,
     label: &str,
     device: &str,
-    report: &mut dyn FnMut(Outcome),
+    report: &mut Hear<'_>,
 ) -> Result<Option<T>> {
     match result {
         Err(Error::User(refusal @ (UserError::Shape { .. } | UserError::Value { .. }))) => {
-            report(Outcome::skipped(label, device, &refusal.to_string()));
+            report(Outcome::skipped(label, device, &refusal.to_string()))?;
             Ok(None)
         }
         other => other.map(Some),
@@ -286,7 +310,7 @@ pub fn models(
     source: &Source,
     runtime: &mut dyn Runtime,
     precision: Precision,
-    report: &mut dyn FnMut(Outcome),
+    report: &mut Hear<'_>,
 ) -> Result<()> {
     let index = Index::<ModelEntry>::read(source, "models")?;
     for entry in &index.entries {
@@ -298,12 +322,14 @@ pub fn models(
                 &label,
                 &device,
                 &format!("no model is called {model}"),
-            ));
+            ))?;
             continue;
         };
-        let tensors = source.tensors(&format!("models/{}", entry.file()))?;
+        let file = format!("models/{}", entry.file());
+        let tensors = source.tensors(&file)?;
         let compared = model_entry(block, entry, tensors, runtime);
         runtime.reset();
+        let compared = compared.map_err(|e| in_file(e, &source.place(&file)));
         let Some(compared) = unless_refused(compared, &label, &device, report)? else {
             continue;
         };
@@ -324,7 +350,7 @@ pub fn models(
                 allowed,
             )
         });
-        report(Outcome::new(&label, &device, deviations.collect()));
+        report(Outcome::new(&label, &device, deviations.collect()))?;
     }
     Ok(())
 }

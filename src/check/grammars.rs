@@ -1,17 +1,25 @@
 //! Grammars, sequences and random streams against their goldens, bit for bit.
 
 use super::index::{GrammarEntry, Index};
-use super::{Outcome, Source};
+use super::{Hear, Outcome, Source};
 use crate::cases::Deviation;
 use crate::error::Result;
 use crate::tasks::golden::{check_grammar, check_predict, check_rng, check_steps};
 use serde_json::Value;
 
+/// Entries of `grammars/index.json`, where it is there.
+pub(super) fn listed(source: &Source) -> Result<usize> {
+    if !source.has("grammars/index.json") {
+        return Ok(0);
+    }
+    Ok(Index::<GrammarEntry>::read(source, "grammars")?.entries.len())
+}
+
 /// Runs the entries of `grammars/index.json`.
 ///
 /// # Errors
 /// [`crate::error::UserError::Malformed`] for files that are missing or cannot be read; a failed check is no error.
-pub fn grammars(source: &Source, report: &mut dyn FnMut(Outcome)) -> Result<()> {
+pub fn grammars(source: &Source, report: &mut Hear<'_>) -> Result<()> {
     for GrammarEntry { file, kind } in Index::read(source, "grammars")?.entries {
         let json: Value = source.json(&format!("grammars/{file}"))?;
         let name = format!("grammars {file}");
@@ -31,7 +39,7 @@ pub fn grammars(source: &Source, report: &mut dyn FnMut(Outcome)) -> Result<()> 
         report(match wrong {
             None => Outcome::skipped(&name, "CPU", &format!("entries of kind {kind} are unknown")),
             Some(wrong) => Outcome::new(&name, "CPU", vec![exact(&wrong)]),
-        });
+        })?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Every op on a device, forward and all gradients, at hostile shapes, against the f64 twin.
 
-use super::Outcome;
+use super::{Hear, Outcome};
 use crate::cases::{Case, compare};
 use crate::cpu::CpuRuntime;
 use crate::error::Result;
@@ -18,7 +18,7 @@ pub fn kernels(
     cases: &[Case],
     runtime: &mut dyn Runtime,
     variant: Option<&str>,
-    report: &mut dyn FnMut(Outcome),
+    report: &mut Hear<'_>,
 ) -> Result<()> {
     for case in cases {
         let oracle = case.run(&mut CpuRuntime::<f64>::new())?;
@@ -26,7 +26,7 @@ pub fn kernels(
         runtime.reset();
         let name = format!("{} {}", case.op.name(), case.name);
         let outcome = Outcome::new(&name, &runtime.device(), compare(case, &got?, &oracle));
-        report(outcome.of(variant));
+        report(outcome.of(variant))?;
     }
     Ok(())
 }

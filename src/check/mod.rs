@@ -20,9 +20,22 @@ pub use report::{Check, Report, Status};
 pub use source::Source;
 #[cfg(test)]
 pub(crate) use training::switched;
-pub use training::training;
+pub use training::{trained, training};
 
 use crate::cases::Deviation;
+use crate::error::Result;
+
+/// Hears what became of each check; an error of its own ends them.
+pub type Hear<'a> = dyn FnMut(Outcome) -> Result<()> + 'a;
+
+/// Checks that the golden files of a source list: of ops and models once a device, and of grammars.
+///
+/// # Errors
+/// [`crate::error::UserError::Malformed`] for lists that cannot be read.
+pub fn listed(source: &Source) -> Result<[usize; 2]> {
+    let on_devices = golden::listed(source)?;
+    Ok([on_devices, grammars::listed(source)?])
+}
 
 /// What became of one check.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +47,7 @@ pub struct Outcome {
     /// The variant of its kernels, where it was run by name.
     pub variant: Option<String>,
     /// What was compared, or why it was skipped.
-    pub result: Result<Vec<Deviation>, String>,
+    pub result: std::result::Result<Vec<Deviation>, String>,
 }
 
 impl Outcome {

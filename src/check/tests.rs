@@ -15,6 +15,7 @@ fn goldens(runtime: &mut dyn Runtime, precision: Precision) {
             o.result.as_ref().err()
         );
         checked += 1;
+        Ok(())
     };
     golden::ops(&Source::BuiltIn, runtime, precision, &mut report).unwrap();
     golden::models(&Source::BuiltIn, runtime, precision, &mut report).unwrap();
@@ -50,12 +51,16 @@ fn every_model_has_a_golden() {
 #[test]
 fn grammars_match_goldens() {
     let mut passed = 0;
-    let mut report = |o: Outcome| match &o.result {
-        Ok(_) => {
-            assert!(o.passed(), "{}: {:?}", o.name, o.worst());
-            passed += 1;
-        }
-        Err(reason) => assert!(reason.contains("not built yet"), "{}: {reason}", o.name),
+    let mut report = |o: Outcome| {
+        assert!(
+            o.passed(),
+            "{}: {:?} {:?}",
+            o.name,
+            o.worst(),
+            o.result.as_ref().err()
+        );
+        passed += 1;
+        Ok(())
     };
     grammars(&Source::BuiltIn, &mut report).unwrap();
     assert!(passed >= 10, "only {passed} entries");
@@ -75,7 +80,10 @@ fn outcomes(kind: &str, entries: &[serde_json::Value]) -> crate::error::Result<V
     std::fs::write(dir.join("index.json"), index.to_string()).unwrap();
     let source = Source::Folder(folder.path().to_owned());
     let mut all = Vec::new();
-    let (runtime, report) = (&mut CpuRuntime::<f64>::new(), &mut |o| all.push(o));
+    let (runtime, report) = (&mut CpuRuntime::<f64>::new(), &mut |o| {
+        all.push(o);
+        Ok(())
+    });
     match kind {
         "ops" => golden::ops(&source, runtime, Precision::F64, report)?,
         _ => golden::models(&source, runtime, Precision::F64, report)?,
@@ -165,7 +173,86 @@ fn files_and_entries_that_do_not_fit_are_malformed() {
             "warmup: is missing among the attributes",
         ),
     ] {
-        assert_eq!(outcomes("ops", &[entry]).unwrap_err().to_string(), reason);
+        let error = outcomes("ops", std::slice::from_ref(&entry))
+            .unwrap_err()
+            .to_string();
+        let file = format!("/ops/{}", entry["file"].as_str().unwrap());
+        assert!(
+            error.contains(&file) && error.ends_with(&format!(": {reason}")),
+            "{error}"
+        );
+    }
+}
+
+/// Writes the tensors of a built-in file, one of them with another shape, and returns what becomes of the entry.
+fn reshaped(file: &str, name: &str, shape: &[usize], entry: &serde_json::Value) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("ops");
+    std::fs::create_dir(&dir).unwrap();
+    let bytes = Source::BuiltIn.bytes(&format!("ops/{file}.safetensors")).unwrap();
+    let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let zeros = vec![0; 8 * shape.iter().product::<usize>()];
+    let views = read.iter().map(|(tensor, view)| {
+        if tensor != name {
+            return (tensor, view);
+        }
+        let bytes = &zeros
+            [..view.data().len() / view.shape().iter().product::<usize>() * shape.iter().product::<usize>()];
+        let other = safetensors::tensor::TensorView::new(view.dtype(), shape.to_vec(), bytes);
+        (tensor, other.unwrap())
+    });
+    let written = safetensors::serialize(views, None).unwrap();
+    std::fs::write(dir.join(format!("{file}.safetensors")), written).unwrap();
+    let index = json!({ "entries": [entry] });
+    std::fs::write(dir.join("index.json"), index.to_string()).unwrap();
+    let source = Source::Folder(folder.path().to_owned());
+    let report = &mut |o: Outcome| panic!("ran: {o:?}");
+    let done = golden::ops(&source, &mut CpuRuntime::<f64>::new(), Precision::F64, report);
+    let error = done.unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn tensors_of_other_sizes_name_file_and_tensor() {
+    for (file, tensor, shape, entry) in [
+        (
+            "attention.tiny",
+            "input/k",
+            &[1, 1, 1, 1][..],
+            entry("attention", "attention.tiny", json!({})),
+        ),
+        (
+            "attention.tiny",
+            "cot/o",
+            &[3][..],
+            entry("attention", "attention.tiny", json!({})),
+        ),
+        (
+            "attention.tiny",
+            "output/o",
+            &[3][..],
+            entry("attention", "attention.tiny", json!({})),
+        ),
+        (
+            "delta_rule.tiny",
+            "input/beta",
+            &[7][..],
+            entry("delta_rule", "delta_rule.tiny", json!({})),
+        ),
+        (
+            "l2norm.tiny",
+            "grad/x",
+            &[2, 2][..],
+            entry("l2norm", "l2norm.tiny", json!({ "eps": 1e-6 })),
+        ),
+    ] {
+        let error = reshaped(file, tensor, shape, &entry);
+        let short = tensor.split_once('/').unwrap().1;
+        assert!(
+            error.contains(&format!("/ops/{file}.safetensors: ")) && error.contains(short),
+            "{error}"
+        );
     }
 }
 

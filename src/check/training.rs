@@ -1,7 +1,7 @@
 //! Whole training runs: the first updates of every model, and of models with their gates switched, against the f64
 //! executor. A model with a wrong gate still learns; it does not learn along the same curve.
 
-use super::Outcome;
+use super::{Hear, Outcome};
 use crate::cases::Deviation;
 use crate::cpu::CpuRuntime;
 use crate::error::Result;
@@ -276,23 +276,33 @@ fn furthest(what: &str, got: &[f64], want: &[f64]) -> Deviation {
     }
 }
 
+/// Every model, and those with switched gates, by name.
+fn all_models() -> Vec<(String, ModelConfig)> {
+    let own = BLOCKS
+        .iter()
+        .map(|b| (b.name().to_owned(), small(b.name(), Switches::default())));
+    own.chain(switched()).collect()
+}
+
+/// How many models [`training`] trains.
+pub fn trained() -> usize {
+    all_models().len()
+}
+
 /// Compares the first updates of all models on a device with those of the f64 executor.
 ///
 /// # Errors
 /// The runtime's.
-pub fn training(runtime: &mut dyn Runtime, report: &mut dyn FnMut(Outcome)) -> Result<()> {
+pub fn training(runtime: &mut dyn Runtime, report: &mut Hear<'_>) -> Result<()> {
     let device = runtime.device();
-    let own = BLOCKS
-        .iter()
-        .map(|b| (b.name().to_owned(), small(b.name(), Switches::default())));
-    for (name, model) in own.chain(switched()) {
+    for (name, model) in all_models() {
         let want = first_updates(&model, SCHEDULE, &mut CpuRuntime::<f64>::new())?;
         let got = first_updates(&model, SCHEDULE, runtime)?;
         let deviations = vec![
             furthest("loss", &got.losses, &want.losses),
             furthest("gradient norm", &got.norms, &want.norms),
         ];
-        report(Outcome::new(&name, &device, deviations));
+        report(Outcome::new(&name, &device, deviations))?;
     }
     Ok(())
 }
@@ -305,10 +315,7 @@ mod tests {
     #[test]
     fn gradients_of_switched_models_match_finite_differences() {
         let data = data().unwrap();
-        let own = BLOCKS
-            .iter()
-            .map(|b| (b.name().to_owned(), small(b.name(), Switches::default())));
-        for (name, model) in own.chain(switched()) {
+        for (name, model) in all_models() {
             let mut runtime = CpuRuntime::<f64>::new();
             let batch = data.batch(Split::Train, 0, 1);
             let net = model.train_net(1, batch.t, data.spec().length).unwrap();
@@ -370,9 +377,10 @@ mod tests {
             if !outcome.passed() {
                 failed.push(format!("{outcome:?}"));
             }
+            Ok(())
         })
         .unwrap();
-        assert_eq!(count, BLOCKS.len() + switched().len());
+        assert_eq!(count, trained());
         assert!(failed.is_empty(), "{}", failed.join("\n"));
     }
 

@@ -3,17 +3,20 @@
 use super::common::Common;
 use super::inspect::{bytes, plain_table, profile_table};
 use super::print;
+use super::progress::Wait;
+use super::signals::stop_flag;
 use crate::bench::{
     Bench, Comparison, DeviceClass, Entry, Prepared, Report, Roof, Scale, StepShape, Timed, names, registry,
     suite, time_step,
 };
-use crate::error::{Result, UserError};
+use crate::error::{Error, Result, UserError};
 use crate::models;
 use crate::tensor::Precision;
 use crate::train::Executor;
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// What `--quick` makes shapes smaller by, on top of what the device asks for.
@@ -117,7 +120,7 @@ impl BenchArgs {
     }
 }
 
-fn unknown(what: &'static str, name: &str, allowed: &str) -> crate::error::Error {
+fn unknown(what: &'static str, name: &str, allowed: &str) -> Error {
     let (name, allowed) = (name.to_owned(), allowed.to_owned());
     UserError::Unknown { what, name, allowed }.into()
 }
@@ -152,33 +155,44 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     if let Some(variant) = variant {
         executor.force(variant);
     }
+    let benches = args.benches(scale)?;
+    let passes = |bench: &Bench| if bench.trains() { 2 } else { 1 };
+    let all = benches.iter().map(passes).sum();
+    let wait = Wait::new(verbosity, "timing", "benches");
+    let stop = stop_flag();
+    let mut done = 0;
     let mut waits_since = Instant::now();
-    for bench in args.benches(scale)? {
-        for timed in [Timed::Forward, Timed::Training] {
-            if timed == Timed::Forward || bench.trains() {
-                say(&format!("{} {}", bench.name(), timed.name()));
-                match prepare(&bench, timed, &mut executor, variant)? {
-                    Ok(prepared) => {
-                        // Data of gigabytes take the host seconds, in which the clocks sink.
-                        let waited = waits_since.elapsed().min(class.warm_up());
-                        prepared.warm_up(executor.runtime(), waited)?;
-                        let timing = prepared.time(executor.runtime())?;
-                        waits_since = Instant::now();
-                        let mut entry = Entry::of(&bench, timed, timing, prepared.cost, &roof);
-                        entry.variants = executor.runtime().variants(prepared.program());
-                        report.entries.push(entry);
-                    }
-                    Err(reason) => {
-                        let text = format!("{} {}: {reason}", bench.name(), timed.name());
-                        say(&format!("skipped {text}"));
-                        report.skipped.push(text);
-                    }
-                }
+    let each = benches.iter().flat_map(|bench| {
+        let timed = [Timed::Forward, Timed::Training]
+            .into_iter()
+            .take(passes(bench) as usize);
+        timed.map(move |timed| (bench, timed))
+    });
+    for (bench, timed) in each.take_while(|_| !stop.load(Ordering::Relaxed)) {
+        wait.say(&format!("{} {}", bench.name(), timed.name()));
+        match prepare(bench, timed, &mut executor, variant)? {
+            Ok(prepared) => {
+                // Data of gigabytes take the host seconds, in which the clocks sink.
+                let waited = waits_since.elapsed().min(class.warm_up());
+                prepared.warm_up(executor.runtime(), waited)?;
+                let timing = prepared.time(executor.runtime())?;
+                waits_since = Instant::now();
+                let mut entry = Entry::of(bench, timed, timing, prepared.cost, &roof);
+                entry.variants = executor.runtime().variants(prepared.program());
+                report.entries.push(entry);
+            }
+            Err(reason) => {
+                let text = format!("{} {}: {reason}", bench.name(), timed.name());
+                wait.say(&format!("skipped {text}"));
+                report.skipped.push(text);
             }
         }
+        done += 1;
+        wait.at(done, all);
     }
+    wait.finish();
     let mut ops = None;
-    if let Some(kind) = model {
+    if let Some(kind) = model.filter(|_| !stop.load(Ordering::Relaxed)) {
         say(&format!("a training step of {}", kind.name()));
         let (_, entry, calls) = time_step(executor, kind, args.shape(class), &roof, &mut say)?;
         report.entries.push(entry);
@@ -194,15 +208,22 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     if let Some(warning) = before.as_ref().and_then(|before| report.roof_moved(before)) {
         say(&warning);
     }
+    // What was asked to stop still says what it has found.
+    let ended = match stop.load(Ordering::Relaxed) {
+        true => Err(Error::Stopped),
+        false => Ok(()),
+    };
     if args.json {
-        return print::result(&json(&report, compared.as_deref()));
+        print::result(&json(&report, compared.as_deref()))?;
+        return ended;
     }
     let mut text = vec![header(&report), entries(&report)];
     text.extend(report.entries.iter().filter_map(step_lines));
     text.extend(ops);
     text.extend(report.skipped.iter().map(|line| format!("skipped {line}")));
     text.extend(compared.map(|compared| comparison(&compared)));
-    print::result(&text.join("\n\n"))
+    print::result(&text.join("\n\n"))?;
+    ended
 }
 
 /// A bench that is ready, in the variant asked for; or why it is skipped.

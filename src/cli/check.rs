@@ -3,10 +3,15 @@
 use super::common::Common;
 use super::inspect::ruled_table;
 use super::print;
+use super::progress::Wait;
+use super::signals::stop_flag;
 use crate::bench::DeviceClass;
-use crate::check::{Outcome, Precision, Report, Source, cases, golden, grammars, kernels, training};
+use crate::cases::Case;
+use crate::check::{
+    Hear, Outcome, Precision, Report, Source, cases, golden, grammars, kernels, listed, trained, training,
+};
 use crate::cpu::CpuRuntime;
-use crate::error::{Result, UserError};
+use crate::error::{Error, Result, UserError};
 use crate::runtime::Runtime;
 use crate::train::Executor;
 use clap::Args;
@@ -15,6 +20,7 @@ use std::collections::BTreeMap;
 #[cfg(feature = "gpu")]
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 /// Arguments of `check`.
 #[derive(Debug, Clone, Args)]
@@ -57,38 +63,38 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<bool> {
     }
     let verbosity = common.verbosity();
     let mut executor = common.open(&mut |text| verbosity.say(text))?;
-    let mut all = Vec::new();
-    let mut report = |outcome: Outcome| {
-        verbosity.say(&line(&outcome));
-        all.push(outcome);
-    };
-    goldens(
+    let stop = stop_flag();
+    let wait = Wait::new(verbosity, "checking", "checks");
+    let mut found: [Vec<Outcome>; 3] = Default::default();
+    let ended = all_parts(
         &source,
-        &mut CpuRuntime::<f64>::new(),
-        Precision::F64,
-        &mut report,
-    )?;
-    goldens(&source, executor.runtime(), Precision::F32, &mut report)?;
-    if source.has("grammars/index.json") {
-        grammars(&source, &mut report)?;
-    }
-    let goldens_end = all.len();
-    let mut kernels_end = goldens_end;
-    if !args.fixtures_only {
-        let mut report = |outcome: Outcome| {
-            if !outcome.passed() {
-                verbosity.say(&line(&outcome));
+        &mut executor,
+        !args.fixtures_only,
+        &wait,
+        &mut |part, outcome| {
+            if part != Part::Kernels || !outcome.passed() {
+                wait.say(&line(&outcome));
             }
-            all.push(outcome);
-        };
-        variants(&mut executor, &mut report)?;
-        kernels_end = all.len();
-        training(executor.runtime(), &mut |outcome| {
-            verbosity.say(&line(&outcome));
-            all.push(outcome);
-        })?;
-    }
-    let report = Report::new(&all, executor.name(), executor.driver(), self_tests(&executor));
+            found[part as usize].push(outcome);
+            // What was asked to stop still says what it has found.
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
+            Ok(())
+        },
+    );
+    wait.finish();
+    let stopped = match ended {
+        Ok(()) => None,
+        Err(e @ Error::Stopped) => Some(e),
+        Err(e) => return Err(e),
+    };
+    let report = Report::new(
+        &found.concat(),
+        executor.name(),
+        executor.driver(),
+        self_tests(&executor),
+    );
     let Report {
         passed,
         failed,
@@ -98,23 +104,75 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<bool> {
     if args.json {
         print::result(&serde_json::to_string(&report).expect("names and numbers have a JSON form"))?;
     } else {
+        let [goldens, kernels, updates] = &found;
         let tables = tables(&[
-            ("golden files", &all[..goldens_end]),
-            ("kernels against the f64 twin", &all[goldens_end..kernels_end]),
-            ("first 20 updates against the f64 executor", &all[kernels_end..]),
+            ("golden files", goldens),
+            ("kernels against the f64 twin", kernels),
+            ("first 20 updates against the f64 executor", updates),
         ]);
         print::result(&format!(
             "{tables}{passed} passed, {failed} failed, {skipped} skipped"
         ))?;
     }
-    Ok(failed == 0)
+    if let Some(stopped) = stopped {
+        return Err(stopped);
+    }
+    if passed + failed == 0 {
+        verbosity.say("nothing was checked: every entry was skipped");
+    }
+    Ok(failed == 0 && passed > 0)
+}
+
+/// What is checked, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Golden files, with f64 and on the device.
+    Goldens,
+    /// Every op's cases.
+    Kernels,
+    /// The first updates of every model.
+    Updates,
+}
+
+/// Runs everything, and shows how far it is.
+fn all_parts(
+    source: &Source,
+    executor: &mut Executor,
+    with_kernels: bool,
+    wait: &Wait,
+    hear: &mut dyn FnMut(Part, Outcome) -> Result<()>,
+) -> Result<()> {
+    let [on_devices, grammar_files] = listed(source)?;
+    let (taken, updates) = match with_kernels {
+        true => (variants(executor)?, trained()),
+        false => (Taken::new(), 0),
+    };
+    let kernels: usize = taken.iter().map(|(_, cases)| cases.len()).sum();
+    let all = 2 * on_devices + grammar_files + kernels + updates;
+    let mut done = 0;
+    let mut report = |part, outcome| {
+        done += 1;
+        wait.at(done, all as u64);
+        hear(part, outcome)
+    };
+    let goldens_of = &mut |o| report(Part::Goldens, o);
+    goldens(source, &mut CpuRuntime::<f64>::new(), Precision::F64, goldens_of)?;
+    goldens(source, executor.runtime(), Precision::F32, goldens_of)?;
+    if source.has("grammars/index.json") {
+        grammars(source, goldens_of)?;
+    }
+    if with_kernels {
+        each_variant(executor, &taken, &mut |o| report(Part::Kernels, o))?;
+        training(executor.runtime(), &mut |o| report(Part::Updates, o))?;
+    }
+    Ok(())
 }
 
 fn goldens(
     source: &Source,
     runtime: &mut dyn Runtime,
     precision: Precision,
-    report: &mut dyn FnMut(Outcome),
+    report: &mut Hear<'_>,
 ) -> Result<()> {
     if source.has("ops/index.json") {
         golden::ops(source, runtime, precision, report)?;
@@ -125,19 +183,20 @@ fn goldens(
     Ok(())
 }
 
-/// Every variant that the device runs, by name, on all cases that it takes; without the long ones where a driver computes
-/// on the CPU. What failed its self-test is not run, and skipped.
-fn variants(executor: &mut Executor, report: &mut dyn FnMut(Outcome)) -> Result<()> {
+/// Cases with the variant that takes them; on the CPU all with the twins.
+type Taken = Vec<(Option<&'static str>, Vec<Case>)>;
+
+/// What is run of the kernels: every variant that the device runs, by name, on all cases that it takes; without the long ones
+/// where a driver computes on the CPU.
+fn variants(executor: &mut Executor) -> Result<Taken> {
     let all = cases(DeviceClass::of(executor) != DeviceClass::SoftwareGpu);
     match executor {
-        Executor::Cpu(runtime) => kernels(&all, runtime, None, report),
+        Executor::Cpu(_) => Ok(vec![(None, all)]),
         #[cfg(feature = "gpu")]
         Executor::Gpu(runtime) => {
-            for (proof, why) in runtime.gpu().choice().failures() {
-                report(Outcome::skipped(proof, &runtime.device(), why));
-            }
             let names = all.iter().flat_map(|case| case.op.variants());
-            let names: BTreeSet<&str> = names.map(|variant| variant.name).collect();
+            let names: BTreeSet<&'static str> = names.map(|variant| variant.name).collect();
+            let mut by_name = Taken::new();
             for name in names {
                 runtime.force(Some(name));
                 let mut taken = Vec::new();
@@ -146,12 +205,35 @@ fn variants(executor: &mut Executor, report: &mut dyn FnMut(Outcome)) -> Result<
                         taken.push(case.clone());
                     }
                 }
-                kernels(&taken, &mut **runtime, Some(name), report)?;
+                by_name.push((Some(name), taken));
             }
             runtime.force(None);
-            Ok(())
+            Ok(by_name)
         }
     }
+}
+
+/// Runs them. What failed its self-test is not run, and skipped.
+fn each_variant(executor: &mut Executor, all: &Taken, report: &mut Hear<'_>) -> Result<()> {
+    match executor {
+        Executor::Cpu(runtime) => {
+            for (_, cases) in all {
+                kernels(cases, runtime, None, report)?;
+            }
+        }
+        #[cfg(feature = "gpu")]
+        Executor::Gpu(runtime) => {
+            for (proof, why) in runtime.gpu().choice().failures() {
+                report(Outcome::skipped(proof, &runtime.device(), why))?;
+            }
+            for (name, cases) in all {
+                runtime.force(*name);
+                kernels(cases, &mut **runtime, *name, report)?;
+            }
+            runtime.force(None);
+        }
+    }
+    Ok(())
 }
 
 /// What a device's self-tests found, by variant; empty on the CPU.
@@ -193,7 +275,7 @@ fn place(outcome: &Outcome) -> String {
     }
 }
 
-fn tables(parts: &[(&str, &[Outcome])]) -> String {
+fn tables(parts: &[(&str, &Vec<Outcome>)]) -> String {
     let mut text = String::new();
     for (title, outcomes) in parts.iter().filter(|(_, outcomes)| !outcomes.is_empty()) {
         text += &format!(

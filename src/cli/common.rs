@@ -9,10 +9,10 @@ use clap::Args;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Common options")]
 pub struct Common {
-    /// What to compute on; auto: the best real GPU, else the CPU
+    /// What to compute on; auto: the best real GPU, else the CPU (models, weights, grammar and data use none)
     #[arg(long, global = true, value_name = "auto|cpu|gpu:N", default_value = "auto")]
     pub device: String,
-    /// Storage of activations; auto: f32
+    /// Storage of activations on the device; auto: f32
     #[arg(long, global = true, value_name = "auto|f32", default_value = "auto")]
     pub precision: String,
     /// Say nothing but the result
@@ -71,6 +71,24 @@ impl Common {
             }
             .into()),
         }
+    }
+
+    /// What [`Common::open`] refuses without looking for a device, for commands that use none.
+    ///
+    /// # Errors
+    /// [`UserError::Unknown`] for a name that no device has, and those of [`Common::precision`].
+    pub(super) fn refuse_nonsense(&self) -> Result<()> {
+        self.precision()?;
+        let number = self.device.strip_prefix("gpu:").map(str::parse::<u32>);
+        if matches!(self.device.as_str(), "auto" | "cpu") || matches!(number, Some(Ok(_))) {
+            return Ok(());
+        }
+        Err(UserError::Unknown {
+            what: "device",
+            name: self.device.clone(),
+            allowed: "auto, cpu, gpu:N".to_owned(),
+        }
+        .into())
     }
 
     /// Opens the device. `say` hears which one and why.

@@ -2,21 +2,23 @@
 //! whether decoding token by token does the same.
 
 use super::by::{By, Table};
-use super::common::Common;
+use super::common::{Common, Verbosity};
 use super::inspect::{bytes, plain_table};
 use super::print;
+use super::progress::Wait;
+use super::signals::stop_flag;
 use crate::config::{Config, task_name};
-use crate::error::{Result, UserError};
+use crate::error::{Error, Result, UserError};
 use crate::models::{Gate, ModelConfig};
 use crate::tasks::{DataSet, Gap, Split};
 use crate::train::explain::{Explained, explain};
 use crate::train::folder::read_run;
-use crate::train::{Decoded, Evaluator, Executor, GateMean, Saved, Score, decode, fed_by, gate_means, setup};
+use crate::train::{Decoded, Evaluator, Executor, GateMean, Saved, decode, fed_by, gate_means, setup};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Arguments of `selectiv eval`.
 #[derive(Debug, Clone, Args)]
@@ -49,7 +51,7 @@ pub struct EvalArgs {
 }
 
 /// One line of the table.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 struct Line {
     task: String,
     model: String,
@@ -87,67 +89,174 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<bool> {
     let sets = with_gaps(&data, &args.gaps)?;
     let mut executor = common.open(&mut say)?;
     let place = args.dir.display().to_string();
+    let mut tester = Tester {
+        executor: &mut executor,
+        model: &model,
+        saved: &saved,
+        place: &place,
+        watch: Watched::new(verbosity, &sets, args.decode),
+    };
     if args.gates {
-        let tables: Vec<GateTable> = sets
-            .iter()
-            .map(|data| {
-                let gates = gate_means(&mut executor, &model, &saved.weights, data, &place)?;
-                let gap_steps = data.gap(Split::Test).max_steps();
-                Ok(GateTable { gap_steps, gates })
-            })
-            .collect::<Result<_>>()?;
-        print::result(&if args.json {
-            json(&tables)
-        } else {
-            tables
-                .iter()
-                .map(GateTable::text)
-                .collect::<Vec<_>>()
-                .join("\n\n")
-        })?;
-        return Ok(true);
+        let tables = each(&sets, |data| tester.gates(data))?;
+        tester.watch.finish();
+        return shown(args.json, &tables, "\n\n", GateTable::text).and(tester.watch.end(true));
     }
     if !args.by.is_empty() {
-        let mut tables = Vec::new();
-        for data in &sets {
-            let explained = taken_apart(&mut executor, &model, data, &saved, &place)?;
-            tables.extend(args.by.iter().map(|by| Table::new(*by, &explained, data)));
-        }
-        print::result(&if args.json {
-            json(&tables)
-        } else {
-            tables.iter().map(Table::text).collect::<Vec<_>>().join("\n\n")
-        })?;
-        return Ok(true);
+        let found = each(&sets, |data| tester.taken_apart(data))?;
+        let of_set = |(explained, data): (&Explained, &Arc<DataSet>)| {
+            let tables = args.by.iter().map(|by| Table::new(*by, explained, data));
+            tables.collect::<Vec<_>>()
+        };
+        let tables: Vec<Table> = found.iter().zip(&sets).flat_map(of_set).collect();
+        tester.watch.finish();
+        return shown(args.json, &tables, "\n\n", Table::text).and(tester.watch.end(true));
     }
     if args.decode {
-        let decoded = sets
-            .iter()
-            .map(|data| decode(&mut executor, &model, &saved.weights, data, &place))
-            .collect::<Result<Vec<_>>>()?;
-        print::result(&if args.json {
-            json(&decoded)
-        } else {
-            let texts = decoded.iter().map(|decoded| decode_text(decoded, &model));
-            texts.collect::<Vec<_>>().join("\n\n")
-        })?;
-        return Ok(decoded.iter().all(Decoded::agrees));
+        let decoded = each(&sets, |data| tester.decode(data))?;
+        tester.watch.finish();
+        let agree = decoded.iter().all(Decoded::agrees);
+        return shown(args.json, &decoded, "\n\n", |d| decode_text(d, &model)).and(tester.watch.end(agree));
     }
     // What does not fit is found before anything is tested.
     if let Some(longest) = sets.iter().max_by_key(|data| data.max_steps(Split::Test)) {
-        evaluator(&mut executor, &model, longest, &saved, &place)?;
+        tester.evaluator(longest)?;
     }
-    let blocks: Vec<String> = model.blocks.iter().map(|block| block.name().to_owned()).collect();
-    let sizes = setup::sizes(&config.model.sizes);
-    let mut lines = Vec::new();
-    for data in &sets {
-        let score = test(&mut executor, &model, data, &saved, &place, &mut say)?;
-        lines.push(Line {
-            task: task.clone(),
-            model: saved.state.model.clone(),
-            blocks: blocks.clone(),
-            sizes: sizes.clone(),
-            step: saved.step,
+    let blank = Line {
+        task,
+        model: saved.state.model.clone(),
+        step: saved.step,
+        blocks: model.blocks.iter().map(|block| block.name().to_owned()).collect(),
+        sizes: setup::sizes(&config.model.sizes),
+        ..Line::default()
+    };
+    let lines = each(&sets, |data| tester.test(data, &blank))?;
+    tester.watch.finish();
+    if lines.is_empty() {
+        return tester.watch.end(true);
+    }
+    print::result(&if args.json {
+        json(&lines)
+    } else {
+        let text = setup::model_text(&blank.model, &blank.blocks, model.d_model, &blank.sizes);
+        format!("{text}, after update {}\n{}", saved.step, table(&lines))
+    })?;
+    tester.watch.end(true)
+}
+
+/// What is found on each data set, up to the one at which it is to stop.
+fn each<T>(
+    sets: &[Arc<DataSet>],
+    mut find: impl FnMut(&Arc<DataSet>) -> Result<Option<T>>,
+) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    for data in sets {
+        match find(data)? {
+            Some(found) => all.push(found),
+            None => break,
+        }
+    }
+    Ok(all)
+}
+
+/// Prints what was found, if anything was.
+fn shown<T: Serialize>(as_json: bool, found: &[T], between: &str, text: impl Fn(&T) -> String) -> Result<()> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    print::result(&if as_json {
+        json(&found)
+    } else {
+        found.iter().map(text).collect::<Vec<_>>().join(between)
+    })
+}
+
+/// How far the work on all data sets is, and whether a signal wants it to end.
+struct Watched {
+    wait: Wait,
+    stop: &'static AtomicBool,
+    /// Data sets that are done, of all.
+    done: u64,
+    all: u64,
+}
+
+impl Watched {
+    fn new(verbosity: Verbosity, sets: &[Arc<DataSet>], tokens: bool) -> Self {
+        let unit = if tokens { "tokens" } else { "samples" };
+        Self {
+            wait: Wait::new(verbosity, "testing", unit),
+            stop: stop_flag(),
+            done: 0,
+            all: sets.len() as u64,
+        }
+    }
+
+    /// So many parts of all of a data set are done; data sets count alike. Whether to go on.
+    fn at(&self, done: u64, all: u64) -> bool {
+        self.wait.at(self.done * all + done, self.all * all);
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn finish(&self) {
+        self.wait.finish();
+    }
+
+    /// The end of the command: an error if a signal has ended it.
+    fn end(&self, good: bool) -> Result<bool> {
+        if self.done < self.all {
+            return Err(Error::Stopped);
+        }
+        Ok(good)
+    }
+}
+
+/// A run's weights on a device.
+struct Tester<'a> {
+    executor: &'a mut Executor,
+    model: &'a ModelConfig,
+    saved: &'a Saved,
+    place: &'a str,
+    watch: Watched,
+}
+
+impl Tester<'_> {
+    /// Counts a data set as done, unless it was not finished.
+    fn done<T>(&mut self, found: Option<T>) -> Option<T> {
+        self.watch.done += u64::from(found.is_some());
+        found
+    }
+
+    fn gates(&mut self, data: &Arc<DataSet>) -> Result<Option<GateTable>> {
+        if !self.watch.at(0, 1) {
+            return Ok(None);
+        }
+        let gates = gate_means(self.executor, self.model, &self.saved.weights, data, self.place)?;
+        let gap_steps = data.gap(Split::Test).max_steps();
+        Ok(self.done(Some(GateTable { gap_steps, gates })))
+    }
+
+    fn decode(&mut self, data: &Arc<DataSet>) -> Result<Option<Decoded>> {
+        let watch = &self.watch;
+        let go_on = &mut |done, all| watch.at(done, all);
+        let weights = &self.saved.weights;
+        let decoded = decode(self.executor, self.model, weights, data, self.place, go_on)?;
+        Ok(self.done(decoded))
+    }
+
+    fn test(&mut self, data: &Arc<DataSet>, blank: &Line) -> Result<Option<Line>> {
+        let mut evaluator = self.evaluator(data)?;
+        let held = self.executor.runtime().total_bytes();
+        self.watch.wait.say(&format!(
+            "gap {}: {} samples of at most {} time steps, {} at a time; {}",
+            data.gap(Split::Test),
+            data.count(Split::Test),
+            data.max_steps(Split::Test),
+            evaluator.batch(),
+            bytes(held as f64)
+        ));
+        let watch = &self.watch;
+        let go_on = &mut |done, all| watch.at(done, all);
+        let score = evaluator.run(self.executor, data, Split::Test, go_on)?;
+        let line = score.map(|score| Line {
             gap: data.gap(Split::Test).to_string(),
             gap_steps: data.gap(Split::Test).max_steps(),
             samples: data.count(Split::Test),
@@ -156,15 +265,27 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<bool> {
             chance: 1.0 / data.classes() as f64,
             ceiling: data.ceiling(),
             kl: score.kl,
+            ..blank.clone()
         });
+        Ok(self.done(line))
     }
-    print::result(&if args.json {
-        json(&lines)
-    } else {
-        let text = setup::model_text(&saved.state.model, &blocks, config.model.sizes.d_model, &sizes);
-        format!("{}\n{text}, after update {}", table(&lines), saved.step)
-    })?;
-    Ok(true)
+
+    fn taken_apart(&mut self, data: &Arc<DataSet>) -> Result<Option<Explained>> {
+        let mut evaluator = self.evaluator(data)?;
+        let watch = &self.watch;
+        let go_on = &mut |done, all| watch.at(done, all);
+        let explained = explain(&mut evaluator, self.executor, data, Split::Test, go_on)?;
+        Ok(self.done(explained))
+    }
+
+    /// What tests the model, with its weights on the device.
+    fn evaluator(&mut self, data: &Arc<DataSet>) -> Result<Evaluator> {
+        self.executor.runtime().reset();
+        let model = fed_by(self.model, data);
+        let evaluator = Evaluator::new(self.executor, &model, data, Split::Test)?;
+        evaluator.set_weights(self.executor, &self.saved.weights, self.place)?;
+        Ok(evaluator)
+    }
 }
 
 fn json(value: &impl Serialize) -> String {
@@ -266,62 +387,6 @@ fn with_gaps(data: &DataSet, seconds: &[f64]) -> Result<Vec<Arc<DataSet>>> {
         .into_iter()
         .map(|gap| Arc::new(data.with_test_gap(gap)))
         .collect())
-}
-
-fn test(
-    executor: &mut Executor,
-    model: &ModelConfig,
-    data: &Arc<DataSet>,
-    saved: &Saved,
-    place: &str,
-    say: &mut dyn FnMut(&str),
-) -> Result<Score> {
-    let mut evaluator = evaluator(executor, model, data, saved, place)?;
-    let runtime = executor.runtime();
-    say(&format!(
-        "gap {}: {} samples of at most {} time steps, {} at a time; {}",
-        data.gap(Split::Test),
-        data.count(Split::Test),
-        data.max_steps(Split::Test),
-        evaluator.batch(),
-        bytes(runtime.total_bytes() as f64)
-    ));
-    // A signal ends this command at once: there is nothing to save.
-    let score = evaluator.run(executor, data, Split::Test, &AtomicBool::new(false))?;
-    Ok(score.expect("nobody sets the flag"))
-}
-
-/// What tests a model, with its weights on the device.
-fn evaluator(
-    executor: &mut Executor,
-    model: &ModelConfig,
-    data: &Arc<DataSet>,
-    saved: &Saved,
-    place: &str,
-) -> Result<Evaluator> {
-    executor.runtime().reset();
-    let model = fed_by(model, data);
-    let evaluator = Evaluator::new(executor, &model, data, Split::Test)?;
-    evaluator.set_weights(executor, &saved.weights, place)?;
-    Ok(evaluator)
-}
-
-fn taken_apart(
-    executor: &mut Executor,
-    model: &ModelConfig,
-    data: &Arc<DataSet>,
-    saved: &Saved,
-    place: &str,
-) -> Result<Explained> {
-    let mut evaluator = evaluator(executor, model, data, saved, place)?;
-    let explained = explain(
-        &mut evaluator,
-        executor,
-        data,
-        Split::Test,
-        &AtomicBool::new(false),
-    )?;
-    Ok(explained.expect("nobody sets the flag"))
 }
 
 fn table(lines: &[Line]) -> String {

@@ -111,6 +111,7 @@ pub fn run() -> i32 {
     let common = &cli.common;
     let good = |done: bool| i32::from(!done);
     let done = |()| 0;
+    let on_none = |run: &dyn Fn() -> Result<()>| common.refuse_nonsense().and_then(|()| run()).map(done);
     end(match cli.command {
         Command::Train(args) => train::run(&args, common).map(done),
         Command::Eval(args) => eval::run(&args, common).map(good),
@@ -120,10 +121,10 @@ pub fn run() -> i32 {
         Command::Check(args) => check::run(&args, common).map(good),
         Command::Bench(args) => bench::run(&args, common).map(done),
         Command::Devices(args) => devices::run(&args, common).map(done),
-        Command::Models(args) => models::run(&args, common).map(done),
-        Command::Weights(args) => weights::run(&args, common).map(done),
-        Command::Grammar(args) => grammar::run(&args).map(done),
-        Command::Data(args) => data::run(&args, common).map(done),
+        Command::Models(args) => on_none(&|| models::run(&args, common)),
+        Command::Weights(args) => on_none(&|| weights::run(&args, common)),
+        Command::Grammar(args) => on_none(&|| grammar::run(&args)),
+        Command::Data(args) => on_none(&|| data::run(&args, common)),
         Command::Completions(args) => manual::completions(&args).map(done),
         Command::Man(args) => manual::man(&args).map(done),
     })

@@ -58,6 +58,11 @@ impl Wait {
         }
     }
 
+    /// Prints a line above the bar.
+    pub(super) fn say(&self, text: &str) {
+        self.bar.suspend(|| self.verbosity.say(text));
+    }
+
     /// Takes the bar away.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();

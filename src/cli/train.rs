@@ -6,7 +6,8 @@ use super::print;
 use super::progress::{Progress, Wait};
 use super::signals::stop_flag;
 use crate::config::{Config, parse_override, task_name};
-use crate::error::{Result, UserError};
+use crate::error::{Error, Result, UserError};
+use crate::graph::Call;
 use crate::memory;
 use crate::models;
 use crate::tasks::{Split, Splits, Statistics, loader};
@@ -14,7 +15,7 @@ use crate::train::Recorder;
 use crate::train::claim::Claim;
 use crate::train::folder::{self, Folder};
 use crate::train::records::RunResult;
-use crate::train::{Counting, Device, Row, Session, Setup, StepReport, Watch, run_result, setup};
+use crate::train::{Counting, Device, Executor, Row, Session, Setup, StepReport, Watch, run_result, setup};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +26,10 @@ use std::time::{Duration, Instant};
 const RATED: Duration = Duration::from_secs(1);
 /// Updates that `--dry-run` times.
 const TIMED_STEPS: u64 = 3;
+/// A run on the CPU that takes longer is told so before it begins.
+const LONG: Duration = Duration::from_secs(3600);
+/// FLOPs that no CPU takes so long for.
+const SHORT_FLOPS: f64 = 1e12;
 
 /// Arguments of `selectiv train`.
 #[derive(Debug, Clone, Args)]
@@ -143,8 +148,7 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
         model_name: name,
         folder: out,
     };
-    static NEVER: AtomicBool = AtomicBool::new(false);
-    let stop = if args.dry_run { &NEVER } else { stop_flag() };
+    let stop = stop_flag();
     // A dry run writes nothing, and a finished run is only read.
     let reads = args.dry_run || (args.resume && folder::is_finished(&run.folder));
     let take = || Claim::take(&run.folder, || stop.store(true, Ordering::SeqCst));
@@ -192,8 +196,9 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     }
     describe(&mut session, &run, verbosity);
     let Some(claim) = claim else {
-        return dry_run(session, &run, args, verbosity);
+        return dry_run(session, &run, args, verbosity, stop);
     };
+    warn_of_hours(&mut session, &run, &mut say)?;
     let device = session.stepper().executor.name();
     claim.check()?;
     let on = session.stepper().runs_on();
@@ -294,15 +299,29 @@ fn describe(session: &mut Session<'_>, run: &Setup, verbosity: Verbosity) {
 }
 
 /// Prints what a run would take. Updates a few times to say how long.
-fn dry_run(mut session: Session<'_>, run: &Setup, args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Stopped`] after what was found until then is printed.
+fn dry_run(
+    mut session: Session<'_>,
+    run: &Setup,
+    args: &TrainArgs,
+    verbosity: Verbosity,
+    stop: &AtomicBool,
+) -> Result<()> {
     let stepper = session.stepper();
     let net = stepper.train_net().0;
     let banks = 4 * 4 * net.graph.bank_len();
     let params = net.graph.param_count();
     let calls = (verbosity == Verbosity::Verbose).then(|| call_list(&net.graph));
     let batch = run.recipe.batch;
+    let wait = Wait::new(verbosity, "timing updates", "updates");
     let mut start = Instant::now();
+    let mut timed = 0;
     for step in 0..=TIMED_STEPS {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
         if step == 1 {
             // The first update also warms caches and clocks.
             stepper.drain()?;
@@ -310,11 +329,13 @@ fn dry_run(mut session: Session<'_>, run: &Setup, args: &TrainArgs, verbosity: V
         }
         let samples = run.data.batch(Split::Train, step * batch as u64, batch);
         stepper.step(step, &samples)?;
+        timed = step;
+        wait.at(step + 1, TIMED_STEPS + 1);
     }
     stepper.drain()?;
-    let update = start.elapsed() / TIMED_STEPS as u32;
+    wait.finish();
+    let update = (timed > 0).then(|| start.elapsed() / timed as u32);
     let steps = run.recipe.schedule.steps;
-    let total = update.mul_f64(steps as f64);
     let held = stepper.executor.runtime().total_bytes();
     let mut table = plain_table(&["", ""], 1);
     table.add_row(["parameters".to_owned(), params.to_string()]);
@@ -326,26 +347,63 @@ fn dry_run(mut session: Session<'_>, run: &Setup, args: &TrainArgs, verbosity: V
     table.add_row(["samples of an update".to_owned(), batch.to_string()]);
     table.add_row(["of a micro-batch".to_owned(), stepper.micro_batch().to_string()]);
     table.add_row(["launches of an update".to_owned(), stepper.launches().to_string()]);
-    table.add_row(["time of an update".to_owned(), time(update)]);
-    let threads = rayon::current_num_threads();
-    let made = loader::rate(&run.data, batch, threads, RATED);
-    table.add_row([
-        format!("samples made a second, {threads} threads"),
-        format!("{made:.0}"),
-    ]);
-    table.add_row([
-        "samples used a second".to_owned(),
-        format!("{:.0}", batch as f64 / update.as_secs_f64()),
-    ]);
-    table.add_row([format!("time of all {steps} updates"), time(total)]);
+    if let Some(update) = update {
+        table.add_row(["time of an update".to_owned(), time(update)]);
+        let threads = rayon::current_num_threads();
+        let made = loader::rate(&run.data, batch, threads, RATED);
+        table.add_row([
+            format!("samples made a second, {threads} threads"),
+            format!("{made:.0}"),
+        ]);
+        table.add_row([
+            "samples used a second".to_owned(),
+            format!("{:.1}", batch as f64 / update.as_secs_f64()),
+        ]);
+        let total = update.mul_f64(steps as f64);
+        table.add_row([format!("time of all {steps} updates"), time(total)]);
+    }
     let mut text = table.trim_fmt().trim_start_matches('\n').to_owned();
     if let Some(calls) = calls {
         text = format!("{calls}\n\n{text}");
     }
-    if args.profile {
+    if args.profile && !stop.load(Ordering::Relaxed) {
         text = format!("{text}\n\n{}", profile(&mut session, run)?);
     }
-    print::result(&text)
+    print::result(&text)?;
+    match stop.load(Ordering::Relaxed) {
+        true => Err(Error::Stopped),
+        false => Ok(()),
+    }
+}
+
+/// Says before a run begins if it would take hours on the CPU. One that cannot is not timed for it.
+fn warn_of_hours(session: &mut Session<'_>, run: &Setup, say: &mut dyn FnMut(&str)) -> Result<()> {
+    let left = run.recipe.schedule.steps.saturating_sub(session.step()) as f64;
+    let (step, batch) = (session.step(), run.recipe.batch);
+    let stepper = session.stepper();
+    let parts = (batch / stepper.micro_batch()) as f64;
+    let graph = &stepper.train_net().0.graph;
+    let flops = |call: &Call| call.op.cost(call.pass, graph.precision()).flops;
+    let all_flops = parts * left * graph.calls().iter().map(flops).sum::<f64>();
+    if !matches!(stepper.executor, Executor::Cpu(_)) || all_flops < SHORT_FLOPS {
+        return Ok(());
+    }
+    let samples = run.data.batch(Split::Train, step * batch as u64, batch);
+    let part: Duration = stepper
+        .profile(step, &samples)?
+        .iter()
+        .map(|call| call.time)
+        .sum();
+    let update = part.mul_f64(parts);
+    let all = update.mul_f64(left);
+    if all > LONG {
+        say(&format!(
+            "warning: this takes about {} on the CPU, {} an update; `selectiv devices` lists what else there is",
+            time(all),
+            time(update)
+        ));
+    }
+    Ok(())
 }
 
 fn profile(session: &mut Session<'_>, run: &Setup) -> Result<String> {

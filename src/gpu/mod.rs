@@ -9,6 +9,8 @@ pub mod lower;
 #[cfg(test)]
 mod philox_tests;
 mod pipeline;
+#[cfg(test)]
+mod portability_tests;
 mod runtime;
 mod selftest;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::error::{Error, Result, UserError};
 use crate::tasks::{DataSet, DataSpec, Gap, Split, Splits};
 use crate::train::explain::{Explained, explain};
 use crate::train::records::atomic;
-use crate::train::{Machine, Outcome, Score, Setup};
+use crate::train::{Machine, Outcome, Score, Setup, until};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ impl Details {
                 _ => score(machine, &data, Split::Test, stop)?,
             };
             let (evaluator, executor) = machine.evaluator(&data, Split::Test)?;
-            let explained = explain(evaluator, executor, &data, Split::Test, stop)?;
+            let explained = explain(evaluator, executor, &data, Split::Test, &mut until(stop))?;
             let (Some(tested), Some(explained)) = (tested, explained) else {
                 return Ok(None);
             };
@@ -162,5 +162,5 @@ fn score(
     stop: &AtomicBool,
 ) -> Result<Option<Score>> {
     let (evaluator, executor) = machine.evaluator(data, split)?;
-    evaluator.run(executor, data, split, stop)
+    evaluator.run(executor, data, split, &mut until(stop))
 }

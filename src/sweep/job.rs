@@ -15,7 +15,7 @@ use crate::train::folder::{self, Folder};
 use crate::train::records::{METRICS_FILE, atomic};
 use crate::train::{
     Counters, Counting, Device, Machine, Outcome, Row, Saved, Session, Setup, StepReport, Watch, checkpoint,
-    run_result, setup,
+    run_result, setup, until,
 };
 use std::collections::HashMap;
 use std::path::Path;
@@ -253,7 +253,7 @@ impl<'a> Job<'a> {
         plan::forget_failure(&setup.folder);
         let began = Instant::now();
         let (evaluator, executor) = machine.evaluator(&setup.data, Split::Test)?;
-        let test = evaluator.run(executor, &setup.data, Split::Test, self.halt)?;
+        let test = evaluator.run(executor, &setup.data, Split::Test, &mut until(self.halt))?;
         self.busy += began.elapsed();
         let outcome = Outcome {
             test: test.ok_or(Error::Interrupted)?,

@@ -1,8 +1,10 @@
 //! A trained model token by token, with the state that it carries, beside its form over whole sequences.
 
+use super::evaluate::{GoOn, not_finite};
 use super::executor::Executor;
 use super::feed::fed_by;
 use super::fit::{halved, largest};
+use super::gates::first_not_finite;
 use super::stepper::Weights;
 use crate::error::Result;
 use crate::models::{LogitsNet, ModelConfig};
@@ -45,17 +47,20 @@ impl Decoded {
     }
 }
 
-/// Runs the first test samples both ways.
+/// Runs the first test samples both ways, and says how many of the tokens are done, of both passes token by token. `None` if
+/// it was not to go on.
 ///
 /// # Errors
-/// [`crate::error::UserError::Malformed`] (with `place`) if the weights are not this model's; the device's.
+/// [`crate::error::UserError::Malformed`] (with `place`) if the weights are not this model's;
+/// [`NumericError::NotFiniteInTest`](crate::error::NumericError) if a logit is not finite; the device's.
 pub fn decode(
     executor: &mut Executor,
     model: &ModelConfig,
     weights: &Weights,
     data: &DataSet,
     place: &str,
-) -> Result<Decoded> {
+    go_on: &mut GoOn<'_>,
+) -> Result<Option<Decoded>> {
     executor.runtime().reset();
     let t = data.max_steps(Split::Test);
     let most = SAMPLES
@@ -84,20 +89,34 @@ pub fn decode(
     }
     runtime.run(at_once, &step)?;
     let want = runtime.read(at_once, whole.logits)?;
+    let broken = |values: &[f64]| values.iter().any(|v| !v.is_finite());
+    if broken(&want) {
+        return Err(first_not_finite(runtime, at_once, &whole.graph, &step, "a logit"));
+    }
 
     let k = model.classes;
     let mut got = vec![0.0; want.len()];
+    let all = 2 * batch.t as u64;
     for i in 0..batch.t {
+        if !go_on(i as u64, all) {
+            return Ok(None);
+        }
         fed.token(runtime, one, &stepwise, i, &step)?;
         let logits = runtime.read(one, stepwise.logits)?;
         for (row, logits) in logits.chunks(k).enumerate() {
             got[(row * t + i) * k..][..k].copy_from_slice(logits);
         }
     }
+    if broken(&got) {
+        return Err(not_finite(Split::Test, ("a logit token by token".to_owned(), 0)));
+    }
     runtime.clear_states(one)?;
     runtime.wait()?;
     let start = Instant::now();
     for i in 0..batch.t {
+        if !go_on((batch.t + i) as u64, all) {
+            return Ok(None);
+        }
         fed.token(runtime, one, &stepwise, i, &step)?;
     }
     runtime.wait()?;
@@ -122,7 +141,7 @@ pub fn decode(
             state_bytes[layer] += state.bytes() / b;
         }
     }
-    Ok(Decoded {
+    Ok(Some(Decoded {
         samples: b,
         tokens: batch.tokens,
         error: (difference / norm).sqrt(),
@@ -130,7 +149,7 @@ pub fn decode(
         accuracy_decode: accuracy(&got, &batch, t, k),
         state_bytes,
         tokens_per_s: batch.tokens as f64 / seconds,
-    })
+    }))
 }
 
 /// Rows of a width made wider.

@@ -21,6 +21,14 @@ const BATCH: usize = 50;
 /// Batches whose numbers may be on their way.
 const IN_FLIGHT: usize = 4;
 
+/// Hears how much of long work is done, of all; false ends it.
+pub type GoOn<'a> = dyn FnMut(u64, u64) -> bool + 'a;
+
+/// Goes on until a flag is set, and tells nobody how far it is.
+pub fn until(stop: &AtomicBool) -> impl FnMut(u64, u64) -> bool {
+    |_, _| !stop.load(Ordering::Relaxed)
+}
+
 /// What an evaluation found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
@@ -62,6 +70,17 @@ impl Planned {
             logits: split == Split::Test && data.spec().targets == Targets::Next,
         }
     }
+}
+
+/// The error of a tensor that is not finite at an element on samples of a split.
+pub(super) fn not_finite(split: Split, (tensor, index): (String, usize)) -> Error {
+    let split = match split {
+        Split::Train => "training",
+        Split::Validation => "validation",
+        Split::Test => "test",
+    };
+    let split = split.to_owned();
+    NumericError::NotFiniteInTest { split, tensor, index }.into()
 }
 
 /// A net without backward pass and dropout, over the same parameter bank as everything else on its device.
@@ -120,7 +139,7 @@ impl Evaluator {
         self.planned == Planned::new(data, split)
     }
 
-    /// Tests on all samples of a split. `None` if `stop` was set on the way.
+    /// Tests on all samples of a split, and says how many are done. `None` if it was not to go on.
     ///
     /// # Errors
     /// [`NumericError::NotFiniteInTest`] if the loss is not finite; the device's.
@@ -129,17 +148,19 @@ impl Evaluator {
         executor: &mut Executor,
         data: &Arc<DataSet>,
         split: Split,
-        stop: &AtomicBool,
+        go_on: &mut GoOn<'_>,
     ) -> Result<Option<Score>> {
         let batches = data.count(split).div_ceil(self.batch as u64);
         let loader = Loader::new(Arc::clone(data), split, self.batch, 0..batches, 2);
         let mut sums = Sums::default();
         let truth = self.planned.logits.then(|| Truth::new(data));
         let mut flights: VecDeque<(Ticket, usize)> = VecDeque::new();
+        let (mut done, all) = (0, data.count(split));
         for batch in loader {
-            if stop.load(Ordering::Relaxed) {
+            if !go_on(done, all) {
                 return Ok(None);
             }
+            done += batch.b as u64;
             flights.push_back((self.queue(executor, &batch)?, batch.tokens));
             if let Some(truth) = &truth {
                 sums.kl += self.divergence(executor, truth, &batch)?;
@@ -162,27 +183,32 @@ impl Evaluator {
         }))
     }
 
-    /// Hands over each batch of a split with the classes that the model names, \[B, E\]. False if `stop` was set on the way.
+    /// Hands over each batch of a split with the classes that the model names, \[B, E\]. False if it was not to go on.
     ///
     /// # Errors
-    /// The device's.
+    /// [`NumericError::NotFiniteInTest`] if a batch's loss is not finite; the device's.
     pub fn predictions(
         &mut self,
         executor: &mut Executor,
         data: &Arc<DataSet>,
         split: Split,
-        stop: &AtomicBool,
+        go_on: &mut GoOn<'_>,
         mut hear: impl FnMut(&Batch, &[u32]),
     ) -> Result<bool> {
         let batches = data.count(split).div_ceil(self.batch as u64);
+        let (mut done, all) = (0, data.count(split));
         for batch in Loader::new(Arc::clone(data), split, self.batch, 0..batches, 2) {
-            if stop.load(Ordering::Relaxed) {
+            if !go_on(done, all) {
                 return Ok(false);
             }
+            done += batch.b as u64;
             let runtime = executor.runtime();
             let (net, program) = self.nets.of(runtime, batch.t)?;
             write_inputs(runtime, program, net, &batch, 0..batch.b)?;
             runtime.run(program, &StepParams::eval(batch.tokens))?;
+            if !runtime.read(program, net.stats)?[0].is_finite() {
+                return Err(self.not_finite(executor, data, split));
+            }
             let answers = runtime.read_u32(program, net.predictions)?;
             hear(&batch, &answers[..batch.b * batch.elements]);
         }
@@ -212,14 +238,7 @@ impl Evaluator {
                 Ok(None) => first += batch.b as u64,
             }
         }
-        let (tensor, index) = found;
-        let split = match split {
-            Split::Train => "training",
-            Split::Validation => "validation",
-            Split::Test => "test",
-        };
-        let split = split.to_owned();
-        NumericError::NotFiniteInTest { split, tensor, index }.into()
+        not_finite(split, found)
     }
 
     fn queue(&mut self, executor: &mut Executor, batch: &Batch) -> Result<Ticket> {

@@ -1,14 +1,13 @@
 //! What an accuracy is made of: by place in the string, symbol, distance to the last symbol that tells its state, and gap;
 //! and what is taken for what.
 
-use super::evaluate::Evaluator;
+use super::evaluate::{Evaluator, GoOn};
 use super::executor::Executor;
 use crate::error::Result;
 use crate::tasks::{Batch, DataSet, Grammar, IGNORE, Split, Targets};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// Pairs of classes that are kept of all that are confused: the most frequent ones.
 const PAIRS: usize = 100;
@@ -59,19 +58,19 @@ pub struct Explained {
     pub confused: Vec<Confused>,
 }
 
-/// Takes the accuracy on a split apart, with the parameters that are on the device. `None` if `stop` was set.
+/// Takes the accuracy on a split apart, with the parameters that are on the device. `None` if it was not to go on.
 ///
 /// # Errors
-/// The device's.
+/// Those of [`Evaluator::predictions`].
 pub fn explain(
     evaluator: &mut Evaluator,
     executor: &mut Executor,
     data: &Arc<DataSet>,
     split: Split,
-    stop: &AtomicBool,
+    go_on: &mut GoOn<'_>,
 ) -> Result<Option<Explained>> {
     let mut sums = Sums::new(data.grammar(), data.spec().targets);
-    let done = evaluator.predictions(executor, data, split, stop, |batch, answers| {
+    let done = evaluator.predictions(executor, data, split, go_on, |batch, answers| {
         sums.add(batch, answers);
     })?;
     Ok(done.then(|| sums.finish()))

@@ -1,10 +1,12 @@
 //! What the gates of a trained model do, apart for steps with a symbol and steps of a gap.
 
+use super::evaluate::not_finite;
 use super::executor::Executor;
-use super::feed::{fed_by, write_inputs};
+use super::feed::{fed_by, write_inputs, written_at};
 use super::fit::{halved, largest};
 use super::stepper::Weights;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::graph::Graph;
 use crate::models::{Form, Gate, ModelConfig, Net, ShownGate};
 use crate::runtime::{Program, Runtime};
 use crate::step::StepParams;
@@ -105,7 +107,7 @@ impl GateReader {
     /// Means over the first test samples, with the parameters that are on the device.
     ///
     /// # Errors
-    /// The device's.
+    /// [`NumericError::NotFiniteInTest`](crate::error::NumericError) if a gate or the loss is not finite; the device's.
     pub fn means(&self, executor: &mut Executor, data: &DataSet) -> Result<Vec<GateMean>> {
         let Self { net, program, .. } = self;
         let samples = data.count(Split::Test).min(SAMPLES);
@@ -119,6 +121,12 @@ impl GateReader {
             runtime.run(*program, &StepParams::eval(samples.tokens))?;
             for (gate, sums) in net.gates.iter().zip(&mut sums) {
                 add(runtime, *program, net, gate, &samples, sums)?;
+            }
+            let mut all = sums.iter().flatten().flatten();
+            let loss = runtime.read(*program, net.stats)?[0];
+            if !loss.is_finite() || !all.all(|(sum, _)| sum.is_finite()) {
+                let step = StepParams::eval(samples.tokens);
+                return Err(first_not_finite(runtime, *program, &net.graph, &step, "a gate"));
             }
             first += count as u64;
         }
@@ -138,6 +146,23 @@ impl GateReader {
         }
         rows.sort_by_key(|row| (row.layer, row.gate, row.head));
         Ok(rows)
+    }
+}
+
+/// The error that names the first tensor of a program that is not finite on test samples; `what` if it is none of these.
+pub(super) fn first_not_finite(
+    runtime: &mut dyn Runtime,
+    program: Program,
+    graph: &Graph,
+    step: &StepParams,
+    what: &str,
+) -> Error {
+    match runtime.first_not_finite(program, step) {
+        Err(e) => e,
+        Ok(found) => {
+            let named = found.map(|(call, tensor, at)| (written_at(graph, call, tensor), at));
+            not_finite(Split::Test, named.unwrap_or_else(|| (what.to_owned(), 0)))
+        }
     }
 }
 

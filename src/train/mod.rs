@@ -29,7 +29,7 @@ pub mod weights;
 
 pub use decode::{Decoded, decode};
 pub use device::device_names;
-pub use evaluate::{Evaluator, Score};
+pub use evaluate::{Evaluator, GoOn, Score, until};
 pub use executor::Executor;
 pub use feed::fed_by;
 pub(crate) use feed::write_inputs;

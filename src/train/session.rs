@@ -1,7 +1,7 @@
 //! A run from its first update (or its last checkpoint) to the test: evaluations, checkpoints, signals, trouble.
 
 use super::checkpoint::{self, Checkpoint};
-use super::evaluate::{Evaluator, Score};
+use super::evaluate::{Evaluator, Score, until};
 use super::executor::Executor;
 use super::gates::{GateMean, GateReader};
 use super::stepper::{Recipe, StepReport, Stepper, Weights};
@@ -525,7 +525,7 @@ impl<'a> Session<'a> {
         let split = self.setup.eval_split();
         let data = &self.setup.data;
         let (evaluator, executor) = self.machine.evaluator(data, split)?;
-        let Some(score) = evaluator.run(executor, data, split, self.stop)? else {
+        let Some(score) = evaluator.run(executor, data, split, &mut until(self.stop))? else {
             return Ok(false);
         };
         self.clock = Clock {
@@ -546,7 +546,7 @@ impl<'a> Session<'a> {
     fn test(&mut self) -> Result<Option<Score>> {
         let data = &self.setup.data;
         let (evaluator, executor) = self.machine.evaluator(data, Split::Test)?;
-        evaluator.run(executor, data, Split::Test, self.stop)
+        evaluator.run(executor, data, Split::Test, &mut until(self.stop))
     }
 
     fn checkpoint(&mut self, watch: &mut dyn Watch) -> Result<()> {

@@ -351,7 +351,7 @@ impl SelectiveScan {
             let kernel = Kernel::new("selective_scan/scan_sum_bwd");
             l.run(
                 kernel,
-                &[("partials", partials), ("out", out.view)],
+                &[("partials", partials), ("sums", out.view)],
                 params,
                 grid_1d(n.div_ceil(256)),
             );

@@ -91,7 +91,7 @@ impl RunResult {
         format!("{open},\"{CHECKSUM}\":\"{}\"}}", checksum(&line))
     }
 
-    /// The model with all that tells it apart: `2xgated_delta_net+transformer, d_model 64, decay none`.
+    /// The model with all that tells it apart.
     pub fn model_text(&self) -> String {
         setup::model_text(&self.model, &self.blocks, self.d_model, &self.sizes)
     }

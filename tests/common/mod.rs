@@ -1,0 +1,43 @@
+//! What tests of the program share.
+
+use assert_cmd::Command;
+use std::fs;
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// Says which test does not run here, and why.
+#[allow(clippy::disallowed_macros, reason = "a test says what it left out")]
+pub(crate) fn skipped(test: &str, why: &str) {
+    eprintln!("skipped {test}: {why}");
+}
+
+/// A folder of its own, in which the program runs.
+pub(crate) struct Folder {
+    dir: TempDir,
+}
+
+impl Folder {
+    /// With these files in it.
+    pub(crate) fn new(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        Self { dir }
+    }
+
+    /// Where something in it lies.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The program, about to run there.
+    pub(crate) fn selectiv(&self) -> Command {
+        let mut command = Command::cargo_bin("selectiv").unwrap();
+        // Without this some GPU drivers print an error line of their own.
+        command
+            .current_dir(self.dir.path())
+            .env("XDG_RUNTIME_DIR", self.dir.path());
+        command
+    }
+}
