@@ -96,10 +96,7 @@ impl Block for MovingAverage {
         c.show(Gate::Decay, Form::Exp, &[log_a], h);
         c.show(Gate::Write, Form::Plain, &[write], h);
         // An op that looks at single time steps is called as it is; Graph::call returns its outputs.
-        let scale = Scale {
-            rows: rows * h,
-            p: width,
-        };
+        let scale = Scale::activations(rows * h, width);
         let v = g.call(scale, &[v, write])?[0];
         let ones = c.constant(g, rows * h, 1.0)?;
         // One that looks at several is called through the context, which knows whether whole sequences go through this

@@ -9,8 +9,8 @@ use crate::port::{InputGrad, Operands, Pass, Port, Storage};
 use crate::tensor::{Bank, Dtype, Precision, Role, TensorId, TensorInfo, numel};
 use std::collections::{BTreeMap, HashSet};
 
-/// Elements by which parameters are aligned in their bank: 256 bytes, a legal binding offset on every adapter.
-pub const PARAM_ALIGN: usize = 64;
+/// Bytes by which parameters are aligned in every bank: a legal binding offset on every adapter.
+const PARAM_ALIGN: usize = 256;
 
 /// How a parameter starts (models.md 1 and 3).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -202,19 +202,87 @@ impl Graph {
         let name = self.scoped_name(name);
         let offset = self.bank_len;
         let tensor = self.add(name, shape, Dtype::F32, Role::Bank(Bank::Param, offset));
-        let aligned = numel(shape).checked_next_multiple_of(PARAM_ALIGN);
+        let align = PARAM_ALIGN / self.precision.activation().bytes();
+        let aligned = numel(shape).checked_next_multiple_of(align);
         self.bank_len = self.bank_len.saturating_add(aligned.unwrap_or(usize::MAX));
         self.params.push(Param { tensor, offset, init });
         tensor
     }
 
+    /// As [`Graph::param`], of a matrix for products: in mixed precision its f16 copy, which
+    /// [`Graph::round_weights`] fills. Gradients and checkpoints are those of the parameter.
+    pub fn weight(&mut self, name: &str, shape: &[usize], init: Init) -> TensorId {
+        let param = self.param(name, shape, init);
+        match (self.precision, &self.params[self.params.len() - 1]) {
+            (Precision::F32, _) => param,
+            (Precision::Mixed, Param { offset, .. }) => {
+                let (name, role) = (self.scoped_name(name), Role::Bank(Bank::Half, *offset));
+                self.add(name + " (f16)", shape, Bank::Half.dtype(), role)
+            }
+        }
+    }
+
+    /// Puts the rounding of all parameters to f16 before the first call, if a call reads a copy. Declare the parameters first.
+    ///
+    /// # Errors
+    /// [`UserError::Shape`] for more parameters than the op takes.
+    pub fn round_weights(&mut self) -> Result<()> {
+        if !self.touches_bank(Bank::Half) {
+            return Ok(());
+        }
+        let (param, half) = (self.bank(Bank::Param), self.bank(Bank::Half));
+        let op = crate::ops::cast::Cast { numel: self.bank_len };
+        let out = Output {
+            tensor: half,
+            accumulate: false,
+        };
+        self.call_into(op, &[param], &[out])?;
+        self.calls.rotate_right(1);
+        Ok(())
+    }
+
+    /// The banks that running it takes.
+    pub fn banks(&self) -> impl Iterator<Item = Bank> {
+        let all = Bank::ALL.into_iter();
+        all.filter(|bank| match bank.always() {
+            true => self.bank_len > 0,
+            false => self.touches_bank(*bank),
+        })
+    }
+
+    /// Stores the inputs that every call takes as activations or weights as the precision says, as if another call had
+    /// made them. For graphs of calls whose inputs were declared before the calls were known; before the backward pass.
+    pub fn narrow_inputs(&mut self) {
+        let dtype = self.precision.activation();
+        let mut narrow: BTreeMap<TensorId, bool> = BTreeMap::new();
+        for call in &self.calls {
+            let ports = call.op.inputs();
+            for (port, (_, id)) in ports.iter().zip(&call.tensors.reads) {
+                let takes = matches!(port.storage, Storage::Activation | Storage::Weight);
+                *narrow.entry(*id).or_insert(true) &= takes;
+            }
+        }
+        for (id, _) in narrow.into_iter().filter(|(_, takes)| *takes) {
+            let info = &mut self.tensors[id.index()];
+            if info.role == Role::Input && info.dtype == Dtype::F32 {
+                info.dtype = dtype;
+            }
+        }
+    }
+
+    /// Whether a call reads or writes anything of a bank.
+    fn touches_bank(&self, bank: Bank) -> bool {
+        let in_bank = |id: TensorId| matches!(self.tensor(id).role, Role::Bank(of, _) if of == bank);
+        self.calls.iter().any(|call| call.touches().any(in_bank))
+    }
+
     /// A whole bank as one tensor, for ops over all parameters. Declare the parameters first.
     pub fn bank(&mut self, bank: Bank) -> TensorId {
-        let len = self.bank_len;
+        let len = bank.elements(self.bank_len);
         self.add(
             format!("{bank:?}").to_lowercase(),
             &[len],
-            Dtype::F32,
+            bank.dtype(),
             Role::Bank(bank, 0),
         )
     }
@@ -333,12 +401,13 @@ impl Graph {
         self.add(name, shape, dtype, Role::Activation)
     }
 
-    /// The gradient tensor of a parameter (a part of [`Bank::Grad`]).
+    /// The gradient tensor of a parameter or its f16 copy (a part of [`Bank::Grad`]).
     pub fn param_grad(&mut self, param: TensorId) -> TensorId {
-        let info = self.tensor(param).clone();
-        let Role::Bank(Bank::Param, offset) = info.role else {
+        let Role::Bank(Bank::Param | Bank::Half, offset) = self.tensor(param).role else {
             unreachable!("only parameters are asked for")
         };
+        let of = self.params.iter().find(|p| p.offset == offset);
+        let info = self.tensor(of.map_or(param, |p| p.tensor)).clone();
         self.add(
             format!("d {}", info.name),
             &info.shape,
@@ -396,7 +465,10 @@ impl Graph {
     }
 
     fn tensors_needing_grad(&self, wrt: &[TensorId]) -> HashSet<TensorId> {
-        let mut wanted: HashSet<TensorId> = self.params.iter().map(|p| p.tensor).collect();
+        let is_param = |t: &TensorInfo| matches!(t.role, Role::Bank(Bank::Param | Bank::Half, _));
+        let all = self.tensors.iter().enumerate();
+        let params = all.filter(|(_, t)| is_param(t)).map(|(i, _)| id_of(i));
+        let mut wanted: HashSet<TensorId> = params.collect();
         wanted.extend(wrt);
         for call in &self.calls {
             if call.reads().any(|id| wanted.contains(&id)) {
@@ -432,7 +504,12 @@ impl Graph {
         for (port, id) in &ins {
             if port.grad.has_kernel() && wanted.contains(id) {
                 let accumulates = port.grad == InputGrad::Accumulates;
-                targets.push((port.name, self.grad_target(*id, accumulates, grad, &mut sums)));
+                let dtype = match port.storage {
+                    Storage::Weight => Dtype::F32,
+                    _ => self.tensor(*id).dtype,
+                };
+                let target = self.grad_target(*id, dtype, accumulates, grad, &mut sums);
+                targets.push((port.name, target));
             }
         }
         if !targets.is_empty() {
@@ -483,6 +560,7 @@ impl Graph {
     fn grad_target(
         &mut self,
         id: TensorId,
+        dtype: Dtype,
         accumulates: bool,
         grad: &mut BTreeMap<TensorId, TensorId>,
         sums: &mut Vec<(TensorId, TensorId)>,
@@ -503,7 +581,7 @@ impl Graph {
                 let part = self.add(
                     format!("d {} (part)", info.name),
                     &info.shape,
-                    info.dtype,
+                    dtype,
                     Role::Activation,
                 );
                 sums.push((sum, part));
@@ -513,12 +591,7 @@ impl Graph {
                 }
             }
             None => {
-                let tensor = self.add(
-                    format!("d {}", info.name),
-                    &info.shape,
-                    info.dtype,
-                    Role::Activation,
-                );
+                let tensor = self.add(format!("d {}", info.name), &info.shape, dtype, Role::Activation);
                 grad.insert(id, tensor);
                 Output {
                     tensor,

@@ -2,7 +2,7 @@
 
 use crate::port::{OpDef, Operands, Pass, named};
 use crate::shader::{Element, Kernel, Reflection, ShaderError, Value, reflection};
-use crate::tensor::{Dtype, TensorId};
+use crate::tensor::{Dtype, Precision, TensorId};
 use crate::variant::Variant;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,6 +37,14 @@ pub struct Caps {
 }
 
 impl Caps {
+    /// How activations can be stored.
+    pub fn precisions(&self) -> &'static [Precision] {
+        match self.f16 {
+            true => &[Precision::F32, Precision::Mixed],
+            false => &[Precision::F32],
+        }
+    }
+
     /// The limits that WebGPU guarantees: every op has a variant that runs within them.
     pub fn webgpu_default() -> Self {
         Self {
@@ -219,10 +227,10 @@ impl Dispatch {
                 return wrong(name, "is bound twice".to_owned());
             }
             let fits = match (view.source, view.dtype) {
+                (_, Dtype::F16) => declared.element == Element::F16,
                 // Scratch memory is words: what they hold is between two kernels.
                 (Source::Scratch(_), _) => declared.element != Element::F16,
                 (_, Dtype::F32) => declared.element == Element::F32,
-                (_, Dtype::F16) => declared.element == Element::F16,
                 (_, Dtype::U32) => declared.element == Element::U32,
             };
             if !fits {
@@ -260,6 +268,7 @@ pub struct Lowered {
 /// Handed to the ops' `gpu_fwd` and `gpu_bwd`.
 pub struct Lower<'a> {
     caps: &'a Caps,
+    precision: Precision,
     call: usize,
     variant: &'static Variant,
     out: Lowered,
@@ -268,10 +277,11 @@ pub struct Lower<'a> {
 }
 
 impl<'a> Lower<'a> {
-    /// Nothing yet.
-    pub fn new(caps: &'a Caps) -> Self {
+    /// Nothing yet, of a graph whose activations are stored so.
+    pub fn new(caps: &'a Caps, precision: Precision) -> Self {
         Lower {
             caps,
+            precision,
             call: 0,
             variant: &Variant::PLAIN,
             out: Lowered::default(),
@@ -312,6 +322,16 @@ impl<'a> Lower<'a> {
         }
     }
 
+    /// As [`Lower::scratch`], for so many f16.
+    pub fn scratch_f16(&mut self, len: usize) -> View {
+        let dtype = Dtype::F16;
+        View {
+            len,
+            dtype,
+            ..self.scratch(len.div_ceil(2))
+        }
+    }
+
     /// A slot for a quantity of `of` (one u32 that is 0 when the run begins, aligned for binding), and whether the
     /// caller has to compute it: false if an earlier launch did and none has written the tensor since.
     pub fn memo(&mut self, quantity: &'static str, of: View) -> (View, bool) {
@@ -336,7 +356,7 @@ impl<'a> Lower<'a> {
 
     /// Adds a launch. `bindings` are the storage bindings by their names in the shader; `alias t_<name>` is set to f16 where
     /// the view is. `params` mirrors the shader's `params` uniform; `()` if it has none. A shader with a constant `COOP` gets
-    /// it as the variant says.
+    /// it as the variant says; in mixed precision one with a constant `SPLIT` does without the low halves of its operands.
     pub fn run<P: bytemuck::NoUninit>(
         &mut self,
         kernel: Kernel,
@@ -349,6 +369,12 @@ impl<'a> Lower<'a> {
         } = self.variant;
         let coop = needs.coop && !without_coop.contains(&kernel.path) && kernel.declares("COOP");
         let kernel = if coop { kernel.set("COOP", true) } else { kernel };
+        let single = self.precision == Precision::Mixed && kernel.declares("SPLIT");
+        let kernel = if single {
+            kernel.set("SPLIT", false)
+        } else {
+            kernel
+        };
         let narrow = bindings.iter().filter(|(_, view)| view.dtype == Dtype::F16);
         let kernel = narrow.fold(kernel, |kernel, (name, _)| {
             kernel.set(&format!("t_{name}"), Value::Type("f16"))

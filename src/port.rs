@@ -27,6 +27,9 @@ impl Pass {
 pub enum Storage {
     /// A value that flows through the model, as the precision says: f32 or f16. An input may come in either.
     Activation,
+    /// A matrix of parameters that products read, as the precision says: the f32 parameters or their f16 copy. Its gradient
+    /// is f32.
+    Weight,
     /// f32 in every precision: parameters, decays, write strengths, statistics, states, and what is summed up.
     F32,
     /// u32: symbols, labels, windows, positions.
@@ -37,7 +40,7 @@ impl Storage {
     /// The storage type in a precision.
     pub fn dtype(self, precision: Precision) -> Dtype {
         match self {
-            Self::Activation => precision.activation(),
+            Self::Activation | Self::Weight => precision.activation(),
             Self::F32 => Dtype::F32,
             Self::Index => Dtype::U32,
         }
@@ -46,7 +49,7 @@ impl Storage {
     /// Whether a tensor of that type may come in.
     pub fn takes(self, dtype: Dtype) -> bool {
         match self {
-            Self::Activation => dtype != Dtype::U32,
+            Self::Activation | Self::Weight => dtype != Dtype::U32,
             Self::F32 => dtype == Dtype::F32,
             Self::Index => dtype == Dtype::U32,
         }
@@ -105,6 +108,11 @@ impl Port {
     /// An activation with a gradient from the op's backward call.
     pub fn activation(name: &'static str, shape: &[usize]) -> Self {
         Self::of(name, shape, Storage::Activation)
+    }
+
+    /// A matrix of parameters with a gradient from the op's backward call.
+    pub fn weight(name: &'static str, shape: &[usize]) -> Self {
+        Self::of(name, shape, Storage::Weight)
     }
 
     /// As [`Port::activation`], always in f32.

@@ -1,5 +1,8 @@
 //! What a tensor is to the engine: a name, a shape, how it is stored and what it is for. Data lives in a runtime.
 
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
 /// How the elements of a tensor are stored on a device. Arithmetic is always f32 there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dtype {
@@ -22,12 +25,14 @@ impl Dtype {
 }
 
 /// How a model's activations and their gradients are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Everything in f32.
     #[default]
     F32,
-    /// Activations in f16; parameters, states, decays and statistics in f32.
+    /// Activations in f16, and f16 copies of the weights that products take; parameters, states, decays and statistics in
+    /// f32.
     Mixed,
 }
 
@@ -39,9 +44,23 @@ impl Precision {
             Self::Mixed => Dtype::F16,
         }
     }
+
+    /// As flags and results have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Mixed => "mixed",
+        }
+    }
 }
 
-/// The persistent storage of a model: four equally laid out banks of f32.
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The persistent storage of a model: four equally laid out banks of f32, and two that mixed precision adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Bank {
     /// Parameters.
@@ -52,11 +71,51 @@ pub enum Bank {
     Moment1,
     /// Adam's second moment.
     Moment2,
+    /// The loss scale and its counters, `LOSS_SCALE` values of f32 (see `ops::grad_norm`).
+    Scale,
+    /// The parameters rounded to f16, laid out as they are: what products read.
+    Half,
 }
+
+/// Values of [`Bank::Scale`]: the scale, updates since it last changed, updates that were skipped, 0.
+pub const LOSS_SCALE: usize = 4;
 
 impl Bank {
     /// All banks, in storage order.
-    pub const ALL: [Self; 4] = [Self::Param, Self::Grad, Self::Moment1, Self::Moment2];
+    pub const ALL: [Self; 6] = [
+        Self::Param,
+        Self::Grad,
+        Self::Moment1,
+        Self::Moment2,
+        Self::Scale,
+        Self::Half,
+    ];
+
+    /// How it is stored.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Self::Half => Dtype::F16,
+            _ => Dtype::F32,
+        }
+    }
+
+    /// Its elements, where the parameters take so many.
+    pub fn elements(self, bank_len: usize) -> usize {
+        match self {
+            Self::Scale => LOSS_SCALE,
+            _ => bank_len,
+        }
+    }
+
+    /// Whether every graph with parameters has it; the others are made where a call touches them.
+    pub fn always(self) -> bool {
+        !matches!(self, Self::Scale | Self::Half)
+    }
+
+    /// Its bytes, where the parameters take so many elements; `usize::MAX` if they are more.
+    pub fn bytes(self, bank_len: usize) -> usize {
+        self.elements(bank_len).saturating_mul(self.dtype().bytes())
+    }
 }
 
 /// What a tensor is for, which decides where it lives.

@@ -2,6 +2,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use selectiv::bench::{DeviceClass, Family, Prepared, Scale, Timed, registry};
+use selectiv::tensor::Precision;
 use selectiv::train::Executor;
 use std::time::Duration;
 
@@ -33,12 +34,13 @@ pub(crate) fn run(family: Family) {
             // Made only if criterion's filter lets the bench run.
             let mut prepared: Option<Prepared> = None;
             group.throughput(Throughput::ElementsAndBytes {
-                elements: bench.cost(timed).flops as u64,
-                bytes: bench.cost(timed).bytes as u64,
+                elements: bench.cost(timed, Precision::F32).flops as u64,
+                bytes: bench.cost(timed, Precision::F32).bytes as u64,
             });
             group.bench_function(BenchmarkId::new(timed.name(), &bench.shape), |b| {
                 let prepared = *prepared.get_or_insert_with(|| {
-                    let loaded = Prepared::new(&bench, timed, &mut executor).expect("the device works");
+                    let loaded = Prepared::new(&bench, timed, Precision::F32, &mut executor)
+                        .expect("the device works");
                     loaded.unwrap_or_else(|reason| panic!("{} does not fit: {reason}", bench.name()))
                 });
                 let runtime = executor.runtime();

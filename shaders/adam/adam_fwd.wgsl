@@ -1,4 +1,4 @@
-// One Adam update with the clipped gradient; nothing while stats say `halted`.
+// One Adam update with the clipped gradient; nothing while stats say `halted` or `skipped`.
 // A thread a parameter; grid: ops::grid_1d over ceil(n / 256) workgroups. Source: models.md 4.15.
 #import lib/grid
 #import lib/step
@@ -6,7 +6,7 @@
 struct Params { n: u32, beta1: f32, alpha1: f32, beta2: f32, alpha2: f32, eps: f32 } // alpha = 1 - beta
 
 @group(0) @binding(0) var<storage, read_write> g: array<f32>;     // [n]
-@group(0) @binding(1) var<storage, read_write> stats: array<f32>; // [4]: norm, factor, halted, 0
+@group(0) @binding(1) var<storage, read_write> stats: array<f32>; // [4]: norm, factor, halted, skipped
 @group(0) @binding(2) var<storage, read_write> p: array<f32>;     // [n]
 @group(0) @binding(3) var<storage, read_write> m: array<f32>;     // [n]
 @group(0) @binding(4) var<storage, read_write> v: array<f32>;     // [n]
@@ -20,7 +20,7 @@ fn adam_fwd(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = workgroup_index(wg, count) * 256u + lane;
-    if i >= params.n || stats[2] != 0.0 {
+    if i >= params.n || stats[2] + stats[3] != 0.0 {
         return;
     }
     let grad = g[i] * stats[1];

@@ -1,6 +1,6 @@
 // What the kernels of matrix products share: C[m, n] = A[m, k] B[k, n] (+ bias) (+ C), matrices row-major as stored.
 // A quad is four neighbours of a row. Loads outside a matrix give zeros, stores outside do nothing.
-// The importing file declares `SCALED`: whether two more bindings stand before `params`.
+// The importing file declares `Operand`, the type in which operands are fetched.
 const TA: bool = false; // A is stored [k, m]
 const TB: bool = true; // B is stored [n, k]
 const VA: bool = false; // rows of A as stored are a multiple of 4 long, so that a quad is one vec4
@@ -19,10 +19,11 @@ struct Params {
     n: u32,
     k: u32,
     accumulate: u32,
+    a_row: u32, // elements of a row of A as stored, a multiple of 4 with VA: what lies behind its columns is zero
 }
 
 #if VA
-@group(0) @binding(0) var<storage, read_write> a: array<vec4<t_a>>; // [m, k], or [k, m] with TA
+@group(0) @binding(0) var<storage, read_write> a: array<vec4<t_a>>; // [m, k], or [k, m] with TA; rows of a_row
 #else
 @group(0) @binding(0) var<storage, read_write> a: array<t_a>; // [m, k], or [k, m] with TA
 #endif
@@ -44,7 +45,7 @@ struct Params {
 const QUAD: vec4<u32> = vec4<u32>(0u, 1u, 2u, 3u);
 
 // The quad of A as stored at (row, col).
-fn load_a(row: u32, col: u32) -> vec4<f32> {
+fn load_a(row: u32, col: u32) -> vec4<Operand> {
 #if TA
     let rows = params.k;
     let cols = params.m;
@@ -53,22 +54,22 @@ fn load_a(row: u32, col: u32) -> vec4<f32> {
     let cols = params.k;
 #endif
 #if WHOLE
-    return vec4<f32>(a[(row * cols + col) / 4u]);
+    return vec4<Operand>(a[(row * params.a_row + col) / 4u]);
 #else
 #if VA
     let inside = row < rows && col < cols;
-    let x = vec4<f32>(a[select(0u, (row * cols + col) / 4u, inside)]);
+    let x = vec4<Operand>(a[select(0u, (row * params.a_row + col) / 4u, inside)]);
 #else
     let inside = (vec4<u32>(col) + QUAD < vec4<u32>(cols)) & vec4<bool>(row < rows);
-    let at = select(vec4<u32>(0u), vec4<u32>(row * cols + col) + QUAD, inside);
-    let x = vec4<f32>(f32(a[at.x]), f32(a[at.y]), f32(a[at.z]), f32(a[at.w]));
+    let at = select(vec4<u32>(0u), vec4<u32>(row * params.a_row + col) + QUAD, inside);
+    let x = vec4<Operand>(Operand(a[at.x]), Operand(a[at.y]), Operand(a[at.z]), Operand(a[at.w]));
 #endif
-    return select(vec4<f32>(0.0), x, inside);
+    return select(vec4<Operand>(), x, inside);
 #endif
 }
 
 // The quad of B as stored at (row, col).
-fn load_b(row: u32, col: u32) -> vec4<f32> {
+fn load_b(row: u32, col: u32) -> vec4<Operand> {
 #if TB
     let rows = params.n;
     let cols = params.k;
@@ -77,17 +78,17 @@ fn load_b(row: u32, col: u32) -> vec4<f32> {
     let cols = params.n;
 #endif
 #if WHOLE
-    return vec4<f32>(b[(row * cols + col) / 4u]);
+    return vec4<Operand>(b[(row * cols + col) / 4u]);
 #else
 #if VB
     let inside = row < rows && col < cols;
-    let x = vec4<f32>(b[select(0u, (row * cols + col) / 4u, inside)]);
+    let x = vec4<Operand>(b[select(0u, (row * cols + col) / 4u, inside)]);
 #else
     let inside = (vec4<u32>(col) + QUAD < vec4<u32>(cols)) & vec4<bool>(row < rows);
     let at = select(vec4<u32>(0u), vec4<u32>(row * cols + col) + QUAD, inside);
-    let x = vec4<f32>(f32(b[at.x]), f32(b[at.y]), f32(b[at.z]), f32(b[at.w]));
+    let x = vec4<Operand>(Operand(b[at.x]), Operand(b[at.y]), Operand(b[at.z]), Operand(b[at.w]));
 #endif
-    return select(vec4<f32>(0.0), x, inside);
+    return select(vec4<Operand>(), x, inside);
 #endif
 }
 

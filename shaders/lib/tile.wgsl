@@ -11,7 +11,9 @@
 const CHUNK: u32 = 64;
 const THREADS: u32 = CHUNK * 4; // exactly one vec4 of A a thread and slice
 const USED: u32 = 64; // rows of a tile that are wanted: products leave the others as they are
+const SPLIT: bool = true; // COOP: operands are pairs of f16, at f32 accuracy; else single ones, in mixed precision
 const DEPTH: u32 = 16; // COOP: inner dimension of a slice; above 16 there is no room for a triangle
+const INNER: u32 = {DEPTH * (1 + (CHUNK == 64) * (1 - SPLIT))}; // the same where there are no low halves
 #if COOP && DEPTH > 16
 const POOL: u32 = 8 * CHUNK;
 #else
@@ -58,12 +60,14 @@ alias FragA = coop_mat16x16<f16, A>;
 alias FragB = coop_mat16x16<f16, B>;
 alias FragC = coop_mat16x16<f32, C>;
 
-// A slice of each operand, as f16 pairs: blocks of 16 x 16, the operand's rows as they are stored, for each 16 of the
+// A slice of each operand, as f16 (SPLIT: pairs): blocks of 16 x 16, the operand's rows as they are stored, for each 16 of the
 // inner dimension.
-var<workgroup> a_high: array<vec4<f16>, DEPTH / 16 * THREADS>;
-var<workgroup> a_low: array<vec4<f16>, DEPTH / 16 * THREADS>;
-var<workgroup> b_high: array<vec4<f16>, DEPTH * 16>;
-var<workgroup> b_low: array<vec4<f16>, DEPTH * 16>;
+var<workgroup> a_high: array<vec4<f16>, INNER / 16 * THREADS>;
+var<workgroup> b_high: array<vec4<f16>, INNER * 16>;
+#if SPLIT
+var<workgroup> a_low: array<vec4<f16>, INNER / 16 * THREADS>;
+var<workgroup> b_low: array<vec4<f16>, INNER * 16>;
+#endif
 
 var<private> thread: u32;
 
@@ -124,7 +128,7 @@ fn product(sum: Tile, a: u32, at: bool, m0: u32, b: u32, bt: bool, n0: u32, len:
     let subgroup = thread / 32u;
     let rows16 = subgroup / 2u * 64u;
     let columns32 = subgroup % 2u * 128u;
-#for s in 0..DEPTH/16
+#for s in 0..INNER/16
     var next_a{s} = load_a(a, at, m0, {16 * s}u);
 #for part in 0..64/CHUNK
     var next_b{s}_{part} = load_b(b, bt, {part}u, {16 * s}u, n0);
@@ -133,10 +137,10 @@ fn product(sum: Tile, a: u32, at: bool, m0: u32, b: u32, bt: bool, n0: u32, len:
     var acc0 = FragC();
     var acc1 = FragC();
     workgroupBarrier();
-    for (var k0 = 0u; k0 < len; k0 += DEPTH) {
+    for (var k0 = 0u; k0 < len; k0 += INNER) {
         var top_a = 0u;
         var top_b = 0u;
-#for s in 0..DEPTH/16
+#for s in 0..INNER/16
         top_a = max(top_a, largest(next_a{s}));
 #for part in 0..64/CHUNK
         top_b = max(top_b, largest(next_b{s}_{part}));
@@ -154,28 +158,36 @@ fn product(sum: Tile, a: u32, at: bool, m0: u32, b: u32, bt: bool, n0: u32, len:
 #end
         let e_a = scale_exponent(top.x);
         let e_b = scale_exponent(top.y);
-#for s in 0..DEPTH/16
+#for s in 0..INNER/16
         {
             let value = next_a{s} * power_of_two(e_a);
+#if SPLIT
             let rounded = high(value);
             a_high[{s} * THREADS + place_a(at)] = vec4<f16>(rounded);
             a_low[{s} * THREADS + place_a(at)] = vec4<f16>(value - rounded);
+#else
+            a_high[{s} * THREADS + place_a(at)] = vec4<f16>(value);
+#endif
         }
 #for part in 0..64/CHUNK
         {
             let value = next_b{s}_{part} * power_of_two(e_b);
+#if SPLIT
             let rounded = high(value);
             b_high[{256 * s}u + place_b(bt, {part}u)] = vec4<f16>(rounded);
             b_low[{256 * s}u + place_b(bt, {part}u)] = vec4<f16>(value - rounded);
+#else
+            b_high[{256 * s}u + place_b(bt, {part}u)] = vec4<f16>(value);
+#endif
         }
 #end
 #end
         workgroupBarrier();
-        if k0 + DEPTH < len {
-#for s in 0..DEPTH/16
-            next_a{s} = load_a(a, at, m0, k0 + DEPTH + {16 * s}u);
+        if k0 + INNER < len {
+#for s in 0..INNER/16
+            next_a{s} = load_a(a, at, m0, k0 + INNER + {16 * s}u);
 #for part in 0..64/CHUNK
-            next_b{s}_{part} = load_b(b, bt, {part}u, k0 + DEPTH + {16 * s}u, n0);
+            next_b{s}_{part} = load_b(b, bt, {part}u, k0 + INNER + {16 * s}u, n0);
 #end
 #end
         }
@@ -184,40 +196,60 @@ fn product(sum: Tile, a: u32, at: bool, m0: u32, b: u32, bt: bool, n0: u32, len:
         let unscale = select(power_of_two(clamp(e, -126, 127)), 0.0, e < -126);
         for (var once = rows16; once < USED * 4u; once = USED * 4u) {
             // Loops, since naga takes no argument for uniform at an `if` around these; at each call they fold away.
-#for s in 0..DEPTH/16
+#for s in 0..INNER/16
             var ah{s} = FragA();
+#if SPLIT
             var al{s} = FragA();
+#endif
             for (var yes = u32(at); yes > 0u; yes = 0u) {
                 ah{s} = coopLoad<FragA>(&a_high[{s} * THREADS + rows16], 4u);
+#if SPLIT
                 al{s} = coopLoad<FragA>(&a_low[{s} * THREADS + rows16], 4u);
+#endif
             }
             for (var yes = u32(!at); yes > 0u; yes = 0u) {
                 ah{s} = coopLoadT<FragA>(&a_high[{s} * THREADS + rows16], 4u);
+#if SPLIT
                 al{s} = coopLoadT<FragA>(&a_low[{s} * THREADS + rows16], 4u);
+#endif
             }
 #end
 #for j in 0..2
             {
                 var slice = FragC();
+#if SPLIT
                 var small = FragC();
-#for s in 0..DEPTH/16
+#endif
+#for s in 0..INNER/16
                 {
                     var bh = FragB();
+#if SPLIT
                     var bl = FragB();
+#endif
                     for (var yes = u32(bt); yes > 0u; yes = 0u) {
                         bh = coopLoad<FragB>(&b_high[columns32 + {256 * s + 64 * j}u], 4u);
+#if SPLIT
                         bl = coopLoad<FragB>(&b_low[columns32 + {256 * s + 64 * j}u], 4u);
+#endif
                     }
                     for (var yes = u32(!bt); yes > 0u; yes = 0u) {
                         bh = coopLoadT<FragB>(&b_high[columns32 + {256 * s + 64 * j}u], 4u);
+#if SPLIT
                         bl = coopLoadT<FragB>(&b_low[columns32 + {256 * s + 64 * j}u], 4u);
+#endif
                     }
                     slice = coopMultiplyAdd(ah{s}, bh, slice);
+#if SPLIT
                     small = coopMultiplyAdd(al{s}, bh, small);
                     small = coopMultiplyAdd(ah{s}, bl, small);
+#endif
                 }
 #end
+#if SPLIT
                 acc{j} = acc{j} + (slice + small) * unscale;
+#else
+                acc{j} = acc{j} + slice * unscale;
+#endif
             }
 #end
         }

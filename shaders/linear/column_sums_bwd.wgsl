@@ -2,9 +2,9 @@
 // a column. Grid: [ceil(cols / 32), ceil(rows / part), 1].
 alias t_grad_y = f32;
 
-struct Params { rows: u32, cols: u32, part: u32 }
+struct Params { rows: u32, cols: u32, part: u32, row: u32 } // elements of a row as stored
 
-@group(0) @binding(0) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, cols]
+@group(0) @binding(0) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, row]
 @group(0) @binding(1) var<storage, read_write> sums: array<f32>; // [ceil(rows / part), cols]
 @group(0) @binding(2) var<uniform> params: Params;
 
@@ -17,7 +17,7 @@ fn column_sums_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
     var sum = 0.0;
     if col < params.cols {
         for (var row = wg.y * params.part + lane / 32u; row < end; row += 8u) {
-            sum += f32(grad_y[row * params.cols + col]);
+            sum += f32(grad_y[row * params.row + col]);
         }
     }
     partial[lane] = sum;

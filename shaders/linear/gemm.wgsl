@@ -3,7 +3,7 @@
 // where the stored rows run along k, so that both tiles lie k-major in workgroup memory and only whole vec4 are written.
 // The next blocks are in registers while the products run. Grid: [ceil(n / TILE), ceil(m / TILE), ceil(k / part)],
 // `part` a multiple of BK. Workgroup memory 16,384 B (4,096 B for TILE 32).
-const SCALED: bool = false;
+alias Operand = f32;
 const TILE: u32 = 64; // 32, 64 or 128
 const U: u32 = TILE / 128 + 1;
 const SIDE: u32 = TILE / (4 * U); // threads along an edge of the tile

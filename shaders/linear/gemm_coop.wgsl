@@ -9,7 +9,7 @@
 // (TB), 46,080 B (nn), 43,008 B (TA).
 enable f16;
 enable wgpu_cooperative_matrix;
-const SCALED: bool = true;
+alias Operand = f32;
 #import lib/gemm
 #import lib/split
 

@@ -5,6 +5,7 @@ use crate::cases::bench::{Bench, Family, Scale, Timed};
 use crate::error::{Result, UserError};
 use crate::ops::add::Add;
 use crate::ops::linear::Linear;
+use crate::tensor::Precision;
 use crate::train::Executor;
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
@@ -72,7 +73,7 @@ impl DeviceClass {
 pub struct Roof {
     /// Bytes read and written each second by `y += x`.
     pub copy: f64,
-    /// FLOPs each second of a square product by this program's own kernel, f32 in and out.
+    /// FLOPs each second of a square product by this program's own kernel, in the precision of the benches.
     pub product: f64,
     /// Extent of that product.
     pub size: usize,
@@ -85,7 +86,7 @@ impl Roof {
     ///
     /// # Errors
     /// The device's.
-    pub fn measure(executor: &mut Executor) -> Result<Self> {
+    pub fn measure(executor: &mut Executor, precision: Precision) -> Result<Self> {
         let class = DeviceClass::of(executor);
         let copy = copy_rate(executor)?;
         let size = class.product();
@@ -96,7 +97,7 @@ impl Roof {
             bias: false,
         };
         let product = rate_bench(op.into());
-        let prepared = prepare(&product, executor)?;
+        let prepared = prepare(&product, precision, executor)?;
         let timing = prepared.time(executor.runtime())?;
         let kernel = kernel(executor, &prepared);
         executor.runtime().reset();
@@ -120,7 +121,8 @@ pub fn copy_rate(executor: &mut Executor) -> Result<f64> {
         return Ok(cpu_copy_rate());
     }
     let numel = copied(executor);
-    let prepared = prepare(&rate_bench(Add { numel }.into()), executor)?;
+    let add = rate_bench(Add { numel }.into());
+    let prepared = prepare(&add, Precision::F32, executor)?;
     let runtime = executor.runtime();
     prepared.warm_up(runtime, class.warm_up())?;
     let timing = prepared.time(runtime)?;
@@ -165,8 +167,8 @@ fn rate_bench(op: crate::ops::Op) -> Bench {
     Bench::new(Family::Dense, "roof".to_owned(), op).source("the roof")
 }
 
-fn prepare(bench: &Bench, executor: &mut Executor) -> Result<Prepared> {
-    let prepared = Prepared::new(bench, Timed::Forward, executor)?;
+fn prepare(bench: &Bench, precision: Precision, executor: &mut Executor) -> Result<Prepared> {
+    let prepared = Prepared::new(bench, Timed::Forward, precision, executor)?;
     prepared.map_err(|reason| {
         UserError::Shape {
             op: bench.kind,

@@ -9,7 +9,7 @@ use crate::ops::Op;
 use crate::port::{Cost, InputGrad, Pass};
 use crate::runtime::{Data, Program, Runtime};
 use crate::step::StepParams;
-use crate::tensor::{Dtype, Precision, TensorId};
+use crate::tensor::{Precision, TensorId};
 use crate::train::{Executor, keep_to_cap};
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,7 @@ impl Prepared {
     pub fn new(
         bench: &Bench,
         timed: Timed,
+        precision: Precision,
         executor: &mut Executor,
     ) -> Result<std::result::Result<Self, String>> {
         let ports = bench.op.inputs().into_iter().chain(bench.op.outputs());
@@ -81,7 +82,7 @@ impl Prepared {
         ) {
             return Ok(Err(e.to_string()));
         }
-        let Built { graph, data } = Built::new(bench, timed)?;
+        let Built { graph, data } = Built::new(bench, timed, precision)?;
         let on_device = has_own_clock(executor);
         executor.runtime().reset();
         // What was dropped is only freed when the device next looks.
@@ -111,7 +112,7 @@ impl Prepared {
         Ok(Ok(Self {
             program,
             step,
-            cost: bench.cost(timed),
+            cost: bench.cost(timed, precision),
             on_device,
         }))
     }
@@ -191,20 +192,20 @@ struct Built {
 }
 
 impl Built {
-    fn new(bench: &Bench, timed: Timed) -> Result<Self> {
-        let mut graph = Graph::new();
+    fn new(bench: &Bench, timed: Timed, precision: Precision) -> Result<Self> {
+        let mut graph = Graph::with_precision(precision);
         let mut data = Vec::new();
         let ports = bench.op.inputs();
         let mut ins = Vec::new();
         for (seed, port) in (1..).zip(&ports) {
-            let id = graph.input(port.name, &port.shape, port.storage.dtype(Precision::F32));
+            let id = graph.input(port.name, &port.shape, port.storage.dtype(precision));
             data.push((id, fill::input(bench, port, seed)));
             ins.push(id);
         }
         if updates(&bench.op) {
             let mut outs = Vec::new();
             for (seed, port) in (100..).zip(&bench.op.outputs()) {
-                let tensor = graph.input(port.name, &port.shape, port.storage.dtype(Precision::F32));
+                let tensor = graph.input(port.name, &port.shape, port.storage.dtype(precision));
                 data.push((tensor, Values::Real(fill::updated(port, seed))));
                 outs.push(Output {
                     tensor,
@@ -221,7 +222,7 @@ impl Built {
             let outputs = bench.op.outputs();
             for (seed, (port, out)) in (200..).zip(outputs.iter().zip(&outs)) {
                 if port.grad != InputGrad::None {
-                    let gradient = graph.input("seed", &port.shape, Dtype::F32);
+                    let gradient = graph.input("seed", &port.shape, port.storage.dtype(precision));
                     data.push((gradient, Values::Real(fill::gradient(port.numel(), seed))));
                     seeds.push((*out, gradient));
                 }
@@ -257,7 +258,7 @@ mod tests {
             .into_iter()
             .find(|b| b.kind == "rope")
             .unwrap();
-        let prepared = Prepared::new(&bench, Timed::Training, &mut executor)
+        let prepared = Prepared::new(&bench, Timed::Training, Precision::F32, &mut executor)
             .unwrap()
             .unwrap();
         assert!(prepared.on_device);

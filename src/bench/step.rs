@@ -96,12 +96,15 @@ pub fn time_step(
     mut executor: Executor,
     block: BlockRef,
     shape: StepShape,
+    precision: Precision,
     roof: &Roof,
     say: &mut dyn FnMut(&str),
 ) -> Result<(Executor, Entry, Vec<CallTime>)> {
     executor.runtime().reset();
     let start = Instant::now();
-    let model = shape.model(block);
+    executor.check(precision)?;
+    let mut model = shape.model(block);
+    model.precision = precision;
     model.validate()?;
     let recipe = Recipe {
         schedule: Schedule {
@@ -198,11 +201,11 @@ impl Steps<'_> {
 fn cost(stepper: &Stepper, shape: StepShape) -> Result<Cost> {
     let graph = &stepper.train_net().0.graph;
     let parts = (shape.batch / stepper.micro_batch()) as f64;
-    let update = update_graph(graph.bank_len())?.graph;
+    let update = update_graph(graph.bank_len(), graph.precision())?.graph;
     let mut sum = Cost::default();
     let calls = graph.calls().iter().map(|call| (parts, call));
     for (times, call) in calls.chain(update.calls().iter().map(|call| (1.0, call))) {
-        let one = call.op.cost(call.pass, Precision::F32);
+        let one = call.op.cost(call.pass, graph.precision());
         sum.flops += times * one.flops;
         sum.bytes += times * one.bytes;
     }

@@ -1,7 +1,7 @@
 //! What the benches promise besides times, which are never asserted.
 
 use super::*;
-use crate::tensor::Bank;
+use crate::tensor::{Bank, Precision};
 use crate::train::Executor;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn every_shape_is_valid_and_costs_something() {
                 .validate()
                 .unwrap_or_else(|e| panic!("{}: {e}", bench.name()));
             for timed in [Timed::Forward, Timed::Training] {
-                let cost = bench.cost(timed);
+                let cost = bench.cost(timed, Precision::F32);
                 assert!(
                     cost.bytes > 0.0 && cost.flops >= 0.0,
                     "{}: {cost:?}",
@@ -90,7 +90,8 @@ fn a_smaller_scale_divides_the_work() {
         .zip(&small)
         .filter(|(f, _)| f.family == Family::Recurrences)
     {
-        let ratio = full.cost(Timed::Forward).flops / small.cost(Timed::Forward).flops;
+        let ratio = full.cost(Timed::Forward, Precision::F32).flops
+            / small.cost(Timed::Forward, Precision::F32).flops;
         // What heads share (Mamba2's q and k) does not become less with them.
         let expected = if full.kind == "ssd" {
             15.0..=16.0
@@ -109,7 +110,7 @@ fn times_everything(executor: &mut Executor) {
                 continue;
             }
             let name = format!("{} {}", bench.name(), timed.name());
-            let prepared = Prepared::new(&bench, timed, executor).unwrap();
+            let prepared = Prepared::new(&bench, timed, Precision::F32, executor).unwrap();
             let prepared = prepared.unwrap_or_else(|reason| panic!("{name}: {reason}"));
             let runtime = executor.runtime();
             prepared.time_once(runtime).unwrap();
@@ -147,7 +148,7 @@ fn times_are_positive_and_in_order() {
         .into_iter()
         .find(|b| b.kind == "delta_rule")
         .unwrap();
-    let prepared = Prepared::new(&bench, Timed::Training, &mut executor)
+    let prepared = Prepared::new(&bench, Timed::Training, Precision::F32, &mut executor)
         .unwrap()
         .unwrap();
     let timing = prepared.time(executor.runtime()).unwrap();
@@ -175,8 +176,15 @@ fn a_step_is_timed_and_leaves_nothing() {
         length: 9,
     };
     for kind in crate::models::BLOCKS {
-        let (mut executor, entry, calls) =
-            time_step(Executor::cpu(), *kind, shape, &roof(), &mut |_| {}).unwrap();
+        let (mut executor, entry, calls) = time_step(
+            Executor::cpu(),
+            *kind,
+            shape,
+            Precision::F32,
+            &roof(),
+            &mut |_| {},
+        )
+        .unwrap();
         let step = entry.step.unwrap();
         assert!(entry.median_ms > 0.0 && step.tokens_s > 0.0 && step.first_step_s > 0.0);
         assert!(step.peak_bytes > 16 * step.params, "{step:?}");
@@ -202,7 +210,7 @@ fn only_differences_beyond_the_spread_count() {
             &bench,
             Timed::Forward,
             timing(ms),
-            bench.cost(Timed::Forward),
+            bench.cost(Timed::Forward, Precision::F32),
             &roof(),
         )
     };

@@ -172,12 +172,12 @@ impl Bench {
     }
 
     /// FLOPs and bytes of a run.
-    pub fn cost(&self, timed: Timed) -> Cost {
+    pub fn cost(&self, timed: Timed, precision: Precision) -> Cost {
         let passes: &[Pass] = match timed {
             Timed::Forward => &[Pass::Forward],
             Timed::Training => &[Pass::Forward, Pass::Backward],
         };
-        let costs = passes.iter().map(|pass| self.op.cost(*pass, Precision::F32));
+        let costs = passes.iter().map(|pass| self.op.cost(*pass, precision));
         costs.fold(Cost::default(), |sum, one| Cost {
             flops: sum.flops + one.flops,
             bytes: sum.bytes + one.bytes,

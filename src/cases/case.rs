@@ -51,7 +51,7 @@ pub struct Case {
     pub long: bool,
     /// It proves the variants of its op before a device runs them.
     pub self_test: bool,
-    /// The precision whose activations hold all values exactly: in mixed, inputs and gradients are rounded to f16.
+    /// The precision that holds all values exactly: in mixed, activations, weights and gradients are rounded to f16.
     pub values: Precision,
 }
 
@@ -88,11 +88,11 @@ impl Case {
         self
     }
 
-    /// The case with activations that f16 holds exactly.
+    /// The case with activations and weights that f16 holds exactly.
     #[must_use]
     pub fn in_mixed(mut self) -> Self {
         for (port, values) in self.op.inputs().iter().zip(&mut self.inputs) {
-            if let (Storage::Activation, Values::Real(x)) = (port.storage, values) {
+            if let (Storage::Activation | Storage::Weight, Values::Real(x)) = (port.storage, values) {
                 round(x);
             }
         }

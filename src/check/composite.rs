@@ -58,10 +58,7 @@ fn channel_decay_gate(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)
     };
     let ones = g.graph.call(ones, &[])?[0];
     let [y, a_log, dt_bias] = ["y", "A_log", "dt_bias"].map(|name| g.input(name));
-    let scale = Scale {
-        rows: h,
-        p: width / h.max(1),
-    };
+    let scale = Scale::f32(h, width / h.max(1));
     let rates = g.graph.call(scale, &[ones, a_log?])?[0];
     let gate = DecayGate {
         rows: b * t,

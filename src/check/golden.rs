@@ -16,13 +16,15 @@ use crate::tensor::{Dtype, TensorId};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Tolerances of an index, for the f64 twin or for f32 devices.
+/// What is checked: the f64 twin, or a device in one of its precisions. Each has its tolerances in an index.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
     /// The f64 twin.
     F64,
     /// f32 on any device.
     F32,
+    /// Mixed precision.
+    Mixed,
 }
 
 impl Precision {
@@ -30,6 +32,32 @@ impl Precision {
         match self {
             Self::F64 => "f64",
             Self::F32 => "f32",
+            Self::Mixed => "mixed",
+        }
+    }
+
+    /// How activations are stored.
+    fn storage(self) -> crate::tensor::Precision {
+        match self {
+            Self::F64 | Self::F32 => crate::tensor::Precision::F32,
+            Self::Mixed => crate::tensor::Precision::Mixed,
+        }
+    }
+
+    /// What the loss of a model is times of before its gradients are taken: those of f16 would vanish.
+    fn loss_scale(self) -> f32 {
+        match self {
+            Self::F64 | Self::F32 => 1.0,
+            Self::Mixed => 1024.0,
+        }
+    }
+}
+
+impl From<crate::tensor::Precision> for Precision {
+    fn from(precision: crate::tensor::Precision) -> Self {
+        match precision {
+            crate::tensor::Precision::F32 => Self::F32,
+            crate::tensor::Precision::Mixed => Self::Mixed,
         }
     }
 }
@@ -119,7 +147,7 @@ pub fn ops(
         let tensors = source.tensors(&file)?;
         let result = match name {
             "adam_clip_schedule" => super::optimiser::run(tensors, &entry.attrs, runtime).map(Some),
-            _ => op(name, &entry.attrs, tensors, runtime),
+            _ => op(name, &entry.attrs, tensors, precision, runtime),
         };
         runtime.reset();
         let result = result.map_err(|e| in_file(e, &source.place(&file)));
@@ -172,9 +200,10 @@ fn op(
     name: &str,
     attrs: &Value,
     mut tensors: Tensors,
+    precision: Precision,
     runtime: &mut dyn Runtime,
 ) -> Result<Option<Vec<Compared>>> {
-    let mut graph = Graph::new();
+    let mut graph = Graph::with_precision(precision.storage());
     let step = prepare(&mut tensors)?;
     let mut inputs = BTreeMap::new();
     for (full, t) in tensors.iter() {
@@ -195,15 +224,18 @@ fn op(
     let Some(outputs) = crate::ops::cases::golden(&mut g).or_else(|| composite(&mut g)) else {
         return Ok(None);
     };
+    let outputs = outputs?;
+    graph.narrow_inputs();
     let mut read: Vec<(String, TensorId)> = Vec::new();
     let mut seeds = Vec::new();
-    for (output, id) in outputs? {
+    for (output, id) in outputs {
         graph.keep(id);
         read.push((format!("output/{output}"), id));
         let name = format!("cot/{output}");
         if let Some(cot) = tensors.get(&name) {
             same_length(&name, cot.values.len(), graph.tensor(id).numel())?;
-            let seed = graph.input(&name, &cot.shape, Dtype::F32);
+            let dtype = graph.tensor(id).dtype;
+            let seed = graph.input(&name, &cot.shape, dtype);
             seeds.push((id, seed));
         }
     }
@@ -327,7 +359,7 @@ pub fn models(
         };
         let file = format!("models/{}", entry.file());
         let tensors = source.tensors(&file)?;
-        let compared = model_entry(block, entry, tensors, runtime);
+        let compared = model_entry(block, entry, tensors, precision, runtime);
         runtime.reset();
         let compared = compared.map_err(|e| in_file(e, &source.place(&file)));
         let Some(compared) = unless_refused(compared, &label, &device, report)? else {
@@ -359,6 +391,7 @@ fn model_entry(
     block: BlockRef,
     entry: &ModelEntry,
     mut tensors: Tensors,
+    precision: Precision,
     runtime: &mut dyn Runtime,
 ) -> Result<Vec<Compared>> {
     let sizes = &entry.config;
@@ -375,13 +408,14 @@ fn model_entry(
         },
         rope_base: sizes.rope_base,
         dropout: 0.0,
+        precision: precision.storage(),
         ..ModelConfig::new(block, sizes.layers, sizes.d_model, sizes.vocab, sizes.outputs)
     };
     model.validate()?;
     let step = prepare(&mut tensors)?;
-    let mut g = Graph::new();
+    let mut g = Graph::with_precision(precision.storage());
     let (rows, classes) = (b * t, model.classes);
-    let x = g.input("x", &[b, t, model.vocab], Dtype::F32);
+    let x = g.input("x", &[b, t, model.vocab], precision.storage().activation());
     let labels = g.input("labels", &[b, t], Dtype::U32);
     let seed = g.input("seed", &[1], Dtype::F32);
     let stack = model.stack(&mut g, x, b, t)?;
@@ -408,11 +442,12 @@ fn model_entry(
             .ok_or_else(|| malformed(&name, "gets no gradient"))?;
         read.push((format!("grad/{name}"), grad));
     }
+    g.round_weights()?;
     let program = runtime.load(&g)?;
     runtime.poison(program)?;
     write(runtime, program, (&g, x), &tensors, "input/x")?;
     write(runtime, program, (&g, labels), &tensors, "input/labels")?;
-    runtime.write(program, seed, Data::F32(&[1.0]))?;
+    runtime.write(program, seed, Data::F32(&[precision.loss_scale()]))?;
     for p in g.params() {
         write(
             runtime,
@@ -439,7 +474,12 @@ fn model_entry(
             Some(want) => {
                 wanted.remove(&name);
                 let want = want.values.clone();
-                compared.push(Compared::new(name, runtime.read(program, id)?, want)?);
+                let mut got = runtime.read(program, id)?;
+                if name.starts_with("grad/") {
+                    got.iter_mut()
+                        .for_each(|g| *g /= f64::from(precision.loss_scale()));
+                }
+                compared.push(Compared::new(name, got, want)?);
             }
             // A file may leave gradients out: those of large matrices are most of its bytes.
             None if name.starts_with("grad/") && name != "grad/x" => {}

@@ -5,6 +5,7 @@ use crate::cases::{Case, compare};
 use crate::cpu::CpuRuntime;
 use crate::error::Result;
 use crate::runtime::Runtime;
+use crate::tensor::Precision;
 
 /// The cases of all ops; without `long`, not those of thousands of steps: they are slow on software Vulkan.
 pub fn cases(long: bool) -> Vec<Case> {
@@ -13,16 +14,22 @@ pub fn cases(long: bool) -> Vec<Case> {
     all
 }
 
-/// Runs cases. On a GPU all are run in the `variant` of that name, which is on the outcomes; on the CPU by the twins.
+/// Runs cases. On a GPU all are run in the `variant` of that name, which is on the outcomes; on the CPU by the twins. In
+/// mixed precision the f64 twin is given the same rounded values.
 pub fn kernels(
     cases: &[Case],
     runtime: &mut dyn Runtime,
+    precision: Precision,
     variant: Option<&str>,
     report: &mut Hear<'_>,
 ) -> Result<()> {
     for case in cases {
+        let case = &match precision {
+            Precision::F32 => case.clone(),
+            Precision::Mixed => case.clone().in_mixed(),
+        };
         let oracle = case.run(&mut CpuRuntime::<f64>::new())?;
-        let got = case.run(runtime);
+        let got = case.run_in(precision, runtime);
         runtime.reset();
         let name = format!("{} {}", case.op.name(), case.name);
         let outcome = Outcome::new(&name, &runtime.device(), compare(case, &got?, &oracle));

@@ -37,7 +37,7 @@ pub(super) fn run(tensors: Tensors, attrs: &Value, runtime: &mut dyn Runtime) ->
             Init::Constant(0.0),
         );
     }
-    let stats = append_update(&mut g)?;
+    let stats = append_update(&mut g, false)?;
     let program = runtime.load(&g)?;
     let bank = |prefix: &str| -> Result<Vec<f32>> {
         let mut bank = vec![0.0; g.bank_len()];

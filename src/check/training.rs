@@ -8,10 +8,11 @@ use crate::error::Result;
 use crate::models::{
     BLOCKS, DecayKind, InputGate, ModelConfig, Switches, block, initial_parameters, update_graph,
 };
+use crate::ops::grad_norm::FIRST_SCALE;
 use crate::runtime::Runtime;
 use crate::step::StepParams;
 use crate::tasks::{DataSet, DataSpec, Gap, Grammar, GrammarSpec, Split, Splits};
-use crate::tensor::Bank;
+use crate::tensor::{Bank, Precision};
 use crate::train::{Schedule, write_inputs};
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ const SCHEDULE: Schedule = Schedule {
 };
 /// Relative difference allowed for each loss and gradient norm.
 const ALLOWED: f64 = 1e-4;
+/// The same in mixed precision: Adam turns the rounding of small gradients into steps of full size.
+const ALLOWED_MIXED: f64 = 2e-2;
 /// Samples of an update.
 const BATCH: usize = 4;
 
@@ -233,9 +236,12 @@ pub(super) fn first_updates(
 ) -> Result<Curve> {
     let data = data()?;
     let net = model.train_net(BATCH, data.max_steps(Split::Train), data.spec().length)?;
-    let update = update_graph(net.graph.bank_len())?;
+    let update = update_graph(net.graph.bank_len(), model.precision)?;
     let (train, optimiser) = (runtime.load(&net.graph)?, runtime.load(&update.graph)?);
     runtime.write_bank(Bank::Param, &initial_parameters(&net.graph, 1))?;
+    if model.precision == Precision::Mixed {
+        runtime.write_bank(Bank::Scale, &[FIRST_SCALE, 0.0, 0.0, 0.0])?;
+    }
     let mut curve = Curve {
         losses: Vec::new(),
         norms: Vec::new(),
@@ -262,7 +268,7 @@ pub(super) fn first_updates(
 }
 
 /// The largest relative difference of an element, as a deviation.
-fn furthest(what: &str, got: &[f64], want: &[f64]) -> Deviation {
+fn furthest(what: &str, precision: Precision, got: &[f64], want: &[f64]) -> Deviation {
     let error = |i: &usize| (got[*i] - want[*i]).abs() / want[*i].abs();
     let not_a_number = (0..got.len()).find(|i| error(i).is_nan());
     let at = not_a_number
@@ -271,7 +277,10 @@ fn furthest(what: &str, got: &[f64], want: &[f64]) -> Deviation {
     Deviation {
         tensor: what.to_owned(),
         error: error(&at),
-        allowed: ALLOWED,
+        allowed: match precision {
+            Precision::F32 => ALLOWED,
+            Precision::Mixed => ALLOWED_MIXED,
+        },
         worst: (at, got[at], want[at]),
     }
 }
@@ -293,14 +302,21 @@ pub fn trained() -> usize {
 ///
 /// # Errors
 /// The runtime's.
-pub fn training(runtime: &mut dyn Runtime, report: &mut Hear<'_>) -> Result<()> {
+pub fn training(runtime: &mut dyn Runtime, precision: Precision, report: &mut Hear<'_>) -> Result<()> {
     let device = runtime.device();
-    for (name, model) in all_models() {
+    for (name, mut model) in all_models() {
+        model.precision = precision;
+        if let Err(refusal) = model.validate() {
+            report(Outcome::skipped(&name, &device, &refusal.to_string()))?;
+            continue;
+        }
+        model.precision = Precision::F32;
         let want = first_updates(&model, SCHEDULE, &mut CpuRuntime::<f64>::new())?;
+        model.precision = precision;
         let got = first_updates(&model, SCHEDULE, runtime)?;
         let deviations = vec![
-            furthest("loss", &got.losses, &want.losses),
-            furthest("gradient norm", &got.norms, &want.norms),
+            furthest("loss", precision, &got.losses, &want.losses),
+            furthest("gradient norm", precision, &got.norms, &want.norms),
         ];
         report(Outcome::new(&name, &device, deviations))?;
     }
@@ -372,7 +388,7 @@ mod tests {
         let mut runtime = CpuRuntime::<f32>::new();
         let mut failed = Vec::new();
         let mut count = 0;
-        training(&mut runtime, &mut |outcome| {
+        training(&mut runtime, Precision::F32, &mut |outcome| {
             count += 1;
             if !outcome.passed() {
                 failed.push(format!("{outcome:?}"));

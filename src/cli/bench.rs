@@ -134,7 +134,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     args.benches(Scale(1))?;
     let model = args.model.as_deref().map(models::block).transpose()?;
     let before = args.compare.as_deref().map(Report::read).transpose()?;
-    let precision = common.precision()?;
+    let precision = common.precision()?.unwrap_or_default();
     let verbosity = common.verbosity();
     let mut say = |text: &str| verbosity.say(text);
     let mut executor = common.open(&mut say)?;
@@ -142,7 +142,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     let class = DeviceClass::of(&executor);
     let scale = Scale(class.scale().0 * if args.quick { QUICK } else { 1 });
     say("measuring what the device does at best");
-    let roof = Roof::measure(&mut executor)?;
+    let roof = Roof::measure(&mut executor, precision)?;
     let mut report = report(&executor, precision, &roof, scale);
     if let Some(before) = &before
         && before.device != report.device
@@ -170,7 +170,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     });
     for (bench, timed) in each.take_while(|_| !stop.load(Ordering::Relaxed)) {
         wait.say(&format!("{} {}", bench.name(), timed.name()));
-        match prepare(bench, timed, &mut executor, variant)? {
+        match prepare(bench, timed, precision, &mut executor, variant)? {
             Ok(prepared) => {
                 // Data of gigabytes take the host seconds, in which the clocks sink.
                 let waited = waits_since.elapsed().min(class.warm_up());
@@ -194,7 +194,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     let mut ops = None;
     if let Some(kind) = model.filter(|_| !stop.load(Ordering::Relaxed)) {
         say(&format!("a training step of {}", kind.name()));
-        let (_, entry, calls) = time_step(executor, kind, args.shape(class), &roof, &mut say)?;
+        let (_, entry, calls) = time_step(executor, kind, args.shape(class), precision, &roof, &mut say)?;
         report.entries.push(entry);
         ops = (!calls.is_empty()).then(|| profile_table(&calls));
     }
@@ -230,14 +230,15 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
 fn prepare(
     bench: &Bench,
     timed: Timed,
+    precision: Precision,
     executor: &mut Executor,
     variant: Option<&'static str>,
 ) -> Result<std::result::Result<Prepared, String>> {
-    let offered = executor.offers(&bench.op, Precision::F32);
+    let offered = executor.offers(&bench.op, precision);
     if let Some(name) = variant.filter(|name| !offered.contains(name)) {
         return Ok(Err(format!("has no variant {name} here: {}", offered.join(", "))));
     }
-    let prepared = Prepared::new(bench, timed, executor)?;
+    let prepared = Prepared::new(bench, timed, precision, executor)?;
     Ok(prepared.and_then(|prepared| {
         let run = executor.runtime().variants(prepared.program());
         let run = run.get(bench.op.name());
@@ -248,13 +249,13 @@ fn prepare(
     }))
 }
 
-fn report(executor: &Executor, precision: &str, roof: &Roof, scale: Scale) -> Report {
+fn report(executor: &Executor, precision: Precision, roof: &Roof, scale: Scale) -> Report {
     Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: env!("SELECTIV_COMMIT").to_owned(),
         device: executor.name(),
         driver: executor.driver(),
-        precision: precision.to_owned(),
+        precision: precision.to_string(),
         copy_gb_s: roof.copy * 1e-9,
         product_gflop_s: roof.product * 1e-9,
         product_size: roof.size,
@@ -271,8 +272,9 @@ fn header(report: &Report) -> String {
         n => format!("; ops at a {n}th of their size"),
     };
     format!(
-        "{}, commit {}\ncopy {:.1} GB/s, product {}^3 {:.1} GFLOP/s ({}){smaller}",
+        "{}, {}, commit {}\ncopy {:.1} GB/s, product {}^3 {:.1} GFLOP/s ({}){smaller}",
         report.device,
+        report.precision,
         report.commit,
         report.copy_gb_s,
         report.product_size,

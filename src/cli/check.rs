@@ -13,6 +13,7 @@ use crate::check::{
 use crate::cpu::CpuRuntime;
 use crate::error::{Error, Result, UserError};
 use crate::runtime::Runtime;
+use crate::tensor::Precision as Storage;
 use crate::train::Executor;
 use clap::Args;
 use comfy_table::Table;
@@ -62,13 +63,19 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<bool> {
         return Err(UserError::Folder { path, reason }.into());
     }
     let verbosity = common.verbosity();
-    let mut executor = common.open(&mut |text| verbosity.say(text))?;
+    let mut executor = Executor::open(&common.device, &mut |text| verbosity.say(text))?;
+    let mut storage = common.precision()?.unwrap_or_default();
+    if let Err(refusal) = executor.check(storage) {
+        verbosity.say(&format!("checking in f32: {refusal}"));
+        storage = Storage::F32;
+    }
     let stop = stop_flag();
     let wait = Wait::new(verbosity, "checking", "checks");
     let mut found: [Vec<Outcome>; 3] = Default::default();
     let ended = all_parts(
         &source,
         &mut executor,
+        storage,
         !args.fixtures_only,
         &wait,
         &mut |part, outcome| {
@@ -138,13 +145,14 @@ enum Part {
 fn all_parts(
     source: &Source,
     executor: &mut Executor,
+    storage: Storage,
     with_kernels: bool,
     wait: &Wait,
     hear: &mut dyn FnMut(Part, Outcome) -> Result<()>,
 ) -> Result<()> {
     let [on_devices, grammar_files] = listed(source)?;
     let (taken, updates) = match with_kernels {
-        true => (variants(executor)?, trained()),
+        true => (variants(executor, storage)?, trained()),
         false => (Taken::new(), 0),
     };
     let kernels: usize = taken.iter().map(|(_, cases)| cases.len()).sum();
@@ -157,13 +165,13 @@ fn all_parts(
     };
     let goldens_of = &mut |o| report(Part::Goldens, o);
     goldens(source, &mut CpuRuntime::<f64>::new(), Precision::F64, goldens_of)?;
-    goldens(source, executor.runtime(), Precision::F32, goldens_of)?;
+    goldens(source, executor.runtime(), storage.into(), goldens_of)?;
     if source.has("grammars/index.json") {
         grammars(source, goldens_of)?;
     }
     if with_kernels {
-        each_variant(executor, &taken, &mut |o| report(Part::Kernels, o))?;
-        training(executor.runtime(), &mut |o| report(Part::Updates, o))?;
+        each_variant(executor, storage, &taken, &mut |o| report(Part::Kernels, o))?;
+        training(executor.runtime(), storage, &mut |o| report(Part::Updates, o))?;
     }
     Ok(())
 }
@@ -188,7 +196,7 @@ type Taken = Vec<(Option<&'static str>, Vec<Case>)>;
 
 /// What is run of the kernels: every variant that the device runs, by name, on all cases that it takes; without the long ones
 /// where a driver computes on the CPU.
-fn variants(executor: &mut Executor) -> Result<Taken> {
+fn variants(executor: &mut Executor, storage: Storage) -> Result<Taken> {
     let all = cases(DeviceClass::of(executor) != DeviceClass::SoftwareGpu);
     match executor {
         Executor::Cpu(_) => Ok(vec![(None, all)]),
@@ -201,7 +209,7 @@ fn variants(executor: &mut Executor) -> Result<Taken> {
                 runtime.force(Some(name));
                 let mut taken = Vec::new();
                 for case in &all {
-                    if runtime.runs(&case.graph(Default::default())?, name) {
+                    if runtime.runs(&case.graph(storage)?, name) {
                         taken.push(case.clone());
                     }
                 }
@@ -214,11 +222,11 @@ fn variants(executor: &mut Executor) -> Result<Taken> {
 }
 
 /// Runs them. What failed its self-test is not run, and skipped.
-fn each_variant(executor: &mut Executor, all: &Taken, report: &mut Hear<'_>) -> Result<()> {
+fn each_variant(executor: &mut Executor, storage: Storage, all: &Taken, report: &mut Hear<'_>) -> Result<()> {
     match executor {
         Executor::Cpu(runtime) => {
             for (_, cases) in all {
-                kernels(cases, runtime, None, report)?;
+                kernels(cases, runtime, storage, None, report)?;
             }
         }
         #[cfg(feature = "gpu")]
@@ -228,7 +236,7 @@ fn each_variant(executor: &mut Executor, all: &Taken, report: &mut Hear<'_>) -> 
             }
             for (name, cases) in all {
                 runtime.force(*name);
-                kernels(cases, &mut **runtime, *name, report)?;
+                kernels(cases, &mut **runtime, storage, *name, report)?;
             }
             runtime.force(None);
         }

@@ -1,7 +1,8 @@
 //! What every command takes: `--device` and `--precision`, what it computes on; `-q` and `-v`, how much it says.
 
 use super::print;
-use crate::error::{Result, UserError};
+use crate::error::{Error, Result, UserError};
+use crate::tensor::Precision;
 use crate::train::Executor;
 use clap::Args;
 
@@ -12,8 +13,8 @@ pub struct Common {
     /// What to compute on; auto: the best real GPU, else the CPU (models, weights, grammar and data use none)
     #[arg(long, global = true, value_name = "auto|cpu|gpu:N", default_value = "auto")]
     pub device: String,
-    /// Storage of activations on the device; auto: f32
-    #[arg(long, global = true, value_name = "auto|f32", default_value = "auto")]
+    /// Storage of activations on the device; auto: f32, or that of a run that is continued
+    #[arg(long, global = true, value_name = "auto|f32|mixed", default_value = "auto")]
     pub precision: String,
     /// Say nothing but the result
     #[arg(short, long, global = true)]
@@ -52,24 +53,16 @@ impl Common {
         }
     }
 
-    /// The precision as results name it.
+    /// The precision that is asked for; `None` for `auto`.
     ///
     /// # Errors
     /// [`UserError::Value`] for what is not offered.
-    pub fn precision(&self) -> Result<&'static str> {
+    pub fn precision(&self) -> Result<Option<Precision>> {
         match self.precision.as_str() {
-            "auto" | "f32" => Ok("f32"),
-            other => Err(UserError::Value {
-                place: "command line".to_owned(),
-                field: "--precision".to_owned(),
-                found: other.to_owned(),
-                allowed: if other == "mixed" {
-                    "auto or f32 (mixed is not available yet)".to_owned()
-                } else {
-                    "auto or f32".to_owned()
-                },
-            }
-            .into()),
+            "auto" => Ok(None),
+            "f32" => Ok(Some(Precision::F32)),
+            "mixed" => Ok(Some(Precision::Mixed)),
+            _ => Err(self.refused("auto, f32 or mixed")),
         }
     }
 
@@ -91,13 +84,36 @@ impl Common {
         .into())
     }
 
+    /// Refuses mixed precision, for commands that compute in f32.
+    ///
+    /// # Errors
+    /// [`UserError::Value`].
+    pub(super) fn only_f32(&self, what: &str) -> Result<()> {
+        match self.precision()? {
+            Some(Precision::Mixed) => Err(self.refused(&format!("auto or f32: {what}"))),
+            _ => Ok(()),
+        }
+    }
+
+    fn refused(&self, allowed: &str) -> Error {
+        UserError::Value {
+            place: "command line".to_owned(),
+            field: "--precision".to_owned(),
+            found: self.precision.clone(),
+            allowed: allowed.to_owned(),
+        }
+        .into()
+    }
+
     /// Opens the device. `say` hears which one and why.
     ///
     /// # Errors
-    /// Those of [`Common::precision`] and [`Executor::open`].
+    /// Those of [`Common::precision`] and [`Executor::open`], and if the device does not have the precision.
     pub fn open(&self, say: &mut dyn FnMut(&str)) -> Result<Executor> {
-        self.precision()?;
-        Executor::open(&self.device, say)
+        let precision = self.precision()?.unwrap_or_default();
+        let executor = Executor::open(&self.device, say)?;
+        executor.check(precision)?;
+        Ok(executor)
     }
 }
 
@@ -106,18 +122,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mixed_is_refused_until_it_exists() {
+    fn the_cpu_refuses_mixed() {
         let args = |precision: &str| Common {
             device: "cpu".to_owned(),
             precision: precision.to_owned(),
             quiet: false,
             verbose: false,
         };
-        let Err(error) = args("mixed").open(&mut |_| {}) else {
-            panic!("mixed was taken");
-        };
-        assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("--precision = mixed"), "{error}");
-        assert_eq!(args("auto").precision().unwrap(), "f32");
+        for (given, allowed) in [("mixed", "mixed needs a GPU"), ("bf16", "auto, f32 or mixed")] {
+            let Err(error) = args(given).open(&mut |_| {}) else {
+                panic!("{given} was taken");
+            };
+            assert_eq!(error.exit_code(), 2);
+            let text = error.to_string();
+            assert!(
+                text.contains(&format!("--precision = {given}")) && text.contains(allowed),
+                "{text}"
+            );
+        }
+        assert_eq!(args("auto").precision().unwrap(), None);
+        assert!(args("mixed").only_f32("it").is_err() && args("f32").only_f32("it").is_ok());
     }
 }

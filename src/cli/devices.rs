@@ -4,6 +4,7 @@ use super::common::{Common, Verbosity};
 use super::inspect::ruled_table;
 use super::print;
 use crate::error::{Result, UserError};
+use crate::train::Executor;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -43,7 +44,7 @@ pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
         "device": "cpu",
         "name": "CPU",
         "threads": rayon::current_num_threads(),
-        "precisions": ["f32"],
+        "precisions": Executor::cpu().precisions(),
     }));
     if common.device != "auto" {
         let names: Vec<String> = devices
@@ -162,7 +163,6 @@ fn hint() -> String {
 fn adapters(measure: bool) -> Result<Vec<Value>> {
     use crate::bench::copy_rate;
     use crate::gpu::{Gpu, GpuRuntime, Options, adapter};
-    use crate::train::Executor;
     adapter::adapters()
         .iter()
         .enumerate()
@@ -187,7 +187,7 @@ fn adapters(measure: bool) -> Result<Vec<Value>> {
                 "matrix_shapes": adapter::matrix_shapes(a),
                 "cooperative_matrix_maintenance1": adapter::reports(a, MAINTENANCE1),
                 "pci_bus_id": info.device_pci_bus_id,
-                "precisions": ["f32"],
+                "precisions": caps.precisions(),
             });
             if measure {
                 let rate = Gpu::open(a, Options::default()).and_then(|gpu| {

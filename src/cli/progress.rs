@@ -79,6 +79,8 @@ pub(super) struct Progress {
     start: Instant,
     last_line: Instant,
     accuracy: Option<f64>,
+    /// Updates that were left out.
+    skipped: u64,
 }
 
 impl Progress {
@@ -101,6 +103,7 @@ impl Progress {
             start: Instant::now(),
             last_line: Instant::now(),
             accuracy: None,
+            skipped: 0,
         }
     }
 
@@ -118,7 +121,15 @@ impl Progress {
                 100.0 * report.correct / report.windows.max(1.0)
             ),
         };
-        let numbers = format!("loss {:.4}  {accuracy}  {tokens_per_s:.0} tokens/s", report.loss);
+        self.skipped += u64::from(report.skipped);
+        let skipped = match self.skipped {
+            0 => String::new(),
+            n => format!("  {n} skipped"),
+        };
+        let numbers = format!(
+            "loss {:.4}  {accuracy}  {tokens_per_s:.0} tokens/s{skipped}",
+            report.loss
+        );
         let done = report.step + 1;
         if self.terminal {
             self.bar.set_message(numbers);

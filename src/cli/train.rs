@@ -129,14 +129,16 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     let data = Arc::new(setup::data_set(&config)?);
     let names = config.run.clone().unwrap_or_default();
     let model = args.model.as_deref().or(names.model.as_deref());
-    let model = setup::model(&config, model, data.grammar())?;
-    model.validate()?;
+    let mut model = setup::model(&config, model, data.grammar())?;
     let name = model.name();
-    let precision = common.precision()?;
     let task = names.task.unwrap_or_else(|| task_name(&file));
     let out = args.out.clone().or(own_folder.filter(|_| args.resume));
     let out = out.unwrap_or_else(|| default_folder(&file, &task, &name, &config));
-    let kept = setup::kept(&config, &task, &name, &data);
+    let own = || args.resume.then(|| folder::precision(&out)).flatten();
+    let asked = common.precision()?.or(names.precision).or_else(own);
+    model.precision = asked.unwrap_or_default();
+    model.validate()?;
+    let kept = setup::kept(&config, [&task, &name], model.precision, &data);
     let mut run = Setup {
         recipe: setup::recipe(&config),
         eval_every: config.train.eval_every,
@@ -178,6 +180,7 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
         run.data.statistics_bytes(),
     )?;
     let executor = common.open(&mut say)?;
+    executor.check(run.model.precision)?;
     let mut session = Session::new(
         &run,
         Device::New(executor),
@@ -228,12 +231,18 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     if !live.told {
         live.progress.reachable(&statistics);
     }
-    let result = run_result(&run, &config, &outcome, &statistics, params, device, precision);
+    let result = run_result(&run, &config, &outcome, &statistics, params, device);
     say(&table(&result, &statistics));
     if let Some(share) = outcome.counters.padded() {
         say(&format!(
             "{:.1} % of the computed steps were padding",
             100.0 * share
+        ));
+    }
+    if let Some(scale) = outcome.counters.loss_scale {
+        say(&format!(
+            "{} of {} updates were left out because the loss scale was too large; it is {} now",
+            scale.skipped, result.steps, scale.factor
         ));
     }
     live.recorder.finish(&result)?;
@@ -281,10 +290,11 @@ fn describe(session: &mut Session<'_>, run: &Setup, verbosity: Verbosity) {
     let [t, _] = run.train_extents();
     let held = bytes(stepper.executor.runtime().total_bytes() as f64);
     verbosity.say(&format!(
-        "{} on {}: {params} parameters; {} updates of {} samples x {t} steps in micro-batches of {}; {held}; {} launches \
+        "{} on {} in {}: {params} parameters; {} updates of {} samples x {t} steps in micro-batches of {}; {held}; {} launches \
          an update",
         run.model_name,
         run.task,
+        run.model.precision,
         run.recipe.schedule.steps,
         run.recipe.batch,
         stepper.micro_batch(),
@@ -311,7 +321,11 @@ fn dry_run(
 ) -> Result<()> {
     let stepper = session.stepper();
     let net = stepper.train_net().0;
-    let banks = 4 * 4 * net.graph.bank_len();
+    let banks: usize = net
+        .graph
+        .banks()
+        .map(|bank| bank.bytes(net.graph.bank_len()))
+        .sum();
     let params = net.graph.param_count();
     let calls = (verbosity == Verbosity::Verbose).then(|| call_list(&net.graph));
     let batch = run.recipe.batch;

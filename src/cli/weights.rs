@@ -5,6 +5,7 @@ use super::print;
 use super::train::overrides;
 use crate::config::{Config, GrammarConfig, task_name};
 use crate::error::{Error, Result};
+use crate::tensor::Precision;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::weights::WeightsFile;
 use crate::train::{Counters, State, Target, folder, setup, weights};
@@ -85,7 +86,13 @@ fn export(args: &ExportArgs, verbosity: Verbosity) -> Result<()> {
     let (config, saved) = folder::read_run(&args.dir, &mut |text| verbosity.say(text))?;
     let target = Target::new(&args.file, args.force, &args.dir)?;
     let data = setup::data_set(&config)?;
-    let kept = setup::kept(&config, &saved.state.task, &saved.state.model, &data);
+    let precision = config
+        .run
+        .as_ref()
+        .and_then(|run| run.precision)
+        .unwrap_or_default();
+    let names = [saved.state.task.as_str(), &saved.state.model];
+    let kept = setup::kept(&config, names, precision, &data);
     let mut metadata = HashMap::from([
         ("model".to_owned(), saved.state.model.clone()),
         ("task".to_owned(), saved.state.task.clone()),
@@ -159,7 +166,7 @@ fn import(args: &ImportArgs, verbosity: Verbosity) -> Result<()> {
     let weights = file.weights(&graph, hint, &mut |text| verbosity.say(text))?;
     folder::refuse_used(&args.out)?;
 
-    let kept = setup::kept(&config, &task, &name, &data);
+    let kept = setup::kept(&config, [&task, &name], Precision::F32, &data);
     let state = State {
         task,
         model: name.clone(),

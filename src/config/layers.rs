@@ -4,6 +4,7 @@ use super::{Anneal, DropoutMode};
 use crate::error::{Error, Result, UserError};
 use crate::models::{DecayKind, InputGate};
 use crate::tasks::{Splits, Targets};
+use crate::tensor::Precision;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
@@ -34,6 +35,7 @@ pub(super) struct RawRun {
     pub(super) model: Field<String>,
     pub(super) grammar: Field<String>,
     pub(super) data: Field<String>,
+    pub(super) precision: Field<Precision>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -14,6 +14,7 @@ use crate::error::{Result, UserError};
 use crate::files;
 use crate::models::Sizes;
 use crate::tasks::{DataSpec, GrammarSpec};
+use crate::tensor::Precision;
 use layers::Layers;
 use resolve::resolve;
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,7 @@ const BUILTIN: [(&str, &str); 5] = [
     ("quickstart", include_str!("../../tasks/quickstart.toml")),
 ];
 
-/// Everything that decides what a run computes, apart from the precision, the device and, where `model.layers` is a
+/// Everything that decides what a run computes, apart from the device and, where `model.layers` is a
 /// number, the model's name.
 ///
 /// Fields that may be left out of a file (`steps`, `heads`, `test_gap`, ...) are resolved here.
@@ -66,7 +67,7 @@ impl PartialEq for Notes {
     }
 }
 
-/// `[run]`: the names of a run, so that its config.toml alone repeats it.
+/// `[run]`: the names of a run and its precision, so that its config.toml alone repeats it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RunConfig {
     /// The task's name.
@@ -81,6 +82,9 @@ pub struct RunConfig {
     /// [`DataSet::checksum`](crate::tasks::DataSet::checksum), where the samples are from a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
+    /// How activations were stored; earlier versions knew f32 alone and did not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
 }
 
 /// Where the grammar comes from.

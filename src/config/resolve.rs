@@ -49,6 +49,7 @@ fn resolve_run(layers: &Layers, grammar: &GrammarConfig, stored: bool) -> Result
         model: layers.optional(|c| &c.run.model),
         grammar: layers.optional(|c| &c.run.grammar).filter(|_| own),
         data: layers.optional(|c| &c.run.data).filter(|_| stored),
+        precision: layers.optional(|c| &c.run.precision),
     };
     Ok((run != RunConfig::default()).then_some(run))
 }

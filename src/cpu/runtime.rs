@@ -41,7 +41,7 @@ struct Loaded {
 
 /// The executor behind `--device cpu` (R = f32) and the oracle (R = f64).
 pub struct CpuRuntime<R> {
-    /// Four banks first, then the blocks of all programs.
+    /// The banks first, then the blocks of all programs.
     stores: Vec<Store<R>>,
     programs: Vec<Loaded>,
     fetched: HashMap<Ticket, Vec<f32>>,
@@ -68,9 +68,10 @@ impl<R: Real> CpuRuntime<R> {
 
     /// Bytes of the banks that loading a graph would make.
     fn new_bank_bytes(&self, graph: &Graph) -> u64 {
-        let missing = |s: &&Store<R>| matches!(s, Store::Real(bank) if bank.is_empty());
-        let banks = self.stores[..Bank::ALL.len()].iter().filter(missing).count();
-        memory::bytes_of::<R>(graph.bank_len()).saturating_mul(banks as u64)
+        let missing = |bank: &Bank| matches!(&self.stores[*bank as usize], Store::Real(x) if x.is_empty());
+        graph.banks().filter(missing).fold(0, |sum, bank| {
+            sum.saturating_add(memory::bytes_of::<R>(bank.elements(graph.bank_len())))
+        })
     }
 
     /// Asks for so many bytes, of f32, and for a graph's banks that are still to be made. Returns bytes without these.
@@ -112,11 +113,11 @@ impl<R: Real> CpuRuntime<R> {
             .filter(|(_, taken)| taken.is_none());
         let new = new.fold(0, |sum: usize, (&bytes, _)| sum.saturating_add(bytes));
         self.ask(graph, new)?;
-        for store in &mut self.stores[..Bank::ALL.len()] {
-            if let Store::Real(bank) = store
-                && bank.is_empty()
+        for bank in graph.banks() {
+            if let Store::Real(x) = &mut self.stores[bank as usize]
+                && x.is_empty()
             {
-                bank.resize(graph.bank_len(), R::ZERO);
+                x.resize(bank.elements(graph.bank_len()), R::ZERO);
             }
         }
         let mut stores = Vec::with_capacity(plan.blocks.len());

@@ -35,7 +35,7 @@ fn choose(op: &Op, pass: Pass, io: &Views, caps: &Caps, choice: &Choice) -> &'st
 
 /// Lowers a whole graph.
 pub fn lower(graph: &Graph, caps: &Caps, choice: &Choice) -> Lowered {
-    let mut l = Lower::new(caps);
+    let mut l = Lower::new(caps, graph.precision());
     let view = |id: TensorId| {
         let info = graph.tensor(id);
         View {

@@ -56,7 +56,7 @@ fn model_graphs() -> Vec<Graph> {
         for (d_model, classes) in [(64, 16), (256, 1000), (1024, 4096)] {
             let model = ModelConfig::new(*block, 1, d_model, classes, classes);
             let train = model.train_net(2, 100, 9).unwrap().graph;
-            graphs.push(update_graph(train.bank_len()).unwrap().graph);
+            graphs.push(update_graph(train.bank_len(), Precision::F32).unwrap().graph);
             graphs.push(train);
             graphs.push(model.eval_net(8, 2048, 64).unwrap().graph);
             graphs.push(model.decode_net(16, 2048).unwrap().graph);

@@ -213,7 +213,7 @@ fn wrong_bindings_are_named() {
     let (x, y) = (tensor(0, Dtype::F32), tensor(1, Dtype::F32));
     let refused = |bindings: &[Bound]| {
         let caps = Caps::webgpu_default();
-        let mut l = Lower::new(&caps);
+        let mut l = Lower::new(&caps, Precision::F32);
         l.run(Kernel::new("add/add_fwd"), bindings, [64u32], [1, 1, 1]);
         l.finish().dispatches[0]
             .check()
@@ -239,7 +239,7 @@ fn wrong_bindings_are_named() {
 #[test]
 fn launches_know_what_they_write() {
     let caps = Caps::webgpu_default();
-    let mut l = Lower::new(&caps);
+    let mut l = Lower::new(&caps, Precision::F32);
     let (x, y) = (l.scratch(64), l.scratch(64));
     let (slot, compute) = l.memo("amax", y);
     assert!(compute && l.memo("amax", y) == (slot, false));

@@ -49,8 +49,9 @@ impl Block for Gru {
     fn build(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
         let d = c.config.d_model;
         let r = Init::Uniform((d as f64).powf(-0.5));
-        let [weight_ih, weight_hh] =
-            ["ih", "hh"].map(|from| g.param(&format!("weight_{from}_l0"), &[3 * d, d], r));
+        let weight_ih = g.weight("weight_ih_l0", &[3 * d, d], r);
+        // Its recurrence takes it in f32.
+        let weight_hh = g.param("weight_hh_l0", &[3 * d, d], r);
         let [bias_ih, bias_hh] = ["ih", "hh"].map(|from| g.param(&format!("bias_{from}_l0"), &[3 * d], r));
         let project = Linear {
             rows: c.rows(),

@@ -137,7 +137,7 @@ impl Block for Mamba {
             let delta = if from_data {
                 let low = c.slice(g, all, width, 0, rank)?;
                 let r = (rank as f64).powf(-0.5);
-                let weight = g.param("dt_proj.weight", &[inner, rank], Init::Uniform(r));
+                let weight = g.weight("dt_proj.weight", &[inner, rank], Init::Uniform(r));
                 // The scan adds the bias.
                 let project = Linear {
                     rows,

@@ -153,7 +153,7 @@ impl Block for Mamba2 {
         if gates.input_gate == InputGate::Free {
             let y = c.linear(g, "b_proj", x, [d, h], false)?;
             let beta = c.pointwise(g, Function::Sigmoid, 1.0, y)?;
-            v = one(g, Scale { rows: rows * h, p }, &[u, beta])?;
+            v = one(g, Scale::activations(rows * h, p), &[u, beta])?;
             c.show(Gate::Write, Form::Plain, &[beta], h);
         }
         if let Some(log) = decay {

@@ -42,7 +42,7 @@ use crate::error::{Result, UserError};
 use crate::graph::{Graph, Init};
 use crate::ops::dropout::Dropout;
 use crate::ops::layer_norm::LayerNorm;
-use crate::tensor::TensorId;
+use crate::tensor::{Precision, TensorId};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::fmt;
@@ -71,6 +71,11 @@ pub trait Block: fmt::Debug + Send + Sync {
     /// The gates of a linear recurrent block, before any switch; `None` if `[model]` has nothing to switch here.
     fn gates(&self) -> Option<Gates> {
         None
+    }
+
+    /// Whether it trains in mixed precision, with the configuration's switches.
+    fn takes_mixed(&self, _config: &ModelConfig) -> bool {
+        true
     }
 
     /// Parameters of the projections that make decay, write and read-out gates, in one layer.
@@ -208,6 +213,8 @@ pub struct ModelConfig {
     pub rope_base: f32,
     /// Dropout after every block.
     pub dropout: f32,
+    /// How activations are stored in training and evaluation.
+    pub precision: Precision,
 }
 
 impl Deref for ModelConfig {
@@ -245,6 +252,7 @@ impl ModelConfig {
             inputs: InputForm::default(),
             rope_base: ROPE_BASE,
             dropout: 0.2,
+            precision: Precision::F32,
         }
     }
 
@@ -268,6 +276,15 @@ impl ModelConfig {
             let reason = format!(
                 "d_model {} is not divisible into {} heads",
                 self.d_model, self.heads
+            );
+            return Err(UserError::Shape { op: "model", reason }.into());
+        }
+        if self.precision == Precision::Mixed
+            && let Some(block) = self.blocks.iter().find(|block| !block.takes_mixed(self))
+        {
+            let reason = format!(
+                "{} is not trained in mixed precision: give --precision f32",
+                block.name()
             );
             return Err(UserError::Shape { op: "model", reason }.into());
         }
@@ -346,7 +363,7 @@ impl ModelConfig {
     pub(crate) fn decoder(&self, g: &mut Graph) -> (TensorId, TensorId) {
         let r = (self.d_model as f64).powf(-0.5);
         g.scoped("decoder", |g| {
-            let w = g.param("weight", &[self.classes, self.d_model], Init::Uniform(r));
+            let w = g.weight("weight", &[self.classes, self.d_model], Init::Uniform(r));
             (w, g.param("bias", &[self.classes], Init::Uniform(r)))
         })
     }

@@ -10,7 +10,7 @@ use crate::ops::head_loss::HeadLoss;
 use crate::ops::linear::Linear;
 use crate::ops::one_hot::{Noise, OneHot};
 use crate::ops::spread::{Part, Spread};
-use crate::tensor::{Bank, Dtype, TensorId};
+use crate::tensor::{Bank, Dtype, Precision, TensorId};
 
 /// How the rows that a model reads are made of what travels to the device.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -111,7 +111,7 @@ impl ModelConfig {
     fn net(&self, b: usize, t: usize, e: usize, purpose: Purpose) -> Result<Net> {
         self.validate()?;
         let train = purpose == Purpose::Train;
-        let mut g = Graph::new();
+        let mut g = Graph::with_precision(self.precision);
         let InputForm { filled, noise } = self.inputs;
         let symbols = g.input("symbols", &[b, if filled { t } else { e }], Dtype::U32);
         let windows = g.input("windows", &[b, e, 2], Dtype::U32);
@@ -141,6 +141,7 @@ impl ModelConfig {
             d: self.d_model,
             classes: self.classes,
             train,
+            scaled: train && self.precision == Precision::Mixed,
         };
         let predictions = g.activation("predictions", &[b, e], Dtype::U32);
         let stats = g.activation("stats", &[4], Dtype::F32);
@@ -152,7 +153,7 @@ impl ModelConfig {
         };
         let mut outs = vec![set(predictions), set(stats)];
         if train {
-            let grad_x = g.activation("d last", &[b * t, self.d_model], Dtype::F32);
+            let grad_x = g.activation("d last", &[b * t, self.d_model], self.precision.activation());
             outs.push(set(grad_x));
             for p in [w, bias] {
                 outs.push(Output {
@@ -162,7 +163,11 @@ impl ModelConfig {
             }
             g.provide_grad(x, grad_x);
         }
-        g.call_into(head, &[x, w, bias, labels, windows, window_labels], &outs)?;
+        let mut ins = vec![x, w, bias, labels, windows, window_labels];
+        if head.scaled {
+            ins.push(g.bank(Bank::Scale));
+        }
+        g.call_into(head, &ins, &outs)?;
         if train {
             g.backward(&[], &[])?;
         }
@@ -170,6 +175,7 @@ impl ModelConfig {
             Purpose::TestLogits => Some(self.decode(&mut g, b * t, [x, w, bias])?),
             Purpose::Train | Purpose::Test => None,
         };
+        g.round_weights()?;
         Ok(Net {
             graph: g,
             b,
@@ -289,39 +295,38 @@ impl ModelConfig {
 pub struct Update {
     /// The calls.
     pub graph: Graph,
-    /// \[4\] f32: gradient norm before clipping, factor, halted, 0 (see `ops::grad_norm`).
+    /// \[4\] f32: gradient norm before clipping, factor, halted, skipped (see `ops::grad_norm`).
     pub stats: TensorId,
 }
 
-/// The update of a model whose banks hold `bank_len` elements.
+/// The update of a model whose banks hold `bank_len` elements; in mixed precision its gradients are times the loss scale.
 ///
 /// # Errors
 /// [`crate::error::UserError::Shape`] for a length that the ops of the update do not have.
-pub fn update_graph(bank_len: usize) -> Result<Update> {
+pub fn update_graph(bank_len: usize, precision: Precision) -> Result<Update> {
     let mut g = Graph::new();
     g.set_bank_len(bank_len);
-    let stats = append_update(&mut g)?;
+    let stats = append_update(&mut g, precision == Precision::Mixed)?;
     Ok(Update { graph: g, stats })
 }
 
-/// Appends clip and Adam over all parameters of a graph; returns the statistics of [`Update`].
-pub(crate) fn append_update(g: &mut Graph) -> Result<TensorId> {
+/// Appends clip and Adam over all parameters of a graph, whose gradients may be times the loss scale; returns the
+/// statistics of [`Update`].
+pub(crate) fn append_update(g: &mut Graph, scaled: bool) -> Result<TensorId> {
     let n = g.bank_len();
     let grads = g.bank(Bank::Grad);
     let stats = g.activation("update", &[4], Dtype::F32);
     g.keep(stats);
-    g.call_into(
-        GradNorm { n },
-        &[grads],
-        &[Output {
-            tensor: stats,
-            accumulate: true,
-        }],
-    )?;
-    let outs = [Bank::Param, Bank::Moment1, Bank::Moment2].map(|b| Output {
-        tensor: g.bank(b),
+    let out = |tensor| Output {
+        tensor,
         accumulate: true,
-    });
+    };
+    let mut norms = vec![out(stats)];
+    if scaled {
+        norms.push(out(g.bank(Bank::Scale)));
+    }
+    g.call_into(GradNorm { n, scaled }, &[grads], &norms)?;
+    let outs = [Bank::Param, Bank::Moment1, Bank::Moment2].map(|b| out(g.bank(b)));
     g.call_into(Adam { n }, &[grads, stats], &outs)?;
     Ok(stats)
 }

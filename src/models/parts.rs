@@ -141,7 +141,7 @@ pub(crate) fn linear(
     bias: bool,
 ) -> Result<TensorId> {
     let r = (inp as f64).powf(-0.5);
-    let mut ins = vec![x, g.param("weight", &[out, inp], Init::Uniform(r))];
+    let mut ins = vec![x, g.weight("weight", &[out, inp], Init::Uniform(r))];
     if bias {
         ins.push(g.param("bias", &[out], Init::Uniform(r)));
     }

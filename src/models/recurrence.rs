@@ -86,6 +86,11 @@ impl Block for Recurrence {
         Some(self.gates)
     }
 
+    /// On matrix units the delta rule in f16 does not agree with f64 yet.
+    fn takes_mixed(&self, config: &ModelConfig) -> bool {
+        !self.gates.switched(&config.switches).channel_mixing
+    }
+
     fn gate_params(&self, config: &ModelConfig) -> usize {
         let (d, h) = (config.d_model, config.heads);
         let (inner, rank) = (config.expand * d, config.expand * config.head_dim());
@@ -238,13 +243,9 @@ impl Block for Recurrence {
         } else {
             if let Some(beta) = beta {
                 if gates.input_gate == InputGate::Complementary && gates.decay == DecayKind::Channel {
-                    k = one(g, Scale { rows: rows * d, p: 1 }, &[k, beta])?;
+                    k = one(g, Scale::activations(rows * d, 1), &[k, beta])?;
                 } else {
-                    let scale = Scale {
-                        rows: rows * h,
-                        p: d_v,
-                    };
-                    v = one(g, scale, &[v, beta])?;
+                    v = one(g, Scale::activations(rows * h, d_v), &[v, beta])?;
                 }
             }
             let attention = LinearAttention {
@@ -319,7 +320,7 @@ impl Recurrence {
                 };
                 // The rate of a head, for each of its channels.
                 let ones = c.constant(g, d, 1.0)?;
-                let rates = one(g, Scale { rows: h, p: d_k }, &[ones, a_log])?;
+                let rates = one(g, Scale::f32(h, d_k), &[ones, a_log])?;
                 one(g, DecayGate { rows, h: d }, &[y, rates, dt_bias])?
             }
             DecayKind::Channel => {

@@ -117,7 +117,7 @@ impl Block for S4 {
         let out = if gated { 2 * d } else { d };
         let both = g.scoped("output_linear.0", |g| {
             let r = Init::Uniform((d as f64).powf(-0.5));
-            let (weight, bias) = (g.param("weight", &[out, d, 1], r), g.param("bias", &[out], r));
+            let (weight, bias) = (g.weight("weight", &[out, d, 1], r), g.param("bias", &[out], r));
             let project = Linear {
                 rows,
                 inp: d,

@@ -24,6 +24,7 @@ pub mod adam;
 pub mod add;
 pub mod attention;
 pub mod attention_step;
+pub mod cast;
 pub mod conv_step;
 pub mod cross_entropy;
 pub mod decay_gate;
@@ -69,6 +70,7 @@ macro_rules! op_list {
             add::Add,
             attention::Attention,
             attention_step::AttentionStep,
+            cast::Cast,
             conv_step::ConvStep,
             cross_entropy::CrossEntropy,
             decay_gate::DecayGate,

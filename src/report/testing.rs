@@ -84,6 +84,7 @@ fn run([vocab, ambiguities, depth]: [u32; 3], model: &str, seed: u64, accuracy: 
         blocks: vec![model.to_owned(); 2],
         sizes: serde_json::Map::new(),
         variants: Default::default(),
+        skipped: None,
     };
     let slices = |n: u32| -> Vec<Slice> {
         let slice = |at| Slice {

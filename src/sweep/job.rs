@@ -9,6 +9,7 @@ use super::{Event, Report};
 use crate::config::Config;
 use crate::error::{Error, Result, UserError};
 use crate::tasks::{DataSet, Split, Statistics};
+use crate::tensor::Precision;
 use crate::train::Recorder;
 use crate::train::claim::Claim;
 use crate::train::folder::{self, Folder};
@@ -27,7 +28,6 @@ use std::time::{Duration, Instant};
 pub(super) struct Bench<'a> {
     pub(super) plan: &'a Plan,
     pub(super) folder: &'a Path,
-    pub(super) precision: &'static str,
     pub(super) report: &'a dyn Report,
     pub(super) shared: Shared,
     pub(super) statistics: Mutex<HashMap<String, Arc<Mutex<Counting>>>>,
@@ -90,7 +90,7 @@ impl Bench<'_> {
 
 /// What a run's folder keeps of its configuration.
 fn kept(run: &PlannedRun, data: &DataSet) -> Config {
-    setup::kept(&run.config, &run.task, &run.model, data)
+    setup::kept(&run.config, [&run.task, &run.model], Precision::F32, data)
 }
 
 impl<'a> Job<'a> {
@@ -288,16 +288,7 @@ impl<'a> Job<'a> {
         self.busy += began.elapsed();
         let statistics = self.bench.statistics(run, &setup.data, self.halt)?;
         let device = machine.stepper().executor.name();
-        let precision = self.bench.precision;
-        let result = run_result(
-            setup,
-            &run.config,
-            outcome,
-            &statistics,
-            run.params,
-            device,
-            precision,
-        );
+        let result = run_result(setup, &run.config, outcome, &statistics, run.params, device);
         recorder.check()?;
         details.write(&setup.folder)?;
         recorder.finish(&result)

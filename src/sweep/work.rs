@@ -28,8 +28,6 @@ const BREAKS: u32 = 3;
 pub struct Options<'a> {
     /// Opens the devices: names as [`Executor::open`] takes them, one worker each.
     pub devices: Vec<String>,
-    /// The precision, as results name it.
-    pub precision: &'static str,
     /// These runs alone, by name; empty: all.
     pub only: Vec<String>,
     /// Whether to wait for runs that other processes have begun.
@@ -122,7 +120,6 @@ pub fn run(plan: &Plan, folder: &Path, options: &Options<'_>, report: &dyn Repor
     let bench = Bench {
         plan,
         folder,
-        precision: options.precision,
         report,
         shared: Shared::default(),
         statistics: Mutex::new(HashMap::new()),

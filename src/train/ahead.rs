@@ -15,7 +15,7 @@ pub fn compile(setup: &Setup, compiler: &dyn Compiler) -> Result<()> {
     let [t, e] = setup.train_extents();
     let train = setup.model.train_net(setup.recipe.batch, t, e)?;
     compiler.compile(&train.graph)?;
-    compiler.compile(&update_graph(train.graph.bank_len())?.graph)?;
+    compiler.compile(&update_graph(train.graph.bank_len(), setup.model.precision)?.graph)?;
     for split in [setup.eval_split(), Split::Test] {
         let net = setup.model.eval_net(1, setup.data.max_steps(split), e)?;
         compiler.compile(&net.graph)?;

@@ -1,6 +1,7 @@
 //! The device that a run computes on.
 
 use crate::cpu::CpuRuntime;
+use crate::error::{Result, UserError};
 #[cfg(feature = "gpu")]
 use crate::gpu::GpuRuntime;
 use crate::ops::Op;
@@ -42,6 +43,32 @@ impl Executor {
             #[cfg(feature = "gpu")]
             Self::Gpu(runtime) => runtime.offers(op, precision),
         }
+    }
+
+    /// How the device can store activations.
+    pub fn precisions(&self) -> &'static [Precision] {
+        match self {
+            Self::Cpu(_) => &[Precision::F32],
+            #[cfg(feature = "gpu")]
+            Self::Gpu(runtime) => runtime.gpu().caps().precisions(),
+        }
+    }
+
+    /// Refuses a precision that the device does not have.
+    ///
+    /// # Errors
+    /// [`UserError::Value`].
+    pub fn check(&self, precision: Precision) -> Result<()> {
+        if self.precisions().contains(&precision) {
+            return Ok(());
+        }
+        Err(UserError::Value {
+            place: self.name(),
+            field: "--precision".to_owned(),
+            found: precision.to_string(),
+            allowed: "auto or f32: mixed needs a GPU with 16-bit floats".to_owned(),
+        }
+        .into())
     }
 
     /// Lets every op that has a variant of this name run it, in what is loaded from now on.

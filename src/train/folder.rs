@@ -9,6 +9,7 @@ use super::setup::{self, GRAMMAR_FILE};
 use crate::config::{Config, GrammarConfig, fingerprint};
 use crate::error::{Error, Result, UserError};
 use crate::tasks::Grammar;
+use crate::tensor::Precision;
 use std::path::Path;
 
 /// The configuration of a run: what makes a folder one.
@@ -107,6 +108,15 @@ pub fn look(run: &Setup, resume: bool, config: &Config, say: &mut dyn FnMut(&str
     {
         differences.insert(0, ("model".to_owned(), name.to_owned(), model.to_owned()));
     }
+    let precision = there
+        .run
+        .as_ref()
+        .and_then(|run| run.precision)
+        .unwrap_or_default();
+    if precision != run.model.precision {
+        let (theirs, ours) = (precision.to_string(), run.model.precision.to_string());
+        differences.insert(0, ("precision".to_owned(), theirs, ours));
+    }
     if differences.is_empty()
         && let Some(result) = finished(path, config, model, say)
     {
@@ -156,6 +166,12 @@ fn finished(path: &Path, config: &Config, model: &str, say: &mut dyn FnMut(&str)
         Err(e) => say(&format!("{e}; the test is made again")),
     }
     None
+}
+
+/// The precision of the run in a folder, if there is one that says.
+pub fn precision(path: &Path) -> Option<Precision> {
+    let config = Config::load(&path.join(CONFIG_FILE), &[]).ok()?;
+    config.run?.precision
 }
 
 /// Configuration and latest checkpoint of a run's folder.

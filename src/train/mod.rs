@@ -39,5 +39,5 @@ pub use recorder::Recorder;
 pub use run::{Counting, run_result};
 pub use schedule::Schedule;
 pub use session::{Counters, Device, Machine, Outcome, Row, Saved, Session, Setup, State, Watch};
-pub use stepper::{CallTime, Recipe, StepReport, Stepper, Weights};
+pub use stepper::{CallTime, LossScale, Recipe, StepReport, Stepper, Weights};
 pub use target::Target;

@@ -93,7 +93,6 @@ pub fn run_result(
     statistics: &Statistics,
     params: usize,
     device: String,
-    precision: &str,
 ) -> RunResult {
     let steps = run.recipe.schedule.steps;
     let counters = &outcome.counters;
@@ -112,7 +111,7 @@ pub fn run_result(
         chance: statistics.chance,
         ceiling: statistics.ceiling,
         device,
-        precision: precision.to_owned(),
+        precision: run.model.precision.name().to_owned(),
         wall_s: counters.wall_s,
         steps_per_s: steps as f64 / seconds,
         tokens_per_s: counters.tokens as f64 / seconds,
@@ -129,5 +128,6 @@ pub fn run_result(
             .collect(),
         sizes: setup::sizes(&config.model.sizes),
         variants: outcome.variants.clone(),
+        skipped: counters.loss_scale.map(|scale| scale.skipped as u64),
     }
 }

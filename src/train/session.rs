@@ -4,7 +4,7 @@ use super::checkpoint::{self, Checkpoint};
 use super::evaluate::{Evaluator, Score, until};
 use super::executor::Executor;
 use super::gates::{GateMean, GateReader};
-use super::stepper::{Recipe, StepReport, Stepper, Weights};
+use super::stepper::{LossScale, Recipe, StepReport, Stepper, Weights};
 use crate::error::{Error, NumericError, Result, UserError};
 use crate::models::ModelConfig;
 use crate::runtime::{Compiler, Variants};
@@ -132,6 +132,9 @@ pub struct Counters {
     /// Steps that were computed, those of padding included; 0 where an earlier version has not counted them.
     #[serde(default)]
     pub computed: u64,
+    /// In mixed precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
     row: RowSums,
 }
 
@@ -377,6 +380,9 @@ impl<'a> Session<'a> {
                 .stepper
                 .set_weights(weights, &setup.folder.display().to_string())?;
         }
+        if let Some(scale) = counters.loss_scale {
+            machine.stepper.set_loss_scale(scale)?;
+        }
         if setup.data.count(setup.eval_split()) > 0 {
             machine.evaluator(&setup.data, setup.eval_split())?;
         }
@@ -458,6 +464,7 @@ impl<'a> Session<'a> {
             return Err(Error::Interrupted);
         };
         self.counters.wall_s = before + start.elapsed().as_secs_f64();
+        self.counters.loss_scale = self.machine.stepper.loss_scale()?;
         Ok(Outcome {
             test,
             counters: self.counters.clone(),
@@ -488,7 +495,9 @@ impl<'a> Session<'a> {
             row.loss += report.loss;
             row.correct += report.correct;
             row.windows += report.windows;
-            row.grad_norm = report.grad_norm;
+            if !report.skipped {
+                row.grad_norm = report.grad_norm;
+            }
             watch.updated(report, self.clock.tokens_per_s());
             let done = report.step + 1;
             if done.is_multiple_of(every) && !self.setup.evaluates_after(done) {
@@ -552,6 +561,7 @@ impl<'a> Session<'a> {
     fn checkpoint(&mut self, watch: &mut dyn Watch) -> Result<()> {
         self.drain(watch)?;
         let weights = self.machine.stepper.weights()?;
+        self.counters.loss_scale = self.machine.stepper.loss_scale()?;
         let broken = |values: &Vec<f32>| values.iter().position(|v| !v.is_finite());
         let wrong = weights
             .params

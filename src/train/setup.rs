@@ -8,6 +8,7 @@ use crate::error::{Result, UserError};
 use crate::files;
 use crate::models::{self, ModelConfig, Sizes};
 use crate::tasks::{DataSet, Grammar, Targets, exchange};
+use crate::tensor::Precision;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ pub fn data_set(config: &Config) -> Result<DataSet> {
     )?)
 }
 
-/// The model at the configured sizes, for a grammar's symbols and classes. `name` says which block all layers are,
+/// The model at the configured sizes, in f32, for a grammar's symbols and classes. `name` says which block all layers are,
 /// or repeats [`ModelConfig::name`] of a stack whose layers the configuration names.
 ///
 /// # Errors
@@ -81,6 +82,7 @@ pub fn model(config: &Config, name: Option<&str>, grammar: &Grammar) -> Result<M
         inputs: input_form(&config.data),
         rope_base: models::ROPE_BASE,
         dropout: config.train.dropout as f32,
+        precision: Precision::F32,
     };
     match name {
         Some(name) if name != model.name() => {
@@ -93,13 +95,14 @@ pub fn model(config: &Config, name: Option<&str>, grammar: &Grammar) -> Result<M
 
 /// The configuration as a run's folder keeps it: with the run's names, and with a grammar that is a file as
 /// [`GRAMMAR_FILE`] beside it.
-pub fn kept(config: &Config, task: &str, model: &str, data: &DataSet) -> Config {
+pub fn kept(config: &Config, [task, model]: [&str; 2], precision: Precision, data: &DataSet) -> Config {
     let mut kept = config.clone();
     let mut run = RunConfig {
         task: Some(task.to_owned()),
         model: Some(model.to_owned()),
         grammar: None,
         data: data.checksum().map(str::to_owned),
+        precision: Some(precision),
     };
     // The grammar of stored samples lies beside them.
     if let (GrammarConfig::File { file }, None) = (&mut kept.grammar, &config.data.path) {

@@ -9,11 +9,13 @@ use crate::error::{Result, UserError};
 use crate::graph::{Graph, Param};
 use crate::memory;
 use crate::models::{ModelConfig, Net, Update, initial_parameters, update_graph};
+use crate::ops::grad_norm::FIRST_SCALE;
 use crate::port::{Cost, Pass};
 use crate::runtime::{Data, Program, Ticket, Variants};
 use crate::step::StepParams;
 use crate::tasks::Batch;
-use crate::tensor::Bank;
+use crate::tensor::{Bank, Precision};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -70,6 +72,27 @@ pub struct StepReport {
     pub tokens: usize,
     /// The norm or the loss was not finite; this and all later updates were left out.
     pub halted: bool,
+    /// In mixed precision: the gradients times the loss scale were not finite. Only this update was left out.
+    pub skipped: bool,
+}
+
+/// By what the loss is multiplied in mixed precision, so that small gradients do not vanish in f16.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LossScale {
+    /// The factor, a power of two.
+    pub factor: f32,
+    /// Updates since it last changed.
+    pub since: f32,
+    /// Updates that were left out because it was too large.
+    pub skipped: f32,
+}
+
+impl LossScale {
+    const FIRST: Self = Self {
+        factor: FIRST_SCALE,
+        since: 0.0,
+        skipped: 0.0,
+    };
 }
 
 struct Flight {
@@ -93,6 +116,7 @@ impl Flight {
             grad_norm: f64::from(update[0]),
             tokens: self.tokens,
             halted: update[2] != 0.0 || !loss.is_finite(),
+            skipped: update[3] != 0.0,
         }
     }
 }
@@ -129,6 +153,7 @@ pub struct Stepper {
     optimiser: Update,
     update: Program,
     recipe: Recipe,
+    precision: Precision,
     micro: usize,
     flights: VecDeque<Flight>,
 }
@@ -165,22 +190,54 @@ impl Stepper {
         }
         let host = memory::bytes_of::<f32>(net.graph.bank_len()).saturating_mul(HOST_COPIES);
         memory::ask("a checkpoint in the host's memory", host)?;
-        let optimiser = update_graph(net.graph.bank_len())?;
+        let precision = model.precision;
+        let optimiser = update_graph(net.graph.bank_len(), precision)?;
         let runtime = executor.runtime();
         let update = runtime.load(&optimiser.graph)?;
         runtime.write_bank(Bank::Param, &initial_parameters(&net.graph, recipe.seed))?;
         runtime.clear_bank(Bank::Grad)?;
         let model = model.clone();
         let nets = Lengths::new(net, programs[0], move |t| model.train_net(micro, t, e));
-        Ok(Self {
+        let mut made = Self {
             executor,
             nets,
             optimiser,
             update,
             recipe,
+            precision,
             micro,
             flights: VecDeque::new(),
-        })
+        };
+        made.set_loss_scale(LossScale::FIRST)?;
+        Ok(made)
+    }
+
+    /// The loss scale once all queued work is done, in mixed precision.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn loss_scale(&mut self) -> Result<Option<LossScale>> {
+        if self.precision == Precision::F32 {
+            return Ok(None);
+        }
+        let values = self.executor.runtime().read_bank(Bank::Scale)?;
+        Ok(Some(LossScale {
+            factor: values[0],
+            since: values[1],
+            skipped: values[2],
+        }))
+    }
+
+    /// Sets the loss scale; in f32 there is none to set.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn set_loss_scale(&mut self, scale: LossScale) -> Result<()> {
+        if self.precision == Precision::F32 {
+            return Ok(());
+        }
+        let values = [scale.factor, scale.since, scale.skipped, 0.0];
+        self.executor.runtime().write_bank(Bank::Scale, &values)
     }
 
     /// Sets the initial parameters for another run of the same shapes: as if everything were planned anew.
@@ -200,7 +257,7 @@ impl Stepper {
         runtime.write(self.update, self.optimiser.stats, Data::F32(&[0.0; 4]))?;
         self.flights.clear();
         self.recipe = recipe;
-        Ok(())
+        self.set_loss_scale(LossScale::FIRST)
     }
 
     /// Samples of a micro-batch.
@@ -349,6 +406,7 @@ impl Stepper {
     /// [`crate::error::DeviceError::Driver`] on adapters without timestamps.
     pub fn profile(&mut self, step: u64, batch: &Batch) -> Result<Vec<CallTime>> {
         let params = self.recipe.params(step, batch.tokens);
+        let scale = self.loss_scale()?;
         let runtime = self.executor.runtime();
         let (net, train) = self.nets.of(runtime, batch.t)?;
         write_inputs(runtime, train, net, batch, 0..self.micro)?;
@@ -367,6 +425,7 @@ impl Stepper {
         for (bank, data) in banks.into_iter().zip(kept) {
             runtime.write_bank(bank, &data?)?;
         }
+        scale.map_or(Ok(()), |scale| self.set_loss_scale(scale))?;
         Ok(times)
     }
 
@@ -443,7 +502,7 @@ impl Weights {
             let values = match bank {
                 Bank::Moment1 => &self.moment1[at],
                 Bank::Moment2 => &self.moment2[at],
-                Bank::Param | Bank::Grad => values,
+                _ => values,
             };
             if *shape != info.shape || values.len() != info.numel() {
                 let message = format!("{} has shape {shape:?}, the model's {:?}", info.name, info.shape);
@@ -508,12 +567,15 @@ mod tests {
             values: vec![
                 vec![0.5, 3.0, 10.0, 3.0],
                 vec![0.25, 4.0, 10.0, 4.0],
-                vec![7.0, 0.1, 0.0, 0.0],
+                vec![7.0, 0.1, 0.0, 1.0],
             ],
         };
         let report = flight.report();
         assert_eq!((report.loss, report.correct, report.windows), (0.75, 7.0, 20.0));
-        assert_eq!((report.grad_norm, report.halted), (7.0, false));
+        assert_eq!(
+            (report.grad_norm, report.halted, report.skipped),
+            (7.0, false, true)
+        );
         let mut bad = flight;
         bad.values[2][2] = 1.0;
         assert!(bad.report().halted);

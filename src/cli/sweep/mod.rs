@@ -103,7 +103,7 @@ pub fn run(args: &SweepArgs, common: &Common) -> Result<i32> {
         })?;
         return Ok(0);
     }
-    let precision = common.precision()?;
+    common.only_f32("a sweep trains in f32")?;
     if args.slurm || args.submit || args.resubmit {
         write_plan(&plan, &folder)?;
         return arrays(args, common, &plan, &folder);
@@ -116,7 +116,6 @@ pub fn run(args: &SweepArgs, common: &Common) -> Result<i32> {
     stop_before_time_is_up();
     let options = Options {
         devices,
-        precision,
         only: args.only.clone(),
         wait: args.only.is_empty() && !args.no_wait,
         stop,
@@ -204,7 +203,7 @@ fn write_plan(plan: &Plan, folder: &Path) -> Result<()> {
 fn dry_run(plan: &Plan, folder: Option<&Path>, common: &Common, verbosity: Verbosity) -> Result<i32> {
     let mut say = |text: &str| verbosity.say(text);
     say_widths(plan, verbosity);
-    common.precision()?;
+    common.only_f32("a sweep trains in f32")?;
     let devices = device_names(&common.device)?;
     let device = Executor::open(&devices[0], &mut say)?;
     let folder = folder.filter(|folder| folder.exists());

@@ -12,7 +12,7 @@ use crate::plan::{Item, Place, Plan, Policy, lifetimes};
 use crate::port::named;
 use crate::runtime::Variants;
 use crate::step::StepParams;
-use crate::tensor::{Bank, Precision, Role, TensorId};
+use crate::tensor::{Precision, Role, TensorId};
 use rayon::prelude::*;
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -34,7 +34,7 @@ pub(super) struct Planned {
 /// Where the storage of a program's launches lies.
 struct Memory<'a> {
     graph: &'a Graph,
-    banks: &'a [wgpu::Buffer],
+    banks: &'a [Option<wgpu::Buffer>],
     blocks: &'a [wgpu::Buffer],
     slots: &'a wgpu::Buffer,
     /// Block and byte range of each tensor outside the banks.
@@ -49,7 +49,11 @@ impl Memory<'_> {
             Source::Slots => (self.slots, 0),
             Source::Scratch(i) => (&self.blocks[self.scratch[i].block], self.scratch[i].offset),
             Source::Tensor(id) => match (self.graph.tensor(id).role, &self.tensors[id.index()]) {
-                (Role::Bank(bank, offset), _) => (&self.banks[bank as usize], 4 * offset),
+                (Role::Bank(bank, offset), _) => {
+                    let buffer = self.banks[bank as usize].as_ref();
+                    let buffer = buffer.expect("a bank is made before what reads it is bound");
+                    (buffer, offset * bank.dtype().bytes())
+                }
                 (_, Some((block, range))) => (&self.blocks[*block], range.start),
                 (_, None) => unreachable!("every tensor of a call has a place"),
             },
@@ -74,8 +78,10 @@ impl GpuRuntime {
             .bytes()
             .saturating_add(params)
             .saturating_add(4 * lowered.slots);
-        let new_banks = if self.banks.is_empty() { Bank::ALL.len() } else { 0 };
-        let banks = memory::bytes_of::<f32>(graph.bank_len()).saturating_mul(new_banks as u64);
+        let new_banks = graph.banks().filter(|bank| self.banks[*bank as usize].is_none());
+        let banks = new_banks.fold(0u64, |sum, bank| {
+            sum.saturating_add(bank.bytes(graph.bank_len()) as u64)
+        });
         if self.gpu.caps.software {
             let all = banks.saturating_add(bytes as u64);
             memory::ask("the tensors of a program", all).map_err(|e| OutOfMemory {
@@ -129,14 +135,14 @@ impl GpuRuntime {
         Ok(kernels)
     }
 
-    fn make_banks(&mut self, len: usize) -> Result<()> {
-        if self.banks.is_empty() && len > 0 {
-            let mut banks = Vec::new();
-            for bank in Bank::ALL {
+    fn make_banks(&mut self, graph: &Graph) -> Result<()> {
+        for bank in graph.banks() {
+            if self.banks[bank as usize].is_none() {
                 let name = format!("{bank:?}").to_lowercase();
-                banks.push(self.buffer(&name, 4 * len, wgpu::BufferUsages::STORAGE)?);
+                let bytes = bank.bytes(graph.bank_len());
+                let made = self.buffer(&name, bytes, wgpu::BufferUsages::STORAGE)?;
+                self.banks[bank as usize] = Some(made);
             }
-            self.banks = banks;
         }
         Ok(())
     }
@@ -165,7 +171,7 @@ impl GpuRuntime {
         }
         let kernels = self.compile(&lowered.dispatches)?;
         check(graph, &lowered).map_err(|e| self.gpu.driver_error(e.to_string()))?;
-        self.make_banks(graph.bank_len())?;
+        self.make_banks(graph)?;
         let storage = wgpu::BufferUsages::STORAGE;
         let mut blocks = Vec::with_capacity(plan.blocks.len());
         for (&size, taken) in plan.blocks.iter().zip(plan.fit_into(&sizes)) {
@@ -248,10 +254,9 @@ impl GpuRuntime {
         };
         let scratch = (0..lowered.scratch.len()).map(Source::Scratch);
         let sources = ids.iter().map(|id| Source::Tensor(*id)).chain(scratch);
-        let bank_bytes = graph.bank_len().saturating_mul(4);
-        let banks = Bank::ALL
-            .iter()
-            .map(|bank| (format!("{bank:?}").to_lowercase(), bank_bytes));
+        let banks = graph
+            .banks()
+            .map(|bank| (format!("{bank:?}").to_lowercase(), bank.bytes(graph.bank_len())));
         let all = sources
             .zip(items)
             .map(|(source, item)| (name(source), item.bytes));

@@ -58,7 +58,8 @@ struct Loaded {
 pub struct GpuRuntime {
     gpu: Arc<Gpu>,
     compiler: Arc<KernelCompiler>,
-    banks: Vec<wgpu::Buffer>,
+    /// By [`Bank`], those that programs take.
+    banks: [Option<wgpu::Buffer>; Bank::ALL.len()],
     step: wgpu::Buffer,
     last_step: Option<StepParams>,
     pipelines: Vec<Pipeline>,
@@ -76,7 +77,7 @@ impl GpuRuntime {
         Self {
             compiler: Arc::new(KernelCompiler::new(Arc::clone(&gpu))),
             gpu,
-            banks: Vec::new(),
+            banks: Default::default(),
             step,
             last_step: None,
             pipelines: Vec::new(),
@@ -214,7 +215,7 @@ impl Runtime for GpuRuntime {
     fn reset(&mut self) {
         self.submit();
         self.programs.clear();
-        self.banks.clear();
+        self.banks = Default::default();
     }
 
     fn program_bytes(&self, program: Program) -> usize {
@@ -222,7 +223,7 @@ impl Runtime for GpuRuntime {
     }
 
     fn total_bytes(&self) -> usize {
-        let banks: u64 = self.banks.iter().map(wgpu::Buffer::size).sum();
+        let banks: u64 = self.banks.iter().flatten().map(wgpu::Buffer::size).sum();
         banks as usize + self.programs.iter().map(|p| p.bytes).sum::<usize>()
     }
 
@@ -283,7 +284,7 @@ impl Runtime for GpuRuntime {
     }
 
     fn clear_bank(&mut self, bank: Bank) -> Result<()> {
-        if let Some(bank) = self.banks.get(bank as usize).cloned() {
+        if let Some(bank) = self.banks[bank as usize].clone() {
             let mut encoder = self.encoder();
             encoder.clear_buffer(&bank, 0, None);
             self.encoder = Some(encoder);
@@ -292,18 +293,18 @@ impl Runtime for GpuRuntime {
     }
 
     fn write_bank(&mut self, bank: Bank, data: &[f32]) -> Result<()> {
-        if let Some(target) = self.banks.get(bank as usize).cloned() {
+        if let Some(target) = self.banks[bank as usize].clone() {
             self.upload(&target, 0, bytemuck::cast_slice(data));
         }
         Ok(())
     }
 
     fn read_bank(&mut self, bank: Bank) -> Result<Vec<f32>> {
-        let Some(source) = self.banks.get(bank as usize).cloned() else {
+        let Some(source) = self.banks[bank as usize].clone() else {
             return Ok(Vec::new());
         };
         let len = self.programs.iter().map(|p| p.graph.bank_len()).max();
-        let bytes = self.download(&source, 0..4 * len.unwrap_or(0))?;
+        let bytes = self.download(&source, 0..bank.bytes(len.unwrap_or(0)))?;
         Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 

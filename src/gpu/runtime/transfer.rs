@@ -33,10 +33,11 @@ impl GpuRuntime {
         let loaded = &self.programs[program.0];
         let info = loaded.graph.tensor(tensor);
         match info.role {
-            Role::Bank(bank, offset) => Some((
-                self.banks[bank as usize].clone(),
-                4 * offset..4 * (offset + info.numel()),
-            )),
+            Role::Bank(bank, offset) => {
+                let width = bank.dtype().bytes();
+                let range = width * offset..width * (offset + info.numel());
+                self.banks[bank as usize].clone().map(|buffer| (buffer, range))
+            }
             _ => loaded.places[tensor.index()]
                 .clone()
                 .map(|(block, range)| (loaded.blocks[block].clone(), range)),

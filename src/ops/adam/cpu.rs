@@ -10,7 +10,7 @@ impl CpuOp for Adam {
     fn cpu_fwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
         let (p, m, v) = (io.write("p"), io.write("m"), io.write("v"));
         let stats = io.read("stats");
-        if stats[2] != R::ZERO {
+        if stats[2] + stats[3] != R::ZERO {
             return;
         }
         let of = |x: f32| R::of(f64::from(x));

@@ -4,7 +4,7 @@
 //!            p -= lr / (1 - 0.9^k) m / (v^1/2 / (1 - 0.999^k)^1/2 + 1e-8), k = 1, 2, ..
 //! Shapes     g \[n\]; stats \[4\] of `grad_norm`; p, m, v \[n\], updated in place (`accumulate`)
 //! Gradients  none
-//! Numerics   master weights and moments in f32; while `halted` is set nothing changes; padding between parameters
+//! Numerics   master weights and moments in f32; while `halted` or `skipped` is set nothing changes; padding between parameters
 //!            has gradient 0 and stays 0. 1 - beta and the bias corrections are rounded from f64: 1 - 0.999 in f32 is
 //!            off by 1.3e-5
 //! Cost       12 n FLOPs, 28 n bytes

@@ -7,23 +7,24 @@ use crate::step::StepParams;
 use crate::tensor::{Bank, TensorId};
 use bytemuck::Zeroable;
 
-/// A graph of one clip and one Adam call over `n` parameters, and the tensor of the statistics.
-fn update(n: usize) -> (Graph, TensorId) {
+/// A graph of one clip and one Adam call over `n` parameters, and the tensor of the statistics. `scaled`: with a loss scale.
+fn update(n: usize, scaled: bool) -> (Graph, TensorId) {
     let mut g = Graph::new();
     g.param("w", &[n], Init::Constant(0.0));
     let n = g.bank_len();
     let grads = g.bank(Bank::Grad);
     let stats = g.activation("stats", &[4], crate::tensor::Dtype::F32);
     g.keep(stats);
-    let stats_out = Output {
-        tensor: stats,
+    let out = |tensor| Output {
+        tensor,
         accumulate: true,
     };
-    g.call_into(GradNorm { n }, &[grads], &[stats_out]).unwrap();
-    let outs = [Bank::Param, Bank::Moment1, Bank::Moment2].map(|b| Output {
-        tensor: g.bank(b),
-        accumulate: true,
-    });
+    let mut norms = vec![out(stats)];
+    if scaled {
+        norms.push(out(g.bank(Bank::Scale)));
+    }
+    g.call_into(GradNorm { n, scaled }, &[grads], &norms).unwrap();
+    let outs = [Bank::Param, Bank::Moment1, Bank::Moment2].map(|b| out(g.bank(b)));
     g.call_into(Adam { n }, &[grads, stats], &outs).unwrap();
     (g, stats)
 }
@@ -66,7 +67,7 @@ fn expected(n: usize) -> (Vec<f64>, f64) {
 
 fn runs_right(name: &str, runtime: &mut dyn Runtime, tolerance: f64) {
     let n = 64 * 1000;
-    let (graph, stats) = update(n);
+    let (graph, stats) = update(n, false);
     let program = runtime.load(&graph).unwrap();
     for k in 1..=3 {
         runtime.write_bank(Bank::Grad, &gradient(n, k)).unwrap();
@@ -108,4 +109,60 @@ fn three_updates_match_the_textbook_and_a_nan_halts() {
     runs_right("f32", &mut CpuRuntime::<f32>::new(), 1e-5);
     #[cfg(feature = "gpu")]
     crate::testing::gpu::each_device(|name, runtime| runs_right(name, runtime, 1e-5));
+}
+
+/// Gradients that are a power of two too large give the same update as those that are not, bit for bit; what is not finite
+/// halves the scale and is left out, until there is nothing to halve.
+fn scales_right(name: &str, runtime: &mut dyn Runtime) {
+    let n = 64 * 10;
+    let mut params = Vec::new();
+    for scaled in [false, true] {
+        runtime.reset();
+        let (graph, stats) = update(n, scaled);
+        let program = runtime.load(&graph).unwrap();
+        runtime.write_bank(Bank::Scale, &[4.0, 1998.0, 0.0, 0.0]).unwrap();
+        // The scale is doubled after the second update.
+        for (k, scale) in [(1, 4.0), (2, 4.0), (3, 8.0)] {
+            let factor = if scaled { scale } else { 1.0 };
+            let g: Vec<f32> = gradient(n, k).iter().map(|g| g * factor).collect();
+            runtime.write_bank(Bank::Grad, &g).unwrap();
+            runtime.run(program, &step(k as i32, 0.01)).unwrap();
+        }
+        params.push((
+            runtime.read_bank(Bank::Param).unwrap(),
+            runtime.read(program, stats).unwrap(),
+        ));
+        if !scaled {
+            continue;
+        }
+        assert_eq!(
+            runtime.read_bank(Bank::Scale).unwrap(),
+            [8.0, 1.0, 0.0, 0.0],
+            "{name}"
+        );
+        let mut bad = gradient(n, 4);
+        bad[7] = f32::INFINITY;
+        runtime.write_bank(Bank::Grad, &bad).unwrap();
+        for (left, halted) in [
+            ([4.0, 0.0, 1.0], 0.0),
+            ([2.0, 0.0, 2.0], 0.0),
+            ([1.0, 0.0, 3.0], 0.0),
+            ([1.0, 0.0, 3.0], 1.0),
+        ] {
+            runtime.run(program, &step(4, 0.01)).unwrap();
+            let stats = runtime.read(program, stats).unwrap();
+            assert_eq!(runtime.read_bank(Bank::Scale).unwrap()[..3], left, "{name}");
+            assert_eq!(stats[2..], [halted, 1.0 - halted], "{name}");
+        }
+        assert_eq!(runtime.read_bank(Bank::Param).unwrap(), params[1].0, "{name}");
+    }
+    assert!(params[0] == params[1], "{name}: a loss scale changes the update");
+}
+
+#[test]
+fn a_loss_scale_changes_no_digit_and_gives_way_to_infinities() {
+    scales_right("f64", &mut CpuRuntime::<f64>::new());
+    scales_right("f32", &mut CpuRuntime::<f32>::new());
+    #[cfg(feature = "gpu")]
+    crate::testing::gpu::each_device(|name, runtime| scales_right(name, runtime));
 }

@@ -13,16 +13,32 @@ pub(crate) fn rows(l: &mut Lower<'_>, op: &CrossEntropy, z: View, labels: View, 
     );
 }
 
-/// The gradient of the logits; `grad_z` may be `z`'s own place only through [`gradient_in_place`].
-pub(crate) fn gradient_in_place(l: &mut Lower<'_>, op: &CrossEntropy, z: View, labels: View, lse: View) {
-    let kernel = Kernel::new("cross_entropy/cross_entropy_bwd").set("IN_PLACE", true);
-    let params = [op.rows as u32, op.classes as u32];
-    l.run(
-        kernel,
-        &[("z", z), ("labels", labels), ("lse", lse)],
-        params,
-        grid_1d((op.rows * op.classes).div_ceil(256)),
-    );
+/// What a gradient is times of, and where it goes.
+pub(crate) struct Gradient {
+    /// dloss, or the loss scale: the first of its values; 1 without.
+    pub factor: Option<View>,
+    /// `None`: the place of the logits. Its rows may be longer than those: zeros are put behind them.
+    pub to: Option<View>,
+}
+
+/// The gradient of the logits.
+pub(crate) fn gradient(
+    l: &mut Lower<'_>,
+    op: &CrossEntropy,
+    z: View,
+    labels: View,
+    lse: View,
+    Gradient { factor, to }: Gradient,
+) {
+    let kernel = Kernel::new("cross_entropy/cross_entropy_bwd")
+        .set("IN_PLACE", to.is_none())
+        .set("FACTOR", factor.is_some());
+    let mut bindings = vec![("z", z), ("labels", labels), ("lse", lse)];
+    bindings.extend(factor.map(|factor| ("dloss", factor)));
+    bindings.extend(to.map(|to| ("grad_z", to)));
+    let row = to.map_or(op.classes, |to| to.len / op.rows);
+    let params = [op.rows, op.classes, row].map(|n| n as u32);
+    l.run(kernel, &bindings, params, grid_1d((op.rows * row).div_ceil(256)));
 }
 
 impl GpuOp for CrossEntropy {
@@ -45,19 +61,10 @@ impl GpuOp for CrossEntropy {
             io.read("lse"),
             io.grad("loss"),
         );
-        let params = [self.rows as u32, self.classes as u32];
-        let grid = grid_1d((self.rows * self.classes).div_ceil(256));
-        l.run(
-            Kernel::new("cross_entropy/cross_entropy_bwd"),
-            &[
-                ("z", z),
-                ("labels", labels),
-                ("lse", lse),
-                ("dloss", dloss),
-                ("grad_z", grad_z.view),
-            ],
-            params,
-            grid,
-        );
+        let to = Gradient {
+            factor: Some(dloss),
+            to: Some(grad_z.view),
+        };
+        gradient(l, self, z, labels, lse, to);
     }
 }

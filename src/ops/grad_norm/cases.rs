@@ -14,7 +14,8 @@ pub fn cases() -> Vec<Case> {
 /// What is timed.
 pub fn benches(scale: Scale) -> Vec<Bench> {
     let n = scale.params();
-    vec![Bench::new(Family::Elementwise, n.to_string(), GradNorm { n })]
+    let op = GradNorm { n, scaled: false };
+    vec![Bench::new(Family::Elementwise, n.to_string(), op)]
 }
 
 /// `adam_clip_schedule` is several steps long: `check::golden` runs it as a whole.

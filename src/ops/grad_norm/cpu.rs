@@ -1,4 +1,4 @@
-use super::GradNorm;
+use super::{GROWTH, GradNorm, LARGEST_SCALE};
 use crate::step::StepParams;
 use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
@@ -13,13 +13,32 @@ impl CpuOp for GradNorm {
             .par_chunks(PART)
             .map(|g| g.iter().map(|v| *v * *v).sum())
             .collect();
-        let norm = parts.into_iter().sum::<R>().sqrt();
+        let scaled = parts.into_iter().sum::<R>().sqrt();
+        let finite = scaled.is_finite();
         let stats = io.write("stats");
+        let mut factor = R::ONE;
+        stats[3] = R::ZERO;
+        if self.scaled {
+            let scale = io.write("scale");
+            factor = R::ONE / scale[0];
+            if finite {
+                scale[1] += R::ONE;
+                if scale[1] == R::of(f64::from(GROWTH)) {
+                    scale[0] = R::of(f64::from(LARGEST_SCALE)).min(scale[0] + scale[0]);
+                    scale[1] = R::ZERO;
+                }
+            } else if scale[0] > R::ONE {
+                stats[3] = R::ONE;
+                scale[0] *= R::of(0.5);
+                scale[1] = R::ZERO;
+                scale[2] += R::ONE;
+            }
+        }
+        let norm = scaled * factor;
         stats[0] = norm;
-        stats[1] = R::ONE.min(R::of(f64::from(step.clip)) / (norm + R::of(1e-6)));
-        if !norm.is_finite() {
+        stats[1] = R::ONE.min(R::of(f64::from(step.clip)) / (norm + R::of(1e-6))) * factor;
+        if !finite && stats[3] == R::ZERO {
             stats[2] = R::ONE;
         }
-        stats[3] = R::ZERO;
     }
 }

@@ -1,11 +1,21 @@
-use super::GradNorm;
+use super::{GROWTH, GradNorm, LARGEST_SCALE};
 use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::shader::Kernel;
+use bytemuck::{Pod, Zeroable};
 
 /// Elements that a kernel is given at a time: it counts them in u32.
 const MOST: usize = 1 << 31;
 /// Elements of one partial sum: 256 invocations with 16 each.
 const PART: usize = 4096;
+
+/// Mirrors `Params` of the second kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    parts: u32,
+    growth: f32,
+    largest: f32,
+}
 
 impl GpuOp for GradNorm {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
@@ -28,12 +38,16 @@ impl GpuOp for GradNorm {
                 grid_1d(n.div_ceil(PART)),
             );
         }
-        let kernel = Kernel::new("grad_norm/grad_norm_total");
-        l.run(
-            kernel,
-            &[("partial_sums", partial), ("stats", io.write("stats"))],
-            [parts as u32],
-            [1, 1, 1],
-        );
+        let kernel = Kernel::new("grad_norm/grad_norm_total").set("SCALED", self.scaled);
+        let mut bindings = vec![("partial_sums", partial), ("stats", io.write("stats"))];
+        if self.scaled {
+            bindings.push(("scale", io.write("scale")));
+        }
+        let params = Params {
+            parts: parts as u32,
+            growth: GROWTH,
+            largest: LARGEST_SCALE,
+        };
+        l.run(kernel, &bindings, params, [1, 1, 1]);
     }
 }

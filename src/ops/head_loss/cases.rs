@@ -3,7 +3,7 @@
 use super::HeadLoss;
 use crate::cases::Fill;
 use crate::cases::bench::{Bench, CLASSES, D, Extents, Family, Scale};
-use crate::cases::{Case, Golden};
+use crate::cases::{Case, Golden, Values};
 use crate::error::Result;
 use crate::ops::cross_entropy::IGNORE;
 use crate::step::StepParams;
@@ -11,7 +11,7 @@ use crate::tensor::TensorId;
 
 /// Training and evaluation, odd sizes, masked rows, several pieces.
 pub fn cases() -> Vec<Case> {
-    let case = |name: &str, b: usize, t: usize, e: usize, d: usize, classes: usize, train: bool| {
+    let case = |name: &str, [b, t, e, d, classes]: [usize; 5], train: bool, scaled: bool| {
         let mut fill = Fill::new((b * t + d + classes) as u64);
         let x = fill.normal(b * t * d);
         let w: Vec<f32> = fill
@@ -35,8 +35,9 @@ pub fn cases() -> Vec<Case> {
             d,
             classes,
             train,
+            scaled,
         };
-        let inputs = vec![
+        let mut inputs: Vec<Values> = vec![
             x.into(),
             w.into(),
             bias.into(),
@@ -44,17 +45,21 @@ pub fn cases() -> Vec<Case> {
             windows.into(),
             window_labels.into(),
         ];
+        if scaled {
+            inputs.push(vec![8.0, 0.0, 0.0, 0.0].into());
+        }
         let mut case = Case::new(name, op, inputs);
         case.outputs = if train { 5 } else { 2 };
         case.step = StepParams::eval(tokens);
         case
     };
     vec![
-        case("evaluation", 2, 9, 3, 7, 11, false),
-        case("training", 3, 12, 4, 16, 20, true),
-        case("one row", 1, 1, 1, 4, 2, true),
-        case("paper's classes", 2, 20, 10, 33, 1601, true),
-        case("products of whole tiles", 2, 40, 10, 72, 130, true).self_test(),
+        case("evaluation", [2, 9, 3, 7, 11], false, false),
+        case("training", [3, 12, 4, 16, 20], true, false),
+        case("times a loss scale", [3, 12, 4, 16, 20], true, true),
+        case("one row", [1, 1, 1, 4, 2], true, false),
+        case("paper's classes", [2, 20, 10, 33, 1601], true, false),
+        case("products of whole tiles", [2, 40, 10, 72, 130], true, false).self_test(),
     ]
 }
 
@@ -68,6 +73,7 @@ pub fn benches(scale: Scale) -> Vec<Bench> {
         d: D,
         classes: CLASSES,
         train: true,
+        scaled: false,
     };
     vec![Bench::new(Family::Dense, format!("B{b} T{t} {D}x{CLASSES}"), op)]
 }

@@ -9,6 +9,10 @@ impl CpuOp for HeadLoss {
         let (x, w, b) = (io.read("x"), io.read("w"), io.read("b"));
         let (labels, windows, window_labels) = (io.int("labels"), io.int("windows"), io.int("window_labels"));
         let inv_tokens = R::of(f64::from(step.inv_tokens));
+        let weight = match self.scaled {
+            true => inv_tokens * io.read("scale")[0],
+            false => inv_tokens,
+        };
         let predictions = io.write_int("predictions");
         let mut grads = self
             .train
@@ -38,7 +42,7 @@ impl CpuOp for HeadLoss {
                 &mut predictions[e0..e1],
             );
             if let Some((grad_x, grad_w, grad_b)) = &mut grads {
-                cross_entropy::cpu::gradient_in_place(self.classes, z, labels, lse, inv_tokens);
+                cross_entropy::cpu::gradient_in_place(self.classes, z, labels, lse, weight);
                 let grad_x = &mut grad_x[row0 * self.d..(row0 + rows) * self.d];
                 linear::cpu::grad_x(&linear, z, w, grad_x, false);
                 linear::cpu::grad_w(&linear, z, x, grad_w, true);

@@ -3,6 +3,7 @@ use crate::launch::{GpuOp, GpuOut, Lower, Views};
 use crate::ops::{cross_entropy, linear, window_accuracy};
 use crate::port::Pass;
 use crate::shader::Kernel;
+use crate::tensor::Dtype;
 use crate::variant::Variant;
 
 impl GpuOp for HeadLoss {
@@ -21,7 +22,11 @@ impl GpuOp for HeadLoss {
         let narrowest = parts.iter().flatten().map(|view| view.dtype.bytes()).min();
         let align = 256 / narrowest.unwrap_or(4);
         let most = self.piece(align) * self.t;
+        // In mixed precision products take gradients in f16; the logits before them stay f32.
         let z = l.scratch(most * self.classes);
+        // Their rows are of whole quads.
+        let row = self.classes.next_multiple_of(4);
+        let half = (self.train && w.dtype == Dtype::F16).then(|| l.scratch_f16(most * row));
         let (lse, nll) = (l.scratch(most), l.scratch(self.b * self.t));
         for (i, (first, n)) in self.pieces(align).into_iter().enumerate() {
             let (linear, ce) = (self.linear(n), self.cross_entropy(n));
@@ -36,16 +41,20 @@ impl GpuOp for HeadLoss {
             cross_entropy::gpu::rows(l, &ce, z, labels, lse, nll);
             window_accuracy::gpu::predict(l, &self.accuracy(n), first, [z, lse, windows, predictions]);
             if self.train {
-                cross_entropy::gpu::gradient_in_place(l, &ce, z, labels, lse);
+                let to = half.map(|half| half.part(0, rows * row));
+                let factor = io.read_if("scale");
+                let wanted = cross_entropy::gpu::Gradient { factor, to };
+                cross_entropy::gpu::gradient(l, &ce, z, labels, lse, wanted);
+                let grad_z = to.unwrap_or(z);
                 let grad_x = io.write("grad_x").part(row0 * self.d, rows * self.d);
                 let add = |name: &str| {
                     let out = io.out(name);
                     let accumulate = out.accumulate || i > 0;
                     GpuOut { accumulate, ..out }
                 };
-                linear::gpu::grad_x(l, &linear, z, w, GpuOut::new(grad_x));
-                linear::gpu::grad_w(l, &linear, z, x, add("grad_w"));
-                linear::gpu::grad_b(l, &linear, z, add("grad_b"));
+                linear::gpu::grad_x(l, &linear, grad_z, w, GpuOut::new(grad_x));
+                linear::gpu::grad_w(l, &linear, grad_z, x, add("grad_w"));
+                linear::gpu::grad_b(l, &linear, grad_z, add("grad_b"));
             }
         }
         let params = [(self.b * self.t) as u32, (self.b * self.e) as u32];

@@ -5,8 +5,9 @@
 //! Shapes     x \[B T, d\]; W \[K, d\]; b \[K\]; labels \[B T\]; windows \[B E, 2\]; `window_labels` \[B E\];
 //!            predictions \[B E\] u32; stats \[4\]: sum of nll * `step.inv_tokens`, windows right and not empty, windows
 //!            not empty, windows right with empty ones; training: dx \[B T, d\], dW, db
-//! Gradients  computed on the way forward (dloss = 1): `Graph::backward` starts from dx
-//! Numerics   as in the ops it is made of
+//! Gradients  computed on the way forward (dloss = 1, or the loss scale): `Graph::backward` starts from dx
+//! Numerics   as in the ops it is made of. In mixed precision logits are f32 and their gradients f16, times the loss scale
+//!            (the first of the four values of `scale`, see `grad_norm`)
 //! Cost       2 B T d K FLOPs forward, 6 B T d K in training; the logits of one piece are written and read 3 times
 //! Errors     a sequence whose logits exceed the adapter's largest binding is refused when the plan is loaded
 //! Source     models.md 2, 4.11, 4.12; golden: the model fixtures
@@ -25,7 +26,7 @@ use super::window_accuracy::WindowAccuracy;
 use crate::error::UserError;
 use crate::ops::rows;
 use crate::port::{OpDef, Pass, Port, ports_bytes};
-use crate::tensor::Precision;
+use crate::tensor::{LOSS_SCALE, Precision};
 
 /// Bytes of logits in f32 that exist at a time, unless one sequence needs more.
 const PIECE_BYTES: usize = 96 << 20;
@@ -45,6 +46,8 @@ pub struct HeadLoss {
     pub classes: usize,
     /// Compute the gradients too.
     pub train: bool,
+    /// Times the loss scale: there is another input, `scale`.
+    pub scaled: bool,
 }
 
 impl HeadLoss {
@@ -116,14 +119,18 @@ impl OpDef for HeadLoss {
     }
 
     fn inputs(&self) -> Vec<Port> {
-        vec![
+        let mut ports = vec![
             Port::activation("x", &[self.b * self.t, self.d]).fixed(),
-            Port::f32("w", &[self.classes, self.d]).fixed(),
+            Port::weight("w", &[self.classes, self.d]).fixed(),
             Port::f32("b", &[self.classes]).fixed(),
             Port::index("labels", &[self.b * self.t]),
             Port::index("windows", &[self.b * self.e, 2]),
             Port::index("window_labels", &[self.b * self.e]),
-        ]
+        ];
+        if self.scaled {
+            ports.push(Port::f32("scale", &[LOSS_SCALE]).fixed());
+        }
+        ports
     }
 
     fn outputs(&self) -> Vec<Port> {

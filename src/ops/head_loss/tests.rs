@@ -42,6 +42,7 @@ fn pieces_cover_the_batch_and_are_aligned() {
             d: 81,
             classes: 1601,
             train: true,
+            scaled: false,
         };
         let pieces = op.pieces(64);
         assert_eq!(pieces.iter().map(|p| p.1).sum::<usize>(), b);

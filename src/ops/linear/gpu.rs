@@ -1,6 +1,8 @@
 //! Launches, as functions that the head uses chunk by chunk.
 //!
 //! Every product is one of three layouts of one kernel: y = x W^T, dx = dy W, dW = dy^T x. Which kernel:
+//! - `gemm_half_coop` (f16 matrix units, sums in f32) in the variant `coop` if both operands are stored in f16 and m, n >= 16 and
+//!   k >= 32; its tile is 128 x 128, or 128 x 64 where that pads less or a wider one would leave the device idle;
 //! - `gemm_coop` (f16 matrix units at f32 accuracy) in the variant `coop`, if the product has m, n >= 64 and k >= 32;
 //!   below, most of a 128 x 128 tile or of a step of 32 would be padding. Tails and row lengths that are no multiple of 4
 //!   are all right. Before it, `amax` finds the largest magnitude of each operand, once as long as nobody writes the tensor;
@@ -11,6 +13,7 @@ use super::Linear;
 use crate::launch::{GpuOp, GpuOut, Lower, View, Views, grid_1d};
 use crate::port::Pass;
 use crate::shader::Kernel;
+use crate::tensor::Dtype;
 use crate::variant::Variant;
 use bytemuck::{Pod, Zeroable};
 
@@ -22,7 +25,9 @@ const MIN_PART: usize = 256;
 const STEP: usize = 32;
 /// Edge of the tile of `gemm_coop`.
 const COOP_TILE: usize = 128;
-/// `coop`: `gemm_coop` wherever a product fills its tile.
+/// Workgroups that `gemm_half_coop` shall have at least: two an SM of a large card.
+const HALF_WORKGROUPS: usize = 256;
+/// `coop`: `gemm_coop` wherever a product fills its tile, `gemm_half_coop` for operands in f16.
 pub(crate) const VARIANTS: &[Variant] = &[Variant::coop(49_152), Variant::PLAIN];
 /// Most parts of a sum over rows, and fewest rows of one.
 const SUM_PARTS: usize = 128;
@@ -47,16 +52,37 @@ struct GemmParams {
     n: u32,
     k: u32,
     accumulate: u32,
+    a_row: u32,
+    _unused: [u32; 3],
+}
+
+/// The kernel of a product: its rows and columns of a tile.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Tiling {
+    Plain(usize),
+    Split,
+    Half(usize),
+}
+
+impl Tiling {
+    /// Rows and columns of a tile.
+    fn tile(self) -> [usize; 2] {
+        match self {
+            Self::Plain(edge) => [edge, edge],
+            Self::Split => [COOP_TILE, COOP_TILE],
+            Self::Half(cols) => [COOP_TILE, cols],
+        }
+    }
 }
 
 impl Gemm {
     /// Tiles of C.
-    fn tiles(&self, tile: usize) -> usize {
-        self.m.div_ceil(tile) * self.n.div_ceil(tile)
+    fn tiles(&self, [rows, cols]: [usize; 2]) -> usize {
+        self.m.div_ceil(rows) * self.n.div_ceil(cols)
     }
 
     /// How much of k one workgroup takes. Only sums over rows (`ta`) are cut.
-    fn part(&self, tile: usize) -> usize {
+    fn part(&self, tile: [usize; 2]) -> usize {
         let parts = WORKGROUPS
             .div_ceil(self.tiles(tile))
             .min(self.k / MIN_PART)
@@ -67,10 +93,10 @@ impl Gemm {
 
     /// Edge of the plain kernel's tile.
     fn tile(&self) -> usize {
-        let padded = |tile: usize| self.tiles(tile) * tile * tile;
-        let fits = |tile: &usize| {
-            let workgroups = self.tiles(*tile) * self.k.div_ceil(self.part(*tile));
-            workgroups >= 64 && 4 * padded(*tile) <= 5 * padded(32)
+        let padded = |edge: usize| self.tiles([edge; 2]) * edge * edge;
+        let fits = |edge: &usize| {
+            let workgroups = self.tiles([*edge; 2]) * self.k.div_ceil(self.part([*edge; 2]));
+            workgroups >= 64 && 4 * padded(*edge) <= 5 * padded(32)
         };
         [128, 64].into_iter().find(fits).unwrap_or(32)
     }
@@ -80,9 +106,35 @@ impl Gemm {
         self.m >= 64 && self.n >= 64 && self.k >= 32
     }
 
+    /// Whether `gemm_half_coop` is worth it.
+    fn fills_half_tile(&self) -> bool {
+        self.m >= 16 && self.n >= 16 && self.k >= 32
+    }
+
+    /// Columns of the tile of `gemm_half_coop`.
+    fn half_cols(&self) -> usize {
+        let wide = self.n.div_ceil(128) * 128;
+        let narrow = self.n.div_ceil(64) * 64;
+        let idle =
+            self.tiles([COOP_TILE, 128]) * self.k.div_ceil(self.part([COOP_TILE, 128])) < HALF_WORKGROUPS;
+        if idle || 8 * wide > 9 * narrow { 64 } else { 128 }
+    }
+
+    /// The kernel for operands that are both f16 (`half`) or not, on matrix units (`coop`) or not.
+    fn tiling(&self, coop: bool, half: bool) -> Tiling {
+        if coop && half && self.fills_half_tile() {
+            Tiling::Half(self.half_cols())
+        } else if coop && self.fills_tile() {
+            Tiling::Split
+        } else {
+            Tiling::Plain(self.tile())
+        }
+    }
+
     fn run(&self, l: &mut Lower<'_>, a: View, b: View, bias: Option<View>, c: GpuOut) {
-        let coop = l.variant().needs.coop && self.fills_tile();
-        let tile = if coop { COOP_TILE } else { self.tile() };
+        let half = [a, b].iter().all(|x| x.dtype == Dtype::F16);
+        let tiling = self.tiling(l.variant().needs.coop, half);
+        let tile = tiling.tile();
         let part = self.part(tile);
         let parts = self.k.div_ceil(part);
         let target = if parts == 1 {
@@ -90,19 +142,22 @@ impl Gemm {
         } else {
             GpuOut::new(l.scratch(parts * self.m * self.n))
         };
-        let (a_row, b_row) = (
-            if self.ta { self.m } else { self.k },
-            if self.tb { self.k } else { self.n },
-        );
+        // Rows may be longer than their columns.
+        let a_row = a.len / if self.ta { self.k } else { self.m };
+        let b_row = if self.tb { self.k } else { self.n };
         let mut bindings = vec![("a", a), ("b", b), ("c", target.view)];
         bindings.extend(bias.map(|bias| ("bias", bias)));
-        let kernel = if coop {
-            bindings.extend([("amax_a", amax(l, a)), ("amax_b", amax(l, b))]);
-            let whole =
-                [self.m, self.n].iter().all(|x| x.is_multiple_of(COOP_TILE)) && self.k.is_multiple_of(STEP);
-            Kernel::new("linear/gemm_coop").set("WHOLE", whole)
-        } else {
-            Kernel::new("linear/gemm").set("TILE", tile)
+        let whole =
+            self.m.is_multiple_of(tile[0]) && self.n.is_multiple_of(tile[1]) && self.k.is_multiple_of(STEP);
+        let kernel = match tiling {
+            Tiling::Plain(edge) => Kernel::new("linear/gemm").set("TILE", edge),
+            Tiling::Split => {
+                bindings.extend([("amax_a", amax(l, a)), ("amax_b", amax(l, b))]);
+                Kernel::new("linear/gemm_coop").set("WHOLE", whole)
+            }
+            Tiling::Half(cols) => Kernel::new("linear/gemm_half_coop")
+                .set("TN", cols)
+                .set("WHOLE", whole),
         };
         let kernel = kernel
             .set("TA", self.ta)
@@ -117,8 +172,10 @@ impl Gemm {
             n: self.n as u32,
             k: self.k as u32,
             accumulate: target.accumulate.into(),
+            a_row: a_row as u32,
+            _unused: [0; 3],
         };
-        let grid = [self.n.div_ceil(tile), self.m.div_ceil(tile), parts].map(|x| x as u32);
+        let grid = [self.n.div_ceil(tile[1]), self.m.div_ceil(tile[0]), parts].map(|x| x as u32);
         l.run(kernel, &bindings, params, grid);
         if parts > 1 {
             sum_parts(l, target.view, parts, c);
@@ -202,7 +259,7 @@ pub(crate) fn fwd(l: &mut Lower<'_>, op: &Linear, x: View, w: View, b: Option<Vi
     op.of_y().run(l, x, w, b, y);
 }
 
-/// dx (+)= dy W.
+/// dx (+)= dy W. Rows of dy may be longer than its columns, with zeros behind them; so in the next two.
 pub(crate) fn grad_x(l: &mut Lower<'_>, op: &Linear, grad_y: View, w: View, grad_x: GpuOut) {
     op.of_grad_x().run(l, grad_y, w, None, grad_x);
 }
@@ -218,7 +275,8 @@ pub(crate) fn grad_b(l: &mut Lower<'_>, op: &Linear, grad_y: View, grad_b: GpuOu
     let parts = op.rows.div_ceil(part);
     let sums = l.scratch(parts * op.out);
     let grid = [op.out.div_ceil(32) as u32, parts as u32, 1];
-    let params = [op.rows as u32, op.out as u32, part as u32];
+    let row = grad_y.len / op.rows;
+    let params = [op.rows as u32, op.out as u32, part as u32, row as u32];
     l.run(
         Kernel::new("linear/column_sums_bwd"),
         &[("grad_y", grad_y), ("sums", sums)],

@@ -10,6 +10,8 @@
 //!            every 16 of k), so each 32 of k get fresh accumulators, added up by ordinary f32 additions. One scale a
 //!            tensor costs nothing down to nine decades below the largest magnitude. If an operand holds an infinity
 //!            or a NaN, matrix units give NaN in the whole product, the plain kernels where it belongs
+//!            In mixed precision x and w are f16 already: single products on matrix units with sums in f32, or f32 math
+//!            on the same values where there are none
 //! Variants   see `gpu.rs`: matrix units where the adapter has them and the product fills their tiles, otherwise plain
 //!            f32 with tiles of 128, 64 or 32. dW is cut along the rows into parts that are summed in a second kernel, in
 //!            a fixed order
@@ -68,7 +70,7 @@ impl OpDef for Linear {
             Port::activation("x", &[self.rows, self.inp])
                 .grad(InputGrad::Accumulates)
                 .saved(),
-            Port::f32("w", &[self.out, self.inp]).saved(),
+            Port::weight("w", &[self.out, self.inp]).saved(),
         ];
         if self.bias {
             ports.push(Port::f32("b", &[self.out]));

@@ -82,7 +82,7 @@ mod gpu {
     use crate::graph::Graph;
     use crate::launch::Caps;
     use crate::launch::Dispatch;
-    use crate::shader::{Kernel, reflection};
+    use crate::shader::{Kernel, Value, reflection};
     use crate::tensor::Dtype;
     use crate::variant::Choice;
 
@@ -133,6 +133,13 @@ mod gpu {
                 }
                 let kernel = with(Kernel::new("linear/gemm_coop"));
                 assert!(workgroup_bytes(&kernel) <= 49_152, "{}", kernel.key());
+                for cols in [64usize, 128] {
+                    let kernel = with(Kernel::new("linear/gemm_half_coop").set("TN", cols));
+                    let kernel = ["t_a", "t_b"]
+                        .into_iter()
+                        .fold(kernel, |k, name| k.set(name, Value::Type("f16")));
+                    assert!(workgroup_bytes(&kernel) <= 24_576, "{}", kernel.key());
+                }
             }
         }
         for vec in [false, true] {

@@ -10,7 +10,7 @@
 //!   Softplus     ln(1 + e^x)           lambda of the Mesa layer, above an offset
 //! Shapes     x, y [n]
 //! Gradients  dx = dy scale f'(x): sigma (1 - sigma); sigma(-x); sigma (1 + x (1 - sigma)); -e^x; sigma
-//! Numerics   always f32; no overflow for any x that the function takes, and the digits of small results: ln sigma(x) for
+//! Numerics   always f32, and gates stay so in mixed precision: only silu, an activation, is rounded; no overflow for any x that the function takes, and the digits of small results: ln sigma(x) for
 //!            large x, 1 - e^x for small ones, ln(1 + e^x) for x far below 0
 //! Cost       forward 6 n FLOPs, 8 n bytes; backward 6 n FLOPs, 12 n bytes
 //! Errors     n 0 or above 2^31 - 1
@@ -73,7 +73,11 @@ impl OpDef for Pointwise {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::activation("y", &[self.numel])]
+        // What is not an activation is a decay, a write strength or a parameter.
+        vec![match self.function {
+            Function::Silu => Port::activation("y", &[self.numel]),
+            _ => Port::f32("y", &[self.numel]),
+        }]
     }
 
     fn flops(&self, _pass: Pass) -> f64 {

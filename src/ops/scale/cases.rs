@@ -26,7 +26,7 @@ pub fn cases() -> Vec<Case> {
             s[rows / 2] = 0.0;
             Case::new(
                 format!("rows{rows} p{p}"),
-                Scale { rows, p },
+                Scale::activations(rows, p),
                 vec![x.into(), s.into()],
             )
         })
@@ -39,7 +39,7 @@ pub fn benches(scale: bench::Scale) -> Vec<Bench> {
     vec![Bench::new(
         Family::Elementwise,
         format!("{rows}x{p}"),
-        Scale { rows, p },
+        Scale::activations(rows, p),
     )]
 }
 

@@ -11,6 +11,7 @@ use super::setup;
 use crate::error::{Error, NumericError, Result, UserError};
 use crate::files;
 use crate::runtime::Variants;
+use crate::tensor::Precision;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -81,6 +82,9 @@ pub struct RunResult {
     /// The variants of their kernels that ops with several ran in: none on the CPU; earlier versions did not say.
     #[serde(default)]
     pub variants: Variants,
+    /// In mixed precision: updates that were left out because the loss scale was too large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<u64>,
 }
 
 impl RunResult {
@@ -93,7 +97,11 @@ impl RunResult {
 
     /// The model with all that tells it apart.
     pub fn model_text(&self) -> String {
-        setup::model_text(&self.model, &self.blocks, self.d_model, &self.sizes)
+        let mut text = setup::model_text(&self.model, &self.blocks, self.d_model, &self.sizes);
+        if self.precision != Precision::F32.name() {
+            text += &format!(", {} precision", self.precision);
+        }
+        text
     }
 
     /// What training went wrong by, if it did: a test loss above twice that of guessing.
@@ -179,6 +187,7 @@ mod tests {
             blocks: vec!["gated_delta_net".to_owned(); 8],
             sizes: setup::sizes(&crate::models::Sizes::new(256)),
             variants: [("linear".to_owned(), ["plain".to_owned()].into())].into(),
+            skipped: None,
         }
     }
 

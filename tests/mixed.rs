@@ -1,0 +1,165 @@
+//! Training in mixed precision as a whole: it learns, says so, and keeps its precision.
+
+#![cfg(all(feature = "cli", feature = "gpu"))]
+#![allow(clippy::disallowed_macros, reason = "a test says what it left out")]
+#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
+
+use assert_cmd::Command;
+use serde_json::Value;
+use std::fs;
+use tempfile::TempDir;
+
+/// Task 1 made tiny, without dropout.
+const TASK: &str = r#"
+[grammar]
+vocab = 9
+ambiguities = 6
+depth = 4
+seed = 1
+
+[data]
+length = 16
+train = 960
+validation = 24
+test = 24
+gap = 0.1
+
+[model]
+d_model = 16
+layers = 1
+heads = 2
+chunk = 16
+
+[train]
+batch = 12
+lr = 0.01
+warmup = 5
+dropout = 0.0
+eval_every = 10
+checkpoint_every = 4
+"#;
+
+/// The first adapter with 16-bit floats, by name.
+fn device() -> Option<String> {
+    let all = selectiv::gpu::adapter::adapters();
+    let at = all.iter().position(|a| selectiv::gpu::adapter::caps(a).f16);
+    if at.is_none() {
+        eprintln!("skipped: no GPU adapter with 16-bit floats");
+    }
+    at.map(|at| format!("gpu:{at}"))
+}
+
+struct Place {
+    dir: TempDir,
+    device: String,
+}
+
+impl Place {
+    fn new(device: String) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("tiny.toml"), TASK).unwrap();
+        Self { dir, device }
+    }
+
+    fn train(&self, out: &str, args: &[&str]) -> Command {
+        let mut command = Command::cargo_bin("selectiv").unwrap();
+        command
+            .current_dir(self.dir.path())
+            .env("XDG_RUNTIME_DIR", self.dir.path())
+            .args(["train", "tiny.toml", "--device", &self.device, "--out", out])
+            .args(args);
+        command
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.path().join(name)).unwrap()
+    }
+}
+
+fn result(command: &mut Command) -> Value {
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    serde_json::from_str(stdout.lines().last().unwrap()).unwrap()
+}
+
+/// The last line of what it says, and its exit code.
+fn refusal(command: &mut Command) -> (i32, String) {
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let line = stderr.lines().last().unwrap_or_default().to_owned();
+    (output.status.code().unwrap(), line)
+}
+
+#[test]
+fn a_run_says_and_keeps_its_precision_and_continues_bit_for_bit() {
+    let Some(device) = device() else { return };
+    let place = Place::new(device);
+    let args = ["--model", "gla", "--steps", "20"];
+    let mixed = [&args[..], &["--precision", "mixed"]].concat();
+    let whole = result(&mut place.train("whole", &mixed));
+    assert_eq!(
+        (whole["precision"].as_str(), whole["skipped"].as_u64()),
+        (Some("mixed"), Some(0))
+    );
+    assert!(place.read("whole/config.toml").contains("precision = \"mixed\""));
+    assert!(place.read("whole/curve.svg").contains("mixed precision"));
+    let first: Value =
+        serde_json::from_str(place.read("whole/metrics.jsonl").lines().next().unwrap()).unwrap();
+    assert!(whole["loss"].as_f64() < first["loss"].as_f64(), "{first} {whole}");
+
+    let again = result(&mut place.train("again", &mixed));
+    assert_eq!(again["loss"], whole["loss"], "other bits the second time");
+
+    // From the checkpoint after 16 updates, as if it had been stopped there.
+    result(&mut place.train("parts", &mixed));
+    for name in ["result.json", "checkpoint-00000020.safetensors"] {
+        fs::remove_file(place.dir.path().join("parts").join(name)).unwrap();
+    }
+    let f32 = [&args[..], &["--precision", "f32", "--resume"]].concat();
+    let (code, line) = refusal(&mut place.train("parts", &f32));
+    assert_eq!(code, 2, "{line}");
+    assert!(line.contains("precision = mixed, not f32"), "{line}");
+    let parts = result(&mut place.train("parts", &[&args[..], &["--resume"]].concat()));
+    assert_eq!(parts["loss"], whole["loss"]);
+    assert_eq!(parts["precision"], "mixed");
+    let saved = |run: &str| {
+        let file = place.dir.path().join(run).join("checkpoint-00000020.safetensors");
+        let saved = selectiv::train::checkpoint::load(&file).unwrap();
+        let scale = saved.state["counters"]["loss_scale"].clone();
+        (saved.params, saved.moment1, saved.moment2, scale)
+    };
+    assert!(saved("parts") == saved("whole"), "other weights");
+    assert_eq!(saved("parts").3["since"], 20.0);
+}
+
+#[test]
+fn every_model_trains_in_mixed_precision_as_in_f32() {
+    let Some(device) = device() else { return };
+    let place = Place::new(device);
+    for block in selectiv::models::BLOCKS {
+        let name = block.name();
+        let config = selectiv::models::ModelConfig::new(*block, 1, 16, 9, 9);
+        if !block.takes_mixed(&config) {
+            let args = ["--model", name, "--precision", "mixed"];
+            let (code, line) = refusal(&mut place.train(name, &args));
+            assert_eq!(code, 2, "{line}");
+            assert!(line.contains(name) && line.contains("mixed"), "{line}");
+            continue;
+        }
+        let losses: Vec<f64> = ["f32", "mixed"]
+            .into_iter()
+            .map(|precision| {
+                let out = format!("{name}-{precision}");
+                let args = ["--model", name, "--steps", "10", "--precision", precision];
+                let found = result(&mut place.train(&out, &args));
+                assert_eq!(found["precision"], precision);
+                found["loss"].as_f64().unwrap()
+            })
+            .collect();
+        // Ten updates from the same start: weights differ by the rounding of gradients, 1e-3 of them.
+        let apart = (losses[1] / losses[0] - 1.0).abs();
+        assert!(apart < 5e-3, "{name}: {losses:?}");
+    }
+}
