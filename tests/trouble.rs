@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
 #![cfg(unix)]
 
+use selectiv::train::checkpoint;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -245,7 +246,18 @@ fn a_test_that_is_not_a_number_names_the_tensor_and_leaves_no_result() {
         assert!(line.contains('`'), "no tensor is named: {line}");
         assert!(!place.path("run/result.json").exists());
     }
-    // Its checkpoint is there: no table of it has numbers that are none.
+}
+
+#[test]
+fn no_table_of_eval_has_numbers_that_are_none() {
+    let place = Place::new();
+    spoken(&mut place.train(&["--steps", "5"]));
+    // Finite, and so large that every forward pass overflows.
+    let mut saved = checkpoint::load(&place.path("run/checkpoint-00000005.safetensors")).unwrap();
+    for (_, _, values) in &mut saved.params {
+        values.fill(1e30);
+    }
+    checkpoint::save(&place.path("run"), &saved).unwrap();
     for flags in [
         &[][..],
         &["--gates"],
