@@ -120,7 +120,9 @@ fn scales_right(name: &str, runtime: &mut dyn Runtime) {
         runtime.reset();
         let (graph, stats) = update(n, scaled);
         let program = runtime.load(&graph).unwrap();
-        runtime.write_bank(Bank::Scale, &[4.0, 1998.0, 0.0, 0.0]).unwrap();
+        if scaled {
+            runtime.write_bank(Bank::Scale, &[4.0, 1998.0, 0.0, 0.0]).unwrap();
+        }
         // The scale is doubled after the second update.
         for (k, scale) in [(1, 4.0), (2, 4.0), (3, 8.0)] {
             let factor = if scaled { scale } else { 1.0 };

@@ -36,9 +36,9 @@ enum Data {
 
 #[derive(Clone, PartialEq, Message)]
 struct Experiment {
-    #[prost(message, repeated, tag = "5")]
+    #[prost(message, repeated, tag = "4")]
     fields: Vec<FieldInfo>,
-    #[prost(message, repeated, tag = "6")]
+    #[prost(message, repeated, tag = "5")]
     metrics: Vec<MetricInfo>,
 }
 
