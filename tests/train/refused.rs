@@ -17,7 +17,10 @@ fn bad_input_is_refused_in_one_line_and_nothing_is_written() {
             &["--micro-batch", "5"],
             "--micro-batch = 5: allowed: divisors of the batch of 12",
         ),
-        (&["--precision", "mixed"], "--precision = mixed"),
+        (
+            &["--precision", "mixed", "--model", "transformer"],
+            "--precision = mixed",
+        ),
         (&["--device", "tpu"], "unknown device `tpu`: allowed: auto, cpu"),
         (&["--model", "elman"], "unknown model `elman`"),
     ];
