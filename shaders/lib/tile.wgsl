@@ -78,12 +78,19 @@ fn tile_lanes(lane: u32) {
     x = lane / 32u % 2u * 8u + lane % 8u;
 }
 
-// Four neighbours of a row of A or, where `at`, of A's transpose.
-fn load_a(a: u32, at: bool, m0: u32, k0: u32) -> vec4<f32> {
+// Four neighbours of a row of A or, where `at`, of A's transpose; 0 from `len` of the inner dimension on, where an operand
+// may hold anything, which the other's zeros would not undo: NaN times 0 is NaN, and a slice's scale is its largest.
+fn load_a(a: u32, at: bool, m0: u32, k0: u32, len: u32) -> vec4<f32> {
     if at {
-        return elements(a, k0 + thread / (CHUNK / 4u), m0 + thread % (CHUNK / 4u) * 4u);
+        let k = k0 + thread / (CHUNK / 4u);
+        return select(vec4(0.0), elements(a, k, m0 + thread % (CHUNK / 4u) * 4u), k < len);
     }
-    return elements(a, m0 + thread / 4u, k0 + thread % 4u * 4u);
+    let k = k0 + thread % 4u * 4u;
+    return select(vec4(0.0), elements(a, m0 + thread / 4u, k), quad(k) < vec4(len));
+}
+
+fn quad(k: u32) -> vec4<u32> {
+    return vec4(k, k + 1u, k + 2u, k + 3u);
 }
 
 fn place_a(at: bool) -> u32 {
@@ -94,12 +101,14 @@ fn place_a(at: bool) -> u32 {
 }
 
 // The same of part `part` of B.
-fn load_b(b: u32, bt: bool, part: u32, k0: u32, n0: u32) -> vec4<f32> {
+fn load_b(b: u32, bt: bool, part: u32, k0: u32, n0: u32, len: u32) -> vec4<f32> {
     let slot = part * THREADS + thread;
     if bt {
-        return elements(b, n0 + slot / 4u, k0 + slot % 4u * 4u);
+        let k = k0 + slot % 4u * 4u;
+        return select(vec4(0.0), elements(b, n0 + slot / 4u, k), quad(k) < vec4(len));
     }
-    return elements(b, k0 + slot / 16u, n0 + slot % 16u * 4u);
+    let k = k0 + slot / 16u;
+    return select(vec4(0.0), elements(b, k, n0 + slot % 16u * 4u), k < len);
 }
 
 fn place_b(bt: bool, part: u32) -> u32 {
@@ -129,9 +138,9 @@ fn product(sum: Tile, a: u32, at: bool, m0: u32, b: u32, bt: bool, n0: u32, len:
     let rows16 = subgroup / 2u * 64u;
     let columns32 = subgroup % 2u * 128u;
 #for s in 0..INNER/16
-    var next_a{s} = load_a(a, at, m0, {16 * s}u);
+    var next_a{s} = load_a(a, at, m0, {16 * s}u, len);
 #for part in 0..64/CHUNK
-    var next_b{s}_{part} = load_b(b, bt, {part}u, {16 * s}u, n0);
+    var next_b{s}_{part} = load_b(b, bt, {part}u, {16 * s}u, n0, len);
 #end
 #end
     var acc0 = FragC();
@@ -185,9 +194,9 @@ fn product(sum: Tile, a: u32, at: bool, m0: u32, b: u32, bt: bool, n0: u32, len:
         workgroupBarrier();
         if k0 + INNER < len {
 #for s in 0..INNER/16
-            next_a{s} = load_a(a, at, m0, k0 + INNER + {16 * s}u);
+            next_a{s} = load_a(a, at, m0, k0 + INNER + {16 * s}u, len);
 #for part in 0..64/CHUNK
-            next_b{s}_{part} = load_b(b, bt, {part}u, k0 + INNER + {16 * s}u, n0);
+            next_b{s}_{part} = load_b(b, bt, {part}u, k0 + INNER + {16 * s}u, n0, len);
 #end
 #end
         }
