@@ -1,13 +1,15 @@
 //! Training in mixed precision as a whole: it learns, says so, and keeps its precision.
 
 #![cfg(all(feature = "cli", feature = "gpu"))]
-#![allow(clippy::disallowed_macros, reason = "a test says what it left out")]
 #![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
 
+#[path = "common/mod.rs"]
+mod common;
+
 use assert_cmd::Command;
+use common::{Folder, skipped};
 use serde_json::Value;
 use std::fs;
-use tempfile::TempDir;
 
 /// Task 1 made tiny, without dropout.
 const TASK: &str = r#"
@@ -39,40 +41,37 @@ eval_every = 10
 checkpoint_every = 4
 "#;
 
-/// The first adapter with 16-bit floats, by name.
-fn device() -> Option<String> {
+/// The first adapter with 16-bit floats, by name, for a test.
+fn device(test: &str) -> Option<String> {
     let all = selectiv::gpu::adapter::adapters();
     let at = all.iter().position(|a| selectiv::gpu::adapter::caps(a).f16);
     if at.is_none() {
-        eprintln!("skipped: no GPU adapter with 16-bit floats");
+        skipped(test, "no GPU adapter with 16-bit floats");
     }
     at.map(|at| format!("gpu:{at}"))
 }
 
 struct Place {
-    dir: TempDir,
+    folder: Folder,
     device: String,
 }
 
 impl Place {
     fn new(device: String) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("tiny.toml"), TASK).unwrap();
-        Self { dir, device }
+        let folder = Folder::new(&[("tiny.toml", TASK)]);
+        Self { folder, device }
     }
 
     fn train(&self, out: &str, args: &[&str]) -> Command {
-        let mut command = Command::cargo_bin("selectiv").unwrap();
+        let mut command = self.folder.selectiv();
         command
-            .current_dir(self.dir.path())
-            .env("XDG_RUNTIME_DIR", self.dir.path())
             .args(["train", "tiny.toml", "--device", &self.device, "--out", out])
             .args(args);
         command
     }
 
     fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.dir.path().join(name)).unwrap()
+        fs::read_to_string(self.folder.path(name)).unwrap()
     }
 }
 
@@ -94,7 +93,9 @@ fn refusal(command: &mut Command) -> (i32, String) {
 
 #[test]
 fn a_run_says_and_keeps_its_precision_and_continues_bit_for_bit() {
-    let Some(device) = device() else { return };
+    let Some(device) = device("a_run_says_and_keeps_its_precision_and_continues_bit_for_bit") else {
+        return;
+    };
     let place = Place::new(device);
     let args = ["--model", "gla", "--steps", "20"];
     let mixed = [&args[..], &["--precision", "mixed"]].concat();
@@ -115,7 +116,7 @@ fn a_run_says_and_keeps_its_precision_and_continues_bit_for_bit() {
     // From the checkpoint after 16 updates, as if it had been stopped there.
     result(&mut place.train("parts", &mixed));
     for name in ["result.json", "checkpoint-00000020.safetensors"] {
-        fs::remove_file(place.dir.path().join("parts").join(name)).unwrap();
+        fs::remove_file(place.folder.path("parts").join(name)).unwrap();
     }
     let f32 = [&args[..], &["--precision", "f32", "--resume"]].concat();
     let (code, line) = refusal(&mut place.train("parts", &f32));
@@ -125,7 +126,7 @@ fn a_run_says_and_keeps_its_precision_and_continues_bit_for_bit() {
     assert_eq!(parts["loss"], whole["loss"]);
     assert_eq!(parts["precision"], "mixed");
     let saved = |run: &str| {
-        let file = place.dir.path().join(run).join("checkpoint-00000020.safetensors");
+        let file = place.folder.path(run).join("checkpoint-00000020.safetensors");
         let saved = selectiv::train::checkpoint::load(&file).unwrap();
         let scale = saved.state["counters"]["loss_scale"].clone();
         (saved.params, saved.moment1, saved.moment2, scale)
@@ -136,7 +137,9 @@ fn a_run_says_and_keeps_its_precision_and_continues_bit_for_bit() {
 
 #[test]
 fn every_model_trains_in_mixed_precision_as_in_f32() {
-    let Some(device) = device() else { return };
+    let Some(device) = device("every_model_trains_in_mixed_precision_as_in_f32") else {
+        return;
+    };
     let place = Place::new(device);
     for block in selectiv::models::BLOCKS {
         let name = block.name();

@@ -248,16 +248,7 @@ pub(super) fn metrics_csv(material: &Material, stride: usize) -> Vec<u8> {
             .enumerate()
             .filter(|(i, _)| (last - i).is_multiple_of(stride));
         for (_, line) in kept {
-            let numbers = [
-                ("train", "loss", Some(line.loss)),
-                ("train", "accuracy", line.train_accuracy),
-                ("train", "lr", Some(line.lr)),
-                ("train", "grad_norm", Some(line.grad_norm)),
-                ("train", "tokens_per_s", Some(line.tokens_per_s)),
-                ("validation", "loss", line.validation_loss),
-                ("validation", "accuracy", line.accuracy),
-            ];
-            for (split, metric, value) in numbers {
+            for (split, metric, value) in line.numbers() {
                 if let Some(value) = value.filter(|v| v.is_finite()) {
                     let tokens = line.tokens.map_or_else(String::new, |n| n.to_string());
                     let step = line.step.to_string();

@@ -279,16 +279,7 @@ fn record(
 }
 
 fn write_line(table: &mut Table<'_>, run: &PlannedRun, line: &Metrics) -> io::Result<()> {
-    let numbers = [
-        ("train", "loss", Some(line.loss)),
-        ("train", "accuracy", line.train_accuracy),
-        ("train", "lr", Some(line.lr)),
-        ("train", "grad_norm", Some(line.grad_norm)),
-        ("train", "tokens_per_s", Some(line.tokens_per_s)),
-        ("validation", "loss", line.validation_loss),
-        ("validation", "accuracy", line.accuracy),
-    ];
-    for (split, metric, value) in numbers {
+    for (split, metric, value) in line.numbers() {
         if let Some(value) = value {
             write_number(table, run, line.step, line.tokens, [split, metric], value)?;
         }

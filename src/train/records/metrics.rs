@@ -41,6 +41,21 @@ pub struct Metrics {
     pub tokens_per_s: f64,
 }
 
+impl Metrics {
+    /// Its numbers as split, metric and value; none where nothing was counted or evaluated.
+    pub(crate) fn numbers(&self) -> [(&'static str, &'static str, Option<f64>); 7] {
+        [
+            ("train", "loss", Some(self.loss)),
+            ("train", "accuracy", self.train_accuracy),
+            ("train", "lr", Some(self.lr)),
+            ("train", "grad_norm", Some(self.grad_norm)),
+            ("train", "tokens_per_s", Some(self.tokens_per_s)),
+            ("validation", "loss", self.validation_loss),
+            ("validation", "accuracy", self.accuracy),
+        ]
+    }
+}
+
 fn number_or_nan<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
 }
