@@ -6,7 +6,6 @@
 
 alias t_x = f32;
 alias t_dt_raw = f32;
-alias t_grad_dt_raw = f32;
 alias t_grad_y = f32;
 alias t_grad_x = f32;
 
@@ -19,7 +18,7 @@ struct Params { rows: u32, h: u32, p: u32, accumulate: u32 }
 @group(0) @binding(4) var<storage, read_write> grad_g: array<f32>; // [rows]
 @group(0) @binding(5) var<storage, read_write> grad_y: array<t_grad_y>; // d_v [rows, p]
 @group(0) @binding(6) var<storage, read_write> grad_x: array<t_grad_x>; // [rows, p]
-@group(0) @binding(7) var<storage, read_write> grad_dt_raw: array<t_grad_dt_raw>; // [rows]
+@group(0) @binding(7) var<storage, read_write> grad_dt_raw: array<f32>; // [rows]
 @group(0) @binding(8) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
@@ -38,6 +37,6 @@ fn ssm_gate_bwd(
     let dt = softplus(here);
     let along = scaled_row_bwd(row, inside, dt, thread);
     if inside && thread % LANES == 0u {
-        grad_dt_raw[row] = t_grad_dt_raw((along - exp(a_log[head]) * grad_g[row]) * sigmoid(here));
+        grad_dt_raw[row] = (along - exp(a_log[head]) * grad_g[row]) * sigmoid(here);
     }
 }

@@ -120,10 +120,9 @@ mod tests {
     use crate::cases::{Case, Values};
     use crate::cpu::CpuRuntime;
     use crate::graph::Graph;
-    use crate::ops::{decay_gate, layer_norm, rms_norm, short_conv, swiglu};
-    use crate::port::InputGrad;
+    use crate::ops::{decay_gate, layer_norm, rms_norm, short_conv, ssm_gate, swiglu};
     use crate::runtime::{Data, Runtime};
-    use crate::tensor::{Dtype, Precision};
+    use crate::tensor::Precision;
 
     #[test]
     fn pieces_cover_all_rows() {
@@ -133,20 +132,31 @@ mod tests {
         }
     }
 
-    /// Gradients of the given ports alone; that of the output is 1 everywhere.
-    fn gradients(case: &Case, runtime: &mut dyn Runtime, ports: &[usize]) -> Vec<Vec<f64>> {
-        let mut graph = Graph::new();
+    /// Gradients of the given ports alone; those of the outputs are 1 everywhere.
+    fn gradients(
+        case: &Case,
+        precision: Precision,
+        runtime: &mut dyn Runtime,
+        ports: &[usize],
+    ) -> Vec<Vec<f64>> {
+        let mut graph = Graph::with_precision(precision);
         let inputs: Vec<_> = case
             .op
             .inputs()
             .iter()
-            .map(|p| graph.input(p.name, &p.shape, p.storage.dtype(Precision::F32)))
+            .map(|p| graph.input(p.name, &p.shape, p.storage.dtype(precision)))
             .collect();
-        let y = graph.call(case.op.clone(), &inputs).unwrap()[0];
-        let numel = graph.tensor(y).numel();
-        let grad_y = graph.input("dy", &[numel], Dtype::F32);
+        let outs = graph.call(case.op.clone(), &inputs).unwrap();
+        let seeds: Vec<_> = outs[..case.outputs]
+            .iter()
+            .map(|y| {
+                let info = graph.tensor(*y);
+                let (numel, dtype) = (info.numel(), info.dtype);
+                (*y, graph.input("dy", &[numel], dtype))
+            })
+            .collect();
         let wrt: Vec<_> = ports.iter().map(|p| inputs[*p]).collect();
-        let grads = graph.backward(&[(y, grad_y)], &wrt).unwrap();
+        let grads = graph.backward(&seeds, &wrt).unwrap();
         let program = runtime.load(&graph).unwrap();
         runtime.poison(program).unwrap();
         for (id, values) in inputs.iter().zip(&case.inputs) {
@@ -155,9 +165,10 @@ mod tests {
             };
             runtime.write(program, *id, Data::F32(x)).unwrap();
         }
-        runtime
-            .write(program, grad_y, Data::F32(&vec![1.0; numel]))
-            .unwrap();
+        for (_, seed) in &seeds {
+            let ones = vec![1.0; graph.tensor(*seed).numel()];
+            runtime.write(program, *seed, Data::F32(&ones)).unwrap();
+        }
         runtime.run(program, &case.step).unwrap();
         grads
             .into_iter()
@@ -173,6 +184,7 @@ mod tests {
             short_conv::cases::cases()[2..4].to_vec(),
             swiglu::cases::cases()[2..3].to_vec(),
             decay_gate::cases::cases()[2..3].to_vec(),
+            ssm_gate::cases::cases()[2..4].to_vec(),
         ]
         .concat()
     }
@@ -191,28 +203,52 @@ mod tests {
         }
     }
 
+    /// Of `case`, each by itself and all together.
+    fn unwanted_change_no_other(case: &Case, precision: Precision, device: &str, runtime: &mut dyn Runtime) {
+        let ports = case.op.inputs();
+        assert!(ports.iter().all(|p| p.grad.has_kernel()));
+        let all: Vec<usize> = (0..ports.len()).collect();
+        let want = gradients(case, precision, runtime, &all);
+        for port in all {
+            let got = gradients(case, precision, runtime, &[port]);
+            let name = ports[port].name;
+            assert!(
+                got[0] == want[port],
+                "{device}: {} {} {precision:?}: d {name}",
+                case.op.name(),
+                case.name
+            );
+        }
+    }
+
     #[test]
     fn gradients_that_nobody_wants_change_no_other() {
         let check = |device: &str, runtime: &mut dyn Runtime| {
             for case in &cases() {
-                let ports = case.op.inputs();
-                assert!(ports.iter().all(|p| p.grad == InputGrad::Kernel));
-                let all: Vec<usize> = (0..ports.len()).collect();
-                let want = gradients(case, runtime, &all);
-                for port in all {
-                    let got = gradients(case, runtime, &[port]);
-                    let name = ports[port].name;
-                    assert!(
-                        got[0] == want[port],
-                        "{device}: {} {}: d {name}",
-                        case.op.name(),
-                        case.name
-                    );
-                }
+                unwanted_change_no_other(case, Precision::F32, device, runtime);
             }
         };
         check("CPU f32", &mut CpuRuntime::<f32>::new());
         #[cfg(feature = "gpu")]
         crate::testing::gpu::each_device(check);
+    }
+
+    /// In mixed precision too: what is summed up over rows has not been rounded to what is stored.
+    #[cfg(feature = "gpu")]
+    #[test]
+    fn sums_over_rows_are_of_values_before_rounding() {
+        use crate::gpu::{Gpu, GpuRuntime, Options, adapter};
+        for a in &adapter::adapters() {
+            let gpu = Gpu::open(a, Options::default()).unwrap();
+            let device = gpu.description().to_owned();
+            if !gpu.caps().f16 {
+                crate::testing::skipped("sums_over_rows_are_of_values_before_rounding", "no f16");
+                continue;
+            }
+            let mut runtime = GpuRuntime::new(gpu);
+            for case in cases() {
+                unwanted_change_no_other(&case.in_mixed(), Precision::Mixed, &device, &mut runtime);
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use crate::ops::linear::{Linear, gpu::grad_b};
 use crate::ops::reduce::or_scratch;
 use crate::ops::rows::Layout;
 use crate::shader::Kernel;
+use crate::tensor::Dtype;
 use bytemuck::{Pod, Zeroable};
 
 /// Mirrors `Params` of the kernels.
@@ -52,7 +53,10 @@ impl GpuOp for SsmGate {
         let (grad_g, grad_v) = (io.grad("g"), io.grad("v"));
         let heads = self.rows * self.h;
         let grad_x = or_scratch(l, io.wanted("x"), x.len);
-        let grad_dt_raw = or_scratch(l, io.wanted("dt_raw"), heads);
+        // The sum over rows is of gradients that nothing has rounded.
+        let rounded = io.wanted("dt_raw").filter(|out| out.view.dtype == Dtype::F16);
+        let exact = io.wanted("dt_raw").filter(|_| rounded.is_none());
+        let grad_dt_raw = or_scratch(l, exact, heads);
         let layout = Layout::new(self.p);
         let params = self.params(io.wanted("x").is_some_and(|out| out.accumulate));
         let bindings = [
@@ -67,6 +71,11 @@ impl GpuOp for SsmGate {
         ];
         let kernel = layout.kernel("ssm_gate/ssm_gate_bwd");
         l.run(kernel, &bindings, params, grid_1d(layout.groups(heads)));
+        if let Some(out) = rounded {
+            let bindings = [("x", grad_dt_raw), ("y", out.view)];
+            let grid = grid_1d(heads.div_ceil(256));
+            l.run(Kernel::new("cast/cast_fwd"), &bindings, [heads as u32], grid);
+        }
         let sums = Linear {
             rows: self.rows,
             inp: 1,
