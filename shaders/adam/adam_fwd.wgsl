@@ -2,6 +2,7 @@
 // A thread a parameter; grid: ops::grid_1d over ceil(n / 256) workgroups. Source: models.md 4.15.
 #import lib/grid
 #import lib/step
+#import lib/update_stats
 
 struct Params { n: u32, beta1: f32, alpha1: f32, beta2: f32, alpha2: f32, eps: f32 } // alpha = 1 - beta
 
@@ -20,10 +21,10 @@ fn adam_fwd(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = workgroup_index(wg, count) * 256u + lane;
-    if i >= params.n || stats[2] + stats[3] != 0.0 {
+    if i >= params.n || stats[HALTED] + stats[SKIPPED] != 0.0 {
         return;
     }
-    let grad = g[i] * stats[1];
+    let grad = g[i] * stats[FACTOR];
     let first = params.beta1 * m[i] + params.alpha1 * grad;
     let second = params.beta2 * v[i] + params.alpha2 * grad * grad;
     m[i] = first;

@@ -2,6 +2,7 @@
 // are times the loss scale, which is halved and the update skipped where they are not finite, and doubled after many
 // updates that were. One workgroup.
 #import lib/step
+#import lib/update_stats
 #import lib/sum256
 
 const SCALED: bool = false;
@@ -45,11 +46,11 @@ fn grad_norm_total(@builtin(local_invocation_index) lane: u32) {
         let factor = 1.0;
         let norm = sqrt(sum);
 #endif
-        stats[0] = norm;
-        stats[1] = min(1.0, step.clip / (norm + 1e-6)) * factor;
+        stats[NORM] = norm;
+        stats[FACTOR] = min(1.0, step.clip / (norm + 1e-6)) * factor;
         if !finite && !skipped {
-            stats[2] = 1.0;
+            stats[HALTED] = 1.0;
         }
-        stats[3] = select(0.0, 1.0, skipped);
+        stats[SKIPPED] = select(0.0, 1.0, skipped);
     }
 }

@@ -6,6 +6,7 @@ use crate::error::{Result, UserError};
 use crate::graph::{Graph, Init};
 use crate::models::append_update;
 use crate::ops::adam::{BETA1, BETA2, EPS};
+use crate::ops::grad_norm;
 use crate::runtime::Runtime;
 use crate::step::StepParams;
 use crate::tensor::Bank;
@@ -69,7 +70,7 @@ pub(super) fn run(tensors: Tensors, attrs: &Value, runtime: &mut dyn Runtime) ->
         schedule.adam(s, &mut step);
         runtime.run(program, &step)?;
         lrs.push(schedule.lr(s));
-        norms.push(runtime.read(program, stats)?[0]);
+        norms.push(runtime.read(program, stats)?[grad_norm::NORM]);
         let params = runtime.read_bank(Bank::Param)?;
         for (name, p) in names.iter().zip(g.params()) {
             let name = format!("output/step{s}_{name}");

@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::models::{
     BLOCKS, DecayKind, InputGate, ModelConfig, Switches, block, initial_parameters, update_graph,
 };
-use crate::ops::grad_norm::FIRST_SCALE;
+use crate::ops::grad_norm::{self, FIRST_SCALE};
+use crate::ops::head_loss;
 use crate::runtime::Runtime;
 use crate::step::StepParams;
 use crate::tasks::{DataSet, DataSpec, Gap, Grammar, GrammarSpec, Split, Splits};
@@ -260,8 +261,12 @@ pub(super) fn first_updates(
         write_inputs(runtime, train, &net, &batch, 0..BATCH)?;
         runtime.run(train, &step)?;
         runtime.run(optimiser, &step)?;
-        curve.losses.push(runtime.read(train, net.stats)?[0]);
-        curve.norms.push(runtime.read(optimiser, update.stats)?[0]);
+        curve
+            .losses
+            .push(runtime.read(train, net.stats)?[head_loss::LOSS]);
+        curve
+            .norms
+            .push(runtime.read(optimiser, update.stats)?[grad_norm::NORM]);
     }
     runtime.reset();
     Ok(curve)
@@ -364,7 +369,7 @@ mod tests {
                         .write(program, p.tensor, crate::runtime::Data::F64(&moved))
                         .unwrap();
                     runtime.run(program, &step).unwrap();
-                    runtime.read(program, net.stats).unwrap()[0]
+                    runtime.read(program, net.stats).unwrap()[head_loss::LOSS]
                 };
                 // Five points: the solve of MesaNet is too curved for three.
                 let (one, two) = (loss(1.0) - loss(-1.0), loss(2.0) - loss(-2.0));

@@ -8,6 +8,7 @@ use super::lengths::Lengths;
 use super::stepper::Weights;
 use crate::error::{Error, NumericError, Result};
 use crate::models::ModelConfig;
+use crate::ops::head_loss;
 use crate::runtime::{Runtime, Ticket};
 use crate::step::StepParams;
 use crate::tasks::{Batch, DataSet, Loader, Split, Targets};
@@ -206,7 +207,7 @@ impl Evaluator {
             let (net, program) = self.nets.of(runtime, batch.t)?;
             write_inputs(runtime, program, net, &batch, 0..batch.b)?;
             runtime.run(program, &StepParams::eval(batch.tokens))?;
-            if !runtime.read(program, net.stats)?[0].is_finite() {
+            if !runtime.read(program, net.stats)?[head_loss::LOSS].is_finite() {
                 return Err(self.not_finite(executor, data, split));
             }
             let answers = runtime.read_u32(program, net.predictions)?;
@@ -269,10 +270,10 @@ impl Evaluator {
             return Ok(());
         };
         let values = take_when_ready(executor.runtime(), ticket)?;
-        sums.nll += f64::from(values[0]) * tokens as f64;
+        sums.nll += f64::from(values[head_loss::LOSS]) * tokens as f64;
         sums.tokens += tokens as f64;
-        sums.correct += f64::from(values[1]);
-        sums.windows += f64::from(values[2]);
+        sums.correct += f64::from(values[head_loss::RIGHT]);
+        sums.windows += f64::from(values[head_loss::FILLED]);
         Ok(())
     }
 }

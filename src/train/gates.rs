@@ -8,6 +8,7 @@ use super::stepper::Weights;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::models::{Form, Gate, ModelConfig, Net, ShownGate};
+use crate::ops::head_loss::LOSS;
 use crate::runtime::{Program, Runtime};
 use crate::step::StepParams;
 use crate::tasks::{Batch, DataSet, IGNORE, Split};
@@ -123,7 +124,7 @@ impl GateReader {
                 add(runtime, *program, net, gate, &samples, sums)?;
             }
             let mut all = sums.iter().flatten().flatten();
-            let loss = runtime.read(*program, net.stats)?[0];
+            let loss = runtime.read(*program, net.stats)?[LOSS];
             if !loss.is_finite() || !all.all(|(sum, _)| sum.is_finite()) {
                 let step = StepParams::eval(samples.tokens);
                 return Err(first_not_finite(runtime, *program, &net.graph, &step, "a gate"));

@@ -9,7 +9,8 @@ use crate::error::{Result, UserError};
 use crate::graph::{Graph, Param};
 use crate::memory;
 use crate::models::{ModelConfig, Net, Update, initial_parameters, update_graph};
-use crate::ops::grad_norm::FIRST_SCALE;
+use crate::ops::grad_norm::{self, FIRST_SCALE};
+use crate::ops::head_loss;
 use crate::port::{Cost, Pass};
 use crate::runtime::{Data, Program, Ticket, Variants};
 use crate::step::StepParams;
@@ -107,16 +108,16 @@ impl Flight {
     fn report(&self) -> StepReport {
         let (update, parts) = self.values.split_last().expect("an update has statistics");
         let sum = |i: usize| parts.iter().map(|p| f64::from(p[i])).sum::<f64>();
-        let loss = sum(0);
+        let loss = sum(head_loss::LOSS);
         StepReport {
             step: self.step,
             loss,
-            correct: sum(1),
-            windows: sum(2),
-            grad_norm: f64::from(update[0]),
+            correct: sum(head_loss::RIGHT),
+            windows: sum(head_loss::FILLED),
+            grad_norm: f64::from(update[grad_norm::NORM]),
             tokens: self.tokens,
-            halted: update[2] != 0.0 || !loss.is_finite(),
-            skipped: update[3] != 0.0,
+            halted: update[grad_norm::HALTED] != 0.0 || !loss.is_finite(),
+            skipped: update[grad_norm::SKIPPED] != 0.0,
         }
     }
 }
@@ -577,7 +578,7 @@ mod tests {
             (7.0, false, true)
         );
         let mut bad = flight;
-        bad.values[2][2] = 1.0;
+        bad.values[2][grad_norm::HALTED] = 1.0;
         assert!(bad.report().halted);
     }
 }

@@ -1,4 +1,5 @@
 use super::{Adam, BETA1, BETA2, EPS};
+use crate::ops::grad_norm::{FACTOR, HALTED, SKIPPED};
 use crate::step::StepParams;
 use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
@@ -10,11 +11,11 @@ impl CpuOp for Adam {
     fn cpu_fwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
         let (p, m, v) = (io.write("p"), io.write("m"), io.write("v"));
         let stats = io.read("stats");
-        if stats[2] + stats[3] != R::ZERO {
+        if stats[HALTED] + stats[SKIPPED] != R::ZERO {
             return;
         }
         let of = |x: f32| R::of(f64::from(x));
-        let (b1, b2, eps, factor) = (R::of(BETA1), R::of(BETA2), R::of(EPS), stats[1]);
+        let (b1, b2, eps, factor) = (R::of(BETA1), R::of(BETA2), R::of(EPS), stats[FACTOR]);
         let (a1, a2) = (R::of(1.0 - BETA1), R::of(1.0 - BETA2));
         let (step_size, inv_root) = (of(step.step_size), of(step.inv_sqrt_bias2));
         p.par_chunks_mut(PART)

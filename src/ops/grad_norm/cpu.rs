@@ -1,4 +1,4 @@
-use super::{GROWTH, GradNorm, LARGEST_SCALE};
+use super::{FACTOR, GROWTH, GradNorm, HALTED, LARGEST_SCALE, NORM, SKIPPED};
 use crate::step::StepParams;
 use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
@@ -17,7 +17,7 @@ impl CpuOp for GradNorm {
         let finite = scaled.is_finite();
         let stats = io.write("stats");
         let mut factor = R::ONE;
-        stats[3] = R::ZERO;
+        stats[SKIPPED] = R::ZERO;
         if self.scaled {
             let scale = io.write("scale");
             factor = R::ONE / scale[0];
@@ -28,17 +28,17 @@ impl CpuOp for GradNorm {
                     scale[1] = R::ZERO;
                 }
             } else if scale[0] > R::ONE {
-                stats[3] = R::ONE;
+                stats[SKIPPED] = R::ONE;
                 scale[0] *= R::of(0.5);
                 scale[1] = R::ZERO;
                 scale[2] += R::ONE;
             }
         }
         let norm = scaled * factor;
-        stats[0] = norm;
-        stats[1] = R::ONE.min(R::of(f64::from(step.clip)) / (norm + R::of(1e-6))) * factor;
-        if !finite && stats[3] == R::ZERO {
-            stats[2] = R::ONE;
+        stats[NORM] = norm;
+        stats[FACTOR] = R::ONE.min(R::of(f64::from(step.clip)) / (norm + R::of(1e-6))) * factor;
+        if !finite && stats[SKIPPED] == R::ZERO {
+            stats[HALTED] = R::ONE;
         }
     }
 }

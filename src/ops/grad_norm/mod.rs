@@ -30,6 +30,15 @@ pub(crate) const GROWTH: f32 = 2000.0;
 /// The largest scale; the least is 1.
 pub(crate) const LARGEST_SCALE: f32 = 16_777_216.0;
 
+/// Places in `stats`: the norm before clipping.
+pub const NORM: usize = 0;
+/// What gradients are times of before an update.
+pub const FACTOR: usize = 1;
+/// Not 0 once a norm was not finite.
+pub const HALTED: usize = 2;
+/// Not 0 if this update is left out.
+pub const SKIPPED: usize = 3;
+
 /// See the module docs. The outputs are updated in place (`accumulate`): they remember `halted` and the scale.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GradNorm {

@@ -1,4 +1,4 @@
-use super::HeadLoss;
+use super::{FILLED, HeadLoss, LOSS, RIGHT, RIGHT_ALL};
 use crate::ops::window_accuracy::cpu as accuracy;
 use crate::ops::{cross_entropy, linear};
 use crate::step::StepParams;
@@ -51,9 +51,9 @@ impl CpuOp for HeadLoss {
         }
         let [right, filled, right_all, _] = accuracy::count(windows, window_labels, predictions);
         let stats = io.write("stats");
-        stats[0] = loss * inv_tokens;
-        for (out, n) in stats[1..].iter_mut().zip([right, filled, right_all]) {
-            *out = R::of(n as f64);
+        stats[LOSS] = loss * inv_tokens;
+        for (at, n) in [(RIGHT, right), (FILLED, filled), (RIGHT_ALL, right_all)] {
+            stats[at] = R::of(n as f64);
         }
     }
 }

@@ -31,6 +31,15 @@ use crate::tensor::{LOSS_SCALE, Precision};
 /// Bytes of logits in f32 that exist at a time, unless one sequence needs more.
 const PIECE_BYTES: usize = 96 << 20;
 
+/// Places in `stats`: the loss of the batch.
+pub const LOSS: usize = 0;
+/// Windows right and not empty.
+pub const RIGHT: usize = 1;
+/// Windows not empty.
+pub const FILLED: usize = 2;
+/// Windows right.
+pub const RIGHT_ALL: usize = 3;
+
 /// See the module docs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeadLoss {
