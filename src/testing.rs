@@ -21,6 +21,29 @@ const FINITE_DIFFERENCE: f64 = 2e-6;
 /// through states whose size the decays and the write strengths bound.
 const STEPWISE_F64: f64 = 1e-10;
 
+/// The tests that ops have in common, a line a test: its name, which is that of a function of this file (of `gpu`, where there
+/// is a GPU's feature), and the cases that it takes.
+macro_rules! op_tests {
+    () => {};
+    (gpu $test:ident: $cases:expr, $($rest:tt)*) => {
+        #[cfg(feature = "gpu")]
+        #[test]
+        fn $test() {
+            $crate::testing::gpu::$test(&$cases);
+        }
+        op_tests! { $($rest)* }
+    };
+    ($test:ident: $cases:expr, $($rest:tt)*) => {
+        #[test]
+        fn $test() {
+            $crate::testing::$test(&$cases);
+        }
+        op_tests! { $($rest)* }
+    };
+}
+
+pub(crate) use op_tests;
+
 /// Says which test does not run here, and why.
 #[allow(clippy::disallowed_macros, reason = "a test says what it left out")]
 pub(crate) fn skipped(test: &str, why: &str) {
@@ -292,7 +315,7 @@ pub(crate) mod gpu {
     }
 
     /// Every kernel of the cases, forward and backward, fits in WebGPU's default limits where nothing more is there.
-    pub(crate) fn fits_webgpu_default_limits(cases: &[Case]) {
+    pub(crate) fn kernels_fit_webgpu_default_limits(cases: &[Case]) {
         let caps = crate::launch::Caps::webgpu_default();
         let mut seen = HashMap::new();
         for case in cases {
@@ -317,7 +340,7 @@ pub(crate) mod gpu {
 
     /// Kernels agree with the f64 twin: in mixed precision; in f32 unchecked twice and checked once, from poisoned memory, all three bit for bit
     /// the same. Long cases run on hardware only.
-    pub(crate) fn matches_oracle(cases: &[Case]) {
+    pub(crate) fn kernels_match_oracle(cases: &[Case]) {
         for a in &adapter::adapters() {
             let open = |checked| GpuRuntime::new(Gpu::open(a, Options { checked }).unwrap());
             let (mut fast, mut checked) = (open(false), open(true));

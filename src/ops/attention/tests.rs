@@ -4,16 +4,11 @@ use crate::cases::Case;
 use crate::cpu::CpuRuntime;
 use crate::ops::Op;
 use crate::port::OpDef;
-use crate::testing;
+use crate::testing::{self, op_tests};
 
-#[test]
-fn grad_matches_finite_difference() {
-    testing::grad_matches_finite_difference(&cases());
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
+op_tests! {
+    grad_matches_finite_difference: cases(),
+    f32_twin_matches_f64: cases(),
 }
 
 /// Kernels of the cases of some widths, with decays or without: each width has kernels of its own, and a driver that
@@ -29,7 +24,7 @@ mod kernels_match_oracle {
         };
         let cases: Vec<Case> = cases().into_iter().filter(is_part).collect();
         assert!(!cases.is_empty(), "no case is {widths:?} wide");
-        testing::gpu::matches_oracle(&cases);
+        testing::gpu::kernels_match_oracle(&cases);
     }
 
     macro_rules! parts {

@@ -1,6 +1,11 @@
 use super::cases::cases;
 use crate::cpu::CpuRuntime;
-use crate::testing;
+use crate::testing::{self, op_tests};
+
+op_tests! {
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+}
 
 #[test]
 fn grad_matches_finite_difference() {
@@ -15,15 +20,4 @@ fn grad_matches_finite_difference() {
 fn masked_rows_have_no_loss_and_no_gradient() {
     let out = cases()[3].run(&mut CpuRuntime::<f64>::new()).unwrap();
     assert!(out.iter().all(|(_, v)| v.iter().all(|v| *v == 0.0)));
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
 }

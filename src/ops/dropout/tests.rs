@@ -6,27 +6,13 @@ use crate::error::UserError;
 use crate::port::OpDef;
 use crate::runtime::Runtime;
 use crate::step::StepParams;
-use crate::testing;
+use crate::testing::{self, op_tests};
 
-#[test]
-fn grad_matches_finite_difference() {
-    testing::grad_matches_finite_difference(&cases());
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-#[test]
-fn gradients_accumulate() {
-    testing::gradients_accumulate(&cases()[2..3]);
+op_tests! {
+    grad_matches_finite_difference: cases(),
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+    gradients_accumulate: cases()[2..3],
 }
 
 /// Ones through dropout, nothing beneath: the mask, times 1 / (1 - p). Then the same of the gradient of ones.

@@ -2,7 +2,12 @@ use super::Content;
 use super::cases::cases;
 use crate::cases::Values;
 use crate::cpu::CpuRuntime;
-use crate::testing;
+use crate::testing::op_tests;
+
+op_tests! {
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+}
 
 #[test]
 fn elements_are_what_they_should_be() {
@@ -24,15 +29,4 @@ fn elements_are_what_they_should_be() {
             }
         }
     }
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
 }

@@ -5,29 +5,19 @@ use crate::cpu::CpuRuntime;
 use crate::port::OpDef;
 use crate::runtime::Runtime;
 use crate::step::StepParams;
-use crate::testing;
+use crate::testing::{self, op_tests};
+
+op_tests! {
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+    gradients_accumulate: cases()[2..3],
+}
 
 #[test]
 fn grad_matches_finite_difference() {
     let smooth = |c: &Case| !c.name.ends_with("huge");
     let cases: Vec<_> = cases().into_iter().filter(smooth).collect();
     testing::grad_matches_finite_difference(&cases);
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-#[test]
-fn gradients_accumulate() {
-    testing::gradients_accumulate(&cases()[2..3]);
 }
 
 fn devices(test: impl Fn(&str, &mut dyn Runtime)) {

@@ -3,7 +3,14 @@ use super::cases::cases;
 use crate::cases::Case;
 use crate::ops::Op;
 use crate::port::OpDef;
-use crate::testing;
+use crate::testing::{self, op_tests};
+
+op_tests! {
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+    gpu kernels_fit_webgpu_default_limits: cases(),
+    gradients_accumulate: cases()[1..5],
+}
 
 #[test]
 fn grad_matches_finite_difference() {
@@ -13,28 +20,6 @@ fn grad_matches_finite_difference() {
     let few: Vec<_> = cases().iter().filter(is_smooth).cloned().collect();
     assert!(few.len() > 12);
     testing::grad_matches_finite_difference(&few);
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_fit_webgpu_default_limits() {
-    testing::gpu::fits_webgpu_default_limits(&cases());
-}
-
-#[test]
-fn gradients_accumulate() {
-    testing::gradients_accumulate(&cases()[1..5]);
 }
 
 #[test]

@@ -7,23 +7,12 @@ use crate::ops::linear::Linear;
 use crate::ops::{Op, gru};
 use crate::port::{OpDef, Port};
 use crate::tensor::{Dtype, TensorId};
-use crate::testing;
+use crate::testing::{self, op_tests};
 
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_fit_webgpu_default_limits() {
-    testing::gpu::fits_webgpu_default_limits(&cases());
+op_tests! {
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+    gpu kernels_fit_webgpu_default_limits: cases(),
 }
 
 /// A token of the recurrence from xg, `weight_hh` and `bias_hh`: the product reads the state that the cell then updates.

@@ -2,7 +2,12 @@ use super::HeadLoss;
 use super::cases::cases;
 use crate::cases::{Case, Deviation, Values};
 use crate::cpu::CpuRuntime;
-use crate::testing;
+use crate::testing::op_tests;
+
+op_tests! {
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+}
 
 /// Central difference of the loss along a direction in one input, against the gradient the op gives.
 #[test]
@@ -53,17 +58,6 @@ fn pieces_cover_the_batch_and_are_aligned() {
             "{pieces:?}"
         );
     }
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
 }
 
 #[test]

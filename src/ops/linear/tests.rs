@@ -3,7 +3,13 @@ use super::cases::{cases, shapes};
 use crate::cases::Case;
 use crate::cpu::CpuRuntime;
 use crate::port::OpDef;
-use crate::testing;
+use crate::testing::{self, op_tests};
+
+op_tests! {
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+    gradients_accumulate: cases()[4..12],
+}
 
 /// Over the small shapes: the large ones differ only for the kernels. Magnitudes do not change the maths, but the
 /// difference of two losses that are far larger than their changes has no digits left.
@@ -16,22 +22,6 @@ fn grad_matches_finite_difference() {
     let mut cases = shapes();
     cases.retain(|c| numel(c) < 100_000);
     testing::grad_matches_finite_difference(&cases);
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-#[test]
-fn gradients_accumulate() {
-    testing::gradients_accumulate(&cases()[4..12]);
 }
 
 #[test]

@@ -5,7 +5,14 @@ use crate::cases::Case;
 use crate::ops::chunks::tests::{Oracle, every_chunk_matches};
 use crate::ops::{Decay, Op, chunks};
 use crate::port::OpDef;
-use crate::testing;
+use crate::testing::{self, op_tests};
+
+op_tests! {
+    grad_matches_finite_difference: tiny(),
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+    gpu kernels_fit_webgpu_default_limits: cases(),
+}
 
 fn tiny() -> Vec<Case> {
     chunks::tests::tiny(cases(), 2_000)
@@ -26,29 +33,6 @@ fn chunkwise_matches_token_by_token() {
         };
         every_chunk_matches(case, (own.b, own.h), own.chunk, &with_chunk, head, ROUNDING_F64);
     }
-}
-
-#[test]
-fn grad_matches_finite_difference() {
-    testing::grad_matches_finite_difference(&tiny());
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-/// There is one variant of each kernel, so this is also what every adapter runs.
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_fit_webgpu_default_limits() {
-    testing::gpu::fits_webgpu_default_limits(&cases());
 }
 
 #[test]

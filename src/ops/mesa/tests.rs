@@ -7,7 +7,15 @@ use crate::ops::chunks::tests::{Oracle, every_chunk_matches};
 use crate::ops::{Op, chunks};
 use crate::port::OpDef;
 use crate::runtime::Runtime;
-use crate::testing;
+use crate::testing::{self, op_tests};
+
+op_tests! {
+    grad_matches_finite_difference: tiny(),
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+    gpu kernels_fit_webgpu_default_limits: cases(),
+    gradients_accumulate: tiny()[2..3],
+}
 
 fn tiny() -> Vec<Case> {
     chunks::tests::tiny(cases(), 1_000)
@@ -31,29 +39,6 @@ fn chunkwise_conjugate_gradients_match_token_by_token_cholesky() {
     }
 }
 
-#[test]
-fn grad_matches_finite_difference() {
-    testing::grad_matches_finite_difference(&tiny());
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-/// There is one variant of each kernel, so this is also what every adapter runs.
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_fit_webgpu_default_limits() {
-    testing::gpu::fits_webgpu_default_limits(&cases());
-}
-
 /// Gradients late in training are small, and their squares no numbers in f32.
 #[test]
 fn tiny_right_sides_are_solved_like_others() {
@@ -74,11 +59,6 @@ fn tiny_right_sides_are_solved_like_others() {
     check("CPU f32", &mut CpuRuntime::<f32>::new());
     #[cfg(feature = "gpu")]
     testing::gpu::each_device(check);
-}
-
-#[test]
-fn gradients_accumulate() {
-    testing::gradients_accumulate(&tiny()[2..3]);
 }
 
 #[test]

@@ -1,6 +1,11 @@
 use super::cases::cases;
 use crate::cpu::CpuRuntime;
-use crate::testing;
+use crate::testing::op_tests;
+
+op_tests! {
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+}
 
 #[test]
 fn rows_are_one_hot_or_zero() {
@@ -8,15 +13,4 @@ fn rows_are_one_hot_or_zero() {
     for (r, row) in out[0].1.chunks(53).enumerate() {
         assert_eq!(row.iter().sum::<f64>(), if r % 2 == 0 { 1.0 } else { 0.0 });
     }
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
 }

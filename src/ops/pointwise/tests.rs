@@ -1,23 +1,9 @@
 use super::cases::cases;
-use crate::testing;
+use crate::testing::op_tests;
 
-#[test]
-fn grad_matches_finite_difference() {
-    testing::grad_matches_finite_difference(&cases());
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-#[test]
-fn gradients_accumulate() {
-    testing::gradients_accumulate(&cases()[..3]);
+op_tests! {
+    grad_matches_finite_difference: cases(),
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+    gradients_accumulate: cases()[..3],
 }

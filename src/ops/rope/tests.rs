@@ -3,27 +3,13 @@ use super::cases::cases;
 use crate::cases::Case;
 use crate::cases::Fill;
 use crate::port::OpDef;
-use crate::testing;
+use crate::testing::{self, op_tests};
 
-#[test]
-fn grad_matches_finite_difference() {
-    testing::grad_matches_finite_difference(&cases());
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-#[test]
-fn gradients_accumulate() {
-    testing::gradients_accumulate(&cases()[3..4]);
+op_tests! {
+    grad_matches_finite_difference: cases(),
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+    gradients_accumulate: cases()[3..4],
 }
 
 fn op(d: usize, base: f32, direction: i32) -> Rope {

@@ -5,7 +5,14 @@ use crate::cases::{Case, Values};
 use crate::cpu::CpuRuntime;
 use crate::ops::Op;
 use crate::port::OpDef;
-use crate::testing;
+use crate::testing::{self, op_tests};
+
+op_tests! {
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+    gpu kernels_fit_webgpu_default_limits: cases(),
+    gradients_accumulate: few(5000)[1..4],
+}
 
 fn of_case(case: &Case) -> &S4dScan {
     match &case.op {
@@ -36,28 +43,6 @@ fn grad_matches_finite_difference() {
         .collect();
     assert!(smooth.len() > 6);
     testing::grad_matches_finite_difference(&smooth);
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_fit_webgpu_default_limits() {
-    testing::gpu::fits_webgpu_default_limits(&cases());
-}
-
-#[test]
-fn gradients_accumulate() {
-    testing::gradients_accumulate(&few(5000)[1..4]);
 }
 
 #[test]

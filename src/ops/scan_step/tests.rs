@@ -4,23 +4,12 @@ use crate::cases::{Case, Deviation, Values};
 use crate::cpu::CpuRuntime;
 use crate::ops::{Op, selective_scan};
 use crate::port::OpDef;
-use crate::testing;
+use crate::testing::{self, op_tests};
 
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_fit_webgpu_default_limits() {
-    testing::gpu::fits_webgpu_default_limits(&cases());
+op_tests! {
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+    gpu kernels_fit_webgpu_default_limits: cases(),
 }
 
 #[test]

@@ -6,27 +6,13 @@ use crate::graph::Graph;
 use crate::port::OpDef;
 use crate::runtime::{Data, Runtime};
 use crate::tensor::Dtype;
-use crate::testing;
+use crate::testing::{self, op_tests};
 
-#[test]
-fn grad_matches_finite_difference() {
-    testing::grad_matches_finite_difference(&cases());
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-#[test]
-fn gradients_accumulate() {
-    testing::gradients_accumulate(&cases());
+op_tests! {
+    grad_matches_finite_difference: cases(),
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+    gradients_accumulate: cases(),
 }
 
 /// Three parts that overlap in one column and leave one out: outputs are the columns, the gradient is the sum of the

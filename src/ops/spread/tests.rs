@@ -2,7 +2,12 @@ use super::cases::cases;
 use super::{Part, Spread};
 use crate::cases::Case;
 use crate::cpu::CpuRuntime;
-use crate::testing;
+use crate::testing::op_tests;
+
+op_tests! {
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+}
 
 const NONE: f64 = u32::MAX as f64;
 
@@ -29,15 +34,4 @@ fn windows_have_their_value() {
         spread(Part::First),
         [7., n, 8., 9., n, n, n, 4., n, n, n, n, n, n]
     );
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
 }

@@ -1,5 +1,11 @@
 use super::cases::cases;
-use crate::testing;
+use crate::testing::{self, op_tests};
+
+op_tests! {
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+    gradients_accumulate: cases()[2..3],
+}
 
 #[test]
 fn grad_matches_finite_difference() {
@@ -7,20 +13,4 @@ fn grad_matches_finite_difference() {
         |name: &str| !name.contains("huge") && !name.contains("saturated") && !name.contains("tail");
     let smooth: Vec<_> = cases().into_iter().filter(|c| is_smooth(&c.name)).collect();
     testing::grad_matches_finite_difference(&smooth);
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
-}
-
-#[test]
-fn gradients_accumulate() {
-    testing::gradients_accumulate(&cases()[2..3]);
 }

@@ -1,6 +1,11 @@
 use super::cases::cases;
 use crate::cpu::CpuRuntime;
-use crate::testing;
+use crate::testing::op_tests;
+
+op_tests! {
+    f32_twin_matches_f64: cases(),
+    gpu kernels_match_oracle: cases(),
+}
 
 #[test]
 fn ties_go_to_the_lowest_class() {
@@ -13,15 +18,4 @@ fn empty_windows_are_counted_apart() {
     let out = cases()[1].run(&mut CpuRuntime::<f64>::new()).unwrap();
     assert_eq!(out[1].1[1], 7.0);
     assert_eq!(out[1].1[3], 14.0);
-}
-
-#[test]
-fn f32_twin_matches_f64() {
-    testing::f32_twin_matches_f64(&cases());
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn kernels_match_oracle() {
-    testing::gpu::matches_oracle(&cases());
 }
