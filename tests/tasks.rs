@@ -205,6 +205,20 @@ fn task_3_is_learned_among_wrong_symbols() {
     assert_eq!(place.eval("run", &[])[0]["accuracy"], result["accuracy"]);
 }
 
+/// Every step of a gap of task 3 shows a symbol that the grammar does not allow there.
+#[test]
+fn a_picture_frames_the_wrong_symbols() {
+    let place = Place::new("gap = 0.1\nnongrammatical = true\ngap_start = 2\ngap_prob = 0.5\n");
+    let show = ["data", "show", "task.toml", "--idx", "3", "--svg", "sample.svg"];
+    let text = place.said(&show);
+    let elements = text.lines().filter(|line| !line.ends_with(" s"));
+    let wrong = elements.filter(|line| line.contains(" 0.1 ")).count();
+    assert!(wrong > 0, "{text}");
+    let picture = fs::read_to_string(place.path("sample.svg")).unwrap();
+    assert_eq!(picture.matches("stroke=\"#C81E1E\"").count(), wrong, "{text}");
+    assert!(picture.contains("symbols that the grammar does not allow there"));
+}
+
 #[test]
 fn next_symbols_are_learned_and_the_divergence_from_the_true_probabilities_falls() {
     for splits in ["disjoint", "reference"] {

@@ -14,12 +14,15 @@ use crate::train::records::atomic;
 use crate::train::setup;
 use clap::{Args, Subcommand, ValueEnum};
 use plotters::prelude::*;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
 /// Most time steps in a picture.
 const MOST_STEPS: usize = 200;
+/// Frame of symbols that the grammar does not allow where they stand.
+const WRONG: RGBColor = RGBColor(0xc8, 0x1e, 0x1e);
 
 /// Arguments of `selectiv data`.
 #[derive(Debug, Clone, Args)]
@@ -186,7 +189,7 @@ fn text(data: &DataSet, sample: &Sample) -> String {
     format!("{}\n{} time steps of 0.1 s", table.trim_fmt(), sample.steps())
 }
 
-/// Input rows as shades, a column a time step, and under them what is asked for.
+/// Input rows as shades, a column a time step, wrong symbols framed, and under them what is asked for.
 fn picture(
     data: &DataSet,
     split: Split,
@@ -201,7 +204,10 @@ fn picture(
     {
         let root = SVGBackend::with_string(&mut svg, (1100, 120 + 14 * vocab as u32)).into_drawing_area();
         root.fill(&WHITE)?;
-        let title = format!("sample {idx}, the first {steps} of {} time steps", batch.t);
+        let mut title = format!("sample {idx}, the first {steps} of {} time steps", batch.t);
+        if !sample.gap_symbols.is_empty() {
+            title = format!("{title}; framed: symbols that the grammar does not allow there");
+        }
         let mut chart = ChartBuilder::on(&root)
             .caption(title, ("Helvetica, Arial, sans-serif", 16))
             .margin(10)
@@ -238,6 +244,14 @@ fn picture(
                         .map(cell)
                         .collect::<Vec<_>>()
                 }),
+        )?;
+        let firsts: HashSet<u32> = sample.windows().map(|[first, _]| first).collect();
+        let shown = sample.step_symbols().take(steps).enumerate();
+        let wrong = shown.filter(|(step, _)| !firsts.contains(&(*step as u32)));
+        chart.draw_series(
+            wrong
+                .filter_map(|(step, symbol)| Some((step as f64, f64::from(symbol?))))
+                .map(|(x, y)| Rectangle::new([(x, y), (x + 1.0, y + 1.0)], WRONG.stroke_width(2))),
         )?;
         let windows = sample.windows().zip(&sample.targets).enumerate();
         for (e, ([first, len], target)) in
