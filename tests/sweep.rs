@@ -74,11 +74,16 @@ impl Place {
     }
 
     fn start(&self, out: &str) -> Child {
+        self.start_with(out, &["-q"], Stdio::null())
+    }
+
+    fn start_with(&self, out: &str, flags: &[&str], stderr: Stdio) -> Child {
         std::process::Command::new(env!("CARGO_BIN_EXE_selectiv"))
             .current_dir(self.folder.path(""))
-            .args(["sweep", "sweep.toml", "--out", out, "--device", "cpu", "-q"])
+            .args(["sweep", "sweep.toml", "--out", out, "--device", "cpu"])
+            .args(flags)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(stderr)
             .spawn()
             .unwrap()
     }
@@ -529,7 +534,8 @@ fn slurm_runs_cancels_and_resubmits() {
 #[cfg(unix)]
 fn told_that_time_is_up_it_leaves_with_75_and_goes_on_later() {
     let place = Place::new(&SWEEP.replace("[grid]", "[set]\n\"train.steps\" = 4000\n[grid]"));
-    let mut child = place.start("out");
+    let said = fs::File::create(place.path("said.txt")).unwrap();
+    let mut child = place.start_with("out", &[], said.into());
     let start = Instant::now();
     let begun = || {
         let folders = fs::read_dir(place.path("out")).into_iter().flatten().flatten();
@@ -547,6 +553,9 @@ fn told_that_time_is_up_it_leaves_with_75_and_goes_on_later() {
         .unwrap();
     assert!(told.success());
     assert_eq!(child.wait().unwrap().code(), Some(75));
+    let said = fs::read_to_string(place.path("said.txt")).unwrap();
+    let idle = |line: &str| line.starts_with("CPU") && line.contains(" of work, idle ");
+    assert_eq!(said.lines().filter(|line| idle(line)).count(), 1, "{said}");
     let rows = place.results("out");
     assert!(
         rows.values()

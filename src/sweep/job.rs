@@ -81,10 +81,19 @@ impl Bench<'_> {
         Arc::clone(counting)
     }
 
-    fn statistics(&self, run: &PlannedRun, data: &Arc<DataSet>, stop: &AtomicBool) -> Result<Statistics> {
+    fn statistics(
+        &self,
+        run: &PlannedRun,
+        data: &Arc<DataSet>,
+        stop: &AtomicBool,
+        worker: usize,
+    ) -> Result<Statistics> {
         let counting = self.count(&run.config, data);
         let mut counting = lock(&counting);
-        counting.wait(stop, |_| {})
+        counting.wait(stop, |counting| {
+            let (done, samples) = counting.progress();
+            self.report.event(worker, Event::Counting { run, done, samples });
+        })
     }
 }
 
@@ -286,7 +295,7 @@ impl<'a> Job<'a> {
         let began = Instant::now();
         let details = Details::find(machine, setup, outcome, self.halt)?.ok_or(Error::Interrupted)?;
         self.busy += began.elapsed();
-        let statistics = self.bench.statistics(run, &setup.data, self.halt)?;
+        let statistics = self.bench.statistics(run, &setup.data, self.halt, self.worker)?;
         let device = machine.stepper().executor.name();
         let result = run_result(setup, &run.config, outcome, &statistics, run.params, device);
         recorder.check()?;

@@ -24,7 +24,7 @@ pub use grid::PlannedRun;
 pub use plan::{PLAN_FILE, Plan, Status, run_folder, status};
 pub use shared::state_bytes;
 pub use summary::{Cell, Comparison, Summary};
-pub use work::{Options, Totals, WorkerTime, run};
+pub use work::{Ended, Options, Totals, WorkerTime, run};
 
 use crate::error::Error;
 
@@ -47,6 +47,15 @@ pub enum Event<'a> {
         tokens_per_s: f64,
         /// The last evaluation's.
         accuracy: Option<f64>,
+    },
+    /// A run is trained; the n-gram predictors are still being counted.
+    Counting {
+        /// The run.
+        run: &'a PlannedRun,
+        /// Training samples counted.
+        done: u64,
+        /// All that will be.
+        samples: u64,
     },
     /// A run is done.
     Ended(&'a PlannedRun, &'a Status),

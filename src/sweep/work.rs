@@ -65,8 +65,15 @@ pub struct Totals {
     pub diverged: usize,
     /// Runs without either.
     pub missing: usize,
-    /// One for each device that had work.
+}
+
+/// How a sweep ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// One for each device that had work, however it ended.
     pub workers: Vec<WorkerTime>,
+    /// What has become of the runs, unless something ended the sweep before.
+    pub outcome: Result<Totals>,
 }
 
 /// Groups that nobody of this process has taken, with their shapes, the next one last.
@@ -111,12 +118,24 @@ impl Queue {
     }
 }
 
-/// Makes all results that are missing and writes the tables. The folder holds the plan already.
-///
-/// # Errors
+/// Makes all results that are missing and writes the tables. The folder holds the plan already. The outcome is
 /// [`Error::Interrupted`] if `stop` was set; [`Error::Io`] if the disk is full; the error of the last device if none is
 /// left. What single runs meet is recorded with them and is no error here.
-pub fn run(plan: &Plan, folder: &Path, options: &Options<'_>, report: &dyn Report) -> Result<Totals> {
+pub fn run(plan: &Plan, folder: &Path, options: &Options<'_>, report: &dyn Report) -> Ended {
+    // Of each device: two of one machine may have one name.
+    let mut times = vec![None; options.devices.len()];
+    let outcome = make(plan, folder, options, report, &mut times);
+    let workers = times.into_iter().flatten().collect();
+    Ended { workers, outcome }
+}
+
+fn make(
+    plan: &Plan,
+    folder: &Path,
+    options: &Options<'_>,
+    report: &dyn Report,
+    times: &mut [Option<WorkerTime>],
+) -> Result<Totals> {
     let bench = Bench {
         plan,
         folder,
@@ -130,8 +149,6 @@ pub fn run(plan: &Plan, folder: &Path, options: &Options<'_>, report: &dyn Repor
         false => Ok(()),
     };
     let wanted = |i: usize| options.only.is_empty() || options.only.contains(&plan.runs[i].id);
-    // Of each device: two of one machine may have one name.
-    let mut times: Vec<Option<WorkerTime>> = vec![None; options.devices.len()];
     let mut tries: HashMap<usize, u32> = HashMap::new();
     loop {
         let open: Vec<Vec<usize>> = plan
@@ -156,13 +173,7 @@ pub fn run(plan: &Plan, folder: &Path, options: &Options<'_>, report: &dyn Repor
                 *tries.entry(group[0]).or_default() += 1;
             }
             let queue = Mutex::new(Queue::new(plan, ready));
-            let found = match crew(&bench, options, &queue, &tables) {
-                Ok(found) => found,
-                Err(e) => {
-                    write_tables()?;
-                    return Err(e);
-                }
-            };
+            let (found, error) = crew(&bench, options, &queue, &tables);
             for (known, time) in times.iter_mut().zip(found) {
                 match (known, time) {
                     (Some(known), Some(time)) => {
@@ -173,6 +184,10 @@ pub fn run(plan: &Plan, folder: &Path, options: &Options<'_>, report: &dyn Repor
                     (Some(_), None) => {}
                 }
             }
+            if let Some(error) = error {
+                write_tables()?;
+                return Err(error);
+            }
             continue;
         }
         if held.is_empty() || !options.wait {
@@ -181,10 +196,7 @@ pub fn run(plan: &Plan, folder: &Path, options: &Options<'_>, report: &dyn Repor
         wait_for(OTHERS_EVERY, options.stop)?;
     }
     write_tables()?;
-    let mut totals = Totals {
-        workers: times.into_iter().flatten().collect(),
-        ..Totals::default()
-    };
+    let mut totals = Totals::default();
     for (_, run) in plan.runs.iter().enumerate().filter(|(i, _)| wanted(*i)) {
         match plan::status(folder, run) {
             Status::Done(_) => totals.done += 1,
@@ -220,13 +232,13 @@ fn wait_for(time: Duration, stop: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Empties the queue with one worker a device.
+/// Empties the queue with one worker a device: what each did, and why the sweep cannot go on.
 fn crew(
     bench: &Bench<'_>,
     options: &Options<'_>,
     queue: &Mutex<Queue>,
     tables: &Mutex<Tables<'_>>,
-) -> Result<Vec<Option<WorkerTime>>> {
+) -> (Vec<Option<WorkerTime>>, Option<Error>) {
     let halts: Vec<Arc<AtomicBool>> = options.devices.iter().map(|_| Arc::default()).collect();
     let ended = std::thread::scope(|scope| {
         let workers: Vec<_> = options
@@ -257,10 +269,7 @@ fn crew(
         .into_iter()
         .flatten()
         .find(|e| left || !matches!(e, Error::Device(_)));
-    match error {
-        Some(error) => Err(error),
-        None => Ok(times),
-    }
+    (times, error)
 }
 
 /// One worker: what it did, and why it stopped before the queue was empty.

@@ -128,6 +128,22 @@ impl Display {
         }
     }
 
+    /// What goes on: now and then as a line, where there are no bars.
+    fn now(&self, what: &str) {
+        let line = {
+            let mut state = self.lock();
+            let due = !self.terminal && state.last_line.elapsed() >= LINE_EVERY;
+            due.then(|| {
+                state.last_line = Instant::now();
+                format!("{}; now {what}", state.line())
+            })
+        };
+        match line {
+            Some(line) => self.say(&line),
+            None => self.refresh(),
+        }
+    }
+
     fn refresh(&self) {
         let state = self.lock();
         self.whole.set_position((state.done + state.failed) as u64);
@@ -168,21 +184,19 @@ impl Report for Display {
                 let accuracy = accuracy.map_or_else(String::new, |a| format!("  {:.2} %", 100.0 * a));
                 bar.set_position(done);
                 bar.set_message(format!("{}{accuracy}  {tokens_per_s:.0} tokens/s", run.id));
-                let line = {
-                    let mut state = self.lock();
-                    state
-                        .current
-                        .insert(worker, work(run) * done as f64 / steps.max(1) as f64);
-                    let due = !self.terminal && state.last_line.elapsed() >= LINE_EVERY;
-                    due.then(|| {
-                        state.last_line = Instant::now();
-                        format!("{}; now {}, update {done} of {steps}", state.line(), run.id)
-                    })
-                };
-                match line {
-                    Some(line) => self.say(&line),
-                    None => self.refresh(),
-                }
+                self.lock()
+                    .current
+                    .insert(worker, work(run) * done as f64 / steps.max(1) as f64);
+                self.now(&format!("{}, update {done} of {steps}", run.id));
+            }
+            Event::Counting { run, done, samples } => {
+                bar.set_length(samples);
+                bar.set_position(done);
+                bar.set_message(format!("{}  counting training samples", run.id));
+                self.now(&format!(
+                    "{}, {done} of {samples} training samples counted",
+                    run.id
+                ));
             }
             Event::Ended(run, status) => {
                 self.lock().current.remove(&worker);

@@ -10,7 +10,7 @@ use super::signals::{stop_before_time_is_up, stop_flag, time_is_up};
 use crate::error::{Error, Result, UserError};
 use crate::sweep::slurm::{self, Settings};
 use crate::sweep::tables::{PATIENCE, Tables};
-use crate::sweep::{self, Options, Plan, Summary, Totals};
+use crate::sweep::{self, Options, Plan, Summary, Totals, WorkerTime};
 use crate::train::claim::Claim;
 use crate::train::{Executor, device_names};
 use clap::Args;
@@ -121,9 +121,10 @@ pub fn run(args: &SweepArgs, common: &Common) -> Result<i32> {
         stop,
     };
     let display = Display::new(&plan, &folder, verbosity, options.devices.len());
-    let totals = sweep::run(&plan, &folder, &options, &display);
+    let ended = sweep::run(&plan, &folder, &options, &display);
     display.finish();
-    let totals = match totals {
+    say_workers(&ended.workers, verbosity);
+    let totals = match ended.outcome {
         Err(Error::Interrupted) if time_is_up() => {
             verbosity.say("stopped before its time is up; to be queued again");
             return Ok(TIME_IS_UP);
@@ -251,14 +252,7 @@ fn say_widths(plan: &Plan, verbosity: Verbosity) {
     }
 }
 
-fn say_totals(totals: &Totals, folder: &Path, verbosity: Verbosity) {
-    let Totals {
-        done,
-        failed,
-        diverged,
-        missing,
-        workers,
-    } = totals;
+fn say_workers(workers: &[WorkerTime], verbosity: Verbosity) {
     for worker in workers {
         verbosity.say(&format!(
             "{}: {} of work, idle {:.1} % of it between updates and tests",
@@ -267,6 +261,15 @@ fn say_totals(totals: &Totals, folder: &Path, verbosity: Verbosity) {
             100.0 * worker.idle_share()
         ));
     }
+}
+
+fn say_totals(totals: &Totals, folder: &Path, verbosity: Verbosity) {
+    let Totals {
+        done,
+        failed,
+        diverged,
+        missing,
+    } = totals;
     let mut text = format!("{done} runs done");
     for (count, what) in [(failed, "failed"), (diverged, "diverged"), (missing, "missing")] {
         if *count > 0 {
