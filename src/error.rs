@@ -208,6 +208,8 @@ impl OutOfMemory {
 pub enum Room {
     /// Free memory, where the driver tells.
     Free(Option<u64>),
+    /// All memory that a device has of its own.
+    Own(u64),
     /// What a kernel can be given at a time.
     Binding(u64),
     /// What a buffer can hold.
@@ -223,6 +225,7 @@ impl fmt::Display for Room {
         match *self {
             Self::Free(Some(bytes)) => write!(f, "{} of memory are free", Bytes(bytes)),
             Self::Free(None) => f.write_str("its memory is full"),
+            Self::Own(bytes) => write!(f, "it has {} of memory", Bytes(bytes)),
             Self::Binding(bytes) => write!(f, "a kernel can be given {} at a time", Bytes(bytes)),
             Self::Buffer(bytes) => write!(f, "a buffer holds {} at most", Bytes(bytes)),
             Self::Index(bytes) => write!(f, "kernels index {} at most", Bytes(bytes)),
@@ -328,6 +331,10 @@ mod tests {
         assert_eq!(
             error(Room::Free(None)),
             "CPU: the batch takes 1.5 GiB; its memory is full"
+        );
+        assert_eq!(
+            error(Room::Own(1 << 30)),
+            "CPU: the batch takes 1.5 GiB; it has 1.0 GiB of memory"
         );
         assert!(error(Room::Binding(128 << 20)).ends_with("a kernel can be given 128.0 MiB at a time"));
         assert!(error(Room::Chosen(u64::MAX)).contains("16.0 EiB at a time is a chosen cap"));

@@ -32,6 +32,8 @@ pub struct Caps {
     pub binding_bytes: u64,
     /// Largest buffer, in bytes.
     pub buffer_bytes: u64,
+    /// Memory of its own, in bytes, where the driver tells.
+    pub memory_bytes: Option<u64>,
     /// Storage bindings of one stage.
     pub storage_bindings: u32,
 }
@@ -59,6 +61,7 @@ impl Caps {
             workgroup_threads: 256,
             binding_bytes: 128 << 20,
             buffer_bytes: 256 << 20,
+            memory_bytes: None,
             storage_bindings: 8,
         }
     }

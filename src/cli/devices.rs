@@ -75,6 +75,7 @@ pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
         "driver",
         "kind",
         "PCI bus",
+        "memory",
         "largest buffer",
         "largest binding",
         "workgroup memory",
@@ -112,6 +113,7 @@ pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
                 None | Some("") => "-".to_owned(),
                 Some(id) => id.to_owned(),
             },
+            mib("memory_bytes"),
             mib("buffer_bytes"),
             mib("binding_bytes"),
             d["workgroup_bytes"]
@@ -174,6 +176,7 @@ fn adapters(measure: bool) -> Result<Vec<Value>> {
                 "backend": format!("{:?}", info.backend),
                 "driver": format!("{} {}", info.driver, info.driver_info),
                 "kind": format!("{:?}", info.device_type),
+                "memory_bytes": caps.memory_bytes,
                 "buffer_bytes": caps.buffer_bytes,
                 "binding_bytes": caps.binding_bytes,
                 "workgroup_bytes": caps.workgroup_bytes,

@@ -60,6 +60,20 @@ pub fn reports(adapter: &wgpu::Adapter, extension: &std::ffi::CStr) -> Option<bo
     Some(found.physical_device_capabilities().supports_extension(extension))
 }
 
+/// Bytes of the largest heap of a Vulkan device's own memory; `None` for other drivers.
+#[allow(unsafe_code, reason = "wgpu hands out its own driver's objects so")]
+pub(super) fn memory_bytes(adapter: &wgpu::Adapter) -> Option<u64> {
+    const DEVICE_LOCAL: u32 = 1;
+    // SAFETY: a driver is asked about a device that it listed; nothing is kept or changed.
+    let found = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }?;
+    let instance = found.shared_instance().raw_instance();
+    // SAFETY: as above.
+    let memory = unsafe { instance.get_physical_device_memory_properties(found.raw_physical_device()) };
+    let heaps = memory.memory_heaps.iter().take(memory.memory_heap_count as usize);
+    let own = heaps.filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0);
+    own.map(|heap| heap.size).max()
+}
+
 /// What an adapter can do.
 pub fn caps(adapter: &wgpu::Adapter) -> Caps {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
@@ -87,6 +101,8 @@ pub fn caps(adapter: &wgpu::Adapter) -> Caps {
         workgroup_threads: limits.max_compute_invocations_per_workgroup,
         binding_bytes: limits.max_storage_buffer_binding_size,
         buffer_bytes: limits.max_buffer_size,
+        // That of a driver that computes on the CPU is the machine's, which others use too.
+        memory_bytes: is_hardware(adapter).then(|| memory_bytes(adapter)).flatten(),
         storage_bindings: limits.max_storage_buffers_per_shader_stage,
     }
 }

@@ -1,6 +1,6 @@
 //! What holds for every shader of the crate.
 
-use super::adapter::adapters;
+use super::adapter::{adapters, memory_bytes};
 use super::lower::{check, lower};
 use super::selftest::trials;
 use super::{Gpu, GpuRuntime, Options};
@@ -278,5 +278,29 @@ fn scratch_beyond_a_binding_is_refused() {
         assert_eq!(error.room, Room::Binding(1 << 20));
         assert!(error.needed > 1 << 20);
         assert!(fits(refused / 2).unwrap() > 0);
+    }
+}
+
+/// A card whose driver tells its memory is never asked for more: the plan says what is needed and what is there.
+#[test]
+fn more_than_a_card_has_is_refused_from_the_plan() {
+    let model = ModelConfig::new(block("gla").unwrap(), 1, 64, 17, 97);
+    let net = model.eval_net(1, 128, 64).unwrap();
+    for adapter in adapters() {
+        let with_memory = |bytes| {
+            let mut gpu = Gpu::open(&adapter, Options::default()).unwrap();
+            gpu.caps.software = false;
+            gpu.caps.memory_bytes = Some(bytes);
+            GpuRuntime::new(gpu)
+        };
+        let mut small = with_memory(64 << 10);
+        let error = small.fits(&net.graph).unwrap_err();
+        assert_eq!(error.room, Room::Own(64 << 10));
+        assert!(error.needed > 64 << 10 && error.foreseen());
+        assert_eq!(small.load(&net.graph).unwrap_err().exit_code(), 2);
+        with_memory(error.needed).load(&net.graph).unwrap();
+        if adapter.get_info().backend == wgpu::Backend::Vulkan {
+            assert!(memory_bytes(&adapter).is_some_and(|bytes| bytes > 64 << 20));
+        }
     }
 }

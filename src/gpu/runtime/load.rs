@@ -78,17 +78,7 @@ impl GpuRuntime {
             .bytes()
             .saturating_add(params)
             .saturating_add(4 * lowered.slots);
-        let new_banks = graph.banks().filter(|bank| self.banks[*bank as usize].is_none());
-        let banks = new_banks.fold(0u64, |sum, bank| {
-            sum.saturating_add(bank.bytes(graph.bank_len()) as u64)
-        });
-        if self.gpu.caps.software {
-            let all = banks.saturating_add(bytes as u64);
-            memory::ask("the tensors of a program", all).map_err(|e| OutOfMemory {
-                device: self.gpu.caps.adapter.clone(),
-                ..e
-            })?;
-        }
+        self.refuse_more_than_there_is(graph, bytes as u64)?;
         Ok(Planned {
             lowered,
             ids,
@@ -96,6 +86,34 @@ impl GpuRuntime {
             plan,
             bytes,
         })
+    }
+
+    /// Refuses a program that takes so many bytes beside its banks where they are more than a card has or, with a driver that
+    /// computes on the CPU, than the machine could give.
+    fn refuse_more_than_there_is(&self, graph: &Graph, bytes: u64) -> std::result::Result<(), OutOfMemory> {
+        let caps = &self.gpu.caps;
+        let with_banks = |there: bool| {
+            let counted = graph
+                .banks()
+                .filter(|bank| there || self.banks[*bank as usize].is_none());
+            counted.fold(bytes, |sum, bank| {
+                sum.saturating_add(bank.bytes(graph.bank_len()) as u64)
+            })
+        };
+        let (what, needed) = ("the tensors of a program", with_banks(true));
+        match caps.memory_bytes {
+            _ if caps.software => memory::ask(what, with_banks(false)).map_err(|e| OutOfMemory {
+                device: caps.adapter.clone(),
+                ..e
+            }),
+            Some(own) if needed > own => Err(OutOfMemory {
+                device: caps.adapter.clone(),
+                what: what.to_owned(),
+                needed,
+                room: Room::Own(own),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn policy(&self) -> Policy {
