@@ -36,6 +36,7 @@ alias a_q = t_q;
 
 const OF_Q: u32 = 0; // at the last row of each token, elsewhere 0
 const OF_K: u32 = 1;
+const OF_APART: u32 = 2; // the chunk's first key, then what each other one has beside it
 
 fn element(operand: u32, i: u32, j: u32) -> Value {
     var spot = in_keys(i, j);
@@ -45,8 +46,41 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
         value = Value(q[spot.at]);
     } else {
         value = Value(k[spot.at]);
+        if operand == OF_APART && i > 0u {
+            let first = in_keys(0u, j);
+            value -= Value(k[first.at]);
+        }
     }
     return select(Value(), value, spot.ok);
+}
+
+// K K^T below the diagonal. Of keys that are nearly the same the products differ by less than a sum of d_k terms is rounded
+// by: k_i . k_j is put together from (k_i - k_0) . k_j, (k_j - k_0) . k_0 and k_0 . k_0. On matrix units that would gain
+// nothing, since the rows of a slice share their scale.
+fn key_products() -> Tile {
+#if COOP
+    return product(zero_tile(), OF_K, false, 0u, OF_K, true, 0u, params.d_k);
+#else
+    var kk = product(zero_tile(), OF_APART, false, 0u, OF_K, true, 0u, params.d_k);
+    workgroupBarrier();
+    if x == 0u {
+#for r in 0..4
+        pool[4u * y + {r}u] = vec4(kk.r{r}[0]);
+#end
+    }
+    workgroupBarrier();
+    let whole = pool[0];
+    if x < CHUNK / 4u {
+        let with_first = vec4(
+            select(pool[4u * x].x, 0.0, x == 0u), pool[4u * x + 1u].x, pool[4u * x + 2u].x, pool[4u * x + 3u].x,
+        );
+#for r in 0..4
+        kk.r{r} = select(vec4(0.0), (kk.r{r} + with_first) + whole, is_row(4u * y + {r}u));
+#end
+    }
+    workgroupBarrier();
+    return kk;
+#endif
 }
 
 fn beta_at(i: u32) -> f32 {
@@ -91,7 +125,7 @@ fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
 #end
     }
 
-    let kk = product(zero_tile(), OF_K, false, 0u, OF_K, true, 0u, params.d_k);
+    let kk = key_products();
 #if INVERSE
     let i = 4u * y;
     set_triangle(Tile(

@@ -11,7 +11,8 @@ fn unit_row(i: u32, q: u32) -> vec4<f32> {
 
 // The inverse of the unit lower triangular matrix in the pool, in its place: blocks of 16 on the diagonal by forward
 // substitution, four columns a thread; then, twice the size each time, the blocks below them: -T2 A T1 for T1 above and T2
-// beside the block A.
+// beside the block A. All sums are by pairs, a u + b v = a (u + v) + (b - a) v, where u and v are of the inverse: with keys
+// that are nearly equal and beta near 2 these nearly cancel, and a and b are nearly the same, so that little is rounded.
 fn invert(lane: u32) {
     let first = lane / 4u * 16u;
     let j = vec4(4u * (lane % 4u)) + vec4(0u, 1u, 2u, 3u);
@@ -23,9 +24,14 @@ fn invert(lane: u32) {
 #for q in 0..(i + 3) / 4
         {
             let a = pool[triangle_at(first + {i}u, first / 4u + {q}u)];
-#for c in 0..4
-#if 4 * q + c < i
-            x{i} = fma(vec4(-a[{c}]), x{4 * q + c}, x{i});
+#for c in 0..2
+#if 4 * q + 2 * c + 1 < i
+            x{i} = fma(vec4(-a[{2 * c}]), x{4 * q + 2 * c} + x{4 * q + 2 * c + 1}, x{i});
+            x{i} = fma(vec4(a[{2 * c}] - a[{2 * c + 1}]), x{4 * q + 2 * c + 1}, x{i});
+#else
+#if 4 * q + 2 * c < i
+            x{i} = fma(vec4(-a[{2 * c}]), x{4 * q + 2 * c}, x{i});
+#endif
 #endif
 #end
         }
@@ -52,8 +58,13 @@ fn invert(lane: u32) {
         if mine {
             for (var k = 0u; k < quads; k++) {
                 let a = pool[triangle_at(i, above / 4u + k)];
-#for c in 0..4
-                sum = fma(vec4(a[{c}]), unit_row(above + 4u * k + {c}u, q), sum);
+#for c in 0..2
+                {
+                    let upper = unit_row(above + 4u * k + {2 * c}u, q);
+                    let lower = unit_row(above + 4u * k + {2 * c + 1}u, q);
+                    sum = fma(vec4(a[{2 * c}]), upper + lower, sum);
+                    sum = fma(vec4(a[{2 * c + 1}] - a[{2 * c}]), lower, sum);
+                }
 #end
             }
         }
@@ -66,8 +77,13 @@ fn invert(lane: u32) {
         if mine {
             for (var k = 0u; k <= (i - beside) / 4u; k++) {
                 let t = unit_row(i, beside / 4u + k);
-#for c in 0..4
-                sum = fma(vec4(-t[{c}]), pool[triangle_at(beside + 4u * k + {c}u, q)], sum);
+#for c in 0..2
+                {
+                    let upper = pool[triangle_at(beside + 4u * k + {2 * c}u, q)];
+                    let lower = pool[triangle_at(beside + 4u * k + {2 * c + 1}u, q)];
+                    sum = fma(vec4(-t[{2 * c}] - t[{2 * c + 1}]), upper, sum);
+                    sum = fma(vec4(t[{2 * c + 1}]), upper - lower, sum);
+                }
 #end
             }
         }
