@@ -1,6 +1,6 @@
 use super::{ChunkRows, Inputs, Work};
 use crate::ops::Decay;
-use crate::ops::chunks::{decay_sums, dot, product, scale_rows};
+use crate::ops::chunks::{decay_sums, dot_f64, product, scale_rows};
 use crate::ops::delta_rule::DeltaRule;
 use crate::twin::Real;
 use crate::twin::matmul::Mat;
@@ -186,7 +186,7 @@ impl<R: Real> Stages<'_, R> {
             for (y, u) in bw.y[range.clone()].iter_mut().zip(&w.u[range.clone()]) {
                 *y = *u - *y;
             }
-            grads.beta[first + row][0] = dot(&bw.grad_r[range.clone()], &bw.y[range.clone()]);
+            grads.beta[first + row][0] = dot_f64(&bw.grad_r[range.clone()], &bw.y[range.clone()]);
             grads.v[first + row].copy_from_slice(&bw.grad_v[range]);
         }
     }
@@ -244,18 +244,18 @@ impl<R: Real> Stages<'_, R> {
     fn gate_bwd(&mut self, grads: &mut HeadGrads<'_, R>) {
         let Self { op, at, w, bw, .. } = self;
         let (d_k, householder, n) = (op.d_k, at.householder, at.rows.n);
-        let a_sd = w.decay_in[n - 1] * dot(self.state, &bw.grad_state);
+        let a_sd = w.decay_in[n - 1] * dot_f64(self.state, &bw.grad_state);
         let (x1, x2, x3) = (&bw.x1, &bw.x2, &bw.x3);
         let inward = |t: usize| {
             let token = t / householder;
             let of_query = if (t + 1).is_multiple_of(householder) {
-                dot(&x1[token * d_k..][..d_k], at.queries.at(self.x.q, d_k, token))
+                dot_f64(&x1[token * d_k..][..d_k], at.queries.at(self.x.q, d_k, token))
             } else {
                 R::ZERO
             };
-            of_query - dot(&x2[t * d_k..][..d_k], at.rows.at(self.x.k, d_k, t))
+            of_query - dot_f64(&x2[t * d_k..][..d_k], at.rows.at(self.x.k, d_k, t))
         };
-        let outward = |t: usize| dot(&x3[t * d_k..][..d_k], at.rows.at(self.x.k, d_k, t));
+        let outward = |t: usize| dot_f64(&x3[t * d_k..][..d_k], at.rows.at(self.x.k, d_k, t));
         let first = at.tokens_before(op);
         decay_sums(
             op.chunk,

@@ -3,7 +3,7 @@
 use super::backward::HeadGrads;
 use super::{ChunkRows, Inputs, invert};
 use crate::ops::chunks::channel::Channels;
-use crate::ops::chunks::{dot, product};
+use crate::ops::chunks::{dot_f64, product};
 use crate::ops::delta_rule::DeltaRule;
 use crate::twin::Real;
 use crate::twin::matmul::Mat;
@@ -285,7 +285,7 @@ impl DeltaRule {
             for (grad_v, grad_r) in bw.grad_v[range.clone()].iter_mut().zip(&bw.grad_r[range.clone()]) {
                 *grad_v = w.beta[row] * *grad_r;
             }
-            grads.beta[first + row][0] = dot(&bw.grad_r[range.clone()], &bw.y[range.clone()]);
+            grads.beta[first + row][0] = dot_f64(&bw.grad_r[range.clone()], &bw.y[range.clone()]);
             grads.v[first + row].copy_from_slice(&bw.grad_v[range]);
         }
     }
@@ -316,7 +316,7 @@ impl DeltaRule {
         let sums = &mut bw.sums;
         for (channel, sum) in sums.iter_mut().enumerate() {
             let row = channel * d_v..(channel + 1) * d_v;
-            *sum = w.decay_in[(n - 1) * d_k + channel] * dot(&state[row.clone()], &bw.grad_state[row]);
+            *sum = w.decay_in[(n - 1) * d_k + channel] * dot_f64(&state[row.clone()], &bw.grad_state[row]);
         }
         for i in (0..n).rev() {
             let (q, k, here) = (query(i), key(i), i * d_k);
