@@ -3,7 +3,9 @@
 //! A line that starts with `#` is a directive:
 //! - `#import lib/grid` puts that file here, once;
 //! - `#if EXPR` .. `#else` .. `#endif` keeps or drops lines;
-//! - `#for i in A..B` .. `#end` repeats lines with `i` = A .. B - 1 (matrix fragments cannot sit in arrays).
+//! - `#for i in A..B` .. `#end` repeats lines with `i` = A .. B - 1 (matrix fragments cannot sit in arrays);
+//! - `#copied` before a function gives each of its calls a copy of its own, `name_0`, `name_1` .. (NVIDIA's compiler takes a
+//!   function that is called often for one to call, not to inline, and then gets the matrix fragments in it wrong).
 //!
 //! `{EXPR}` in any other line is replaced by its value when EXPR consists of known names, integers and operators.
 //! Names are loop variables and the file's constants: `const NAME: u32 = 64;` (also i32, bool, f32) and `alias NAME = f32;`
@@ -140,6 +142,7 @@ impl Kernel {
         };
         let lines: Vec<(String, usize, &str)> = e.import(self.path)?;
         e.block(&lines)?;
+        e.out = copied(&e.out);
         let coop = e.out.contains("coop_mat");
         for (wanted, enable) in [
             (coop, "enable wgpu_cooperative_matrix;\n"),
@@ -159,6 +162,39 @@ impl Kernel {
         }
         Ok(e.out)
     }
+}
+
+/// Stands before a function that each of its calls gets a copy of, until [`copied`] has made them.
+const COPIED: &str = "#copied\n";
+
+/// The text with a copy of each function marked as [`COPIED`] for each of its calls.
+fn copied(text: &str) -> String {
+    let Some((before, rest)) = text.split_once(COPIED) else {
+        return text.to_owned();
+    };
+    let end = rest.find("\n}\n").map_or(rest.len(), |at| at + 3);
+    let (function, after) = rest.split_at(end);
+    let head = function.split('(').next().expect("split gives at least one part");
+    let name = head.trim_start_matches("fn ");
+    let (call, mut out, mut calls) = (format!("{name}("), String::new(), 0);
+    let others = format!("{before}{after}");
+    let mut left = others.as_str();
+    while let Some(at) = left.find(&call) {
+        let own = !left[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        out.push_str(&left[..at]);
+        out.push_str(name);
+        if own {
+            write!(out, "_{calls}").expect("a String takes everything");
+            calls += 1;
+        }
+        out.push('(');
+        left = &left[at + call.len()..];
+    }
+    out.push_str(left);
+    for i in 0..calls {
+        out.push_str(&function.replacen(head, &format!("{head}_{i}"), 1));
+    }
+    copied(&out)
 }
 
 /// A mistake in a shader file.
@@ -236,6 +272,9 @@ impl Expander<'_> {
                 }
                 self.names.remove(name.trim());
                 i = end + 1;
+            } else if directive == "#copied" {
+                self.out.push_str(COPIED);
+                i += 1;
             } else if directive.starts_with('#') {
                 return Err(self.error(file, *number, format!("unknown directive {directive}")));
             } else {
@@ -604,7 +643,18 @@ mod tests {
             out: String::new(),
         };
         e.block(&lines).map_err(|e| e.to_string())?;
-        Ok(e.out)
+        Ok(copied(&e.out))
+    }
+
+    #[test]
+    fn a_copied_function_is_one_for_each_call() {
+        let text = "#copied\nfn f(x: u32) -> u32 {\n    return x;\n}\nlet a = f(1) + if(f(2));\n";
+        assert_eq!(
+            expand(text, &[]).unwrap(),
+            "let a = f_0(1) + if(f_1(2));\nfn f_0(x: u32) -> u32 {\n    return x;\n}\n\
+             fn f_1(x: u32) -> u32 {\n    return x;\n}\n"
+        );
+        assert_eq!(expand("#copied\nfn f() {\n}\nx\n", &[]).unwrap(), "x\n");
     }
 
     #[test]

@@ -132,6 +132,7 @@ fn largest(x: vec4<f32>) -> u32 {
 
 // sum + A B: rows m0 .. of A, columns n0 .. of B, inner dimension 0 .. len. All invocations call it. Slices have a scale
 // each, so that operands may be of any size, and fresh accumulators, since the matrix unit truncates its sums.
+#copied
 fn product(sum: Tile, a: u32, at: bool, m0: u32, b: u32, bt: bool, n0: u32, len: u32) -> Tile {
     var t = sum;
     let subgroup = thread / 32u;

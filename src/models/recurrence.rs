@@ -86,11 +86,6 @@ impl Block for Recurrence {
         Some(self.gates)
     }
 
-    /// On matrix units the delta rule in f16 does not agree with f64 yet.
-    fn takes_mixed(&self, config: &ModelConfig) -> bool {
-        !self.gates.switched(&config.switches).channel_mixing
-    }
-
     fn gate_params(&self, config: &ModelConfig) -> usize {
         let (d, h) = (config.d_model, config.heads);
         let (inner, rank) = (config.expand * d, config.expand * config.head_dim());

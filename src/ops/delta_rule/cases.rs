@@ -258,9 +258,6 @@ pub fn cases() -> Vec<Case> {
             .correlation(1.0)
             .beta(Draw::All(2.0)),
         Recipe::new("", (1, 3, 1, 4, 4), 16).decay(Decay::Constant),
-        Recipe::new("", (1, 70, 2, 8, 5), 64)
-            .decay(Decay::Constant)
-            .householder(2),
         Recipe::new("", (1, 1, 1, 4, 4), 16).channel(),
         Recipe::new("", (2, 15, 2, 4, 4), 16).channel(),
         Recipe::new("gate limits", (1, 17, 2, 3, 5), 16)
@@ -321,6 +318,10 @@ pub fn cases() -> Vec<Case> {
         Recipe::new("", (1, 70, 2, 72, 100), 64).householder(2),
         Recipe::new("", (1, 40, 1, 33, 81), 32),
         Recipe::new("", (1, 70, 2, 72, 100), 64).channel(),
+        Recipe::new("", (1, 70, 2, 8, 5), 64)
+            .decay(Decay::Constant)
+            .householder(2),
+        Recipe::new("", (1, 30, 1, 16, 16), 32).plain(),
     ];
     let long = [
         Recipe::new("", (1, LONG, 2, 16, 32), 64),
