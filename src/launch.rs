@@ -359,7 +359,8 @@ impl<'a> Lower<'a> {
 
     /// Adds a launch. `bindings` are the storage bindings by their names in the shader; `alias t_<name>` is set to f16 where
     /// the view is. `params` mirrors the shader's `params` uniform; `()` if it has none. A shader with a constant `COOP` gets
-    /// it as the variant says; in mixed precision one with a constant `SPLIT` does without the low halves of its operands.
+    /// it as the variant says; in mixed precision one with a constant `SPLIT` that the op has not set does without the low
+    /// halves of its operands.
     pub fn run<P: bytemuck::NoUninit>(
         &mut self,
         kernel: Kernel,
@@ -372,7 +373,7 @@ impl<'a> Lower<'a> {
         } = self.variant;
         let coop = needs.coop && !without_coop.contains(&kernel.path) && kernel.declares("COOP");
         let kernel = if coop { kernel.set("COOP", true) } else { kernel };
-        let single = self.precision == Precision::Mixed && kernel.declares("SPLIT");
+        let single = self.precision == Precision::Mixed && kernel.declares("SPLIT") && !kernel.sets("SPLIT");
         let kernel = if single {
             kernel.set("SPLIT", false)
         } else {

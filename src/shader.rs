@@ -96,6 +96,11 @@ impl Kernel {
         self
     }
 
+    /// Whether a constant has been replaced.
+    pub fn sets(&self, name: &str) -> bool {
+        self.consts.contains_key(name)
+    }
+
     /// Whether its file, or one that it imports, has a constant of this name.
     pub fn declares(&self, name: &str) -> bool {
         fn search(path: &str, start: &str) -> bool {

@@ -152,7 +152,9 @@ impl GpuOp for DeltaRule {
             ("vn", vn),
             ("grad_v", grad_v),
         ];
-        l.run(self.kernel("delta_rule/error_bwd"), &bindings, params, value_grid);
+        // Prediction errors are small differences where keys are nearly equal: too small for single f16 products.
+        let kernel = self.kernel("delta_rule/error_bwd").set("SPLIT", true);
+        l.run(kernel, &bindings, params, value_grid);
         let mut bindings = vec![
             ("grad_o", grad_o),
             ("grad_v", grad_v),
