@@ -328,6 +328,19 @@ fn a_reader_sorts_filters_toggles_and_downloads() {
     page.until(&format!("{shown} > 0"));
     assert_eq!(column("model").split(' ').count(), 12);
 
+    // The legend stays in sight, and logarithmic axes have their numbers, however narrow they are.
+    page.value("document.getElementById('costs').scrollIntoView({ behavior: 'instant' })");
+    page.until("document.querySelector('#costs .plot').dataset.live === 'yes'");
+    let live = "[...document.querySelectorAll('#costs .plot[data-live=yes] .live')]";
+    assert_eq!(
+        page.value(&format!(
+            "{live}.every(p => p.querySelectorAll('.xtick text').length > 1)"
+        )),
+        Value::Bool(true)
+    );
+    let top = page.value("document.querySelector('.legend').getBoundingClientRect().top");
+    assert!((0.0..100.0).contains(&top.as_f64().unwrap()), "{top}");
+
     // Another x axis, smoothing, another theme.
     page.value(
         "(() => { const s = document.getElementById('x-axis'); s.value = 'seconds'; s.dispatchEvent(new Event('change')); \
@@ -399,7 +412,8 @@ fn every_axis_and_column_has_its_name() {
         "gap in the test, mean [s]",
         "time over what the roof allows",
         "Another card",
-        "mesa odd (d g): error 0.400, allowed 1.00e-5",
+        "plain f32, mesa odd (d g): failed, error 0.400, allowed 1.00e-5",
+        "All times of ops as a table",
         "commit abc1234",
     ] {
         assert!(html.contains(part), "no {part}");

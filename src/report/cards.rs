@@ -1,18 +1,19 @@
-//! What cards do: step times by op, the recurrence suite over its roof, and which card computes what right.
+//! What cards do: step times by op, and the recurrence suite over its roof.
 
 use super::chart::{tick_text, ticks};
 use super::format;
-use super::heat::{Grid, Tile};
+use super::heat::Grid;
+use super::run::name_of;
 use super::source::{BenchFile, Material};
 use super::style::{COLORS, MARKERS, Style};
 use super::svg::{Place, escaped, marker, open};
-use crate::bench::Entry;
-use crate::check::Status;
-use std::collections::BTreeSet;
+use crate::bench::{Entry, StepFacts};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
-/// Share of a step below which an op is one of the others.
-const SMALL: f64 = 0.02;
+/// Width of a character, in pixels.
+const CHARACTER: f64 = 6.8;
 /// Height of a row, in pixels.
 const ROW: f64 = 19.0;
 
@@ -35,21 +36,32 @@ pub(super) struct CardPicture {
 #[derive(Debug, Clone)]
 pub(super) enum Drawing {
     /// Steps by op.
-    Bars(Vec<Bar>),
+    Bars(Bars),
     /// Times over the roof.
     Dots(Dots),
     /// Checks.
     Grid(Grid),
 }
 
+/// Training steps.
+#[derive(Debug, Clone)]
+pub(super) struct Bars {
+    /// The ops that take most of all steps' time together, longest first: each has a colour.
+    pub(super) ops: Vec<String>,
+    /// The steps, those of a card together.
+    pub(super) rows: Vec<Bar>,
+}
+
 /// A training step.
 #[derive(Debug, Clone)]
 pub(super) struct Bar {
-    /// Model, shape and card.
+    /// Model and shape.
     pub(super) label: String,
+    /// The card.
+    pub(super) card: String,
     /// Milliseconds.
     pub(super) total_ms: f64,
-    /// Shares of the device's time by op and pass, largest first; small ones together.
+    /// Shares of the device's time by op and pass: first those of [`Bars::ops`] in their order, then the others together.
     pub(super) parts: Vec<(String, f64)>,
 }
 
@@ -88,69 +100,97 @@ impl CardPicture {
         out
     }
 
-    fn bars(&self, bars: &[Bar], place: Place) -> String {
-        let names = bars
-            .iter()
-            .map(|bar| bar.label.chars().count())
-            .max()
-            .unwrap_or(0) as f64;
-        let left = (16.0 + 6.3 * names).min(420.0);
-        let width = left + 460.0;
-        let top = if place == Place::Alone { 34.0 } else { 8.0 };
-        // Bars are as long as their steps; the ops of each are said below it.
-        let height = top + bars.len() as f64 * (ROW + 16.0) + 44.0;
+    fn bars(&self, bars: &Bars, place: Place) -> String {
+        let names = bars.rows.iter().map(|bar| bar.label.chars().count());
+        let left = 16.0 + CHARACTER * names.max().unwrap_or(0) as f64;
+        let cards = bars.rows.iter().map(|bar| bar.card.chars().count());
+        let width = (left + 500.0).max(24.0 + CHARACTER * cards.max().unwrap_or(0) as f64);
+        let head = if place == Place::Alone { 34.0 } else { 8.0 };
+        // Names of ops, as many in a line as there is room for.
+        let mut key = Vec::new();
+        let [mut x, mut y] = [14.0, head];
+        for (color, name) in bars.ops.iter().enumerate() {
+            let room = 26.0 + CHARACTER * name.chars().count() as f64;
+            if x + room > width {
+                (x, y) = (14.0, y + 17.0);
+            }
+            key.push((color, name, [x, y]));
+            x += room;
+        }
+        let top = y + if bars.ops.is_empty() { 0.0 } else { 24.0 };
+        let is_new = |i: usize| i == 0 || bars.rows[i].card != bars.rows[i - 1].card;
+        let over = (0..bars.rows.len()).filter(|i| is_new(*i)).count();
+        let height = top + (bars.rows.len() + over) as f64 * ROW + 44.0;
         let mut out = self.begin(width, height, place);
-        let most = bars.iter().map(|bar| bar.total_ms).fold(0.0, f64::max).max(1e-9);
-        let (from, to) = (left, width - 70.0);
+        for (color, name, [x, y]) in key {
+            write!(
+                out,
+                "<rect class=\"k{color}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"10\" height=\"10\" fill=\"currentColor\" \
+                 fill-opacity=\"0.8\"/><text class=\"tx\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                x + 14.0,
+                y + 9.5,
+                escaped(name)
+            )
+            .expect("writing to a string");
+        }
+        let most = bars
+            .rows
+            .iter()
+            .map(|bar| bar.total_ms)
+            .fold(0.0, f64::max)
+            .max(1e-9);
+        let (from, to) = (left, width - 80.0);
         let x = |ms: f64| from + (to - from) * ms / most;
-        for (i, bar) in bars.iter().enumerate() {
-            let y = top + i as f64 * (ROW + 16.0);
+        let mut y = top;
+        for (i, bar) in bars.rows.iter().enumerate() {
+            if is_new(i) {
+                write!(
+                    out,
+                    "<text class=\"tx\" x=\"14\" y=\"{:.1}\">{}</text>",
+                    y + 13.0,
+                    escaped(&bar.card)
+                )
+                .expect("writing to a string");
+                y += ROW;
+            }
             write!(
                 out,
                 "<text class=\"tx\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 left - 6.0,
-                y + 13.0,
+                y + 12.0,
                 escaped(&bar.label)
             )
             .expect("writing to a string");
             let mut done = 0.0;
-            let mut said = String::new();
-            for (p, (name, share)) in bar.parts.iter().enumerate() {
-                let (start, end) = (x(done), x(done + share * bar.total_ms));
+            for (name, share) in &bar.parts {
                 let ms = share * bar.total_ms;
+                let (start, end) = (x(done), x(done + ms));
+                let class = match bars.ops.iter().position(|op| op == name) {
+                    Some(color) => format!("k{color}"),
+                    None => "lt".to_owned(),
+                };
                 write!(
                     out,
-                    "<rect class=\"k{}\" x=\"{start:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.0}\" \
-                     fill=\"currentColor\" fill-opacity=\"0.8\"><title>{}: {ms:.3} ms, {:.1} %</title></rect>",
-                    p % COLORS.len(),
+                    "<rect class=\"{class}\" x=\"{start:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.0}\" \
+                     fill=\"currentColor\" fill-opacity=\"0.8\"><title>{}: {} ms, {:.1} %</title></rect>",
                     (end - start - 0.7).max(0.3),
                     ROW - 5.0,
                     escaped(name),
+                    format::short(ms),
                     100.0 * share
                 )
                 .expect("writing to a string");
-                if p < 4 {
-                    write!(
-                        said,
-                        "{}{name} {:.0} %",
-                        if p == 0 { "" } else { ", " },
-                        100.0 * share
-                    )
-                    .expect("writing to a string");
-                }
-                done += share * bar.total_ms;
+                done += ms;
             }
             write!(
                 out,
-                "<text class=\"tx\" x=\"{:.1}\" y=\"{:.1}\">{:.2} ms</text><text class=\"lt\" fill=\"currentColor\" \
-                 x=\"{left:.1}\" y=\"{:.1}\">{}</text>",
+                "<text class=\"tx\" x=\"{:.1}\" y=\"{:.1}\">{} ms</text>",
                 x(bar.total_ms) + 5.0,
                 y + 12.0,
-                bar.total_ms,
-                y + 27.0,
-                escaped(&said)
+                format::short(bar.total_ms)
             )
             .expect("writing to a string");
+            y += ROW;
         }
         let bottom = height - 36.0;
         axis(
@@ -167,14 +207,10 @@ impl CardPicture {
     }
 
     fn dots(&self, dots: &Dots, place: Place) -> String {
-        let names = dots
-            .rows
-            .iter()
-            .map(|(name, _)| name.chars().count())
-            .max()
-            .unwrap_or(0) as f64;
-        let left = (20.0 + 6.3 * names).min(520.0);
-        let width = left + 420.0;
+        let names = dots.rows.iter().map(|(name, _)| name.chars().count());
+        let left = 20.0 + CHARACTER * names.max().unwrap_or(0) as f64;
+        let cards = dots.cards.iter().map(|card| card.chars().count());
+        let width = left + (40.0 + CHARACTER * cards.max().unwrap_or(0) as f64).max(420.0);
         let head = if place == Place::Alone { 34.0 } else { 8.0 };
         let top = head + 16.0 * dots.cards.len() as f64 + 6.0;
         let height = top + dots.rows.len() as f64 * ROW + 46.0;
@@ -191,7 +227,7 @@ impl CardPicture {
         let bottom = height - 38.0;
         axis(
             &mut out,
-            "time over what the roof allows",
+            "time over what the roof allows (1: at the roof)",
             [from, to],
             bottom,
             [low, high],
@@ -287,53 +323,60 @@ fn axis(
 fn file_line(file: &BenchFile) -> String {
     let report = &file.report;
     format!(
-        "{}: {}{}, commit {}, copy {:.0} GB/s, product {:.0} GFLOP/s",
+        "{}: {}{}, {}, commit {}, copy {:.0} GB/s, product {:.0} GFLOP/s",
         file.path.display(),
         report.device,
         report
             .driver
             .as_ref()
             .map_or_else(String::new, |d| format!(", {d}")),
+        report.precision,
         report.commit,
         report.copy_gb_s,
         report.product_gflop_s
     )
 }
 
-/// A card's name, told apart where two files are of one card.
-fn card_names(benches: &[BenchFile]) -> Vec<String> {
-    let name = |file: &BenchFile| file.report.device.clone();
-    let twice = |file: &BenchFile| benches.iter().filter(|other| name(other) == name(file)).count() > 1;
-    let name = |file: &BenchFile| match twice(file) {
-        true => format!("{} ({})", name(file), super::run::name_of(&file.path)),
-        false => name(file),
+/// Names of the cards that files are of, with the file where two are of one card.
+pub(super) fn card_names<'a>(files: impl Iterator<Item = (String, &'a Path)>) -> Vec<String> {
+    let files: Vec<(String, &Path)> = files.collect();
+    let count = |is: &dyn Fn(&(String, &Path)) -> bool| files.iter().filter(|file| is(file)).count();
+    let name = |(card, path): &(String, &Path)| {
+        let file = name_of(path);
+        if count(&|(other, _)| other == card) < 2 {
+            card.clone()
+        } else if count(&|(other, path)| other == card && name_of(path) == file) < 2 {
+            format!("{card}, {file}")
+        } else {
+            format!("{card}, {}", path.display())
+        }
     };
-    benches.iter().map(name).collect()
+    files.iter().map(name).collect()
 }
 
-/// Pictures of all benches and checks.
+/// Pictures of all benches.
 pub(super) fn pictures(material: &Material) -> Vec<CardPicture> {
     let benches = &material.benches;
-    let cards = card_names(benches);
+    let cards = card_names(
+        benches
+            .iter()
+            .map(|file| (file.report.device.clone(), file.path.as_path())),
+    );
     let mut found = Vec::new();
-    let bars: Vec<Bar> = benches
-        .iter()
-        .zip(&cards)
-        .flat_map(|(file, card)| {
-            file.report
-                .entries
-                .iter()
-                .filter_map(move |entry| bar(entry, card))
-        })
-        .collect();
-    if let Some(slowest) = bars.iter().max_by(|a, b| a.total_ms.total_cmp(&b.total_ms)) {
+    if let Some(bars) = bars(benches, &cards) {
+        let longest = bars.rows.iter().max_by(|a, b| a.total_ms.total_cmp(&b.total_ms));
+        let longest = longest.map_or_else(String::new, |bar| {
+            format!(
+                "; longest is {} on {} with {} ms",
+                bar.label,
+                bar.card,
+                format::short(bar.total_ms)
+            )
+        });
         let title = "Training step by op".to_owned();
         found.push(CardPicture {
             id: "speed-steps".to_owned(),
-            alt: format!(
-                "{title}; longest is {} with {:.2} ms.",
-                slowest.label, slowest.total_ms
-            ),
+            alt: format!("{title}{longest}. Grey: all other ops together."),
             title,
             drawing: Drawing::Bars(bars),
             files: benches.iter().map(file_line).collect(),
@@ -354,8 +397,8 @@ pub(super) fn pictures(material: &Material) -> Vec<CardPicture> {
             alt: format!(
                 "{title}: {} shapes on {} card{}; farthest from its roof is {worst} with {} times.",
                 dots.rows.len(),
-                cards.len(),
-                if cards.len() == 1 { "" } else { "s" },
+                dots.cards.len(),
+                if dots.cards.len() == 1 { "" } else { "s" },
                 format::short(over)
             ),
             title,
@@ -363,31 +406,50 @@ pub(super) fn pictures(material: &Material) -> Vec<CardPicture> {
             files: benches.iter().map(file_line).collect(),
         });
     }
-    found.extend(atlas(material));
     found
 }
 
-fn bar(entry: &Entry, card: &str) -> Option<Bar> {
-    let step = entry.step.as_ref()?;
-    let mut parts: Vec<(String, f64)> = step
-        .ops
+/// Training steps of all benches; none if there are none.
+fn bars(benches: &[BenchFile], cards: &[String]) -> Option<Bars> {
+    let steps: Vec<(&Entry, &StepFacts, &String)> = benches
         .iter()
-        .filter(|(_, share)| **share >= SMALL)
-        .map(|(name, share)| (name.clone(), *share))
+        .zip(cards)
+        .flat_map(|(file, card)| {
+            let entries = file.report.entries.iter();
+            entries.filter_map(move |entry| Some((entry, entry.step.as_ref()?, card)))
+        })
         .collect();
-    parts.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let others: f64 = step.ops.values().filter(|share| **share < SMALL).sum();
-    if others > 0.0 {
-        parts.push(("others".to_owned(), others));
+    let mut all: BTreeMap<&str, f64> = BTreeMap::new();
+    for (_, step, _) in &steps {
+        for (name, share) in &step.ops {
+            *all.entry(name).or_default() += share;
+        }
     }
-    if parts.is_empty() {
-        parts.push(("all ops (this device has no clock)".to_owned(), 1.0));
-    }
-    Some(Bar {
-        label: format!("{}, {card}", entry.name),
-        total_ms: entry.median_ms,
-        parts,
-    })
+    let mut ops: Vec<(&str, f64)> = all.into_iter().collect();
+    ops.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let ops: Vec<String> = ops
+        .into_iter()
+        .take(COLORS.len())
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let row = |(entry, step, card): &(&Entry, &StepFacts, &String)| {
+        let own = ops.iter().filter_map(|op| Some((op.clone(), *step.ops.get(op)?)));
+        let mut parts: Vec<(String, f64)> = own.collect();
+        let others = step.ops.iter().filter(|(name, _)| !ops.contains(name));
+        let others: f64 = others.map(|(_, share)| share).sum();
+        match step.ops.is_empty() {
+            true => parts.push(("all ops (this device has no clock)".to_owned(), 1.0)),
+            false => parts.push(("others".to_owned(), others)),
+        }
+        Bar {
+            label: entry.name.clone(),
+            card: (*card).clone(),
+            total_ms: entry.median_ms,
+            parts,
+        }
+    };
+    let rows: Vec<Bar> = steps.iter().map(row).collect();
+    (!rows.is_empty()).then_some(Bars { ops, rows })
 }
 
 fn dots(benches: &[BenchFile], cards: &[String], pass: &str) -> Dots {
@@ -418,104 +480,100 @@ fn dots(benches: &[BenchFile], cards: &[String], pass: &str) -> Dots {
             rows[place].1[c] = Some((over, note));
         }
     }
+    // Files of steps alone have nothing to show here.
+    let has = |c: &usize| rows.iter().any(|(_, cells)| cells[*c].is_some());
+    let kept: Vec<usize> = (0..cards.len()).filter(has).collect();
+    let of = |cells: Vec<Option<Over>>| kept.iter().map(|&c| cells[c].clone()).collect();
     Dots {
-        cards: cards.to_vec(),
-        rows,
+        cards: kept.iter().map(|&c| cards[c].clone()).collect(),
+        rows: rows.into_iter().map(|(name, cells)| (name, of(cells))).collect(),
     }
 }
 
-/// Cards and variants by op: the largest error over what is allowed.
-fn atlas(material: &Material) -> Option<CardPicture> {
-    let checks = &material.checks;
-    let all = checks.iter().flat_map(|file| &file.report.checks);
-    let subjects: BTreeSet<&str> = all.map(|check| check.subject()).collect();
-    if subjects.is_empty() {
-        return None;
-    }
-    let mut grid = Grid {
-        row_name: "card and variant".to_owned(),
-        column_name: "op or model".to_owned(),
-        columns: subjects.iter().map(|s| (*s).to_owned()).collect(),
-        ..Grid::default()
-    };
-    let (mut failed, mut passed) = (0, 0);
-    for file in checks {
-        let card = file.card();
-        let mut variants: Vec<&str> = Vec::new();
-        for check in &file.report.checks {
-            if !variants.contains(&check.place()) {
-                variants.push(check.place());
-            }
-        }
-        for variant in variants {
-            grid.rows.push(if variant.contains(&card) {
-                variant.to_owned()
-            } else {
-                format!("{card}: {variant}")
-            });
-            let tiles = subjects.iter().map(|subject| {
-                let of_subject = || {
-                    let checks = file.report.checks.iter();
-                    checks.filter(|c| {
-                        c.place() == variant && c.subject() == *subject && c.status != Status::Skipped
-                    })
-                };
-                let count = of_subject().count();
-                if count == 0 {
-                    return Tile::NotRun;
-                }
-                let bad = of_subject().filter(|c| c.status == Status::Failed).count();
-                passed += count - bad;
-                failed += bad;
-                let ratio = |c: &crate::check::Check| match (c.error, c.allowed) {
-                    (Some(error), Some(allowed)) => error / allowed,
-                    _ if c.status == Status::Failed => f64::INFINITY,
-                    _ => 0.0,
-                };
-                let worst = of_subject().max_by(|a, b| ratio(a).total_cmp(&ratio(b)));
-                let worst = worst.map_or_else(String::new, |c| {
-                    let number = |x: Option<f64>| x.map_or_else(|| "not a number".to_owned(), format::short);
-                    format!("{}: error {} of {}", c.name, number(c.error), number(c.allowed))
-                });
-                let note = format!(
-                    "{subject}, {variant}: {count} checks, {bad} failed; closest to its limit {worst}"
-                );
-                let largest = of_subject().map(ratio).fold(0.0, f64::max);
-                match bad {
-                    // From a ten-thousandth of what is allowed to all of it.
-                    0 => Tile::Value(1.0 + (largest.max(1e-4)).log10() / 4.0, note),
-                    _ => Tile::Bad(note),
-                }
-            });
-            let tiles: Vec<Tile> = tiles.collect();
-            grid.cells.push(tiles);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench;
+
+    /// Of a card with one step: model, milliseconds, shares of ops.
+    fn file(path: &str, device: &str, name: &str, ms: f64, ops: &[(&str, f64)]) -> BenchFile {
+        let ops: serde_json::Map<_, _> = ops
+            .iter()
+            .map(|(op, share)| ((*op).to_owned(), (*share).into()))
+            .collect();
+        let report = serde_json::json!({
+            "version": "0.1.0", "commit": "abc1234", "device": device, "precision": "f32", "copy_gb_s": 1.0,
+            "product_gflop_s": 1.0, "product_size": 1, "product_kernel": "", "scale": 1, "skipped": [],
+            "entries": [{
+                "name": name, "op": "step", "pass": "step", "source": "", "median_ms": ms, "min_ms": ms, "max_ms": ms,
+                "runs": 3, "gb_s": 1.0, "gflop_s": 1.0, "copy_share": 0.1, "product_share": 0.1, "roof_share": 0.1,
+                "step": { "params": 1, "tokens_s": 1.0, "peak_bytes": 1, "micro_batch": 1, "launches": 1,
+                    "first_step_s": 1.0, "ops": ops },
+            }],
+        });
+        BenchFile {
+            path: path.into(),
+            report: serde_json::from_value::<bench::Report>(report).unwrap(),
         }
     }
-    let title = "Which card computes what right".to_owned();
-    let line = |file: &super::source::CheckFile| {
-        let report = &file.report;
-        format!(
-            "{}: {}{}, commit {}, {} passed, {} failed, {} skipped",
-            file.path.display(),
-            file.card(),
-            report
-                .driver
-                .as_ref()
-                .map_or_else(String::new, |d| format!(", {d}")),
-            report.commit,
-            report.passed,
-            report.failed,
-            report.skipped
-        )
-    };
-    Some(CardPicture {
-        id: "atlas".to_owned(),
-        alt: format!(
-            "{title}: {passed} checks within what is allowed, {failed} not; darkness is the largest error over what is \
-             allowed, on a scale from a ten-thousandth to 1; hatched was not run."
-        ),
-        title,
-        drawing: Drawing::Grid(grid),
-        files: checks.iter().map(line).collect(),
-    })
+
+    #[test]
+    fn an_op_has_one_colour_in_all_steps() {
+        let long = "A card with a long name (Vulkan, a driver with a long name 580.159.04)";
+        let material = Material {
+            benches: vec![
+                file(
+                    "a.json",
+                    long,
+                    "gla",
+                    4.0,
+                    &[("linear_fwd", 0.6), ("gla_fwd", 0.3)],
+                ),
+                file(
+                    "b.json",
+                    long,
+                    "mamba",
+                    8.0,
+                    &[("scan_fwd", 0.9), ("linear_fwd", 0.05)],
+                ),
+            ],
+            ..Material::default()
+        };
+        let picture = &pictures(&material)[0];
+        let Drawing::Bars(bars) = &picture.drawing else {
+            panic!("{picture:?}")
+        };
+        assert_eq!(bars.ops, ["scan_fwd", "linear_fwd", "gla_fwd"]);
+        let svg = picture.svg(Place::Page);
+        // Three ops are named, the one that both steps have has one colour.
+        assert_eq!(svg.matches("class=\"k1\"").count(), 3, "{svg}");
+        assert!(
+            svg.contains(">scan_fwd</text>") && svg.contains("linear_fwd: 2.40 ms, 60.0 %"),
+            "{svg}"
+        );
+        // Two files of one card are told apart, and their names have room.
+        assert_eq!(bars.rows[0].card, format!("{long}, a.json"));
+        let width: f64 = svg
+            .split("viewBox=\"0 0 ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(width > 14.0 + 6.0 * (long.len() + 8) as f64, "{width}");
+    }
+
+    #[test]
+    fn files_of_one_card_and_name_are_told_apart_by_their_folders() {
+        let name = |path| ("A card".to_owned(), Path::new(path));
+        let names = card_names([name("a/BENCH.json"), name("b/BENCH.json"), name("c.json")].into_iter());
+        assert_eq!(
+            names,
+            ["A card, a/BENCH.json", "A card, b/BENCH.json", "A card, c.json"]
+        );
+        let other = [name("a/BENCH.json"), ("Another".to_owned(), Path::new("b"))];
+        assert_eq!(card_names(other.into_iter()), ["A card", "Another"]);
+    }
 }

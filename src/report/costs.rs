@@ -6,6 +6,7 @@ use super::groups::Groups;
 use super::run::Run;
 use super::source::Material;
 use super::table::Levels;
+use std::time::Duration;
 
 /// A cost of a run.
 struct Cost {
@@ -13,6 +14,8 @@ struct Cost {
     name: &'static str,
     unit: &'static str,
     of: fn(&Run) -> Option<f64>,
+    /// A value for reading.
+    text: fn(f64) -> String,
 }
 
 const COSTS: [Cost; 4] = [
@@ -21,24 +24,28 @@ const COSTS: [Cost; 4] = [
         name: "parameters",
         unit: "",
         of: |run| run.params.map(|n| n as f64),
+        text: format::count,
     },
     Cost {
         id: "state",
         name: "state of a sequence, token by token",
         unit: "bytes",
         of: |run| run.state_bytes.map(|n| n as f64),
+        text: format::bytes,
     },
     Cost {
         id: "seconds",
         name: "training time",
         unit: "s",
         of: |run| run.done().map(|result| result.wall_s),
+        text: |s| format::time(Duration::from_secs_f64(s.max(0.0))),
     },
     Cost {
         id: "memory",
         name: "most memory held on the device",
         unit: "bytes",
         of: |run| run.done().map(|result| result.peak_bytes as f64),
+        text: format::bytes,
     },
 ];
 
@@ -64,13 +71,13 @@ pub(super) fn charts(groups: &Groups, material: &Material) -> Vec<Chart> {
                 };
                 let mut point = Point::new(x.mean, 100.0 * mean.mean);
                 point.interval = mean.interval().map(|ends| ends.map(|end| 100.0 * end));
-                let cost = [format::count(x.mean), cost.unit.to_owned()].join(" ");
                 let label = variant.label();
                 point.note = format!(
-                    "{label}<br>{}, n = {}<br>{}",
+                    "{label}<br>{}, n = {}<br>{}: {}",
                     format::percent_text(mean),
                     mean.n,
-                    cost.trim_end()
+                    cost.name,
+                    (cost.text)(x.mean)
                 );
                 chart.runs.extend(&cell.runs);
                 let points = vec![point];
@@ -89,7 +96,7 @@ pub(super) fn charts(groups: &Groups, material: &Material) -> Vec<Chart> {
                 chart.y.range = Some([100.0 * levels.chance, 100.0 * levels.ceiling]);
             }
             let front = mark_front(&mut chart);
-            chart.alt = sentence(&chart, &front);
+            chart.alt = sentence(&chart, &front, cost.text);
             if front.len() > 1 {
                 chart.series.push(Series::level("", front));
             }
@@ -119,18 +126,13 @@ fn mark_front(chart: &mut Chart) -> Vec<Point> {
     front
 }
 
-fn sentence(chart: &Chart, front: &[Point]) -> String {
+fn sentence(chart: &Chart, front: &[Point], text: fn(f64) -> String) -> String {
     let named = |point: &Point| {
         let series = chart
             .series
             .iter()
             .find(|s| s.points.iter().any(|p| p.x == point.x && p.y == point.y))?;
-        Some(format!(
-            "{} ({}, {:.1} %)",
-            series.label,
-            format::count(point.x),
-            point.y
-        ))
+        Some(format!("{} ({}, {:.1} %)", series.label, text(point.x), point.y))
     };
     let names: Vec<String> = front.iter().filter_map(named).collect();
     format!(
@@ -170,5 +172,10 @@ mod tests {
             charts[0].alt
         );
         assert_eq!(charts.len(), 8);
+        // Every cost in its own unit.
+        let state = charts.iter().find(|c| c.id == "cost-state-1").unwrap();
+        assert!(state.alt.contains("KiB, 90.0 %"), "{}", state.alt);
+        let seconds = charts.iter().find(|c| c.id == "cost-seconds-1").unwrap();
+        assert!(seconds.alt.contains(" s, 90.0 %"), "{}", seconds.alt);
     }
 }

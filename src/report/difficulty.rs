@@ -21,14 +21,14 @@ pub(super) fn charts(groups: &Groups, material: &Material) -> Vec<Chart> {
     charts.extend(by_test_gap(groups, material));
     for (s, setting) in groups.settings.iter().enumerate() {
         let lists: [(&str, &str, List); 2] = [
-            ("position", "place in the string", |e| &e.by_position),
-            ("distance", "symbols since one that only one state has", |e| {
+            ("position", "position in the string", |e| &e.by_position),
+            ("distance", "distance from the last unambiguous symbol", |e| {
                 &e.by_distance
             }),
         ];
         for (id, name, list) in lists {
             let title = format!("Accuracy by {name} on {}", setting.label());
-            let mut chart = empty(&format!("by-{id}-{}", s + 1), title, Axis::new(name, ""));
+            let mut chart = empty(&format!("by-{id}-{}", s + 1), title, Axis::new(name, "symbols"));
             for cell in groups.of_setting(s) {
                 let points = sliced(cell, material, list);
                 push(&mut chart, cell, groups, points);

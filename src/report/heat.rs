@@ -42,6 +42,8 @@ pub(super) struct Grid {
     pub(super) column_name: String,
     /// Names of the rows.
     pub(super) rows: Vec<String>,
+    /// What stands over a row and those below it, by the row's place; ascending.
+    pub(super) headings: Vec<(usize, String)>,
     /// Names of the columns.
     pub(super) columns: Vec<String>,
     /// What stands in each row.
@@ -114,12 +116,18 @@ impl Grid {
             16.0
         };
         let top = head + 16.0 + names;
-        let width = (left + SIDE * self.columns.len() as f64 + 20.0).max(if place == Place::Alone {
-            40.0 + 7.0 * title.chars().count() as f64
-        } else {
-            7.0 * self.column_name.chars().count() as f64 + left
-        });
-        let height = top + SIDE * self.rows.len() as f64 + 12.0;
+        let said = self.headings.iter().map(|(_, text)| text.chars().count()).max();
+        let width = (left + SIDE * self.columns.len() as f64 + 20.0)
+            .max(match place {
+                Place::Alone => 40.0 + 7.0 * title.chars().count() as f64,
+                Place::Page => 7.0 * self.column_name.chars().count() as f64 + left,
+            })
+            .max(said.map_or(0.0, |n| 40.0 + 7.0 * n as f64));
+        let at = |row: usize| {
+            let over = self.headings.iter().filter(|(first, _)| *first <= row).count();
+            top + SIDE * (row + over) as f64
+        };
+        let height = at(self.rows.len()) + 12.0;
         let mut out = open(width, height, alt, place);
         let text = |out: &mut String, x: f64, y: f64, anchor: &str, turn: &str, text: &str| {
             write!(
@@ -133,7 +141,7 @@ impl Grid {
             text(&mut out, 14.0, 20.0, "start", "", title);
         }
         text(&mut out, left, head + 12.0, "start", "", &self.column_name);
-        let middle = top + SIDE * self.rows.len() as f64 / 2.0;
+        let middle = (top + at(self.rows.len())) / 2.0;
         text(&mut out, 14.0, middle, "middle", " rotate(-90)", &self.row_name);
         for (i, name) in self.columns.iter().enumerate() {
             let x = left + SIDE * (i as f64 + 0.5);
@@ -143,8 +151,11 @@ impl Grid {
                 text(&mut out, x, top - 4.0, "middle", "", name);
             }
         }
+        for (row, heading) in &self.headings {
+            text(&mut out, 24.0, at(*row) - 6.0, "start", "", heading);
+        }
         for (r, (name, cells)) in self.rows.iter().zip(&self.cells).enumerate() {
-            let y = top + SIDE * r as f64;
+            let y = at(r);
             text(&mut out, left - 5.0, y + 14.0, "end", "", name);
             for (c, cell) in cells.iter().enumerate() {
                 cell.draw(&mut out, left + SIDE * c as f64, y);
@@ -284,7 +295,7 @@ fn picture(
         let of_gaps: Vec<f64> = means.iter().filter_map(|m| m.gaps).collect();
         write!(alt, ", {:.3} on {gaps}", mean(of_gaps)).expect("writing to a string");
     }
-    write!(alt, ", mean of all heads; darkest is {high:.2}.").expect("writing to a string");
+    write!(alt, ", mean of all heads; palest is {low:.2}, darkest {high:.2}.").expect("writing to a string");
     Picture {
         id,
         title,
@@ -365,7 +376,7 @@ pub(super) fn confusion(groups: &Groups, material: &Material) -> Vec<Picture> {
         pictures.push(Picture {
             id: format!("letters-{}", s + 1),
             alt: format!(
-                "{title}: worst is {} with {:.1} % wrong, mean of the models.",
+                "{title}: worst is {} with {:.1} % wrong, mean of the models; palest is 0 %, darkest 100 %.",
                 letter(worst[0].0),
                 100.0 * worst[0].1
             ),
@@ -379,7 +390,7 @@ pub(super) fn confusion(groups: &Groups, material: &Material) -> Vec<Picture> {
             let own = errors.iter().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(a.0)));
             let test = run.details.as_ref().and_then(|details| details.tests.first());
             if let (Some((symbol, error)), Some(test)) = (own, test)
-                && let Some(grid) = states(grammar, *symbol, &test.explained.confused)
+                && let Some((grid, most)) = states(grammar, *symbol, &test.explained.confused)
             {
                 let title = format!(
                     "{}: states of letter {} on {}, seed {seed}",
@@ -390,8 +401,8 @@ pub(super) fn confusion(groups: &Groups, material: &Material) -> Vec<Picture> {
                 pictures.push(Picture {
                     id: format!("states-{}-{}", s + 1, cell.variant + 1),
                     alt: format!(
-                        "{title}: {:.1} % of its elements wrong; of all confusions the hundred most frequent pairs of \
-                         states are known.",
+                        "{title}: {:.1} % of its elements wrong; darkest is {most} elements. Right answers are left out, \
+                         and of all confusions the hundred most frequent pairs of states are known.",
                         100.0 * error
                     ),
                     title,
@@ -405,8 +416,9 @@ pub(super) fn confusion(groups: &Groups, material: &Material) -> Vec<Picture> {
     pictures
 }
 
-/// States of a letter: rows what was right, columns what was answered. `None` if no pair of them is among the most frequent.
-fn states(grammar: &Grammar, symbol: u32, confused: &[Confused]) -> Option<Grid> {
+/// States of a letter, rows what was right, columns what was answered, and the elements of the most frequent pair. `None`
+/// if no pair of them is among the most frequent of all.
+fn states(grammar: &Grammar, symbol: u32, confused: &[Confused]) -> Option<(Grid, u64)> {
     let mut classes: Vec<(u32, &String)> = grammar
         .symbols()
         .iter()
@@ -423,25 +435,27 @@ fn states(grammar: &Grammar, symbol: u32, confused: &[Confused]) -> Option<Grid>
     let all = classes
         .iter()
         .flat_map(|(class, _)| classes.iter().filter_map(|(answer, _)| count(*class, *answer)));
-    let most = all.max()? as f64;
+    let most = all.max()?;
     let names: Vec<String> = classes.iter().map(|(_, name)| (*name).clone()).collect();
     let cells = classes.iter().map(|(class, right)| {
         let row = classes.iter().map(|(answer, taken)| {
             let n = count(*class, *answer)?;
             Some((
-                n as f64 / most,
+                n as f64 / most as f64,
                 format!("{right} taken for {taken}: {n} elements"),
             ))
         });
         row.map(Tile::of).collect()
     });
-    Some(Grid {
+    let grid = Grid {
         row_name: "state".to_owned(),
         column_name: "taken for".to_owned(),
         rows: names.clone(),
         columns: names.clone(),
         cells: cells.collect(),
-    })
+        ..Grid::default()
+    };
+    Some((grid, most))
 }
 
 #[cfg(test)]

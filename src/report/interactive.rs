@@ -163,7 +163,7 @@ fn layout(chart: &Chart) -> Layout {
     Layout::new()
         .x_axis(axis(&chart.x, x))
         .y_axis(axis(&chart.y, y))
-        .margin(Margin::new().left(60).right(14).top(10).bottom(48))
+        .margin(Margin::new().left(60).right(14).top(30).bottom(48))
         .show_legend(false)
         .hover_mode(HoverMode::Closest)
         .auto_size(true)

@@ -46,6 +46,8 @@ struct Quantity {
     title: &'static str,
     axis: fn() -> Axis,
     value: fn(&Metrics) -> Option<f64>,
+    /// A value for reading.
+    text: fn(f64) -> String,
 }
 
 const QUANTITIES: [Quantity; 2] = [
@@ -54,12 +56,14 @@ const QUANTITIES: [Quantity; 2] = [
         title: "Validation accuracy",
         axis: || Axis::new("validation accuracy", "%"),
         value: |line| line.accuracy.map(|a| 100.0 * a),
+        text: |value| format!("{value:.1} %"),
     },
     Quantity {
         id: "loss",
         title: "Training loss",
         axis: || Axis::log("training loss", "nats a step"),
         value: |line| Some(line.loss),
+        text: |value| format!("{value:.3}"),
     },
 ];
 
@@ -96,7 +100,7 @@ pub(super) fn charts(groups: &Groups, material: &Material) -> Vec<Chart> {
                     }
                 }
             }
-            chart.alt = sentence(&chart);
+            chart.alt = sentence(&chart, quantity.text);
             charts.push(chart);
         }
     }
@@ -183,17 +187,22 @@ fn mean_of(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// Where each line ends.
-fn sentence(chart: &Chart) -> String {
+fn sentence(chart: &Chart, text: fn(f64) -> String) -> String {
     let ends: Vec<String> = chart
         .series
         .iter()
         .filter(|s| s.look == Look::Band)
-        .filter_map(|s| Some(format!("{} {:.3}", s.label, s.points.last()?.y)))
+        .filter_map(|s| Some(format!("{} {}", s.label, text(s.points.last()?.y))))
         .collect();
+    let unit = match chart.y.unit.as_str() {
+        "%" => "",
+        unit => unit,
+    };
+    let what = [chart.y.name.as_str(), unit].join(" in ");
     format!(
-        "{}; at the end {}: {}.",
+        "{}; {} at the end: {}.",
         chart.title,
-        chart.y.title(),
+        what.trim_end_matches(" in "),
         ends.join(", ")
     )
 }
@@ -224,7 +233,7 @@ mod tests {
         // 1200 time steps at 1200 a second.
         let (name, seconds) = &band.other_x[1];
         assert!(*name == "seconds" && (seconds.last().unwrap() - 1.0).abs() < 1e-9);
-        assert!(chart.alt.contains("gated_delta_net 90.000"), "{}", chart.alt);
+        assert!(chart.alt.contains("gated_delta_net 90.0 %"), "{}", chart.alt);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! [`Material`] reads folders and files, [`Groups`] puts runs together that differ in the seed alone, the other modules
 //! compute tables and charts from both, [`page()`] and [`plots()`] write them. Nothing here prints.
 
+mod atlas;
 mod cards;
 mod chart;
 mod costs;
@@ -26,6 +27,7 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod thin;
+mod times;
 
 pub use groups::{Cell, Fields, Groups, Setting, Variant};
 pub use page::page;

@@ -1,8 +1,7 @@
 //! The page: one file that needs no other.
 
-use super::cards::{self, CardPicture, Drawing};
+use super::cards::{self, CardPicture};
 use super::chart::Chart;
-use super::format;
 use super::groups::Groups;
 use super::head::{Head, unique};
 use super::heat::{self, Picture};
@@ -12,8 +11,8 @@ use super::source::Material;
 use super::style::Style;
 use super::svg::{self, Place};
 use super::table::Table;
-use super::{costs, difficulty, interactive, learning, pack, thin};
-use crate::check::Status;
+use super::{atlas, costs, difficulty, interactive, learning, pack, thin, times};
+use crate::sweep::DETAILS_FILE;
 use askama::Template;
 use serde_json::{Map, Value};
 
@@ -74,8 +73,10 @@ struct Page {
     confusion: Vec<Figure>,
     speed: Vec<Figure>,
     steps: Vec<[String; 8]>,
+    ops: Vec<[String; 9]>,
     atlas: Vec<Figure>,
-    failed: Vec<String>,
+    failures: Vec<String>,
+    unexplained: Option<[String; 2]>,
     rows: Rows,
     metrics_stride: usize,
     command: String,
@@ -127,10 +128,7 @@ pub fn page(material: &Material, command: &str) -> String {
         title: picture.title.clone(),
         alt: picture.alt.clone(),
         model: String::new(),
-        svg: match picture.drawing {
-            Drawing::Grid(_) => sized(picture.svg(Place::Page)),
-            _ => picture.svg(Place::Page),
-        },
+        svg: sized(picture.svg(Place::Page)),
         thinned: false,
         wide: true,
         source: Source {
@@ -142,8 +140,8 @@ pub fn page(material: &Material, command: &str) -> String {
             ..Source::default()
         },
     };
-    let all_cards = cards::pictures(material);
-    let (atlas, speed): (Vec<_>, Vec<_>) = all_cards.iter().partition(|picture| picture.id == "atlas");
+    let benches = material.benches.iter();
+    let names = cards::card_names(benches.map(|file| (file.report.device.clone(), file.path.as_path())));
     let table = Table::new(&groups, material);
     let in_table: Vec<usize> = groups.cells.iter().flat_map(|cell| cell.runs.clone()).collect();
     let mut page = Page {
@@ -163,10 +161,12 @@ pub fn page(material: &Material, command: &str) -> String {
         learning,
         gates: heat::gates(&groups, material).iter().map(picture).collect(),
         confusion: heat::confusion(&groups, material).iter().map(picture).collect(),
-        speed: speed.into_iter().map(card).collect(),
-        steps: steps(material),
-        atlas: atlas.into_iter().map(card).collect(),
-        failed: failed_checks(material),
+        speed: cards::pictures(material).iter().map(card).collect(),
+        steps: times::steps(material, &names),
+        ops: times::ops(material, &names),
+        atlas: atlas::picture(material).iter().map(card).collect(),
+        failures: atlas::failures(material),
+        unexplained: unexplained(material),
         rows: Rows::new(&groups, material),
         metrics_stride: 1,
         command: command.to_owned(),
@@ -280,47 +280,23 @@ fn source(runs: &[usize], groups: &Groups, material: &Material) -> Source {
     found
 }
 
-fn steps(material: &Material) -> Vec<[String; 8]> {
-    let mut rows = Vec::new();
-    for file in &material.benches {
-        for entry in &file.report.entries {
-            let Some(step) = &entry.step else { continue };
-            rows.push([
-                entry.name.clone(),
-                file.report.device.clone(),
-                format::short(entry.median_ms),
-                format!(
-                    "{} to {}",
-                    format::short(entry.min_ms),
-                    format::short(entry.max_ms)
-                ),
-                format::count(step.tokens_s),
-                format::bytes(step.peak_bytes as f64),
-                format::count(step.params as f64),
-                format::short(step.first_step_s),
-            ]);
-        }
-    }
-    rows
-}
-
-fn failed_checks(material: &Material) -> Vec<String> {
-    let mut lines = Vec::new();
-    for file in &material.checks {
-        for check in file.report.checks.iter().filter(|c| c.status == Status::Failed) {
-            let number = |x: Option<f64>| x.map_or_else(|| "not a number".to_owned(), format::short);
-            lines.push(format!(
-                "{}, {}: {} ({}): error {}, allowed {}",
-                file.card(),
-                check.device,
-                check.name,
-                check.tensor.as_deref().unwrap_or("?"),
-                number(check.error),
-                number(check.allowed)
-            ));
-        }
-    }
-    lines
+/// What the page cannot show of runs that no sweep made, and a command that prints it.
+fn unexplained(material: &Material) -> Option<[String; 2]> {
+    let without: Vec<&Run> = material
+        .runs
+        .iter()
+        .filter(|run| run.done().is_some() && run.details.is_none())
+        .collect();
+    let first = without.first()?.folder.display();
+    let runs = match without.len() {
+        1 => "One run that is done has".to_owned(),
+        n => format!("{n} runs that are done have"),
+    };
+    let text = format!(
+        "{runs} no {DETAILS_FILE}: sweeps write it, train alone does not. What is shown by gap, position and distance, of gates \
+         and of confusion leaves them out."
+    );
+    Some([text, format!("selectiv eval {first} --by position")])
 }
 
 fn repeat(material: &Material) -> Vec<String> {
@@ -391,6 +367,19 @@ mod tests {
             assert!(!html.contains(part), "{part}");
         }
         assert!(html.len() < MOST_BYTES / 2, "{}", html.len());
+    }
+
+    #[test]
+    fn runs_that_only_train_made_are_named_with_what_is_missing() {
+        let mut material = material();
+        assert!(!page(&material, "selectiv report grid").contains("id=\"unexplained\""));
+        for run in &mut material.runs[..2] {
+            run.details = None;
+        }
+        let html = page(&material, "selectiv report grid");
+        assert!(html.contains("2 runs that are done have no explained.json"));
+        let folder = material.runs[0].folder.display();
+        assert!(html.contains(&format!("selectiv eval {folder} --by position")));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::groups::Groups;
 use super::source::Material;
 use super::svg::{self, Place};
-use super::{cards, costs, difficulty, heat, learning};
+use super::{atlas, cards, costs, difficulty, heat, learning};
 use crate::error::{Error, Result, UserError};
 use crate::train::records::atomic;
 use resvg::{tiny_skia, usvg};
@@ -73,7 +73,10 @@ fn all(material: &Material) -> Vec<Plot> {
         svg: picture.grid.svg(&picture.title, &picture.alt, Place::Alone),
         id: picture.id,
     }));
-    plots.extend(cards::pictures(material).into_iter().map(|picture| Plot {
+    let of_cards = cards::pictures(material)
+        .into_iter()
+        .chain(atlas::picture(material));
+    plots.extend(of_cards.map(|picture| Plot {
         svg: picture.svg(Place::Alone),
         id: picture.id,
     }));

@@ -186,7 +186,13 @@
       return sum / weight;
     });
   };
+  // With a finger the page is scrolled, not a chart zoomed.
+  const touched = matchMedia("(hover: none)").matches;
   const dressed = (spec, learning) => {
+    const levels = spec.data.filter((trace) => trace.meta === "level" && trace.name).map((trace) => trace.y.at(-1));
+    const reach = Math.abs((spec.layout.yaxis.range?.[1] ?? 100) - (spec.layout.yaxis.range?.[0] ?? 0));
+    // Names of levels that are close stand on different sides of their lines.
+    const side = (y) => (levels.some((other) => other > y && other - y < 0.07 * reach) ? "bottom left" : "top left");
     const data = spec.data.map((trace, i) => {
       const own = { ...trace, line: { ...trace.line }, visible: !hidden.has(trace.legendgroup) };
       const shade = trace.meta === "level" ? color("--soft") : color(`--${trace.meta}`);
@@ -204,15 +210,15 @@
         }
       }
       if (trace.meta === "level" && trace.name) {
-        Object.assign(own, { mode: "lines+text", text: own.x.map((_, i) => (i === own.x.length - 1 ? trace.name : "")), textposition: "top left", textfont: { color: shade, size: 11 }, cliponaxis: false });
+        Object.assign(own, { mode: "lines+text", text: own.x.map((_, i) => (i === own.x.length - 1 ? trace.name : "")), textposition: side(trace.y.at(-1)), textfont: { color: shade, size: 11 }, cliponaxis: false });
       }
       return own;
     });
-    // Two, five and ten where there are few decades.
-    const steps = (given) => (given.type === "log" ? { dtick: given.range && given.range[1] - given.range[0] > 2.5 ? 1 : "D2" } : {});
-    const axis = (given) => ({ ...given, ...steps(given), gridcolor: color("--grid"), linecolor: color("--soft"), zeroline: false, automargin: true, title: { ...given.title, standoff: 8 } });
+    // Whole numbers at a logarithmic axis too, whatever is zoomed to: 20, 500, 2k.
+    const scale = (type, range) => (type === "log" ? { type, nticks: 3, tickformat: range?.[0] >= 0 ? "~s" : "~g" } : {});
+    const axis = (given) => ({ ...given, ...scale(given.type, given.range), gridcolor: color("--grid"), linecolor: color("--soft"), zeroline: false, automargin: true, title: { ...given.title, standoff: 8 } });
     const layout = {
-      ...spec.layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", height: 340,
+      ...spec.layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", height: 340, dragmode: touched ? false : "zoom",
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: color("--fg") },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--line"), activecolor: color("--accent") },
       hoverlabel: { bgcolor: color("--card"), bordercolor: color("--line"), font: { color: color("--fg") } },
@@ -224,13 +230,13 @@
         delete layout.xaxis.range;
       }
       if (settings.log) {
-        layout.xaxis.type = "log";
+        Object.assign(layout.xaxis, scale("log"));
         delete layout.xaxis.range;
       }
     }
     return [data, layout];
   };
-  const options = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], toImageButtonOptions: { format: "svg" } };
+  const options = { displaylogo: false, displayModeBar: touched ? false : "hover", responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], toImageButtonOptions: { format: "svg" } };
   const draw = (entry) => Plotly.react(entry.plot, ...dressed(entry.spec, entry.learning), options);
   let ready;
   const plotly = () => ready ??= (async () => {
