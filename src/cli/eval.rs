@@ -383,10 +383,12 @@ fn with_gaps(data: &DataSet, seconds: &[f64]) -> Result<Vec<Arc<DataSet>>> {
     if gaps.is_empty() {
         gaps.extend(data.spec().test_gap.all());
     }
-    Ok(gaps
-        .into_iter()
-        .map(|gap| Arc::new(data.with_test_gap(gap)))
-        .collect())
+    let tested = |gap| {
+        let data = data.with_test_gap(gap);
+        data.spec().validate()?;
+        Ok(Arc::new(data))
+    };
+    gaps.into_iter().map(tested).collect()
 }
 
 fn table(lines: &[Line]) -> String {

@@ -214,6 +214,15 @@ fn resolve_data(layers: &Layers, stored: Option<&(PathBuf, Header)>) -> Result<D
             return Err(given.refuse(&differs));
         }
     }
+    if let Err(UserError::Value { field, allowed, .. }) = spec.validate() {
+        // Each number is within its limits, so a gap is too long for the length: the one that was given is to blame.
+        let tested = layers.has(|c| &c.data.test_gap) && field == "data.test_gap";
+        return Err(match tested {
+            true => layers.given("data.test_gap", |c| &c.data.test_gap, toml::Value::Boolean(false)),
+            false => layers.given("data.gap", |c| &c.data.gap, toml::Value::Boolean(false)),
+        }
+        .refuse(&allowed));
+    }
     Ok(spec)
 }
 

@@ -254,6 +254,28 @@ fn stored_samples_bring_their_form_with_them() {
 }
 
 #[test]
+fn a_gap_that_is_too_long_for_the_length_is_named() {
+    let refused = |text: &str| refusal(text, &[]);
+    let message = refused("[data]\nlength = 2000\ntest_gap = 100\n");
+    assert!(message.starts_with("t.toml:3: data.test_gap = 100"), "{message}");
+    assert!(
+        message.contains("at most 53.5 s at data.length = 2000"),
+        "{message}"
+    );
+    let message = refused("[data]\nlength = 2000\ngap = 60\n");
+    assert!(message.starts_with("t.toml:3: data.gap = 60"), "{message}");
+    let message = refused("[data]\nlength = 10000\ngap = { lognormal = [0, 1] }\ntest_gap = [0.1, 3]\n");
+    assert!(message.starts_with("t.toml:3: data.gap = "), "{message}");
+    assert!(
+        message.contains("at most 2 s at data.length = 10000"),
+        "{message}"
+    );
+    // Without gaps before the end there is room for long ones.
+    load("[data]\nlength = 2000\ngap_start = 1990\ntest_gap = 100\n", &[]).unwrap();
+    load("[data]\nlength = 2000\ntest_gap = 53.5\n", &[]).unwrap();
+}
+
+#[test]
 fn the_test_gap_follows_the_gap_unless_given() {
     let test_gap = |overrides: &[(&str, &str)]| load("", overrides).unwrap().data.test_gap;
     assert_eq!(test_gap(&[]), Gap::Fixed(1).into());
@@ -546,16 +568,21 @@ prop_compose! {
         dropout_mode in prop_oneof![Just(DropoutMode::Always), Just(DropoutMode::Reference)],
         (eval_every, checkpoint_every) in (1..=MAX_WORD, 1..=MAX_WORD),
     ) -> Config {
+        let mut data = DataSpec {
+            length, splits, train, validation, test, targets, gap, noise, nongrammatical, gap_prob,
+            test_gap: TestGaps::new(test_gaps).unwrap(),
+            gap_start: (length as f64 * gap_start) as usize,
+            path: None,
+        };
+        if data.validate().is_err() {
+            // Gaps that are too long for the length.
+            data.gap_start = length;
+        }
         Config {
             run: None,
             notes: Notes::default(),
             grammar,
-            data: DataSpec {
-                length, splits, train, validation, test, targets, gap, noise, nongrammatical, gap_prob,
-                test_gap: TestGaps::new(test_gaps).unwrap(),
-                gap_start: (length as f64 * gap_start) as usize,
-                path: None,
-            },
+            data,
             model: StackConfig {
                 layers,
                 sizes: Sizes {

@@ -77,6 +77,9 @@ impl DataSpec {
     /// Most samples of a split: a sample's number is a 32-bit word of its stream's key.
     pub const MAX_SAMPLES: u64 = u32::MAX as u64;
 
+    /// Most time steps of a sample times its elements: kernels count both together.
+    pub const MAX_STEPS_BY_ELEMENTS: u64 = (1 << 31) - 1;
+
     /// Samples with the same number of empty time steps after every symbol and no noise, told apart by `splits`; the
     /// counts are of training, validation and test samples.
     pub fn plain(length: usize, splits: Splits, [train, validation, test]: [u64; 3], gap: Gap) -> Self {
@@ -137,7 +140,22 @@ impl DataSpec {
             start.to_string(),
             start <= length,
             format!("0 to data.length = {length}"),
-        )
+        )?;
+        let tested = self.test_gap.all().iter().map(|gap| ("test_gap", *gap));
+        for (name, gap) in [("gap", self.gap)].into_iter().chain(tested) {
+            // A sample has a step for each element, and after those from `gap_start` on at most so many more.
+            let with_gap = (length - start) as u64;
+            let most_steps = Self::MAX_STEPS_BY_ELEMENTS / length as u64 - length as u64;
+            let allowed = format!(
+                "gaps of at most {} s at data.length = {length} and data.gap_start = {start}: the time steps of a sample \
+                 times its elements must not be above {}",
+                (most_steps / with_gap.max(1)) as f64 / 10.0,
+                Self::MAX_STEPS_BY_ELEMENTS
+            );
+            let fits = with_gap * u64::from(gap.max_steps()) <= most_steps;
+            within(name, gap.to_string(), fits, allowed)?;
+        }
+        Ok(())
     }
 }
 
