@@ -129,6 +129,28 @@ fn models_count_what_the_paper_counts() {
 fn models_say_why_a_width_is_refused() {
     let text = stdout(&["models", "--d-model", "648"]);
     assert!(text.contains("rotary"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+}
+
+#[test]
+fn tables_fit_a_terminal_and_break_between_words() {
+    let text = stdout(&["models"]);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    for word in [
+        "gated_delta_product",
+        "parameters",
+        "data-dependent",
+        "read-out",
+        "softmax",
+    ] {
+        assert!(text.contains(word), "no {word} in {text}");
+    }
+    let text = stdout(&["check", "--device", "cpu", "--fixtures-only"]);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(
+        text.contains("attention_rope_qknorm") && text.contains("short_conv_silu_bias"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `selectiv bench`: times of kernels and whole steps against the device's own roof.
 
-use super::common::Common;
+use super::common::{Common, Verbosity};
 use super::inspect::{bytes, plain_table, profile_table};
 use super::print;
 use super::progress::Wait;
@@ -217,11 +217,12 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         print::result(&json(&report, compared.as_deref()))?;
         return ended;
     }
-    let mut text = vec![header(&report), entries(&report)];
+    let all = verbosity == Verbosity::Verbose;
+    let mut text = vec![header(&report), entries(&report, all)];
     text.extend(report.entries.iter().filter_map(step_lines));
     text.extend(ops);
     text.extend(report.skipped.iter().map(|line| format!("skipped {line}")));
-    text.extend(compared.map(|compared| comparison(&compared)));
+    text.extend(compared.map(|compared| comparison(&compared, all)));
     print::result(&text.join("\n\n"))?;
     ended
 }
@@ -283,8 +284,24 @@ fn header(report: &Report) -> String {
     )
 }
 
-fn entries(report: &Report) -> String {
-    let columns = [
+fn entries(report: &Report, all: bool) -> String {
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let rows = report.entries.iter().map(|e| {
+        vec![
+            e.name.clone(),
+            e.pass.clone(),
+            ms(e.median_ms),
+            ms(e.min_ms),
+            ms(e.max_ms),
+            e.runs.to_string(),
+            format!("{:.1}", e.gb_s),
+            format!("{:.1}", e.gflop_s),
+            percent(e.copy_share),
+            percent(e.product_share),
+            percent(e.roof_share),
+        ]
+    });
+    let header = [
         "",
         "pass",
         "median",
@@ -297,24 +314,27 @@ fn entries(report: &Report) -> String {
         "of product",
         "of roof",
     ];
-    let mut table = plain_table(&columns, 2);
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-    for e in &report.entries {
-        table.add_row([
-            e.name.clone(),
-            e.pass.clone(),
-            ms(e.median_ms),
-            ms(e.min_ms),
-            ms(e.max_ms),
-            e.runs.to_string(),
-            format!("{:.1}", e.gb_s),
-            format!("{:.1}", e.gflop_s),
-            percent(e.copy_share),
-            percent(e.product_share),
-            percent(e.roof_share),
-        ]);
+    narrowed(&header, rows, &[0, 1, 2, 10], all)
+}
+
+/// A table of all columns, or of those that fit 80 columns beside the longest name, and what shows the others.
+fn narrowed(header: &[&str], rows: impl Iterator<Item = Vec<String>>, few: &[usize], all: bool) -> String {
+    let shown: Vec<usize> = match all {
+        true => (0..header.len()).collect(),
+        false => few.to_vec(),
+    };
+    let header: Vec<&str> = shown.iter().map(|&column| header[column]).collect();
+    let mut table = plain_table(&header, 2);
+    table.add_rows(rows.map(|row| {
+        shown
+            .iter()
+            .map(|&column| row[column].clone())
+            .collect::<Vec<_>>()
+    }));
+    match all {
+        true => table.trim_fmt(),
+        false => table.trim_fmt() + "\n-v or --json shows all columns",
     }
-    table.trim_fmt()
 }
 
 fn ms(ms: f64) -> String {
@@ -335,22 +355,12 @@ fn step_lines(entry: &Entry) -> Option<String> {
     ))
 }
 
-fn comparison(compared: &[Comparison]) -> String {
-    let mut table = plain_table(
-        &[
-            "compared",
-            "pass",
-            "before",
-            "now",
-            "speed-up",
-            "roof before",
-            "now",
-            "",
-        ],
-        2,
-    );
-    for c in compared {
-        table.add_row([
+fn comparison(compared: &[Comparison], all: bool) -> String {
+    if compared.is_empty() {
+        return "the earlier report has none of these entries".to_owned();
+    }
+    let rows = compared.iter().map(|c| {
+        vec![
             c.name.clone(),
             c.pass.clone(),
             ms(c.before_ms),
@@ -359,12 +369,19 @@ fn comparison(compared: &[Comparison]) -> String {
             format!("{:.1} %", 100.0 * c.before_roof),
             format!("{:.1} %", 100.0 * c.now_roof),
             c.verdict.to_string(),
-        ]);
-    }
-    if compared.is_empty() {
-        return "the earlier report has none of these entries".to_owned();
-    }
-    table.trim_fmt()
+        ]
+    });
+    let header = [
+        "compared",
+        "pass",
+        "before",
+        "now",
+        "speed-up",
+        "roof before",
+        "of roof",
+        "",
+    ];
+    narrowed(&header, rows, &[0, 1, 4, 6, 7], all)
 }
 
 fn json(report: &Report, compared: Option<&[Comparison]>) -> String {
@@ -373,4 +390,47 @@ fn json(report: &Report, compared: Option<&[Comparison]>) -> String {
         value["compared"] = serde_json::to_value(compared).expect("a comparison has only string keys");
     }
     value.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::Verdict;
+
+    #[test]
+    fn eighty_columns_have_room_for_the_longest_name() {
+        let name = "gated_delta_product B64 T400 H8 128x256 n4".to_owned();
+        let report: Report = serde_json::from_value(serde_json::json!({
+            "version": "0.1.0", "commit": "abc1234", "device": "A card", "precision": "f32", "copy_gb_s": 1.0,
+            "product_gflop_s": 1.0, "product_size": 1, "product_kernel": "", "scale": 1, "skipped": [],
+            "entries": [{
+                "name": name, "op": "delta_rule", "pass": "training", "source": "", "median_ms": 123.456, "min_ms": 120.0,
+                "max_ms": 130.0, "runs": 15, "gb_s": 1234.5, "gflop_s": 12345.6, "copy_share": 0.5, "product_share": 0.25,
+                "roof_share": 0.5,
+            }],
+        }))
+        .unwrap();
+        let compared = [Comparison {
+            name,
+            pass: "training".to_owned(),
+            before_ms: 123.456,
+            now_ms: 110.0,
+            speedup: 1.12,
+            before_roof: 0.5,
+            now_roof: 0.55,
+            verdict: Verdict::Faster,
+        }];
+        for text in [entries(&report, false), comparison(&compared, false)] {
+            assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+            assert!(
+                text.contains("n4  training") && text.contains("-v or --json"),
+                "{text}"
+            );
+        }
+        let all = entries(&report, true) + &comparison(&compared, true);
+        assert!(
+            all.contains("12345.6") && all.contains("123.456 ms") && !all.contains("-v or"),
+            "{all}"
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! `selectiv check`: proof on the user's own device.
 
 use super::common::Common;
-use super::inspect::ruled_table;
+use super::inspect::{keep_words, ruled_table};
 use super::print;
 use super::progress::Wait;
 use super::signals::stop_flag;
@@ -359,5 +359,6 @@ fn matrix(outcomes: &[Outcome]) -> Table {
         };
         table.add_row(std::iter::once((*row).to_owned()).chain(columns.iter().map(text)));
     }
+    keep_words(&mut table);
     table
 }

@@ -1,7 +1,7 @@
 //! `selectiv devices`: what there is to run on.
 
 use super::common::{Common, Verbosity};
-use super::inspect::ruled_table;
+use super::inspect::{keep_words, ruled_table};
 use super::print;
 use crate::error::{Result, UserError};
 use crate::train::Executor;
@@ -143,6 +143,7 @@ pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
     } else {
         String::new()
     };
+    keep_words(&mut table);
     print::result(&format!("{table}{hint}"))
 }
 

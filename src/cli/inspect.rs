@@ -2,7 +2,7 @@
 
 use crate::graph::Graph;
 use crate::train::CallTime;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -33,6 +33,26 @@ pub(super) fn ruled_table(all: bool) -> Table {
             .set_width(COLUMNS);
     }
     table
+}
+
+/// Makes each column as wide as its longest word at least: lines break between words.
+pub(super) fn keep_words(table: &mut Table) {
+    let rows: Vec<Vec<String>> = table
+        .header()
+        .into_iter()
+        .chain(table.row_iter())
+        .map(|row| row.cell_iter().map(Cell::content).collect())
+        .collect();
+    for (i, column) in table.column_iter_mut().enumerate() {
+        let words = rows
+            .iter()
+            .filter_map(|row| row.get(i))
+            .flat_map(|text| text.split_whitespace());
+        let longest = words.map(|word| word.chars().count()).max().unwrap_or(0);
+        // With a blank on each side.
+        let width = u16::try_from(longest + 2).unwrap_or(u16::MAX);
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+    }
 }
 
 /// Every call of a graph: op, place in the model, what it writes, bytes and FLOPs.

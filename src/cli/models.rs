@@ -1,12 +1,11 @@
 //! `selectiv models`: every model, its place in the taxonomy and its size.
 
 use super::common::{Common, Verbosity};
-use super::inspect::{bytes, ruled_table};
+use super::inspect::{bytes, keep_words, ruled_table};
 use super::print;
 use crate::error::{Result, UserError};
 use crate::models::{BLOCKS, BlockRef, ModelConfig};
 use clap::Args;
-use comfy_table::ColumnConstraint;
 use serde_json::{Value, json};
 
 /// Arguments of `models`.
@@ -70,10 +69,7 @@ pub fn run(args: &ModelsArgs, common: &Common) -> Result<()> {
             key => m.get(key).map_or_else(|| text(&m["taxonomy"][key]), text),
         }));
     }
-    // Names and numbers stay in one line each.
-    for column in table.column_iter_mut().take(2) {
-        column.set_constraint(ColumnConstraint::ContentWidth);
-    }
+    keep_words(&mut table);
     let more = if all {
         ""
     } else {
@@ -86,10 +82,9 @@ pub fn run(args: &ModelsArgs, common: &Common) -> Result<()> {
 }
 
 /// Columns that fit a terminal: title and key.
-const COLUMNS: [(&str, &str); 7] = [
+const COLUMNS: [(&str, &str); 6] = [
     ("model", "name"),
     ("parameters", "params"),
-    ("of gates", "gate_params"),
     ("decay", "decay"),
     ("write gate", "write_gate"),
     ("read-out", "readout"),

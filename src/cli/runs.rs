@@ -15,8 +15,10 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Longest name, task and model in a table of 80 columns.
-const LONGEST: [usize; 3] = [18, 7, 10];
+/// The width that every terminal has.
+const WIDTH: usize = 80;
+/// Characters that a shortened name keeps.
+const NARROWEST: usize = 7;
 
 /// Arguments of `selectiv runs`.
 #[derive(Debug, Clone, Args)]
@@ -147,36 +149,27 @@ fn look(folder: &Path, task: &str, model: &str, planned: Option<&Config>) -> Lis
 }
 
 fn table(listed: &[Listed], all: bool) -> String {
-    let mut table = plain_table(&["run", "task", "model", "state", "accuracy (range)", "age"], 4);
+    const HEADER: [&str; 6] = ["run", "task", "model", "state", "accuracy (range)", "age"];
+    let mut rows: Vec<[String; 6]> = listed.iter().map(|run| row(run, all)).collect();
+    let length = |text: &str| text.chars().count();
+    let widest = |column: usize| {
+        let cells = rows.iter().map(|row| length(&row[column]));
+        cells.max().unwrap_or(0).max(length(HEADER[column]))
+    };
     let mut shortened = false;
-    for run in listed {
-        let mut fit = |text: &str, most: usize| {
-            let short = if all { text.to_owned() } else { shorten(text, most) };
-            shortened |= short != text;
-            short
-        };
-        let whole = Path::new(&run.folder)
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy();
-        // Task and model stand beside it.
-        let rest = whole.strip_prefix(&format!("{}-{}-", run.task, run.model));
-        let name = if all { &whole } else { rest.unwrap_or(&whole) };
-        let state = match run.state {
-            "running" | "stopped" if run.steps > 0 => {
-                format!("{} {}%", run.state, 100 * run.step / run.steps)
-            }
-            state => state.to_owned(),
-        };
-        table.add_row([
-            fit(name, LONGEST[0]),
-            fit(&run.task, LONGEST[1]),
-            fit(&run.model, LONGEST[2]),
-            state,
-            accuracy(run),
-            run.age_s.map_or_else(|| "-".to_owned(), age),
-        ]);
+    if !all {
+        let others: usize = (3..6).map(widest).sum();
+        // With a blank on each side of a column.
+        let room = WIDTH.saturating_sub(others + 2 * HEADER.len());
+        let widths = within([0, 1, 2].map(widest), room);
+        for (text, most) in rows.iter_mut().flat_map(|row| row.iter_mut().zip(widths)) {
+            let short = shorten(text, most);
+            shortened |= short != *text;
+            *text = short;
+        }
     }
+    let mut table = plain_table(&HEADER, 4);
+    table.add_rows(rows);
     let mut text =
         table.trim_fmt() + "\naccuracy in percent, and its range from chance to the ideal observer";
     if listed.iter().any(|run| !run.tested && run.accuracy.is_some()) {
@@ -186,6 +179,41 @@ fn table(listed: &[Listed], all: bool) -> String {
         text += "\nnames are shortened; -v shows them whole";
     }
     text
+}
+
+fn row(run: &Listed, all: bool) -> [String; 6] {
+    let whole = Path::new(&run.folder)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    // Task and model stand beside it.
+    let rest = whole.strip_prefix(&format!("{}-{}-", run.task, run.model));
+    let name = if all { &whole } else { rest.unwrap_or(&whole) };
+    let state = match run.state {
+        "running" | "stopped" if run.steps > 0 => {
+            format!("{} {}%", run.state, 100 * run.step / run.steps)
+        }
+        state => state.to_owned(),
+    };
+    [
+        name.to_owned(),
+        run.task.clone(),
+        run.model.clone(),
+        state,
+        accuracy(run),
+        run.age_s.map_or_else(|| "-".to_owned(), age),
+    ]
+}
+
+/// Widths that together have room: the widest give way.
+fn within(mut widths: [usize; 3], room: usize) -> [usize; 3] {
+    while widths.iter().sum::<usize>() > room {
+        match widths.iter_mut().max() {
+            Some(widest) if *widest > NARROWEST => *widest -= 1,
+            _ => break,
+        }
+    }
+    widths
 }
 
 /// `93.2 (1-100)`.
@@ -250,7 +278,8 @@ mod tests {
         let text = table(&all, false);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         for part in [
-            "vocab=13…02-seed=1",
+            "seed=1",
+            "quick-task",
             "running 25%",
             "93.2*",
             "93.2 (1-100)",
@@ -259,8 +288,23 @@ mod tests {
         ] {
             assert!(text.contains(part), "no {part} in\n{text}");
         }
+        // Where there is room nothing is cut.
+        let short = [listed("runs/a", "done"), listed("runs/b", "running")];
+        let text = table(&short, false);
+        assert!(
+            text.contains("quick-task  gated_delta_product") && !text.contains("shortened"),
+            "{text}"
+        );
         let whole = table(&all, true);
         assert!(whole.contains("ambiguities=12") && !whole.contains("shortened"));
+    }
+
+    #[test]
+    fn the_widest_names_give_way() {
+        assert_eq!(within([30, 10, 19], 60), [30, 10, 19]);
+        assert_eq!(within([47, 10, 19], 35).iter().sum::<usize>(), 35);
+        assert_eq!(within([47, 10, 19], 35)[1], 10);
+        assert_eq!(within([47, 10, 19], 3), [NARROWEST; 3]);
     }
 
     #[test]
