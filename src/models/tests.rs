@@ -55,6 +55,20 @@ fn parameters_follow_the_formulas() {
     }
 }
 
+#[test]
+fn tensors_that_a_kernel_could_not_index_are_refused() {
+    // 2^32 values of a residual stream: an index of 32 bits would wrap where a binding has room for 16 GiB.
+    for block in BLOCKS {
+        let model = paper(block.name(), 1024);
+        let error = match model.train_net(1 << 12, 1 << 10, 10) {
+            Ok(_) => panic!("{} was not refused", block.name()),
+            Err(error) => error,
+        };
+        assert_eq!(error.exit_code(), 2, "{error}");
+        assert!(error.to_string().contains("elements"), "{error}");
+    }
+}
+
 /// The value of sums of products such as `2 d^2 + (n + 1) d H`.
 fn evaluate(formula: &str, value: &dyn Fn(&str) -> usize) -> usize {
     let power = |text: &str| match text.split_once('^') {

@@ -93,6 +93,15 @@ fn refuses_sizes_without_a_kernel() {
     assert!(op(0, 16, 1.0).validate().is_err() && op(3, 0, 1.0).validate().is_err());
     assert!(op(3, 16, f32::NAN).validate().is_err());
     assert!(op(3, 253, 0.1).validate().is_ok());
+    // Indices have 32 bits.
+    let large = |b| Attention {
+        b,
+        h: 1,
+        ..op(1 << 16, 32, 1.0)
+    };
+    assert!(large((1 << 11) - 1).validate().is_ok());
+    let refusal = large(1 << 11).validate().unwrap_err().to_string();
+    assert!(refusal.contains("4294967296: allowed: below 2^32"), "{refusal}");
     let long = |t| Attention {
         forget: true,
         ..op(t, 16, 1.0)

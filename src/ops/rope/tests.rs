@@ -39,6 +39,15 @@ fn refuses_other_directions_and_bases() {
     assert!(op(8, 1000.0, 0).validate().is_err());
     assert!(op(8, 1.0, 1).validate().is_err() && op(8, f32::NAN, 1).validate().is_err());
     assert!(op(8, 1000.0, -1).validate().is_ok());
+    // Indices have 32 bits.
+    let large = |b| Rope {
+        b,
+        t: 1 << 16,
+        ..op(32, 1000.0, 1)
+    };
+    assert!(large((1 << 11) - 1).validate().is_ok());
+    let refusal = large(1 << 11).validate().unwrap_err().to_string();
+    assert!(refusal.contains("4294967296: allowed: below 2^32"), "{refusal}");
 }
 
 #[test]
