@@ -20,15 +20,23 @@ pub(super) fn charts(groups: &Groups, material: &Material) -> Vec<Chart> {
     let mut charts = by_complexity(groups, material);
     charts.extend(by_test_gap(groups, material));
     for (s, setting) in groups.settings.iter().enumerate() {
-        let lists: [(&str, &str, List); 2] = [
-            ("position", "position in the string", |e| &e.by_position),
-            ("distance", "distance from the last unambiguous symbol", |e| {
-                &e.by_distance
-            }),
+        let lists: [(&str, &str, Axis, List); 2] = [
+            (
+                "position",
+                "position in the string",
+                Axis::new("position in the string", "symbols"),
+                |e| &e.by_position,
+            ),
+            (
+                "distance",
+                "distance from the last unambiguous symbol",
+                Axis::new("symbols since the last unambiguous one", ""),
+                |e| &e.by_distance,
+            ),
         ];
-        for (id, name, list) in lists {
+        for (id, name, axis, list) in lists {
             let title = format!("Accuracy by {name} on {}", setting.label());
-            let mut chart = empty(&format!("by-{id}-{}", s + 1), title, Axis::new(name, "symbols"));
+            let mut chart = empty(&format!("by-{id}-{}", s + 1), title, axis);
             for cell in groups.of_setting(s) {
                 let points = sliced(cell, material, list);
                 push(&mut chart, cell, groups, points);
