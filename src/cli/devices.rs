@@ -143,7 +143,9 @@ pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
     } else {
         String::new()
     };
-    keep_words(&mut table);
+    if !all {
+        keep_words(&mut table);
+    }
     print::result(&format!("{table}{hint}"))
 }
 

@@ -35,23 +35,40 @@ pub(super) fn ruled_table(all: bool) -> Table {
     table
 }
 
-/// Makes each column as wide as its longest word at least: lines break between words.
+/// Gives each column the room of its longest word at least, and what is left of 80 columns to those that have more to
+/// say: lines break between words.
 pub(super) fn keep_words(table: &mut Table) {
-    let rows: Vec<Vec<String>> = table
+    let cells: Vec<Vec<String>> = table
         .header()
         .into_iter()
         .chain(table.row_iter())
         .map(|row| row.cell_iter().map(Cell::content).collect())
         .collect();
-    for (i, column) in table.column_iter_mut().enumerate() {
-        let words = rows
-            .iter()
-            .filter_map(|row| row.get(i))
-            .flat_map(|text| text.split_whitespace());
-        let longest = words.map(|word| word.chars().count()).max().unwrap_or(0);
-        // With a blank on each side.
-        let width = u16::try_from(longest + 2).unwrap_or(u16::MAX);
-        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+    let length = |text: &str| text.chars().count();
+    let column = |i: usize| cells.iter().filter_map(move |row| row.get(i));
+    let columns = table.column_count();
+    let longest_word = |i| {
+        column(i)
+            .flat_map(|text| text.split_whitespace())
+            .map(length)
+            .max()
+    };
+    let mut widths: Vec<usize> = (0..columns).map(|i| longest_word(i).unwrap_or(0)).collect();
+    let whole: Vec<usize> = (0..columns)
+        .map(|i| column(i).map(|text| length(text)).max().unwrap_or(0))
+        .collect();
+    // A blank on each side of a column and one between two.
+    let taken = widths.iter().sum::<usize>() + 3 * columns;
+    for _ in taken..=usize::from(COLUMNS) {
+        let missing = |i: &usize| whole[*i].saturating_sub(widths[*i]);
+        match (0..columns).max_by_key(missing) {
+            Some(i) if missing(&i) > 0 => widths[i] += 1,
+            _ => break,
+        }
+    }
+    for (column, width) in table.column_iter_mut().zip(widths) {
+        let width = u16::try_from(width + 2).unwrap_or(u16::MAX);
+        column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
     }
 }
 

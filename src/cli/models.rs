@@ -62,21 +62,25 @@ pub fn run(args: &ModelsArgs, common: &Common) -> Result<()> {
     for m in &list {
         let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
         table.add_row(columns.iter().map(|(_, key)| match *key {
-            "params" if refused(m) => text(&m["refused"]),
+            "params" if refused(m) => "-".to_owned(),
             "state" => state_text(&m["state"]),
             // The taxonomy has a formula under the name of the count.
             "taxonomy_gate_params" => text(&m["taxonomy"]["gate_params"]),
             key => m.get(key).map_or_else(|| text(&m["taxonomy"][key]), text),
         }));
     }
-    keep_words(&mut table);
+    if !all {
+        keep_words(&mut table);
+    }
+    let reasons = list.iter().filter_map(|m| m["refused"].as_str());
+    let reasons: String = reasons.map(|reason| format!("\n{reason}")).collect();
     let more = if all {
         ""
     } else {
         "\nH heads, N states, R rank of the step size, E expand\n-v or --json shows all columns"
     };
     print::result(&format!(
-        "{table}\nd_model {}, {} layers, {} symbols, {} classes{more}",
+        "{table}{reasons}\nd_model {}, {} layers, {} symbols, {} classes{more}",
         args.d_model, args.layers, args.vocab, args.classes
     ))
 }
