@@ -57,8 +57,8 @@ pub(super) fn keep_words(table: &mut Table) {
     let whole: Vec<usize> = (0..columns)
         .map(|i| column(i).map(|text| length(text)).max().unwrap_or(0))
         .collect();
-    // A blank on each side of a column and one between two.
-    let taken = widths.iter().sum::<usize>() + 3 * columns;
+    // A blank before a column and one between two.
+    let taken = widths.iter().sum::<usize>() + 2 * columns;
     for _ in taken..=usize::from(COLUMNS) {
         let missing = |i: &usize| whole[*i].saturating_sub(widths[*i]);
         match (0..columns).max_by_key(missing) {
@@ -67,8 +67,10 @@ pub(super) fn keep_words(table: &mut Table) {
         }
     }
     for (column, width) in table.column_iter_mut().zip(widths) {
-        let width = u16::try_from(width + 2).unwrap_or(u16::MAX);
-        column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
+        let width = u16::try_from(width + 1).unwrap_or(u16::MAX);
+        column
+            .set_padding((1, 0))
+            .set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
     }
 }
 
