@@ -5,16 +5,17 @@
 #![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
 #![allow(clippy::disallowed_macros, reason = "a skipped test says so")]
 
+#[path = "common/browser.rs"]
+mod browser;
+
 use assert_cmd::Command;
-use headless_chrome::browser::default_executable;
-use headless_chrome::protocol::cdp::types::Event;
-use headless_chrome::protocol::cdp::{Emulation, Network, Page};
-use headless_chrome::{Browser, LaunchOptions, Tab};
-use serde_json::Value;
+use browser::Page;
+use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::time::Duration;
 use tempfile::TempDir;
 
 const TASK: &str = "
@@ -111,73 +112,33 @@ fn page_file() -> PathBuf {
 }
 
 struct Opened {
-    tab: Arc<Tab>,
-    /// Requests and errors that there must not be.
-    wrong: Arc<Mutex<Vec<String>>>,
+    page: RefCell<Page>,
     downloads: TempDir,
-    _browser: Browser,
 }
 
 /// Opens a file in a browser; `None` where no browser is found.
-fn open(test: &str, file: &Path, [width, height]: [u32; 2]) -> Option<Opened> {
-    let program = match default_executable() {
-        Ok(program) => program,
-        Err(reason) => {
-            println!("skipped: {test}: no browser ({reason})");
-            return None;
-        }
+fn open(test: &str, file: &Path, size: [u32; 2]) -> Option<Opened> {
+    let Some(program) = browser::find() else {
+        println!("skipped: {test}: no browser");
+        return None;
     };
-    let options = LaunchOptions::default_builder()
-        .path(Some(program))
-        .sandbox(false)
-        .window_size(Some((width, height)))
-        .idle_browser_timeout(Duration::from_secs(120))
-        .build()
-        .unwrap();
-    let browser = Browser::new(options).unwrap();
-    let tab = browser.new_tab().unwrap();
-    tab.set_default_timeout(Duration::from_secs(60));
-    let wrong = Arc::new(Mutex::new(Vec::new()));
-    let heard = Arc::clone(&wrong);
-    tab.add_event_listener(Arc::new(move |event: &Event| {
-        if let Some(text) = complaint(event) {
-            heard.lock().unwrap().push(text);
-        }
-    }))
-    .unwrap();
-    tab.enable_log().unwrap();
-    tab.enable_runtime().unwrap();
-    tab.call_method(Network::Enable {
-        max_total_buffer_size: None,
-        max_resource_buffer_size: None,
-        max_post_data_size: None,
-        report_direct_socket_traffic: None,
-        enable_durable_messages: None,
-    })
-    .unwrap();
     let downloads = tempfile::tempdir().unwrap();
-    tab.call_method(Page::SetDownloadBehavior {
-        behavior: Page::SetDownloadBehaviorBehaviorOption::Allow,
-        download_path: Some(downloads.path().display().to_string()),
-    })
-    .unwrap();
-    tab.navigate_to(&format!("file://{}", file.display())).unwrap();
-    tab.wait_until_navigated().unwrap();
+    let mut page = Page::open(&program, size, downloads.path());
+    page.load(file);
     Some(Opened {
-        tab,
-        wrong,
+        page: RefCell::new(page),
         downloads,
-        _browser: browser,
     })
 }
 
 /// What a page that stands alone must not do.
-fn complaint(event: &Event) -> Option<String> {
-    match event {
-        Event::RuntimeExceptionThrown(e) => Some(format!("exception: {:?}", e.params.exception_details)),
-        Event::LogEntryAdded(e) => Some(format!("log: {}", e.params.entry.text)),
-        Event::NetworkRequestWillBeSent(e) => {
-            let url = &e.params.request.url;
+fn complaint(event: &Value) -> Option<String> {
+    let params = &event["params"];
+    match event["method"].as_str()? {
+        "Runtime.exceptionThrown" => Some(format!("exception: {}", params["exceptionDetails"])),
+        "Log.entryAdded" => Some(format!("log: {}", params["entry"]["text"])),
+        "Network.requestWillBeSent" => {
+            let url = params["request"]["url"].as_str().unwrap_or_default();
             let own = ["file:", "blob:", "data:"]
                 .iter()
                 .any(|scheme| url.starts_with(scheme));
@@ -190,8 +151,7 @@ fn complaint(event: &Event) -> Option<String> {
 impl Opened {
     /// The value of an expression, awaited.
     fn value(&self, expression: &str) -> Value {
-        let found = self.tab.evaluate(expression, true).unwrap();
-        found.value.unwrap_or(Value::Null)
+        self.page.borrow_mut().value(expression)
     }
 
     fn text(&self, expression: &str) -> String {
@@ -200,31 +160,20 @@ impl Opened {
 
     /// Waits until an expression is true.
     fn until(&self, expression: &str) {
-        let end = Instant::now() + Duration::from_secs(60);
-        while self.value(expression) != Value::Bool(true) {
-            assert!(
-                Instant::now() < end,
-                "never true: {expression}; {:?}",
-                self.wrong.lock().unwrap()
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        browser::wait(expression, || (self.value(expression) == true).then_some(()));
     }
 
     /// The text of a file that the page saved.
     fn saved(&self, name: &str) -> String {
         let path = self.downloads.path().join(name);
-        let end = Instant::now() + Duration::from_secs(30);
-        while !path.is_file() {
-            assert!(Instant::now() < end, "{name} was not saved");
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        browser::wait(name, || path.is_file().then_some(()));
         std::thread::sleep(Duration::from_millis(200));
         fs::read_to_string(path).unwrap()
     }
 
     fn nothing_wrong(&self) {
-        let wrong = self.wrong.lock().unwrap();
+        let mut page = self.page.borrow_mut();
+        let wrong: Vec<String> = page.events().filter_map(|event| complaint(&event)).collect();
         assert!(wrong.is_empty(), "{wrong:?}");
     }
 }
@@ -368,24 +317,10 @@ fn nothing_is_wider_than_a_phone() {
         return;
     };
     for width in [390, 1280] {
-        page.tab
-            .call_method(Emulation::SetDeviceMetricsOverride {
-                width,
-                height: 844,
-                device_scale_factor: 1.0,
-                mobile: width < 500,
-                scale: None,
-                screen_width: None,
-                screen_height: None,
-                position_x: None,
-                position_y: None,
-                dont_set_visible_size: None,
-                screen_orientation: None,
-                viewport: None,
-                display_feature: None,
-                device_posture: None,
-            })
-            .unwrap();
+        let metrics = json!({ "width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500 });
+        page.page
+            .borrow_mut()
+            .call("Emulation.setDeviceMetricsOverride", &metrics);
         page.until("document.readyState === 'complete'");
         let wide = page.text(
             "[...document.querySelectorAll('main > section > *')].filter(e => e.getBoundingClientRect().right > \
