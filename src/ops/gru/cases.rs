@@ -36,6 +36,8 @@ pub fn cases() -> Vec<Case> {
     ] {
         cases.push(case(name, op.clone(), scale, centres, weight));
     }
+    let tiles = Gru { b: 4, t: 20, d: 40 };
+    cases.push(case(" products of whole tiles", tiles, 1.0, [0.0; 3], 1.0).self_test());
     for (b, d) in [(1, 4), (3, 10)] {
         cases.push(case("", Gru { b, t: 4097, d }, 1.0, [0.0; 3], 1.0).long());
     }

@@ -2,7 +2,9 @@ use super::Gru;
 use crate::launch::{GpuOp, GpuOut, Lower, Views};
 use crate::ops::linear::gpu as linear;
 use crate::ops::reduce::or_scratch;
+use crate::port::Pass;
 use crate::shader::Kernel;
+use crate::variant::Variant;
 use bytemuck::{Pod, Zeroable};
 
 /// Threads along the columns of a workgroup, three columns each. Forward those are the gates of one channel; backward,
@@ -53,6 +55,13 @@ impl Gru {
 }
 
 impl GpuOp for Gru {
+    /// Those of the products over all steps that backward has.
+    const VARIANTS: &'static [Variant] = linear::VARIANTS;
+
+    fn takes(&self, variant: &Variant, pass: Pass, _io: &Views) -> bool {
+        !variant.needs.coop || pass == Pass::Backward && self.product(self.b * self.t).fills_tile()
+    }
+
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let bindings = [
             ("xg", io.read("xg")),
