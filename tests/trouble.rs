@@ -404,9 +404,27 @@ fn an_import_that_failed_leaves_no_run_and_can_be_repeated() {
     assert_eq!(loss("again"), loss("run"));
 }
 
+/// The command with an interrupt that is heard: background jobs of a shell are started with one that is ignored.
+fn hearing(command: &Command) -> Command {
+    let mut heard = Command::new("env");
+    if cfg!(target_os = "linux") {
+        heard.arg("--default-signal=INT");
+    }
+    heard.arg(command.get_program()).args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        heard.current_dir(folder);
+    }
+    heard.envs(
+        command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    heard
+}
+
 /// Sends a signal once the program has said something, and returns its exit code and what it has said.
-fn stopped_after(mut command: Command, word: &str, signal: &str) -> (Option<i32>, String, String) {
-    let mut child = command
+fn stopped_after(command: Command, word: &str, signal: &str) -> (Option<i32>, String, String) {
+    let mut child = hearing(&command)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -119,7 +119,7 @@ impl Grid {
         let said = self.headings.iter().map(|(_, text)| text.chars().count()).max();
         let width = (left + SIDE * self.columns.len() as f64 + 20.0)
             .max(match place {
-                Place::Alone => 40.0 + 7.0 * title.chars().count() as f64,
+                Place::Alone => (40.0 + 7.0 * title.chars().count() as f64).max(420.0),
                 Place::Page => 7.0 * self.column_name.chars().count() as f64 + left,
             })
             .max(said.map_or(0.0, |n| 40.0 + 7.0 * n as f64));
@@ -127,7 +127,13 @@ impl Grid {
             let over = self.headings.iter().filter(|(first, _)| *first <= row).count();
             top + SIDE * (row + over) as f64
         };
-        let height = at(self.rows.len()) + 12.0;
+        // Alone, what the colours mean has to stand in the picture.
+        let caption = match place {
+            Place::Alone => lines(alt, ((width - 28.0) / 6.4) as usize),
+            Place::Page => Vec::new(),
+        };
+        let end = at(self.rows.len()) + 12.0;
+        let height = end + 16.0 * caption.len() as f64;
         let mut out = open(width, height, alt, place);
         let text = |out: &mut String, x: f64, y: f64, anchor: &str, turn: &str, text: &str| {
             write!(
@@ -161,9 +167,27 @@ impl Grid {
                 cell.draw(&mut out, left + SIDE * c as f64, y);
             }
         }
+        for (i, line) in caption.iter().enumerate() {
+            text(&mut out, 14.0, end + 16.0 * i as f64 + 6.0, "start", "", line);
+        }
         out.push_str("</svg>");
         out
     }
+}
+
+/// Words in lines of at most so many characters.
+fn lines(text: &str, most: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= most => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// A mean of a gate, as `explained.json` keeps it.
@@ -478,7 +502,8 @@ mod tests {
             "{}",
             pictures[0].alt
         );
-        let svg = grid.svg("a", "b", Place::Alone);
+        let svg = grid.svg("a", "what darkness is", Place::Alone);
+        assert!(svg.contains(">what darkness is</text>"));
         assert_eq!(svg.matches("class=\"heat\"").count(), 8);
     }
 
