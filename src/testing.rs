@@ -45,6 +45,7 @@ macro_rules! op_tests {
 pub(crate) use op_tests;
 
 /// Says which test does not run here, and why.
+#[cfg(feature = "gpu")]
 #[allow(clippy::disallowed_macros, reason = "a test says what it left out")]
 pub(crate) fn skipped(test: &str, why: &str) {
     eprintln!("skipped {test}: {why}");

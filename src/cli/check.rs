@@ -196,7 +196,14 @@ type Taken = Vec<(Option<&'static str>, Vec<Case>)>;
 
 /// What is run of the kernels: every variant that the device runs, by name, on all cases that it takes; without the long ones
 /// where a driver computes on the CPU.
-fn variants(executor: &mut Executor, storage: Storage) -> Result<Taken> {
+fn variants(
+    executor: &mut Executor,
+    #[cfg_attr(
+        not(feature = "gpu"),
+        allow(unused_variables, reason = "variants are the GPU's")
+    )]
+    storage: Storage,
+) -> Result<Taken> {
     let all = cases(DeviceClass::of(executor) != DeviceClass::SoftwareGpu);
     match executor {
         Executor::Cpu(_) => Ok(vec![(None, all)]),

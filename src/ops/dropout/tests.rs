@@ -6,7 +6,9 @@ use crate::error::UserError;
 use crate::port::OpDef;
 use crate::runtime::Runtime;
 use crate::step::StepParams;
-use crate::testing::{self, op_tests};
+#[cfg(feature = "gpu")]
+use crate::testing;
+use crate::testing::op_tests;
 
 op_tests! {
     grad_matches_finite_difference: cases(),

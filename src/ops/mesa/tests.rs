@@ -7,7 +7,9 @@ use crate::ops::chunks::tests::{Oracle, every_chunk_matches};
 use crate::ops::{Op, chunks};
 use crate::port::OpDef;
 use crate::runtime::Runtime;
-use crate::testing::{self, op_tests};
+#[cfg(feature = "gpu")]
+use crate::testing;
+use crate::testing::op_tests;
 
 op_tests! {
     grad_matches_finite_difference: tiny(),

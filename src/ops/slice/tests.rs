@@ -6,7 +6,9 @@ use crate::graph::Graph;
 use crate::port::OpDef;
 use crate::runtime::{Data, Runtime};
 use crate::tensor::Dtype;
-use crate::testing::{self, op_tests};
+#[cfg(feature = "gpu")]
+use crate::testing;
+use crate::testing::op_tests;
 
 op_tests! {
     grad_matches_finite_difference: cases(),
