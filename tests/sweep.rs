@@ -9,7 +9,9 @@ mod common;
 use assert_cmd::Command;
 use common::{Folder, skipped};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+#[cfg(feature = "gpu")]
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
