@@ -58,7 +58,7 @@ const MOST_BY_SIZE: usize = 4096;
 
 impl Plan {
     /// Greedy by size: the largest items first, each at the lowest offset that is free for its whole lifetime. Where there
-    /// are too many items to pack so, as they come and go: see [`Plan::by_time`].
+    /// are too many items to pack so, as they come and go: see `Plan::by_time`.
     pub fn new(items: &[Item], policy: Policy) -> Self {
         match policy {
             Policy::Packed { align, max_block } if items.len() > MOST_BY_SIZE => {

@@ -56,7 +56,7 @@ pub trait Runtime {
     /// Bytes that a graph's tensors would take beside what is held already, the banks not included. Allocates nothing.
     ///
     /// # Errors
-    /// [`OutOfMemory`](crate::error::OutOfMemory) if [`Runtime::load`] would find no room for them.
+    /// [`OutOfMemory`] if [`Runtime::load`] would find no room for them.
     fn fits(&self, graph: &Graph) -> std::result::Result<u64, OutOfMemory>;
 
     /// Bytes of a program beyond which smaller ones are as fast, where there is such a bound.

@@ -101,7 +101,7 @@ struct Sequence {
 ///
 /// # Errors
 /// [`crate::error::UserError::Value`] for values outside their limits, before anything is printed;
-/// [`Error::Io`] if writing fails.
+/// [`Io`](crate::error::Error::Io) if writing fails.
 pub fn run(args: &GrammarArgs) -> Result<()> {
     print::stream(|out| write(args, out))
 }

@@ -1,7 +1,10 @@
 //! What a run does and leaves.
 
+#[cfg(feature = "gpu")]
+use super::MODEL;
+#[cfg(feature = "gpu")]
 use super::common::skipped;
-use super::{MODEL, Place, assert_same_run, error, result};
+use super::{Place, assert_same_run, error, result};
 use serde_json::Value;
 use std::fs;
 
