@@ -55,11 +55,11 @@ impl Gru {
 }
 
 impl GpuOp for Gru {
-    /// Those of the products over all steps that backward has.
+    /// Those of the products over all steps that backward has; forward has none, and is the same in both.
     const VARIANTS: &'static [Variant] = linear::VARIANTS;
 
-    fn takes(&self, variant: &Variant, pass: Pass, _io: &Views) -> bool {
-        !variant.needs.coop || pass == Pass::Backward && self.product(self.b * self.t).fills_tile()
+    fn takes(&self, variant: &Variant, _pass: Pass, _io: &Views) -> bool {
+        !variant.needs.coop || self.product(self.b * self.t).fills_tile()
     }
 
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
