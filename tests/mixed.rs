@@ -5,10 +5,13 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "common/skipped.rs"]
+mod skipped;
 
 use assert_cmd::Command;
-use common::{Folder, skipped};
+use common::Folder;
 use serde_json::Value;
+use skipped::skipped;
 use std::fs;
 
 /// Task 1 made tiny, without dropout.

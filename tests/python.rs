@@ -2,9 +2,12 @@
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-#![allow(clippy::disallowed_macros, reason = "a skipped test says so")]
+
+#[path = "common/skipped.rs"]
+mod skipped;
 
 use assert_cmd::Command;
+use skipped::skipped;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -50,7 +53,7 @@ fn run(test: &str, folder: &Path, script: &str) -> Option<String> {
             .current_dir(folder)
             .output();
         if !found.is_ok_and(|output| output.status.success()) {
-            println!("skipped: {test}: {} has no module {module}", python());
+            skipped(test, &format!("{} has no module {module}", python()));
             return None;
         }
     }

@@ -3,14 +3,16 @@
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-#![allow(clippy::disallowed_macros, reason = "a skipped test says so")]
 
 #[path = "common/browser.rs"]
 mod browser;
+#[path = "common/skipped.rs"]
+mod skipped;
 
 use assert_cmd::Command;
 use browser::Page;
 use serde_json::{Value, json};
+use skipped::skipped;
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -119,7 +121,7 @@ struct Opened {
 /// Opens a file in a browser; `None` where no browser is found.
 fn open(test: &str, file: &Path, size: [u32; 2]) -> Option<Opened> {
     let Some(program) = browser::find() else {
-        println!("skipped: {test}: no browser");
+        skipped(test, "no browser");
         return None;
     };
     let downloads = tempfile::tempdir().unwrap();

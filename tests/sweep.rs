@@ -5,10 +5,13 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "common/skipped.rs"]
+mod skipped;
 
 use assert_cmd::Command;
-use common::{Folder, skipped};
+use common::Folder;
 use serde_json::Value;
+use skipped::skipped;
 use std::collections::BTreeMap;
 #[cfg(feature = "gpu")]
 use std::collections::BTreeSet;
@@ -234,10 +237,7 @@ fn two_processes_share_a_sweep() {
 #[test]
 fn two_devices_share_a_sweep() {
     if selectiv::gpu::adapter::adapters().is_empty() {
-        #[allow(clippy::disallowed_macros, reason = "a skipped test says so")]
-        {
-            eprintln!("skipped two_devices_share_a_sweep: no GPU adapter");
-        }
+        skipped("two_devices_share_a_sweep", "no GPU adapter");
         return;
     }
     let place = Place::new(&SWEEP.replace("[1, 2]", "[1, 2, 3]"));

@@ -1,11 +1,14 @@
 //! The tasks beyond the first, trained and tested as a user does, small and on the CPU; samples out to files and back.
 
 #![cfg(feature = "cli")]
-#![allow(clippy::disallowed_macros, reason = "a test says what it left out")]
 #![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
+
+#[path = "common/skipped.rs"]
+mod skipped;
 
 use assert_cmd::Command;
 use serde_json::Value;
+use skipped::skipped;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -145,7 +148,10 @@ fn task_2_is_learned_and_tested_at_longer_gaps_than_it_was_trained_on() {
 fn gaps_that_are_too_long_for_the_memory_are_refused() {
     // What the samples below take is twice this.
     if selectiv::memory::free().is_none_or(|free| free > 25 << 30) {
-        eprintln!("skipped gaps_that_are_too_long_for_the_memory_are_refused: there is more than 25 GiB");
+        skipped(
+            "gaps_that_are_too_long_for_the_memory_are_refused",
+            "there is more than 25 GiB",
+        );
         return;
     }
     let place = Place::new("gap = 0.1\n");
@@ -321,7 +327,7 @@ fn is_there(program: &str, args: &[&str]) -> bool {
 #[test]
 fn graphviz_draws_a_grammar() {
     if !is_there("dot", &["-V"]) {
-        eprintln!("skipped graphviz_draws_a_grammar: there is no `dot` here");
+        skipped("graphviz_draws_a_grammar", "there is no `dot` here");
         return;
     }
     let place = Place::new("");
@@ -361,7 +367,7 @@ fn graphviz_draws_a_grammar() {
 #[test]
 fn ten_lines_of_numpy_make_the_noise() {
     if !is_there("python3", &["-c", "import numpy"]) {
-        eprintln!("skipped ten_lines_of_numpy_make_the_noise: there is no numpy here");
+        skipped("ten_lines_of_numpy_make_the_noise", "there is no numpy here");
         return;
     }
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tasks.md")).unwrap();

@@ -5,16 +5,6 @@ use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// Says which test does not run here, and why.
-#[cfg_attr(
-    not(feature = "gpu"),
-    allow(dead_code, reason = "some tests need a GPU alone")
-)]
-#[allow(clippy::disallowed_macros, reason = "a test says what it left out")]
-pub(crate) fn skipped(test: &str, why: &str) {
-    eprintln!("skipped {test}: {why}");
-}
-
 /// A folder of its own, in which the program runs.
 pub(crate) struct Folder {
     dir: TempDir,

@@ -5,6 +5,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "gpu")]
+#[path = "../common/skipped.rs"]
+mod skipped;
 
 mod claimed;
 mod refused;

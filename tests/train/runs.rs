@@ -3,7 +3,7 @@
 #[cfg(feature = "gpu")]
 use super::MODEL;
 #[cfg(feature = "gpu")]
-use super::common::skipped;
+use super::skipped::skipped;
 use super::{Place, assert_same_run, error, result};
 use serde_json::Value;
 use std::fs;

@@ -1,172 +1,52 @@
-//! Shader text: imports, conditions, constants and unrolled loops written in, then read back with naga.
+//! Imports, conditions, constants and unrolled loops written into a shader's text.
 //!
 //! A line that starts with `#` is a directive:
 //! - `#import lib/grid` puts that file here, once;
 //! - `#if EXPR` .. `#else` .. `#endif` keeps or drops lines;
 //! - `#for i in A..B` .. `#end` repeats lines with `i` = A .. B - 1 (matrix fragments cannot sit in arrays);
-//! - `#copied` before a function gives each of its calls a copy of its own, `name_0`, `name_1` .. (NVIDIA's compiler takes a
-//!   function that is called often for one to call, not to inline, and then gets the matrix fragments in it wrong).
+//! - `#copied` before a function gives each of its calls a copy of its own, `name_0`, `name_1` .. (NVIDIA's compiler
+//!   got the matrix fragments wrong in a function with many calls, which it seems not to inline).
 //!
 //! `{EXPR}` in any other line is replaced by its value when EXPR consists of known names, integers and operators.
 //! Names are loop variables and the file's constants: `const NAME: u32 = 64;` (also i32, bool, f32) and `alias NAME = f32;`
 //! at the start of a line, whose values the host may replace. An integer or bool has to have a value; types and f32 have
 //! none that a condition could ask for. The storage type of a binding `x` is `alias t_x`.
 
-use embedded::SOURCES;
+use super::embedded::SOURCES;
+use super::{Kernel, ShaderError, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{self, Write as _};
-use std::sync::{Arc, Mutex};
+use std::fmt::Write as _;
 
-/// Shader sources, embedded when the crate is built.
-mod embedded {
-    include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
-}
-
-/// The names of all shader files, without those in `lib/`.
-pub fn shader_names() -> impl Iterator<Item = &'static str> {
-    SOURCES
-        .iter()
-        .map(|(name, _)| *name)
-        .filter(|name| !name.starts_with("lib/"))
-}
-
-/// A value that the host writes into a shader.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Value {
-    /// `u32`.
-    U32(u32),
-    /// `bool`.
-    Bool(bool),
-    /// `f32`.
-    F32(f32),
-    /// A type's name, for `alias`.
-    Type(&'static str),
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::U32(v) => write!(f, "{v}u"),
-            Self::Bool(v) => write!(f, "{v}"),
-            Self::F32(v) => write!(f, "f32({v:?})"),
-            Self::Type(v) => f.write_str(v),
+/// The text of a kernel with everything written in.
+pub(super) fn expand(kernel: &Kernel) -> Result<String, ShaderError> {
+    let mut e = Expander {
+        kernel,
+        names: BTreeMap::new(),
+        constants: BTreeSet::new(),
+        imported: Vec::new(),
+        out: String::new(),
+    };
+    let lines: Vec<(String, usize, &str)> = e.import(kernel.path)?;
+    e.block(&lines)?;
+    e.out = copied(&e.out);
+    let coop = e.out.contains("coop_mat");
+    for (wanted, enable) in [
+        (coop, "enable wgpu_cooperative_matrix;\n"),
+        (
+            coop || kernel.consts.values().any(|v| *v == Value::Type("f16")),
+            "enable f16;\n",
+        ),
+    ] {
+        if wanted && !e.out.contains(enable) {
+            e.out.insert_str(0, enable);
         }
     }
-}
-
-impl From<usize> for Value {
-    fn from(v: usize) -> Self {
-        Self::U32(u32::try_from(v).expect("shader constants are small"))
-    }
-}
-
-impl From<bool> for Value {
-    fn from(v: bool) -> Self {
-        Self::Bool(v)
-    }
-}
-
-impl From<f32> for Value {
-    fn from(v: f32) -> Self {
-        Self::F32(v)
-    }
-}
-
-/// A shader with the constants that make it one kernel.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Kernel {
-    /// Path under `shaders/`, without the extension; its last part is the entry point.
-    pub path: &'static str,
-    /// Replaced constants.
-    pub consts: BTreeMap<String, Value>,
-}
-
-impl Kernel {
-    /// A kernel as its file has it.
-    pub fn new(path: &'static str) -> Self {
-        Self {
-            path,
-            consts: BTreeMap::new(),
+    for name in kernel.consts.keys() {
+        if !e.constants.contains(name) {
+            return Err(e.error(kernel.path, 0, format!("has no constant {name}")));
         }
     }
-
-    /// Replaces a constant.
-    pub fn set(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.consts.insert(name.to_owned(), value.into());
-        self
-    }
-
-    /// Whether a constant has been replaced.
-    pub fn sets(&self, name: &str) -> bool {
-        self.consts.contains_key(name)
-    }
-
-    /// Whether its file, or one that it imports, has a constant of this name.
-    pub fn declares(&self, name: &str) -> bool {
-        fn search(path: &str, start: &str) -> bool {
-            let text = SOURCES
-                .iter()
-                .find(|(name, _)| *name == path)
-                .map_or("", |(_, text)| text);
-            text.lines().any(|line| {
-                let import = line.strip_prefix("#import ");
-                line.starts_with(start) || import.is_some_and(|path| search(path.trim(), start))
-            })
-        }
-        search(self.path, &format!("const {name}:"))
-    }
-
-    /// Names the kernel uniquely.
-    pub fn key(&self) -> String {
-        let mut key = self.path.to_owned();
-        for (name, value) in &self.consts {
-            write!(key, " {name}={value}").expect("writing to a string");
-        }
-        key
-    }
-
-    /// The entry point's name: the file's.
-    pub fn entry(&self) -> &'static str {
-        self.path
-            .rsplit('/')
-            .next()
-            .expect("rsplit gives at least one part")
-    }
-
-    /// The WGSL text.
-    ///
-    /// # Errors
-    /// [`ShaderError`] with file and line: an unknown name, condition or import.
-    pub fn expand(&self) -> Result<String, ShaderError> {
-        let mut e = Expander {
-            kernel: self,
-            names: BTreeMap::new(),
-            constants: BTreeSet::new(),
-            imported: Vec::new(),
-            out: String::new(),
-        };
-        let lines: Vec<(String, usize, &str)> = e.import(self.path)?;
-        e.block(&lines)?;
-        e.out = copied(&e.out);
-        let coop = e.out.contains("coop_mat");
-        for (wanted, enable) in [
-            (coop, "enable wgpu_cooperative_matrix;\n"),
-            (
-                coop || self.consts.values().any(|v| *v == Value::Type("f16")),
-                "enable f16;\n",
-            ),
-        ] {
-            if wanted && !e.out.contains(enable) {
-                e.out.insert_str(0, enable);
-            }
-        }
-        for name in self.consts.keys() {
-            if !e.constants.contains(name) {
-                return Err(e.error(self.path, 0, format!("has no constant {name}")));
-            }
-        }
-        Ok(e.out)
-    }
+    Ok(e.out)
 }
 
 /// Stands before a function that each of its calls gets a copy of, until [`copied`] has made them.
@@ -200,18 +80,6 @@ fn copied(text: &str) -> String {
         out.push_str(&function.replacen(head, &format!("{head}_{i}"), 1));
     }
     copied(&out)
-}
-
-/// A mistake in a shader file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}.wgsl:{line}: {message}")]
-pub struct ShaderError {
-    /// Path under `shaders/`.
-    pub file: String,
-    /// Line, from 1; 0: the whole file.
-    pub line: usize,
-    /// What is wrong.
-    pub message: String,
 }
 
 struct Expander<'a> {
@@ -493,138 +361,6 @@ impl Parser<'_> {
     }
 }
 
-/// What the elements of a binding are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Element {
-    /// f32, alone, in vectors or in matrices.
-    F32,
-    /// f16.
-    F16,
-    /// u32, atomic or not.
-    U32,
-    /// i32, bool or a structure.
-    Other,
-}
-
-/// A binding of group 0.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binding {
-    /// Its name in the text.
-    pub name: String,
-    /// Its number there.
-    pub index: u32,
-    /// `params` or `step`; all others are storage.
-    pub uniform: bool,
-    /// What it is an array of.
-    pub element: Element,
-    /// The entry point writes to it.
-    pub written: bool,
-}
-
-/// What a kernel's text says about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reflection {
-    /// The bindings by their numbers, which may have gaps.
-    pub bindings: Vec<Binding>,
-    /// Bytes of workgroup memory.
-    pub workgroup_bytes: u32,
-    /// Extent of a workgroup.
-    pub workgroup_size: [u32; 3],
-}
-
-impl Reflection {
-    /// The storage binding of that name.
-    pub fn storage(&self, name: &str) -> Option<&Binding> {
-        self.bindings.iter().find(|b| !b.uniform && b.name == name)
-    }
-
-    /// Number of storage bindings.
-    pub fn storage_bindings(&self) -> usize {
-        self.bindings.iter().filter(|b| !b.uniform).count()
-    }
-}
-
-/// The reflection of a kernel, made once in a process.
-///
-/// # Errors
-/// [`ShaderError`] if the text cannot be expanded or is not valid WGSL.
-pub fn reflection(kernel: &Kernel) -> Result<Arc<Reflection>, ShaderError> {
-    static KNOWN: Mutex<BTreeMap<String, Arc<Reflection>>> = Mutex::new(BTreeMap::new());
-    let known = || KNOWN.lock().expect("nothing panics while holding it");
-    let key = kernel.key();
-    if let Some(found) = known().get(&key) {
-        return Ok(Arc::clone(found));
-    }
-    let made = Arc::new(reflect(kernel, &kernel.expand()?)?);
-    known().insert(key, Arc::clone(&made));
-    Ok(made)
-}
-
-/// Parses and validates expanded text. The driver's own limits are checked against the result before a pipeline is made:
-/// wgpu does not enforce the one on workgroup memory.
-fn reflect(kernel: &Kernel, text: &str) -> Result<Reflection, ShaderError> {
-    let error = |message: String| ShaderError {
-        file: kernel.key(),
-        line: 0,
-        message,
-    };
-    let module = naga::front::wgsl::parse_str(text).map_err(|e| error(e.emit_to_string(text)))?;
-    let (flags, capabilities) = (
-        naga::valid::ValidationFlags::all(),
-        naga::valid::Capabilities::all(),
-    );
-    let info = naga::valid::Validator::new(flags, capabilities)
-        .validate(&module)
-        .map_err(|e| error(e.emit_to_string(text)))?;
-    let found = module.entry_points.iter().position(|e| e.name == kernel.entry());
-    let at = found.ok_or_else(|| error(format!("has no entry point {}", kernel.entry())))?;
-    let used = info.get_entry_point(at);
-    let mut bindings = Vec::new();
-    let mut workgroup_bytes = 0;
-    let mut layouter = naga::proc::Layouter::default();
-    layouter
-        .update(module.to_ctx())
-        .map_err(|e| error(e.to_string()))?;
-    for (handle, var) in module.global_variables.iter() {
-        match (var.space, &var.binding) {
-            (naga::AddressSpace::WorkGroup, _) => {
-                workgroup_bytes += layouter[var.ty].size.next_multiple_of(16);
-            }
-            (space, Some(binding)) => bindings.push(Binding {
-                name: var.name.clone().unwrap_or_default(),
-                index: binding.binding,
-                uniform: space == naga::AddressSpace::Uniform,
-                element: element(&module, var.ty),
-                written: used[handle]
-                    .intersects(naga::valid::GlobalUse::WRITE | naga::valid::GlobalUse::ATOMIC),
-            }),
-            _ => {}
-        }
-    }
-    bindings.sort_by_key(|b| b.index);
-    Ok(Reflection {
-        bindings,
-        workgroup_bytes,
-        workgroup_size: module.entry_points[at].workgroup_size,
-    })
-}
-
-/// What an array's elements are made of.
-fn element(module: &naga::Module, ty: naga::Handle<naga::Type>) -> Element {
-    let scalar = match module.types[ty].inner {
-        naga::TypeInner::Array { base, .. } => return element(module, base),
-        naga::TypeInner::Scalar(scalar) | naga::TypeInner::Atomic(scalar) => scalar,
-        naga::TypeInner::Vector { scalar, .. } | naga::TypeInner::Matrix { scalar, .. } => scalar,
-        _ => return Element::Other,
-    };
-    match (scalar.kind, scalar.width) {
-        (naga::ScalarKind::Float, 4) => Element::F32,
-        (naga::ScalarKind::Float, 2) => Element::F16,
-        (naga::ScalarKind::Uint, 4) => Element::U32,
-        _ => Element::Other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -681,13 +417,6 @@ mod tests {
             "const N: u32 = 2u; // size\nconst F: bool = true;\nalias t_x = f16;\nyes\n\
              let a0 = x[1]; if c { break; }\n"
         );
-    }
-
-    #[test]
-    fn constants_of_imports_are_declared() {
-        let declares = |path, name| Kernel::new(path).declares(name);
-        assert!(declares("delta_rule/state_fwd", "COOP") && declares("delta_rule/state_fwd", "CHUNK"));
-        assert!(!declares("fill/fill_fwd", "COOP") && !declares("delta_rule/state_fwd", "CHUN"));
     }
 
     #[test]
