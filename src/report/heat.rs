@@ -129,7 +129,7 @@ impl Grid {
         };
         // Alone, what the colours mean has to stand in the picture.
         let caption = match place {
-            Place::Alone => lines(alt, ((width - 28.0) / 6.4) as usize),
+            Place::Alone => textwrap::wrap(alt, ((width - 28.0) / 6.4) as usize),
             Place::Page => Vec::new(),
         };
         let end = at(self.rows.len()) + 12.0;
@@ -173,21 +173,6 @@ impl Grid {
         out.push_str("</svg>");
         out
     }
-}
-
-/// Words in lines of at most so many characters.
-fn lines(text: &str, most: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= most => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 /// A mean of a gate, as `explained.json` keeps it.
