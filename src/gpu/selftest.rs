@@ -6,6 +6,7 @@
 
 use super::cache::CacheFile;
 use super::device::Gpu;
+use super::lower::lower;
 use super::runtime::GpuRuntime;
 use crate::cases::{Case, compare};
 use crate::cpu::CpuRuntime;
@@ -14,7 +15,7 @@ use crate::launch::Caps;
 use crate::ops::cases::cases;
 use crate::runtime::Runtime;
 use crate::tensor::{Dtype, Precision};
-use crate::variant::{Variant, Verdict};
+use crate::variant::{Choice, Variant, Verdict};
 use std::collections::BTreeMap;
 
 /// A variant on one of its cases.
@@ -22,6 +23,21 @@ pub(super) struct Trial {
     pub(super) case: Case,
     pub(super) variant: &'static Variant,
     pub(super) precision: Precision,
+}
+
+impl Trial {
+    /// Whether the variant takes the size of the case.
+    fn taken(&self, caps: &Caps) -> bool {
+        let choice = Choice {
+            forced: Some(self.variant.name),
+            verdicts: None,
+        };
+        self.case.graph(self.precision).is_ok_and(|graph| {
+            let lowered = lower(&graph, caps, &choice);
+            let mut calls = graph.calls().iter().zip(lowered.variants);
+            calls.all(|(call, name)| call.op.name() != self.case.op.name() || name == self.variant.name)
+        })
+    }
 }
 
 /// What proves the variants that an adapter offers, by [`Variant::proof`].
@@ -35,13 +51,15 @@ pub(super) fn trials(caps: &Caps) -> BTreeMap<String, Vec<Trial>> {
                     Dtype::F16 => (case.clone().in_mixed(), Precision::Mixed),
                     _ => (case.clone(), Precision::F32),
                 };
-                all.entry(variant.proof(case.op.name(), storage))
+                let trial = Trial {
+                    case,
+                    variant,
+                    precision,
+                };
+                let proof = variant.proof(trial.case.op.name(), storage);
+                all.entry(proof)
                     .or_default()
-                    .push(Trial {
-                        case,
-                        variant,
-                        precision,
-                    });
+                    .extend(trial.taken(caps).then_some(trial));
             }
         }
     }

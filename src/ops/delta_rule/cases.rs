@@ -322,6 +322,11 @@ pub fn cases() -> Vec<Case> {
             .decay(Decay::Constant)
             .householder(2),
         Recipe::new("", (1, 30, 1, 16, 16), 32).plain(),
+        Recipe::new("", (1, 130, 2, 128, 96), 64).beta(REFLECTING),
+        Recipe::new("mixed decay", (2, 65, 1, 32, 64), 64).g(MIXTURE),
+        Recipe::new("", (1, 40, 1, 48, 64), 64)
+            .decay(Decay::Constant)
+            .householder(4),
     ];
     let long = [
         Recipe::new("", (1, LONG, 2, 16, 32), 64),

@@ -1,4 +1,5 @@
 mod channel;
+mod half;
 
 use super::DeltaRule;
 use crate::launch::{GpuOp, Lower, View, Views};
@@ -6,6 +7,7 @@ use crate::ops::Decay;
 use crate::ops::chunks::TILE;
 use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, Params, coop};
 use crate::ops::reduce::or_scratch;
+use crate::port::Pass;
 use crate::shader::Kernel;
 use crate::tensor::Dtype;
 use crate::variant::Variant;
@@ -58,9 +60,16 @@ impl DeltaRule {
 
 impl GpuOp for DeltaRule {
     /// `chunk_bwd` is faster without: its two products are the smaller part.
-    const VARIANTS: &'static [Variant] = &[coop(&["delta_rule/chunk_bwd"]), Variant::PLAIN];
+    const VARIANTS: &'static [Variant] = &[half::VARIANT, coop(&["delta_rule/chunk_bwd"]), Variant::PLAIN];
+
+    fn takes(&self, variant: &Variant, _: Pass, _: &Views) -> bool {
+        variant.name != half::VARIANT.name || self.fits_half()
+    }
 
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        if l.variant().name == half::VARIANT.name {
+            return self.lower_half_fwd(l, io);
+        }
         if self.decay == Decay::Channel {
             return self.lower_channel_fwd(l, io);
         }
@@ -107,6 +116,9 @@ impl GpuOp for DeltaRule {
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        if l.variant().name == half::VARIANT.name {
+            return self.lower_half_bwd(l, io);
+        }
         if self.decay == Decay::Channel {
             return self.lower_channel_bwd(l, io);
         }

@@ -1,0 +1,291 @@
+// What of a chunk does not depend on the state, ready for `state_fwd_half_coop` and the backward pass (lib/half_chunk):
+// decays as f32 in the table, Tm = (I + G diag(beta))^-1 in f32 from forward substitution in blocks of 16 rows that are
+// joined in pairs, all else in f16. The squares, Tm and G, are saved; in the backward pass (BACK) they are read. A
+// workgroup a (chunk, h, b); grid (chunks, H, B). Workgroup memory at most 48 KiB. Source: Yang et al. 2024, section 3 (UT
+// transform); models.md 3.2.
+alias t_q = f16;
+alias t_k = f16;
+alias t_operands = f16;
+alias t_squares = f16;
+#import lib/half_chunk
+#import lib/half_decays
+
+@group(0) @binding(0) var<storage, read_write> q: array<vec4<t_q>>; // [B, T, H, d_k]
+@group(0) @binding(1) var<storage, read_write> k: array<vec4<t_k>>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(2) var<storage, read_write> beta: array<f32>; // [B, T HOUSEHOLDER, H]
+@group(0) @binding(3) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
+@group(0) @binding(4) var<storage, read_write> squares: array<vec4<t_squares>>; // [B, H, chunks, SQUARES]
+@group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+#if SCALAR
+@group(0) @binding(6) var<storage, read_write> g: array<f32>; // [B, T, H]
+#endif
+@group(0) @binding(7) var<uniform> params: Params;
+
+// In `m`, 4 x 4 blocks of f32 each: G diag(beta), the blocks above its diagonal between products; Q K^T, then Tm. Two blocks
+// above the diagonal of Tm keep the vectors. With several writes a token Q K^T has at most two rows of blocks, all whole.
+const LOWER: u32 = 0;
+const TM: u32 = 1024;
+const SCORES: u32 = {1024 + 512 * (HOUSEHOLDER > 1)};
+const VECTORS: u32 = 1024 + 128;
+const STRENGTH: u32 = 5;
+const STAGED: u32 = {1024 + (KEY_BLOCKS > 4) * (256 * KEY_BLOCKS - 1024)};
+var<workgroup> m: array<vec4<f32>, 2048>;
+var<workgroup> staged: array<vec4<f16>, STAGED>; // Q, then K, as blocks; then Tm diag(in)
+
+fn set_vector(vector: u32, i: u32, x: f32) {
+    m[VECTORS + vector * 16u + i / 4u][i % 4u] = x;
+}
+
+fn vector_at(vector: u32, i: u32) -> f32 {
+    return m[VECTORS + vector * 16u + i / 4u][i % 4u];
+}
+
+fn vector_quad(vector: u32, i4: u32) -> vec4<f32> {
+    return m[VECTORS + vector * 16u + i4];
+}
+
+fn key_quad(i: u32, c: u32) -> vec4<f16> {
+    let spot = in_keys(i, 4u * c);
+    return select(vec4<f16>(), vec4<f16>(k[spot.at]), spot.ok);
+}
+
+fn query_quad(i: u32, c: u32) -> vec4<f16> {
+    let spot = in_queries(i, 4u * c);
+    return select(vec4<f16>(), vec4<f16>(q[spot.at]), spot.ok);
+}
+
+fn block_at(i: u32, j: u32) -> u32 {
+    return (i * 4u + j) * 64u;
+}
+
+// Row of place w in 4 x 4 blocks, and its first column.
+fn row_of(w: u32) -> u32 {
+    return w / 256u * 16u + w % 64u / 4u;
+}
+
+fn column_of(w: u32) -> u32 {
+    return w / 64u % 4u * 16u + w % 4u * 4u;
+}
+#if !BACK
+
+// Four columns of a row of a product of 16 x 16 blocks: row r of the block at `a`, quad c of the one at `b`.
+fn row_times_block(a: u32, r: u32, b: u32, c: u32) -> vec4<f32> {
+    var sum = vec4(0.0);
+    for (var n = 0u; n < 4u; n++) {
+        let left = m[a + 4u * r + n];
+        let right = b + 16u * n + c;
+        sum += left.x * m[right] + left.y * m[right + 4u] + left.z * m[right + 8u] + left.w * m[right + 12u];
+    }
+    return sum;
+}
+
+// The inverse of the unit lower triangle I + LOWER, to TM: the blocks on the diagonal, a column a thread.
+fn invert_diagonal(thread: u32) {
+    let b = block_at(thread / 16u, thread / 16u);
+    let column = thread % 16u;
+#for i in 0..16
+    var x{i} = select(0.0, 1.0, column == {i}u);
+#for n in 0..(i + 3) / 4
+    {
+        let a = m[LOWER + b + {4 * i + n}u];
+#for e in 0..4
+#if 4 * n + e < i
+        x{i} -= a[{e}] * x{4 * n + e};
+#endif
+#end
+    }
+#end
+    m[TM + b + {4 * i}u + column / 4u][column % 4u] = x{i};
+#end
+}
+
+// The blocks below them: -T2 A T1 for T1 above and T2 beside the block A, of 16 rows and then of 32.
+fn join(thread: u32) {
+    let pair = thread / 64u * 2u;
+    let r = thread % 64u / 4u;
+    let c = thread % 4u;
+    if thread < 128u {
+        let left = row_times_block(LOWER + block_at(pair + 1u, pair), r, TM + block_at(pair, pair), c);
+        m[LOWER + block_at(pair, pair + 1u) + thread % 64u] = left;
+    }
+    workgroupBarrier();
+    if thread < 128u {
+        let below = row_times_block(TM + block_at(pair + 1u, pair + 1u), r, LOWER + block_at(pair, pair + 1u), c);
+        m[TM + block_at(pair + 1u, pair) + thread % 64u] = -below;
+    }
+    workgroupBarrier();
+    let i = thread / 128u;
+    let j = thread / 64u % 2u;
+    var sum = vec4(0.0);
+    for (var n = j; n < 2u; n++) {
+        sum += row_times_block(LOWER + block_at(2u + i, n), r, TM + block_at(n, j), c);
+    }
+    m[LOWER + block_at(i, 2u + j) + thread % 64u] = sum;
+    workgroupBarrier();
+    sum = vec4(0.0);
+    for (var n = 0u; n <= i; n++) {
+        sum += row_times_block(TM + block_at(2u + i, 2u + n), r, LOWER + block_at(n, 2u + j), c);
+    }
+    m[TM + block_at(2u + i, j) + thread % 64u] = -sum;
+}
+#endif
+
+@compute @workgroup_size(256)
+fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    set_chunk(wg);
+    let subgroup = thread / 32u;
+    let base = block() * OPERANDS;
+    let square = block() * SQUARES;
+    for (var w = thread; w < QUERY_BLOCKS * 16u * QUADS; w += 256u) {
+        let place = block_place(w / QUADS, w % QUADS, KEY_BLOCKS);
+        let x = query_quad(w / QUADS, w % QUADS);
+        staged[place] = x;
+#if BACK
+        operands[base + OF_Q + place] = vec4<t_operands>(x);
+#endif
+    }
+    if thread < 64u {
+        set_vector(GATE, thread, log_decay_of(thread));
+        var strength = 0.0;
+        if is_row(thread) {
+            strength = beta[row(thread)];
+        }
+        set_vector(STRENGTH, thread, strength);
+        table[entry(BETA, thread)] = strength;
+    }
+    workgroupBarrier();
+    // A row of blocks of Q or, from subgroup 4 on, of K. Loops that run once: naga takes no `if` around matrix operations.
+#for n in 0..KEY_BLOCKS
+    var a{n} = FragA();
+#end
+    for (var once = subgroup; once < QUERY_BLOCKS; once = QUERY_BLOCKS) {
+#for n in 0..KEY_BLOCKS
+        a{n} = coopLoadT<FragA>(&staged[(subgroup * KEY_BLOCKS + {n}u) * 64u], 4u);
+#end
+    }
+    if thread < 64u {
+        set_block_sums(thread);
+    }
+    workgroupBarrier();
+    for (var w = thread; w < 64u * QUADS; w += 256u) {
+        let place = block_place(w / QUADS, w % QUADS, KEY_BLOCKS);
+        let x = key_quad(w / QUADS, w % QUADS);
+        staged[place] = x;
+#if BACK
+        operands[base + OF_K + place] = vec4<t_operands>(x);
+#endif
+    }
+    if thread < 64u {
+        let decay_in = exp(log_decay_in(thread));
+        let decay_out = exp(log_decay_out(thread));
+        set_vector(DECAY_IN_OF, thread, decay_in);
+        set_vector(DECAY_OUT_OF, thread, decay_out);
+        table[entry(DECAY_IN, thread)] = decay_in;
+        table[entry(DECAY_OUT, thread)] = decay_out;
+    }
+    workgroupBarrier();
+    let i = subgroup % 4u;
+    var columns = select(0u, min(4u, (i + 1u) * HOUSEHOLDER), subgroup < QUERY_BLOCKS);
+#if !BACK
+    columns = select(columns, i + 1u, subgroup >= 4u);
+    for (var once = subgroup; once >= 4u; once = 0u) {
+#for n in 0..KEY_BLOCKS
+        a{n} = coopLoadT<FragA>(&staged[(i * KEY_BLOCKS + {n}u) * 64u], 4u);
+#end
+    }
+#endif
+    let result = select(LOWER, SCORES, subgroup < 4u) + i * 256u;
+    for (var j = 0u; j < columns; j++) {
+        var even = FragC();
+        var odd = FragC();
+#for n in 0..KEY_BLOCKS
+#if n % 2 == 0
+        even = coopMultiplyAdd(a{n}, coopLoad<FragB>(&staged[(j * KEY_BLOCKS + {n}u) * 64u], 4u), even);
+#else
+        odd = coopMultiplyAdd(a{n}, coopLoad<FragB>(&staged[(j * KEY_BLOCKS + {n}u) * 64u], 4u), odd);
+#endif
+#end
+        even = even + odd;
+        coopStoreT(even, &m[result + j * 64u], 4u);
+    }
+    workgroupBarrier();
+    for (var w = thread; w < QUERY_BLOCKS * 256u; w += 256u) {
+        let end = last(row_of(w));
+        let j = column_of(w);
+        var p = vec4(0.0);
+        if j <= end {
+            let below = vec4(j) + vec4(0u, 1u, 2u, 3u) <= vec4(end);
+            p = select(vec4(0.0), params.scale * m[SCORES + w] * gam_quad(end, j), below);
+        }
+        operands[base + OF_P + w] = vec4<t_operands>(p);
+    }
+#if !BACK
+    for (var w = thread; w < 1024u; w += 256u) {
+        let r = row_of(w);
+        let j = column_of(w);
+        var lower = vec4(0.0);
+        if j <= r {
+            let below = vec4(j) + vec4(0u, 1u, 2u, 3u) < vec4(r);
+            lower = select(vec4(0.0), m[LOWER + w] * gam_quad(r, j), below);
+        }
+        if j / 16u <= r / 16u {
+            m[LOWER + w] = lower * vector_quad(STRENGTH, j / 4u);
+        }
+        squares[square + OF_G + w] = vec4<t_squares>(lower);
+    }
+    workgroupBarrier();
+    if thread < 64u {
+        invert_diagonal(thread);
+    }
+#endif
+    for (var w = thread; w < QUERY_BLOCKS * 16u * QUADS; w += 256u) {
+        let r = w / QUADS;
+        let x = params.scale * vector_at(DECAY_IN_OF, last(r)) * vec4<f32>(query_quad(r, w % QUADS));
+        operands[base + OF_Q_IN + block_place(r, w % QUADS, KEY_BLOCKS)] = vec4<t_operands>(x);
+    }
+    for (var w = thread; w < 64u * QUADS; w += 256u) {
+        let r = w / (KEY_BLOCKS * 64u) * 16u + w % 64u / 4u;
+        operands[base + OF_K_OUT + w] = vec4<t_operands>(vector_at(DECAY_OUT_OF, r) * vec4<f32>(staged[w]));
+    }
+    workgroupBarrier();
+#if !BACK
+    join(thread);
+    workgroupBarrier();
+#endif
+    // W, a column of blocks a subgroup.
+#for n in 0..4
+    var b{n} = FragB();
+    var w{n} = FragC();
+#end
+    for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+#for n in 0..4
+        b{n} = coopLoadT<FragB>(&staged[({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
+#end
+    }
+    workgroupBarrier();
+    for (var w = thread; w < 1024u; w += 256u) {
+        var x = vec4(0.0);
+#if BACK
+        x = vec4<f32>(squares[square + OF_TM + w]);
+#else
+        if column_of(w) / 16u <= row_of(w) / 16u {
+            x = m[TM + w];
+        }
+        squares[square + OF_TM + w] = vec4<t_squares>(x);
+#endif
+        staged[w] = vec4<f16>(x * vector_quad(DECAY_IN_OF, column_of(w) / 4u));
+    }
+    workgroupBarrier();
+    for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+#for i in 0..4
+#for j in 0..i + 1
+        w{i} = coopMultiplyAdd(coopLoadT<FragA>(&staged[{(i * 4 + j) * 64}u], 4u), b{j}, w{i});
+#end
+        coopStoreT(w{i}, &m[({i}u * KEY_BLOCKS + subgroup) * 64u], 4u);
+#end
+    }
+    workgroupBarrier();
+    for (var w = thread; w < 64u * QUADS; w += 256u) {
+        operands[base + OF_W + w] = vec4<t_operands>(-m[w]);
+    }
+}
