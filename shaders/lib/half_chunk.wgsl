@@ -4,6 +4,7 @@
 const CHUNK: u32 = 64;
 const KEY_BLOCKS: u32 = 8; // of a row of K: ceil(d_k / 16)
 const BACK: bool = false; // K and Q are there as they are, too
+const DELTA: bool = true; // writes correct the state: there are W, Tm and G
 #import lib/chunk
 
 const QUERY_BLOCKS: u32 = {(QUERIES + 15) / 16};
@@ -12,11 +13,11 @@ const ROW: u32 = 18; // 16, and two more so that rows start in different banks
 
 // Where the operands of a chunk lie, in quads: W = -Tm diag(in) K, diag(out) K, scale diag(in) Q, scale P, K, Q.
 const OF_W: u32 = 0;
-const OF_K_OUT: u32 = KEY_BLOCKS * 256;
-const OF_Q_IN: u32 = KEY_BLOCKS * 512;
-const OF_P: u32 = KEY_BLOCKS * 512 + QUERY_BLOCKS * KEY_BLOCKS * 64;
-const OF_K: u32 = KEY_BLOCKS * 512 + QUERY_BLOCKS * KEY_BLOCKS * 64 + QUERY_BLOCKS * 256;
-const OF_Q: u32 = OF_K + KEY_BLOCKS * 256;
+const OF_K_OUT: u32 = {DELTA * KEY_BLOCKS * 256};
+const OF_Q_IN: u32 = {OF_K_OUT + KEY_BLOCKS * 256};
+const OF_P: u32 = {OF_Q_IN + QUERY_BLOCKS * KEY_BLOCKS * 64};
+const OF_K: u32 = {OF_P + QUERY_BLOCKS * 256};
+const OF_Q: u32 = {OF_K + KEY_BLOCKS * 256};
 const OPERANDS: u32 = {OF_K + BACK * (KEY_BLOCKS * 256 + QUERY_BLOCKS * KEY_BLOCKS * 64)};
 // Tm = (I + G diag(beta))^-1 and G, 4 x 4 blocks each.
 const OF_TM: u32 = 0;

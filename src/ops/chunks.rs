@@ -6,6 +6,8 @@ pub(crate) mod channel;
 mod decay;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
+#[cfg(feature = "gpu")]
+pub(crate) mod half;
 #[cfg(test)]
 pub(crate) mod matrix;
 #[cfg(test)]

@@ -1,11 +1,11 @@
 mod channel;
-mod half;
 
 use super::DeltaRule;
 use crate::launch::{GpuOp, Lower, View, Views};
 use crate::ops::Decay;
 use crate::ops::chunks::TILE;
 use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, Params, coop};
+use crate::ops::chunks::half::{HALF, HalfChunks};
 use crate::ops::reduce::or_scratch;
 use crate::port::Pass;
 use crate::shader::Kernel;
@@ -13,6 +13,17 @@ use crate::tensor::Dtype;
 use crate::variant::Variant;
 
 impl DeltaRule {
+    fn half(&self) -> HalfChunks {
+        HalfChunks {
+            sizes: self.sizes(),
+            scale: self.scale,
+            decay: self.decay,
+            delta: true,
+            householder: self.householder,
+            shared: false,
+        }
+    }
+
     fn params(&self, fields: usize) -> Params {
         self.sizes().params(self.scale, fields)
     }
@@ -60,15 +71,15 @@ impl DeltaRule {
 
 impl GpuOp for DeltaRule {
     /// `chunk_bwd` is faster without: its two products are the smaller part.
-    const VARIANTS: &'static [Variant] = &[half::VARIANT, coop(&["delta_rule/chunk_bwd"]), Variant::PLAIN];
+    const VARIANTS: &'static [Variant] = &[HALF, coop(&["delta_rule/chunk_bwd"]), Variant::PLAIN];
 
     fn takes(&self, variant: &Variant, _: Pass, _: &Views) -> bool {
-        variant.name != half::VARIANT.name || self.fits_half()
+        variant.name != HALF.name || self.half().fits()
     }
 
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        if l.variant().name == half::VARIANT.name {
-            return self.lower_half_fwd(l, io);
+        if l.variant().name == HALF.name {
+            return self.half().lower_fwd(l, io);
         }
         if self.decay == Decay::Channel {
             return self.lower_channel_fwd(l, io);
@@ -116,8 +127,8 @@ impl GpuOp for DeltaRule {
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
-        if l.variant().name == half::VARIANT.name {
-            return self.lower_half_bwd(l, io);
+        if l.variant().name == HALF.name {
+            return self.half().lower_bwd(l, io);
         }
         if self.decay == Decay::Channel {
             return self.lower_channel_bwd(l, io);

@@ -3,7 +3,9 @@ use crate::launch::{GpuOp, Lower, View, Views};
 use crate::ops::Decay;
 use crate::ops::chunks::TILE;
 use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, coop};
+use crate::ops::chunks::half::{HALF, HalfChunks};
 use crate::ops::reduce::or_scratch;
+use crate::port::Pass;
 use crate::shader::Kernel;
 use crate::variant::Variant;
 
@@ -16,6 +18,17 @@ struct Prepared {
 }
 
 impl LinearAttention {
+    fn half(&self) -> HalfChunks {
+        HalfChunks {
+            sizes: self.sizes(),
+            scale: self.scale,
+            decay: self.decay,
+            delta: false,
+            householder: 1,
+            shared: self.shared_qk,
+        }
+    }
+
     fn by_channel(&self) -> bool {
         self.decay == Decay::Channel
     }
@@ -87,9 +100,16 @@ impl LinearAttention {
 
 impl GpuOp for LinearAttention {
     /// `chunk_bwd` is faster without.
-    const VARIANTS: &'static [Variant] = &[coop(&["linear_attention/chunk_bwd"]), Variant::PLAIN];
+    const VARIANTS: &'static [Variant] = &[HALF, coop(&["linear_attention/chunk_bwd"]), Variant::PLAIN];
+
+    fn takes(&self, variant: &Variant, _: Pass, _: &Views) -> bool {
+        variant.name != HALF.name || self.half().fits()
+    }
 
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        if l.variant().name == HALF.name {
+            return self.half().lower_fwd(l, io);
+        }
         let [q, k, v] = [io.read("q"), io.read("k"), io.read("v")];
         let [o, states] = [io.write("o"), io.write("states")];
         let Prepared { scores, table } = self.prepare(l, io, FIELDS_FWD);
@@ -118,6 +138,9 @@ impl GpuOp for LinearAttention {
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        if l.variant().name == HALF.name {
+            return self.half().lower_bwd(l, io);
+        }
         let (states, grad_o) = (io.read("states"), io.grad("o"));
         let [q, k, v] = [io.read("q"), io.read("k"), io.read("v")];
         // Gradients that nobody wants still need a place.

@@ -1,8 +1,9 @@
-// The recurrence over chunks with the state in registers: with Y = Tm V + W S and Vn = diag(beta) Y,
+// The recurrence over chunks with the state in registers: with Vn = V or, DELTA, Vn = diag(beta) Y of Y = Tm V + W S,
 //   O = scale diag(in) Q S + scale P Vn    S <- a S + (diag(out) K)^T Vn
 // and S of each chunk's start to memory. Subgroup s keeps rows 16 s .. of S in f32 and computes half a row of blocks of Y
 // and O. A workgroup a (64 columns of d_v, h, b), sequential over chunks; grid (ceil(d_v / 64), H, B). Workgroup memory at
-// most 48,128 B. Source: Yang et al. 2024, section 3.
+// most 48,128 B. Source: Yang et al. 2024, "Gated Linear Attention", section 4, and "Parallelizing Linear Transformers with
+// the Delta Rule", section 3.
 alias t_operands = f16;
 alias t_squares = f16;
 alias t_states = f16;
@@ -11,7 +12,9 @@ alias t_o = f16;
 #import lib/half_chunk
 
 @group(0) @binding(0) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
+#if DELTA
 @group(0) @binding(1) var<storage, read_write> squares: array<vec4<t_squares>>; // [B, H, chunks, SQUARES]
+#endif
 @group(0) @binding(2) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 @group(0) @binding(3) var<storage, read_write> v: array<vec4<t_v>>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(4) var<storage, read_write> o: array<vec4<t_o>>; // [B, T, H, d_v]
@@ -46,11 +49,14 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
     for (var done = 0u; done < params.chunks; done++) {
         chunk = done;
         let base = block() * OPERANDS;
-        let square = block() * SQUARES;
         let whole = table[entry(DECAY_IN, CHUNK - 1u)];
 #for n in 0..2
         let v{n} = value_quad({32 * n}u + thread / 8u, first + thread % 8u * 2u);
         let u{n} = value_quad({32 * n}u + thread / 8u, first + thread % 8u * 2u + 1u);
+#end
+#if DELTA
+        let square = block() * SQUARES;
+#for n in 0..2
         let strength{n} = table[entry(BETA, 16u * i + {8 * n}u + r)];
 #end
 #for n in 0..4
@@ -59,6 +65,7 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #for n in 0..KEY_BLOCKS
         let w{n} = coopLoadT<FragA>(&operands[base + OF_W + (i * KEY_BLOCKS + {n}u) * 64u], 4u);
 #end
+#endif
 #if QUERY_BLOCKS == 4
 #for n in 0..KEY_BLOCKS
         let q{n} = coopLoadT<FragA>(&operands[base + OF_Q_IN + (i * KEY_BLOCKS + {n}u) * 64u], 4u);
@@ -90,19 +97,25 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
         workgroupBarrier();
 #for m in 0..2
-        var y{m} = FragC();
         var o{m} = FragC();
+#end
+#if DELTA
+#for m in 0..2
+        var y{m} = FragC();
 #end
 #for n in 0..4
 #for m in 0..2
         y{m} = coopMultiplyAdd(t{n}, coopLoadT<FragB>(&tile[VALUES + {n * 16 * ROW + m * 4}u + j], ROW), y{m});
 #end
 #end
+#endif
 #for n in 0..KEY_BLOCKS
 #for m in 0..2
         {
             let state = coopLoadT<FragB>(&tile[{n * 16 * ROW + m * 4}u + j], ROW);
+#if DELTA
             y{m} = coopMultiplyAdd(w{n}, state, y{m});
+#endif
 #if QUERY_BLOCKS == 4
             o{m} = coopMultiplyAdd(q{n}, state, o{m});
 #endif
@@ -136,6 +149,7 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
             k{n} = coopLoad<FragA>(&operands[base + OF_K_OUT + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
 #end
         }
+#if DELTA
         coopStoreT(y0, &scratch[mine], 10u);
         coopStoreT(y1, &scratch[mine + 4u], 10u);
         workgroupBarrier();
@@ -148,6 +162,7 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         }
 #end
         workgroupBarrier();
+#endif
         for (var once = i; once < QUERY_BLOCKS; once = QUERY_BLOCKS) {
 #for n in 0..4
 #for m in 0..2

@@ -1,7 +1,7 @@
 // The recurrence over chunks backward, from the last, with D = dL/dS' in registers as `state_fwd_half_coop` has S:
-//   dVn = scale P^T dO + diag(out) K D    D <- a D + (scale diag(in) Q)^T dO + W^T diag(beta) dVn
+//   dVn = scale P^T dO + diag(out) K D    D <- a D + (scale diag(in) Q)^T dO [DELTA: + W^T diag(beta) dVn]
 // and D of each chunk's end to memory, with sums of S D where GATES. A workgroup a (64 columns of d_v, h, b); grid
-// (ceil(d_v / 64), H, B). Workgroup memory at most 48,128 B. Source: Yang et al. 2024, section 3.
+// (ceil(d_v / 64), H, B). Workgroup memory at most 48,128 B. Source: as of `state_fwd_half_coop`.
 const GATES: bool = true; // there are log decays that want a gradient
 alias t_operands = f16;
 alias t_states = f16;
@@ -53,7 +53,9 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #for n in 0..2
         let v{n} = output_quad({32 * n}u + thread / 8u, first + thread % 8u * 2u);
         let u{n} = output_quad({32 * n}u + thread / 8u, first + thread % 8u * 2u + 1u);
+#if DELTA
         let strength{n} = table[entry(BETA, 16u * i + {8 * n}u + r)];
+#endif
 #end
 #for n in 0..QUERY_BLOCKS
         let p{n} = coopLoad<FragA>(&operands[base + OF_P + ({4 * n}u + i) * 64u], 4u);
@@ -109,13 +111,17 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         y{m} = coopMultiplyAdd(k{n}, coopLoadT<FragB>(&tile[{n * 16 * ROW + m * 4}u + j], ROW), y{m});
 #end
 #end
+#if DELTA
 #for n in 0..4
         var w{n} = FragA();
 #end
+#endif
         for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+#if DELTA
 #for n in 0..4
             w{n} = coopLoad<FragA>(&operands[base + OF_W + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
 #end
+#endif
 #for m in 0..4
             s{m} = s{m} * whole;
 #end
@@ -137,7 +143,9 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #for m in 0..2
             {
                 let x = scratch[mine + ({8 * n}u + r) * 10u + c + {m}u];
+#if DELTA
                 tile[write * ROW + j + c + {m}u] = vec4<f16>(strength{n} * x);
+#endif
                 let spot = in_values(write, 4u * (first + j + c + {m}u));
                 if spot.ok {
                     grad_vn[spot.at] = vec4<t_grad_vn>(x);
@@ -146,6 +154,7 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
         }
 #end
+#if DELTA
         workgroupBarrier();
         for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
 #for m in 0..4
@@ -154,6 +163,7 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
 #end
         }
+#endif
         workgroupBarrier();
     }
 }

@@ -1,8 +1,8 @@
 // What of a chunk does not depend on the state, ready for `state_fwd_half_coop` and the backward pass (lib/half_chunk):
-// decays as f32 in the table, Tm = (I + G diag(beta))^-1 in f32 from forward substitution in blocks of 16 rows that are
-// joined in pairs, all else in f16. The squares, Tm and G, are saved; in the backward pass (BACK) they are read. A
-// workgroup a (chunk, h, b); grid (chunks, H, B). Workgroup memory at most 48 KiB. Source: Yang et al. 2024, section 3 (UT
-// transform); models.md 3.2.
+// decays as f32 in the table, all else in f16. DELTA: Tm = (I + G diag(beta))^-1 comes in f32 from forward substitution in
+// blocks of 16 rows that are joined in pairs; the squares, Tm and G, are saved, and read in the backward pass (BACK). A
+// workgroup a (chunk, h, b); grid (chunks, H, B). Workgroup memory at most 48 KiB. Source: Yang et al. 2024, "Gated
+// Linear Attention", section 4, and "Parallelizing Linear Transformers with the Delta Rule", section 3 (UT transform).
 alias t_q = f16;
 alias t_k = f16;
 alias t_operands = f16;
@@ -12,12 +12,14 @@ alias t_squares = f16;
 
 @group(0) @binding(0) var<storage, read_write> q: array<vec4<t_q>>; // [B, T, H, d_k]
 @group(0) @binding(1) var<storage, read_write> k: array<vec4<t_k>>; // [B, T HOUSEHOLDER, H, d_k]
-@group(0) @binding(2) var<storage, read_write> beta: array<f32>; // [B, T HOUSEHOLDER, H]
-@group(0) @binding(3) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
-@group(0) @binding(4) var<storage, read_write> squares: array<vec4<t_squares>>; // [B, H, chunks, SQUARES]
-@group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+@group(0) @binding(2) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
+@group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 #if SCALAR
-@group(0) @binding(6) var<storage, read_write> g: array<f32>; // [B, T, H]
+@group(0) @binding(4) var<storage, read_write> g: array<f32>; // [B, T, H]
+#endif
+#if DELTA
+@group(0) @binding(5) var<storage, read_write> squares: array<vec4<t_squares>>; // [B, H, chunks, SQUARES]
+@group(0) @binding(6) var<storage, read_write> beta: array<f32>; // [B, T HOUSEHOLDER, H]
 #endif
 @group(0) @binding(7) var<uniform> params: Params;
 
@@ -28,6 +30,7 @@ const TM: u32 = 1024;
 const SCORES: u32 = {1024 + 512 * (HOUSEHOLDER > 1)};
 const VECTORS: u32 = 1024 + 128;
 const STRENGTH: u32 = 5;
+const INVERSE: bool = DELTA && !BACK;
 const STAGED: u32 = {1024 + (KEY_BLOCKS > 4) * (256 * KEY_BLOCKS - 1024)};
 var<workgroup> m: array<vec4<f32>, 2048>;
 var<workgroup> staged: array<vec4<f16>, STAGED>; // Q, then K, as blocks; then Tm diag(in)
@@ -66,7 +69,7 @@ fn row_of(w: u32) -> u32 {
 fn column_of(w: u32) -> u32 {
     return w / 64u % 4u * 16u + w % 4u * 4u;
 }
-#if !BACK
+#if INVERSE
 
 // Four columns of a row of a product of 16 x 16 blocks: row r of the block at `a`, quad c of the one at `b`.
 fn row_times_block(a: u32, r: u32, b: u32, c: u32) -> vec4<f32> {
@@ -135,7 +138,9 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     set_chunk(wg);
     let subgroup = thread / 32u;
     let base = block() * OPERANDS;
+#if DELTA
     let square = block() * SQUARES;
+#endif
     for (var w = thread; w < QUERY_BLOCKS * 16u * QUADS; w += 256u) {
         let place = block_place(w / QUADS, w % QUADS, KEY_BLOCKS);
         let x = query_quad(w / QUADS, w % QUADS);
@@ -146,12 +151,14 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     }
     if thread < 64u {
         set_vector(GATE, thread, log_decay_of(thread));
+#if DELTA
         var strength = 0.0;
         if is_row(thread) {
             strength = beta[row(thread)];
         }
         set_vector(STRENGTH, thread, strength);
         table[entry(BETA, thread)] = strength;
+#endif
     }
     workgroupBarrier();
     // A row of blocks of Q or, from subgroup 4 on, of K. Loops that run once: naga takes no `if` around matrix operations.
@@ -186,7 +193,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     workgroupBarrier();
     let i = subgroup % 4u;
     var columns = select(0u, min(4u, (i + 1u) * HOUSEHOLDER), subgroup < QUERY_BLOCKS);
-#if !BACK
+#if INVERSE
     columns = select(columns, i + 1u, subgroup >= 4u);
     for (var once = subgroup; once >= 4u; once = 0u) {
 #for n in 0..KEY_BLOCKS
@@ -219,7 +226,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         }
         operands[base + OF_P + w] = vec4<t_operands>(p);
     }
-#if !BACK
+#if INVERSE
     for (var w = thread; w < 1024u; w += 256u) {
         let r = row_of(w);
         let j = column_of(w);
@@ -247,8 +254,9 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         let r = w / (KEY_BLOCKS * 64u) * 16u + w % 64u / 4u;
         operands[base + OF_K_OUT + w] = vec4<t_operands>(vector_at(DECAY_OUT_OF, r) * vec4<f32>(staged[w]));
     }
+#if DELTA
     workgroupBarrier();
-#if !BACK
+#if INVERSE
     join(thread);
     workgroupBarrier();
 #endif
@@ -288,4 +296,5 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     for (var w = thread; w < 64u * QUADS; w += 256u) {
         operands[base + OF_W + w] = vec4<t_operands>(-m[w]);
     }
+#endif
 }

@@ -1,11 +1,11 @@
-// The gradients of a chunk from dO, dVn and the states at its ends. By tiles of 64 columns of d_v:
+// The gradients of a chunk from dO, dVn and the states at its ends. DELTA, by tiles of 64 columns of d_v:
 //   Y = Tm V + W S    Vn = diag(beta) Y    dV = Tm^T diag(beta) dVn    dR = dVn - G^T dV    dbeta_i = dR_i . Y_i
-// and sums of X1 = dO S^T, X2 = dV S^T, X3 = Vn D^T, dO Vn^T and dV Vn^T; then, with E = scale tril(dO Vn^T) * Gam and
-// F = -stril(dV Vn^T) * Gam,
+// else Vn = V. Sums over the tiles of X1 = dO S^T, X2 = dV S^T, X3 = Vn D^T, dO Vn^T and dV Vn^T; then, with
+// E = scale tril(dO Vn^T) * Gam and F = -stril(dV Vn^T) * Gam, of which X2, F and the second half of M are there if DELTA,
 //   dQ = E K + scale diag(in) X1    dK = E^T Q + (F + F^T) K - diag(in) X2 + diag(out) X3
-// and, GATES, dg from M = scale tril(dO Vn^T) * P - stril(dV Vn^T) * G (see the op's documentation). Subgroup s has
-// the columns 16 s .. of d_k. A workgroup a (chunk, h, b); grid (chunks, H, B). Workgroup memory 48,128 B. Source: Yang et
-// al. 2024, section 3.
+// and, GATES, dg from M = scale tril(dO Vn^T) * P - stril(dV Vn^T) * G (see the ops' documentation). Subgroup s has
+// the columns 16 s .. of d_k; dQ and dK have a row a head, SHARED or not. A workgroup a (chunk, h, b); grid (chunks, H, B).
+// Workgroup memory at most 48,128 B. Source: as of `state_fwd_half_coop`.
 const GATES: bool = true;
 alias t_operands = f16;
 alias t_squares = f16;
@@ -21,17 +21,19 @@ alias t_grad_v = f16;
 #import lib/half_decays
 
 @group(0) @binding(0) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
-@group(0) @binding(1) var<storage, read_write> squares: array<vec4<t_squares>>; // [B, H, chunks, SQUARES]
 @group(0) @binding(2) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 @group(0) @binding(3) var<storage, read_write> v: array<vec4<t_v>>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(4) var<storage, read_write> states: array<vec4<t_states>>; // [B, H, chunks, d_k, d_v], padded
 @group(0) @binding(5) var<storage, read_write> grad_o: array<vec4<t_grad_o>>; // [B, T, H, d_v]
-@group(0) @binding(6) var<storage, read_write> grad_vn: array<vec4<t_grad_vn>>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(7) var<storage, read_write> grad_states: array<vec4<t_grad_states>>; // [B, H, chunks, d_k, d_v], padded
 @group(0) @binding(8) var<storage, read_write> grad_q: array<vec4<t_grad_q>>; // [B, T, H, d_k]
 @group(0) @binding(9) var<storage, read_write> grad_k: array<vec4<t_grad_k>>; // [B, T HOUSEHOLDER, H, d_k]
+#if DELTA
+@group(0) @binding(1) var<storage, read_write> squares: array<vec4<t_squares>>; // [B, H, chunks, SQUARES]
+@group(0) @binding(6) var<storage, read_write> grad_vn: array<vec4<t_grad_vn>>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(10) var<storage, read_write> grad_v: array<vec4<t_grad_v>>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(11) var<storage, read_write> grad_beta: array<f32>; // [B, T HOUSEHOLDER, H]
+#endif
 #if SCALAR
 @group(0) @binding(12) var<storage, read_write> g: array<f32>; // [B, T, H]
 #endif
@@ -41,11 +43,11 @@ alias t_grad_v = f16;
 #endif
 @group(0) @binding(15) var<uniform> params: Params;
 
-// In `tile`, 64 rows of 64 columns each: dO, later E; diag(beta) dVn, then dV, later F; V, then Vn.
+// In `tile`, 64 rows of 64 columns each: dO, later E; V, then Vn; diag(beta) dVn, then dV, later F.
 const OF_OUT: u32 = 0;
-const OF_DV: u32 = 64 * ROW;
-const OF_VN: u32 = 128 * ROW;
-var<workgroup> tile: array<vec4<f16>, {192 * ROW}>;
+const OF_VN: u32 = 64 * ROW;
+const OF_DV: u32 = 128 * ROW;
+var<workgroup> tile: array<vec4<f16>, {128 * ROW + DELTA * 64 * ROW}>;
 // 16 rows of 10 quads a subgroup; later 4 x 4 blocks; last a block a subgroup, then parts of row sums. VECTORS come after
 // the first tiles.
 const PARTS: u32 = 512;
@@ -122,16 +124,18 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
     let subgroup = thread / 32u;
     let mine = subgroup * 160u;
     let base = block() * OPERANDS;
-    let square = block() * SQUARES;
     // Rows and quads of a lane, row of blocks and first quad of a subgroup as in `state_fwd_half_coop`.
     let r = thread % 32u / 4u;
     let c = thread % 4u * 2u;
     let i = subgroup / 2u;
     let j = subgroup % 2u * 8u;
+#if DELTA
+    let square = block() * SQUARES;
 #for n in 0..2
     let strength{n} = table[entry(BETA, 16u * i + {8 * n}u + r)];
     var dot{n} = 0.0;
 #end
+#endif
 #for n in 0..4
     var x{n} = FragC();
     var y{n} = FragC();
@@ -143,7 +147,9 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #for n in 0..2
         {
             let rows = {32 * n}u + thread / 8u;
+#if DELTA
             let strength = table[entry(BETA, rows)];
+#endif
 #for m in 0..2
             {
                 let column = thread % 8u * 2u + {m}u;
@@ -151,13 +157,16 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
                 let value = in_values(rows, 4u * (first + column));
                 tile[OF_OUT + rows * ROW + column] = select(vec4<f16>(), vec4<f16>(grad_o[output.at]), output.ok);
                 tile[OF_VN + rows * ROW + column] = select(vec4<f16>(), vec4<f16>(v[value.at]), value.ok);
+#if DELTA
                 let grad = vec4<f16>(strength * vec4<f32>(grad_vn[value.at]));
                 tile[OF_DV + rows * ROW + column] = select(vec4<f16>(), grad, value.ok);
+#endif
             }
 #end
         }
 #end
         workgroupBarrier();
+#if DELTA
 #for m in 0..2
         var a{m} = FragC();
         var b{m} = FragC();
@@ -230,6 +239,18 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
         }
 #end
+#else
+        // Half a row of blocks of dO Vn^T a subgroup.
+        let columns = OF_VN + subgroup % 2u * 32u * ROW;
+#for n in 0..4
+        {
+            let left = coopLoadT<FragA>(&tile[OF_OUT + i * 16u * ROW + {4 * n}u], ROW);
+#for m in 0..2
+            e{m} = coopMultiplyAdd(left, coopLoad<FragB>(&tile[columns + {m * 16 * ROW + n * 4}u], ROW), e{m});
+#end
+        }
+#end
+#endif
         for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
 #for n in 0..4
             {
@@ -239,12 +260,15 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #if m < QUERY_BLOCKS
                 x{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_OUT + {m * 16 * ROW + n * 4}u], ROW), state, x{m});
 #endif
+#if DELTA
                 y{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_DV + {m * 16 * ROW + n * 4}u], ROW), state, y{m});
+#endif
                 z{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_VN + {m * 16 * ROW + n * 4}u], ROW), grad, z{m});
 #end
             }
 #end
         }
+#if DELTA
         workgroupBarrier();
 #for n in 0..2
 #for m in 0..2
@@ -255,6 +279,7 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         }
 #end
 #end
+#endif
     }
     workgroupBarrier();
     if thread < 64u {
@@ -262,6 +287,7 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         set_vector(DECAY_IN_OF, thread, table[entry(DECAY_IN, thread)]);
         set_vector(DECAY_OUT_OF, thread, table[entry(DECAY_OUT, thread)]);
     }
+#if DELTA
 #for n in 0..2
     dot{n} += subgroupShuffleXor(dot{n}, 1u);
     dot{n} += subgroupShuffleXor(dot{n}, 2u);
@@ -269,23 +295,32 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         set_vector(DOTS + subgroup % 2u, 16u * i + {8 * n}u + r, dot{n});
     }
 #end
+#endif
     workgroupBarrier();
     if thread < 64u {
         set_block_sums(thread);
+#if DELTA
         if is_row(thread) {
             grad_beta[row(thread)] = vector_at(DOTS, thread) + vector_at(DOTS + 1u, thread);
         }
+#endif
     }
 #if GATES
     // A token has four threads.
     let token_here = thread / 4u;
     var grad_gate = 0.0;
 #endif
+#if DELTA
     for (var once = subgroup; once < QUERY_BLOCKS; once = QUERY_BLOCKS) {
 #for n in 0..4
         coopStoreT(e{n}, &scratch[subgroup * 256u + {64 * n}u], 4u);
 #end
     }
+#else
+#for n in 0..2
+    coopStoreT(e{n}, &scratch[subgroup * 128u + {64 * n}u], 4u);
+#end
+#endif
     workgroupBarrier();
     for (var w = thread; w < QUERY_BLOCKS * 256u; w += 256u) {
         let end = last(row_of(w));
@@ -309,6 +344,7 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
     }
     workgroupBarrier();
 #endif
+#if DELTA
     for (var once = subgroup; once >= 4u; once = 0u) {
 #for n in 0..4
         coopStoreT(e{n}, &scratch[(subgroup - 4u) * 256u + {64 * n}u], 4u);
@@ -337,6 +373,7 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
     }
     workgroupBarrier();
 #endif
+#endif
 #for n in 0..4
     var p{n} = FragC();
     var k{n} = FragC();
@@ -349,10 +386,10 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #if m < QUERY_BLOCKS && n < (m + 1) * HOUSEHOLDER
             p{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_OUT + {m * 16 * ROW + n * 4}u], ROW), keys, p{m});
 #endif
-#if n <= m
+#if DELTA && n <= m
             k{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_DV + {m * 16 * ROW + n * 4}u], ROW), keys, k{m});
 #endif
-#if n >= m
+#if DELTA && n >= m
             k{m} = coopMultiplyAdd(coopLoad<FragA>(&tile[OF_DV + {n * 16 * ROW + m * 4}u], ROW), keys, k{m});
 #endif
 #end
@@ -390,7 +427,8 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #for m in 0..2
         {
             let through = factor * scratch[block_at + half + {m}u];
-            let spot = in_queries(token, column + {4 * m}u);
+            let j = column + {4 * m}u;
+            let spot = spot_at(query(token) * params.d_k + j, is_query(token) && j < params.d_k);
             if spot.ok {
                 grad_q[spot.at] = vec4<t_grad_q>(inner{m} + through);
             }
@@ -415,12 +453,18 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         let inner{m} = scratch[block_at + half + {m}u];
 #end
         workgroupBarrier();
+#if DELTA
         coopStoreT(y{n}, &scratch[block_at], 4u);
         workgroupBarrier();
 #for m in 0..2
         let erased{m} = vector_at(DECAY_IN_OF, here) * scratch[block_at + half + {m}u];
 #end
         workgroupBarrier();
+#else
+#for m in 0..2
+        let erased{m} = vec4(0.0);
+#end
+#endif
         coopStoreT(z{n}, &scratch[block_at], 4u);
         workgroupBarrier();
         var erased = 0.0;
@@ -428,7 +472,8 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #for m in 0..2
         {
             let through = vector_at(DECAY_OUT_OF, here) * scratch[block_at + half + {m}u];
-            let spot = in_keys(here, column + {4 * m}u);
+            let j = column + {4 * m}u;
+            let spot = spot_at(row(here) * params.d_k + j, is_row(here) && j < params.d_k);
             if spot.ok {
                 grad_k[spot.at] = vec4<t_grad_k>(inner{m} - erased{m} + through);
             }

@@ -1,0 +1,215 @@
+//! The variant of the recurrences on f16 matrix units with the state in registers, for additive and for delta writes: an own
+//! layout of operands and of saved states (`shaders/lib/half_chunk.wgsl`).
+
+use super::gpu::{FIELDS_FWD, Params};
+use super::{Decay, Sizes, TILE};
+use crate::launch::{Bound, Lower, View, Views, grid_1d};
+use crate::ops::reduce::or_scratch;
+use crate::shader::Kernel;
+use crate::tensor::Dtype;
+use crate::variant::{Needs, Variant};
+
+/// Its kernels end in this name.
+pub(crate) const HALF: Variant = Variant {
+    name: "half_coop",
+    needs: Needs {
+        coop: true,
+        workgroup_bytes: 49_152,
+        storage_bindings: 15,
+    },
+    storage: &[Dtype::F16],
+    without_coop: &[],
+};
+
+/// Rows and columns of a block of a matrix unit.
+const BLOCK: usize = 16;
+/// Rows of a chunk of these kernels.
+const ROWS: usize = 64;
+/// Subgroups of a workgroup, each with a block of the state's rows.
+const SUBGROUPS: usize = 8;
+/// A recurrence whose heads have one decay or none.
+pub(crate) struct HalfChunks {
+    pub(crate) sizes: Sizes,
+    pub(crate) scale: f32,
+    pub(crate) decay: Decay,
+    /// Whether writes correct the state (`beta`, `tm`), else they add.
+    pub(crate) delta: bool,
+    /// Writes a token.
+    pub(crate) householder: usize,
+    /// Whether all heads have the same q and k.
+    pub(crate) shared: bool,
+}
+
+/// What both passes make first.
+struct Prepared {
+    operands: View,
+    /// Row factors.
+    table: View,
+}
+
+impl HalfChunks {
+    /// Blocks of a row of K.
+    fn key_blocks(&self) -> usize {
+        self.sizes.d_k.div_ceil(BLOCK)
+    }
+
+    /// Chunks of all heads.
+    fn blocks(&self) -> usize {
+        self.sizes.b * self.sizes.h * self.sizes.chunks()
+    }
+
+    /// Elements of the states as these kernels keep them: rows and columns padded to whole blocks and tiles.
+    fn padded_states(&self) -> usize {
+        let columns = self.sizes.d_v.div_ceil(TILE) * TILE;
+        self.blocks() * self.key_blocks() * BLOCK * columns
+    }
+
+    /// Whether the variant computes a call of this size. The states have room in their port, which is in f32.
+    pub(crate) fn fits(&self) -> bool {
+        let Sizes { d_k, d_v, chunk, .. } = self.sizes;
+        chunk == ROWS
+            && self.decay != Decay::Channel
+            && d_k.is_multiple_of(4)
+            && d_v.is_multiple_of(4)
+            && self.key_blocks() <= SUBGROUPS
+            && self.padded_states() <= 2 * self.blocks() * d_k * d_v
+    }
+
+    fn params(&self) -> Params {
+        self.sizes.params(self.scale, FIELDS_FWD)
+    }
+
+    fn kernel(&self, path: &'static str, back: bool) -> Kernel {
+        self.sizes
+            .kernel(path)
+            .set("HOUSEHOLDER", self.householder)
+            .set("SHARED", self.shared)
+            .set("KEY_BLOCKS", self.key_blocks())
+            .set("DELTA", self.delta)
+            .set("BACK", back)
+    }
+
+    /// A kernel that looks at the decays of heads.
+    fn decay_kernel(&self, path: &'static str, back: bool) -> Kernel {
+        self.kernel(path, back)
+            .set("DECAYS", self.decay != Decay::None)
+            .set("SCALAR", self.decay == Decay::Scalar)
+    }
+
+    /// The f16 that the port `tm` of a delta rule keeps: Tm and G.
+    fn squares(&self, tm: impl FnOnce() -> View) -> Option<Bound> {
+        self.delta.then(|| ("squares", tm().as_f16()))
+    }
+
+    /// The operands of all chunks, and the row factors; Tm and G to `squares`, or, `back`, from there.
+    fn prepare(&self, l: &mut Lower<'_>, io: &Views, squares: Option<Bound>, back: bool) -> Prepared {
+        let keys = self.key_blocks() * BLOCK * ROWS;
+        let query_rows = self.sizes.tokens.div_ceil(BLOCK) * BLOCK;
+        let queries = query_rows * self.key_blocks() * BLOCK;
+        let copies = usize::from(self.delta) + 1 + usize::from(back);
+        let operands = copies * keys + (1 + usize::from(back)) * queries + query_rows * ROWS;
+        let operands = l.scratch_f16(self.blocks() * operands);
+        let table = self.sizes.scratch(l, FIELDS_FWD);
+        let mut bindings = vec![
+            ("q", io.read("q")),
+            ("k", io.read("k")),
+            ("operands", operands),
+            ("table", table),
+        ];
+        bindings.extend(io.read_if("g").map(|g| ("g", g)));
+        bindings.extend(squares);
+        bindings.extend(self.delta.then(|| ("beta", io.read("beta"))));
+        let kernel = self.decay_kernel("chunks/chunk_prep_fwd_half_coop", back);
+        l.run(kernel, &bindings, self.params(), self.sizes.chunk_grid());
+        Prepared { operands, table }
+    }
+
+    /// Forward: o, and the states (and Tm and G) for the backward pass.
+    pub(crate) fn lower_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let squares = self.squares(|| io.write("tm"));
+        let Prepared { operands, table } = self.prepare(l, io, squares, false);
+        let mut bindings = vec![
+            ("operands", operands),
+            ("table", table),
+            ("v", io.read("v")),
+            ("o", io.write("o")),
+            ("states", io.write("states").as_f16()),
+        ];
+        bindings.extend(squares);
+        let grid = self.sizes.grid(self.sizes.d_v.div_ceil(TILE));
+        let kernel = self.kernel("chunks/state_fwd_half_coop", false);
+        l.run(kernel, &bindings, self.params(), grid);
+    }
+
+    /// The gradients of all inputs.
+    pub(crate) fn lower_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let squares = self.squares(|| io.read("tm"));
+        let states = io.read("states").as_f16();
+        let (v, grad_o) = (io.read("v"), io.grad("o"));
+        let gates = self.decay == Decay::Scalar;
+        let (sizes, params) = (self.sizes, self.params());
+        // Gradients that nobody wants still need a place.
+        let grad_of = |name, l: &mut Lower<'_>| match (io.wanted(name), io.read(name)) {
+            (None, input) if input.dtype == Dtype::F16 => l.scratch_f16(input.len),
+            (wanted, input) => or_scratch(l, wanted, input.len),
+        };
+        let [of_q, of_k, grad_v] = ["q", "k", "v"].map(|name| grad_of(name, l));
+        // A row a head, to be added up where heads share q and k.
+        let [grad_q, grad_k] = [of_q, of_k].map(|grad| match self.shared {
+            true => l.scratch_f16(grad.len * sizes.h),
+            false => grad,
+        });
+        let value_tiles = sizes.d_v.div_ceil(TILE);
+        let Prepared { operands, table } = self.prepare(l, io, squares, true);
+        let grad_vn = if self.delta { l.scratch_f16(v.len) } else { grad_v };
+        let grad_states = l.scratch_f16(self.padded_states());
+        let overlaps = gates.then(|| l.scratch(self.blocks() * value_tiles * SUBGROUPS));
+        let overlaps = overlaps.map(|view| ("overlaps", view));
+        let common = [
+            ("operands", operands),
+            ("table", table),
+            ("grad_o", grad_o),
+            ("grad_states", grad_states),
+        ];
+
+        let mut bindings = common.to_vec();
+        bindings.push(("grad_vn", grad_vn));
+        bindings.extend(gates.then_some(("states", states)));
+        bindings.extend(overlaps);
+        let kernel = self.kernel("chunks/state_bwd_half_coop", true);
+        l.run(
+            kernel.set("GATES", gates),
+            &bindings,
+            params,
+            sizes.grid(value_tiles),
+        );
+
+        let mut bindings = common.to_vec();
+        bindings.extend([
+            ("v", v),
+            ("states", states),
+            ("grad_q", grad_q),
+            ("grad_k", grad_k),
+        ]);
+        bindings.extend(squares);
+        if self.delta {
+            let grad_beta = grad_of("beta", l);
+            bindings.extend([("grad_vn", grad_vn), ("grad_v", grad_v), ("grad_beta", grad_beta)]);
+        }
+        bindings.extend(overlaps);
+        if gates {
+            bindings.extend([("g", io.read("g")), ("grad_g", grad_of("g", l))]);
+        }
+        let kernel = self.decay_kernel("chunks/chunk_bwd_half_coop", true);
+        l.run(kernel.set("GATES", gates), &bindings, params, sizes.chunk_grid());
+        if self.shared {
+            for (parts, sums) in [(grad_q, of_q), (grad_k, of_k)] {
+                let n = sums.len / 4;
+                let kernel = Kernel::new("chunks/head_sums_bwd");
+                let params = [n as u32, sizes.h as u32, sizes.d_k as u32];
+                let bindings = [("parts", parts), ("sums", sums)];
+                l.run(kernel, &bindings, params, grid_1d(n.div_ceil(256)));
+            }
+        }
+    }
+}
