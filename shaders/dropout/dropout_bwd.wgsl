@@ -4,11 +4,18 @@
 
 alias t_grad_y = f32;
 alias t_grad_x = f32;
+#if WIDE
+alias a_grad_y = vec4<t_grad_y>;
+alias a_grad_x = vec4<t_grad_x>;
+#else
+alias a_grad_y = t_grad_y;
+alias a_grad_x = t_grad_x;
+#endif
 
 struct Params { rows: u32, d: u32, groups: u32, tag: u32, threshold: u32, scale: f32 }
 
-@group(0) @binding(0) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, d]
-@group(0) @binding(1) var<storage, read_write> grad_x: array<t_grad_x>; // [rows, d]
+@group(0) @binding(0) var<storage, read_write> grad_y: array<a_grad_y>; // [rows, d]
+@group(0) @binding(1) var<storage, read_write> grad_x: array<a_grad_x>; // [rows, d]
 @group(0) @binding(2) var<uniform> params: Params;
 @group(0) @binding(3) var<uniform> step: Step;
 
@@ -16,8 +23,8 @@ fn mask_row(row: u32) -> u32 {
     return row;
 }
 
-fn drop(at: u32, keep: bool, scale: f32) {
-    grad_x[at] = t_grad_x(select(0.0, f32(grad_y[at]) * scale, keep));
+fn drop(at: u32, keep: Keep, scale: f32) {
+    grad_x[at] = a_grad_x(select(Lanes(), Lanes(grad_y[at]) * scale, keep));
 }
 
 @compute @workgroup_size(256)

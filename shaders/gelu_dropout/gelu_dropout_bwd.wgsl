@@ -19,7 +19,7 @@ fn mask_row(row: u32) -> u32 {
     return row / params.t * params.t;
 }
 
-fn drop(at: u32, keep: bool, scale: f32) {
+fn drop(at: u32, keep: Keep, scale: f32) {
     let value = gelu_slope(f32(x[at])) * f32(grad_y[at]) * scale;
     grad_x[at] = t_grad_x(select(0.0, value, keep));
 }

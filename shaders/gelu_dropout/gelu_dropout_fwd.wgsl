@@ -18,7 +18,7 @@ fn mask_row(row: u32) -> u32 {
     return row / params.t * params.t;
 }
 
-fn drop(at: u32, keep: bool, scale: f32) {
+fn drop(at: u32, keep: Keep, scale: f32) {
     y[at] = t_y(select(0.0, gelu(f32(x[at])) * scale, keep));
 }
 

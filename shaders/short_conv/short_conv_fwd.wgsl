@@ -1,23 +1,30 @@
-// y_t = silu(sum_j w_j x_{t-3+j} (+ b)). A thread does one channel over RUN steps of a sequence, with the last inputs
-// in registers; neighbours do neighbouring channels. Grid: ops::grid_1d over ceil(units channels / 256), a unit being
-// RUN steps of one sequence.
+// y_t = silu(sum_j w_j x_{t-3+j} (+ b)). A thread does one channel or four over RUN steps of a sequence, with the last
+// inputs in registers; neighbours do neighbouring channels. Grid: ops::grid_1d over ceil(units groups / 256), a unit being
+// RUN steps of one sequence, a group the channels of a thread.
 #import lib/grid
-#import lib/activation
+#import lib/conv
 
 const BIAS: bool = false;
 const RUN: u32 = 16;
 
 alias t_x = f32;
 alias t_y = f32;
+#if WIDE
+alias a_x = vec4<t_x>;
+alias a_y = vec4<t_y>;
+#else
+alias a_x = t_x;
+alias a_y = t_y;
+#endif
 
-struct Params { units: u32, blocks: u32, t: u32, channels: u32, parts: u32 }
+struct Params { units: u32, blocks: u32, t: u32, groups: u32, parts: u32 }
 
-@group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [B, T, channels]
+@group(0) @binding(0) var<storage, read_write> x: array<a_x>; // [B, T, channels]
 @group(0) @binding(1) var<storage, read_write> w: array<vec4<f32>>; // [channels] of 4 taps, the last on the current step
 #if BIAS
-@group(0) @binding(2) var<storage, read_write> b: array<f32>; // [channels]
+@group(0) @binding(2) var<storage, read_write> b: array<Lanes>; // [channels]
 #endif
-@group(0) @binding(3) var<storage, read_write> y: array<t_y>; // [B, T, channels]
+@group(0) @binding(3) var<storage, read_write> y: array<a_y>; // [B, T, channels]
 @group(0) @binding(4) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
@@ -27,31 +34,35 @@ fn short_conv_fwd(
     @builtin(local_invocation_index) thread: u32,
 ) {
     let item = workgroup_index(wg, count) * 256u + thread;
-    if item >= params.units * params.channels {
+    if item >= params.units * params.groups {
         return;
     }
-    let c = item % params.channels;
-    let unit = item / params.channels;
+    let c = item % params.groups;
+    let unit = item / params.groups;
+    let stride = params.groups;
     let begin = unit % params.blocks * RUN;
     let end = min(begin + RUN, params.t);
-    var at = (unit / params.blocks * params.t + begin) * params.channels + c;
-    var past = vec3(0.0); // x_{t-3}, x_{t-2}, x_{t-1}
+    var at = (unit / params.blocks * params.t + begin) * stride + c;
+    // x_{t-3}, x_{t-2}, x_{t-1}
+    var x0 = Lanes();
+    var x1 = Lanes();
+    var x2 = Lanes();
     if begin > 0u {
-        past = vec3(
-            f32(x[at - 3u * params.channels]),
-            f32(x[at - 2u * params.channels]),
-            f32(x[at - params.channels]),
-        );
+        x0 = Lanes(x[at - 3u * stride]);
+        x1 = Lanes(x[at - 2u * stride]);
+        x2 = Lanes(x[at - stride]);
     }
-    let taps = w[c];
-    var bias = 0.0;
+    let taps = taps_of(c);
+    var bias = Lanes();
 #if BIAS
     bias = b[c];
 #endif
     for (var t = begin; t < end; t++) {
-        let now = f32(x[at]);
-        y[at] = t_y(silu(dot(taps, vec4(past, now)) + bias));
-        past = vec3(past.yz, now);
-        at += params.channels;
+        let now = Lanes(x[at]);
+        y[at] = a_y(silu_lanes(convolve(taps, x0, x1, x2, now) + bias));
+        x0 = x1;
+        x1 = x2;
+        x2 = now;
+        at += stride;
     }
 }

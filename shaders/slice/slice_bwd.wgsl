@@ -1,16 +1,25 @@
 // dx[r, first + c] = dy[r, c], 0 in the other columns; ADD: adds to dx instead and leaves the other columns alone.
-// A thread an element of dx (ADD: of dy); grid: ops::grid_1d over ceil(n / 256), n = rows width (ADD: rows len).
+// A thread an element of dx (ADD: of dy) or, WIDE, a quad, which columns and rows count, too; grid: ops::grid_1d over
+// ceil(n / 256), n = rows width (ADD: rows len).
 #import lib/grid
+#import lib/wide
 
 const ADD: bool = false;
 
 alias t_grad_y = f32;
 alias t_grad_x = f32;
+#if WIDE
+alias a_grad_y = vec4<t_grad_y>;
+alias a_grad_x = vec4<t_grad_x>;
+#else
+alias a_grad_y = t_grad_y;
+alias a_grad_x = t_grad_x;
+#endif
 
 struct Params { n: u32, width: u32, first: u32, len: u32 }
 
-@group(0) @binding(0) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, len]
-@group(0) @binding(1) var<storage, read_write> grad_x: array<t_grad_x>; // [rows, width]
+@group(0) @binding(0) var<storage, read_write> grad_y: array<a_grad_y>; // [rows, len]
+@group(0) @binding(1) var<storage, read_write> grad_x: array<a_grad_x>; // [rows, width]
 @group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
@@ -25,13 +34,13 @@ fn slice_bwd(
     }
 #if ADD
     let at = i / params.len * params.width + params.first + i % params.len;
-    grad_x[at] = t_grad_x(f32(grad_x[at]) + f32(grad_y[i]));
+    grad_x[at] = a_grad_x(Lanes(grad_x[at]) + Lanes(grad_y[i]));
 #else
     let c = i % params.width;
-    var value = 0.0;
+    var value = Lanes();
     if c >= params.first && c - params.first < params.len {
-        value = f32(grad_y[i / params.width * params.len + c - params.first]);
+        value = Lanes(grad_y[i / params.width * params.len + c - params.first]);
     }
-    grad_x[i] = t_grad_x(value);
+    grad_x[i] = a_grad_x(value);
 #endif
 }

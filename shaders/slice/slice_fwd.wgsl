@@ -1,13 +1,22 @@
-// y[r, c] = x[r, first + c]. A thread an element of y; grid: ops::grid_1d over ceil(n / 256), n = rows len.
+// y[r, c] = x[r, first + c]. A thread an element or, WIDE, a quad of y, which columns and rows count, too; grid:
+// ops::grid_1d over ceil(n / 256), n = rows len.
 #import lib/grid
+#import lib/wide
 
 alias t_x = f32;
 alias t_y = f32;
+#if WIDE
+alias a_x = vec4<t_x>;
+alias a_y = vec4<t_y>;
+#else
+alias a_x = t_x;
+alias a_y = t_y;
+#endif
 
 struct Params { n: u32, width: u32, first: u32, len: u32 }
 
-@group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [rows, width]
-@group(0) @binding(1) var<storage, read_write> y: array<t_y>; // [rows, len]
+@group(0) @binding(0) var<storage, read_write> x: array<a_x>; // [rows, width]
+@group(0) @binding(1) var<storage, read_write> y: array<a_y>; // [rows, len]
 @group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
@@ -18,6 +27,6 @@ fn slice_fwd(
 ) {
     let i = workgroup_index(wg, count) * 256u + lane;
     if i < params.n {
-        y[i] = t_y(f32(x[i / params.len * params.width + params.first + i % params.len]));
+        y[i] = a_y(Lanes(x[i / params.len * params.width + params.first + i % params.len]));
     }
 }

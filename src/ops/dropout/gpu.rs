@@ -27,7 +27,9 @@ impl Dropout {
             threshold: self.threshold(),
             scale: self.scale() as f32,
         };
-        let kernel = Kernel::new(path).set("DROPOUT_KEY", Value::U32(DROPOUT_KEY));
+        let kernel = Kernel::new(path)
+            .set("DROPOUT_KEY", Value::U32(DROPOUT_KEY))
+            .set("WIDE", self.d.is_multiple_of(4));
         l.run(
             kernel,
             bindings,

@@ -35,8 +35,15 @@ impl GpuOp for Skip {
             ("d", io.read("D")),
             ("y", io.write("y")),
         ];
-        let grid = grid_1d((self.rows * self.h * self.p).div_ceil(256));
-        l.run(Kernel::new("skip/skip_fwd"), &bindings, self.params(false), grid);
+        let quads = self.p.is_multiple_of(4);
+        let threads = self.rows * self.h * self.p / if quads { 4 } else { 1 };
+        let kernel = Kernel::new("skip/skip_fwd").set("WIDE", quads);
+        l.run(
+            kernel,
+            &bindings,
+            self.params(false),
+            grid_1d(threads.div_ceil(256)),
+        );
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {

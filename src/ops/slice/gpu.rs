@@ -1,5 +1,5 @@
 use super::Slice;
-use crate::launch::{GpuOp, Lower, Views, grid_1d};
+use crate::launch::{Bound, GpuOp, Lower, Views, grid_1d};
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
@@ -14,26 +14,32 @@ struct Params {
 }
 
 impl Slice {
-    fn params(&self, columns: usize) -> Params {
-        Params {
-            n: (self.rows * columns) as u32,
-            width: self.width as u32,
-            first: self.from as u32,
-            len: self.len as u32,
-        }
+    /// Columns of a thread: quads where the slice and the rows consist of whole ones.
+    fn quads(&self) -> usize {
+        let whole = [self.width, self.from, self.len]
+            .iter()
+            .all(|n| n.is_multiple_of(4));
+        if whole { 4 } else { 1 }
+    }
+
+    fn launch(&self, l: &mut Lower<'_>, kernel: Kernel, bindings: &[Bound], columns: usize) {
+        let quads = self.quads();
+        let n = self.rows * columns / quads;
+        let params = Params {
+            n: n as u32,
+            width: (self.width / quads) as u32,
+            first: (self.from / quads) as u32,
+            len: (self.len / quads) as u32,
+        };
+        let kernel = kernel.set("WIDE", quads > 1);
+        l.run(kernel, bindings, params, grid_1d(n.div_ceil(256)));
     }
 }
 
 impl GpuOp for Slice {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let params = self.params(self.len);
-        let grid = grid_1d((self.rows * self.len).div_ceil(256));
-        l.run(
-            Kernel::new("slice/slice_fwd"),
-            &[("x", io.read("x")), ("y", io.write("y"))],
-            params,
-            grid,
-        );
+        let bindings = [("x", io.read("x")), ("y", io.write("y"))];
+        self.launch(l, Kernel::new("slice/slice_fwd"), &bindings, self.len);
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
@@ -42,12 +48,7 @@ impl GpuOp for Slice {
         // Adding leaves the other columns alone.
         let columns = if grad_x.accumulate { self.len } else { self.width };
         let kernel = Kernel::new("slice/slice_bwd").set("ADD", grad_x.accumulate);
-        let grid = grid_1d((self.rows * columns).div_ceil(256));
-        l.run(
-            kernel,
-            &[("grad_y", grad_y), ("grad_x", grad_x.view)],
-            self.params(columns),
-            grid,
-        );
+        let bindings = [("grad_y", grad_y), ("grad_x", grad_x.view)];
+        self.launch(l, kernel, &bindings, columns);
     }
 }
