@@ -1,5 +1,7 @@
 // What the kernels of matrix products share: C[m, n] = A[m, k] B[k, n] (+ bias) (+ C), matrices row-major as stored.
-// A quad is four neighbours of a row. Loads outside a matrix give zeros, stores outside do nothing.
+// A quad is four neighbours of a row. Loads outside a matrix give zeros, stores outside do nothing. Along an edge at least a
+// tile long no load needs a guard: the last tile begins earlier, and what it shares with its neighbour that one stores.
+// Likewise the last step along k begins earlier, and A is made zero where an earlier step has been (OVERLAP).
 // The importing file declares `Operand`, the type in which operands are fetched.
 const TA: bool = false; // A is stored [k, m]
 const TB: bool = true; // B is stored [n, k]
@@ -7,7 +9,14 @@ const VA: bool = false; // rows of A as stored are a multiple of 4 long, so that
 const VB: bool = false; // the same for B
 const VC: bool = false; // n is a multiple of 4
 const BIAS: bool = false;
-const WHOLE: bool = false; // VA, VB, and m, n, k are multiples of the tile: no load leaves its matrix
+const WITHIN_M: bool = false; // no load leaves its matrix along m
+const WITHIN_N: bool = false; // .. along n
+const WITHIN_K: bool = false; // .. along k
+const OVERLAP: bool = false; // the last step along k begins before the one before it ends
+const ROWS_A: bool = (TA && WITHIN_K) || (!TA && WITHIN_M); // no load leaves A as stored by its row
+const COLS_A: bool = (TA && WITHIN_M) || (!TA && WITHIN_K); // .. by its column
+const ROWS_B: bool = (TB && WITHIN_N) || (!TB && WITHIN_K); // .. B by its row
+const COLS_B: bool = (TB && WITHIN_K) || (!TB && WITHIN_N); // .. by its column
 
 alias t_a = f32;
 alias t_b = f32;
@@ -20,6 +29,9 @@ struct Params {
     k: u32,
     accumulate: u32,
     a_row: u32, // elements of a row of A as stored, a multiple of 4 with VA: what lies behind its columns is zero
+    last_m: u32, // where the last tile begins
+    last_n: u32,
+    last_k: u32, // where the last step along k begins, with OVERLAP
 }
 
 #if VA
@@ -44,6 +56,15 @@ struct Params {
 
 const QUAD: vec4<u32> = vec4<u32>(0u, 1u, 2u, 3u);
 
+// Where the step along k begins that adds what lies from `fresh` on.
+fn step_at(fresh: u32) -> u32 {
+#if OVERLAP
+    return min(fresh, params.last_k);
+#else
+    return fresh;
+#endif
+}
+
 // The quad of A as stored at (row, col).
 fn load_a(row: u32, col: u32) -> vec4<Operand> {
 #if TA
@@ -53,20 +74,27 @@ fn load_a(row: u32, col: u32) -> vec4<Operand> {
     let rows = params.m;
     let cols = params.k;
 #endif
-#if WHOLE
-    return vec4<Operand>(a[(row * params.a_row + col) / 4u]);
-#else
 #if VA
-    let inside = row < rows && col < cols;
+    let inside = (ROWS_A | (row < rows)) & (COLS_A | (col < cols));
     let x = vec4<Operand>(a[select(0u, (row * params.a_row + col) / 4u, inside)]);
 #else
-    let inside = (vec4<u32>(col) + QUAD < vec4<u32>(cols)) & vec4<bool>(row < rows);
+    let inside = vec4<bool>(ROWS_A | (row < rows)) & (vec4<bool>(COLS_A) | (vec4<u32>(col) + QUAD < vec4<u32>(cols)));
     let at = select(vec4<u32>(0u), vec4<u32>(row * params.a_row + col) + QUAD, inside);
     let x = vec4<Operand>(Operand(a[at.x]), Operand(a[at.y]), Operand(a[at.z]), Operand(a[at.w]));
 #endif
     return select(vec4<Operand>(), x, inside);
+}
+
+#if OVERLAP
+// What a thread loaded of A for the step at k, with zeros where an earlier step has been: before `fresh`.
+fn zeroed_a(x: vec4<Operand>, k: u32, row: u32, quad: u32, fresh: u32) -> vec4<Operand> {
+#if TA
+    return select(vec4<Operand>(), x, k + row >= fresh);
+#else
+    return select(vec4<Operand>(), x, vec4<u32>(k + quad * 4u) + QUAD >= vec4<u32>(fresh));
 #endif
 }
+#endif
 
 // The quad of B as stored at (row, col).
 fn load_b(row: u32, col: u32) -> vec4<Operand> {
@@ -77,29 +105,28 @@ fn load_b(row: u32, col: u32) -> vec4<Operand> {
     let rows = params.k;
     let cols = params.n;
 #endif
-#if WHOLE
-    return vec4<Operand>(b[(row * cols + col) / 4u]);
-#else
 #if VB
-    let inside = row < rows && col < cols;
+    let inside = (ROWS_B | (row < rows)) & (COLS_B | (col < cols));
     let x = vec4<Operand>(b[select(0u, (row * cols + col) / 4u, inside)]);
 #else
-    let inside = (vec4<u32>(col) + QUAD < vec4<u32>(cols)) & vec4<bool>(row < rows);
+    let inside = vec4<bool>(ROWS_B | (row < rows)) & (vec4<bool>(COLS_B) | (vec4<u32>(col) + QUAD < vec4<u32>(cols)));
     let at = select(vec4<u32>(0u), vec4<u32>(row * cols + col) + QUAD, inside);
     let x = vec4<Operand>(Operand(b[at.x]), Operand(b[at.y]), Operand(b[at.z]), Operand(b[at.w]));
 #endif
     return select(vec4<Operand>(), x, inside);
-#endif
 }
 
-// The quad of C at (row, col) of layer z: bias and the old value added as wanted.
-fn store_c(z: u32, row: u32, col: u32, product: vec4<f32>) {
-    if row >= params.m || col >= params.n {
+// The quad of C at (row, col) of layer z: bias and the old value added as wanted. What lies before `own` is a neighbour's.
+fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>) {
+    if row < own.x || row >= params.m || col >= params.n {
         return;
     }
     let at = (z * params.m + row) * params.n + col;
     var x = product;
 #if VC
+    if col < own.y {
+        return;
+    }
 #if BIAS
     x += vec4<f32>(bias[col], bias[col + 1u], bias[col + 2u], bias[col + 3u]);
 #endif
@@ -109,7 +136,7 @@ fn store_c(z: u32, row: u32, col: u32, product: vec4<f32>) {
     c[at / 4u] = vec4<t_c>(x);
 #else
 #for e in 0..4
-    if col + {e}u < params.n {
+    if col + {e}u >= own.y && col + {e}u < params.n {
 #if BIAS
         x[{e}] += bias[col + {e}u];
 #endif

@@ -79,8 +79,9 @@ fn tile_row(lane: u32, quads: u32) -> u32 {
 
 @compute @workgroup_size(256)
 fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let m0 = wg.y * 128u;
-    let n0 = wg.x * 128u;
+    let own = vec2<u32>(wg.y * 128u, wg.x * 128u);
+    let m0 = min(own.x, params.last_m);
+    let n0 = min(own.y, params.last_n);
     let sg = lane / 32u;
     let wm = (sg / 4u) * 64u;
     let wn = (sg % 4u) * 32u;
@@ -110,12 +111,20 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #end
 #end
     let start = wg.z * params.part.x;
-    var k = start;
+    var fresh = start;
+    var k = step_at(fresh);
 #for i in 0..4
     var ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);
     var gb{i} = fetch_b(n0, k, row_b + {i * B_PASS}u, quad_b);
 #end
     for (var t = 0u; ; t += 1u) {
+#if OVERLAP
+        if k < fresh {
+#for i in 0..4
+            ga{i} = zeroed_a(ga{i}, k, row_a + {i * A_PASS}u, quad_a, fresh);
+#end
+        }
+#endif
 #for i in 0..4
         {
             let xa = ga{i} * scale_a;
@@ -131,9 +140,10 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         workgroupBarrier();
         // The end is read anew in every step, from a place that changes: a driver that knew the number of steps would
         // unroll the loop and spill.
-        let more = k + 32u < min(start + params.part[t % 4u], params.k);
+        let more = fresh + 32u < min(start + params.part[t % 4u], params.k);
         // The last step fetches its own tiles once more.
-        k += select(0u, 32u, more);
+        fresh += select(0u, 32u, more);
+        k = step_at(fresh);
 #for i in 0..4
         ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);
         gb{i} = fetch_b(n0, k, row_b + {i * B_PASS}u, quad_b);
@@ -202,6 +212,7 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         wg.z,
         m0 + wm + {i * 16 + h * 8}u + row,
         n0 + wn + {j * 16}u + quad * 4u,
+        own,
         staged[sg * 64u + {h * 32}u + lane % 32u] * unscale * unscale_rest,
     );
 #end

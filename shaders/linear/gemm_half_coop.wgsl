@@ -76,8 +76,9 @@ fn tile_row(lane: u32, quads: u32) -> u32 {
 
 @compute @workgroup_size(128)
 fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let m0 = wg.y * 128u;
-    let n0 = wg.x * TN;
+    let own = vec2<u32>(wg.y * 128u, wg.x * TN);
+    let m0 = min(own.x, params.last_m);
+    let n0 = min(own.y, params.last_n);
     let sg = lane / 32u;
     let wm = (sg / 2u) * 64u;
     let wn = (sg % 2u) * (TN / 2u);
@@ -103,7 +104,8 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
 #end
 #end
     let start = wg.z * params.part.x;
-    var k = start;
+    var fresh = start;
+    var k = step_at(fresh);
 #for i in 0..8
     var ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);
 #end
@@ -111,6 +113,13 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     var gb{i} = fetch_b(n0, k, row_b + {i * B_PASS}u, quad_b);
 #end
     for (var t = 0u; ; t += 1u) {
+#if OVERLAP
+        if k < fresh {
+#for i in 0..8
+            ga{i} = zeroed_a(ga{i}, k, row_a + {i * A_PASS}u, quad_a, fresh);
+#end
+        }
+#endif
 #for i in 0..8
         sa[at_a + {i * A_PASS * A_ROW}u] = ga{i};
 #end
@@ -120,9 +129,10 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
         workgroupBarrier();
         // The end is read anew in every step, from a place that changes: a driver that knew the number of steps would
         // unroll the loop, and take five times as long to compile it.
-        let more = k + 32u < min(start + params.part[t % 4u], params.k);
+        let more = fresh + 32u < min(start + params.part[t % 4u], params.k);
         // The last step fetches its own tiles once more.
-        k += select(0u, 32u, more);
+        fresh += select(0u, 32u, more);
+        k = step_at(fresh);
 #for i in 0..8
         ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);
 #end
@@ -166,6 +176,7 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
         wg.z,
         m0 + wm + {i * 16 + h * 8}u + row,
         n0 + wn + {j * 16}u + quad * 4u,
+        own,
         staged[sg * 64u + {h * 32}u + lane % 32u],
     );
 #end

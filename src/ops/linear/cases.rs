@@ -35,6 +35,7 @@ pub(super) fn shapes() -> Vec<Case> {
         (2100, 500, 9),   // tiles of 128, dx
         (1000, 250, 10),  // tiles of 64
         (1000, 330, 162), // tails in every extent, and sums long enough to carry accumulators
+        (300, 200, 272),  // tails of whole quads in every extent
     ];
     let mut cases = Vec::new();
     for (i, &(rows, inp, out)) in SHAPES.iter().enumerate() {
@@ -43,7 +44,7 @@ pub(super) fn shapes() -> Vec<Case> {
         let mut fill = Fill::new(i as u64);
         let (x, w) = (fill.normal(rows * inp), fill.normal(inp * out));
         let case = case(name, (rows, inp, out), x, w, bias.then(|| fill.normal(out)));
-        let carries = [(1000, 330, 162), (128, 128, 128)].contains(&(rows, inp, out));
+        let carries = [(1000, 330, 162), (300, 200, 272), (128, 128, 128)].contains(&(rows, inp, out));
         cases.push(if carries { case.self_test() } else { case });
     }
     cases

@@ -53,7 +53,7 @@ struct GemmParams {
     k: u32,
     accumulate: u32,
     a_row: u32,
-    _unused: [u32; 3],
+    last: [u32; 3],
 }
 
 /// The kernel of a product: its rows and columns of a tile.
@@ -147,24 +147,36 @@ impl Gemm {
         let b_row = if self.tb { self.k } else { self.n };
         let mut bindings = vec![("a", a), ("b", b), ("c", target.view)];
         bindings.extend(bias.map(|bias| ("bias", bias)));
-        let whole =
-            self.m.is_multiple_of(tile[0]) && self.n.is_multiple_of(tile[1]) && self.k.is_multiple_of(STEP);
+        let quads = |row: usize| row.is_multiple_of(4);
+        // Where the last tile or step begins: within the matrices if it fits, but at a quad of A as stored, whose rows may
+        // be padded. B is not, so that a step along k can leave it then.
+        let last_of = |extent: usize, tile: usize, quads: bool| {
+            let last = extent.saturating_sub(tile);
+            if quads { last.next_multiple_of(4) } else { last }
+        };
+        let last_k = last_of(self.k, STEP, !self.ta && quads(a_row));
+        let within_k = last_k + STEP <= self.k;
+        let on_units = |kernel: Kernel| {
+            let kernel = kernel.set("WITHIN_M", self.m >= tile[0]);
+            let kernel = kernel
+                .set("WITHIN_N", self.n >= tile[1])
+                .set("WITHIN_K", within_k);
+            kernel.set("OVERLAP", within_k && !self.k.is_multiple_of(STEP))
+        };
         let kernel = match tiling {
             Tiling::Plain(edge) => Kernel::new("linear/gemm").set("TILE", edge),
             Tiling::Split => {
                 bindings.extend([("amax_a", amax(l, a)), ("amax_b", amax(l, b))]);
-                Kernel::new("linear/gemm_coop").set("WHOLE", whole)
+                on_units(Kernel::new("linear/gemm_coop"))
             }
-            Tiling::Half(cols) => Kernel::new("linear/gemm_half_coop")
-                .set("TN", cols)
-                .set("WHOLE", whole),
+            Tiling::Half(cols) => on_units(Kernel::new("linear/gemm_half_coop")).set("TN", cols),
         };
         let kernel = kernel
             .set("TA", self.ta)
             .set("TB", self.tb)
-            .set("VA", a_row.is_multiple_of(4))
-            .set("VB", b_row.is_multiple_of(4))
-            .set("VC", self.n.is_multiple_of(4))
+            .set("VA", quads(a_row))
+            .set("VB", quads(b_row))
+            .set("VC", quads(self.n))
             .set("BIAS", bias.is_some());
         let params = GemmParams {
             part: [part as u32; 4],
@@ -173,7 +185,11 @@ impl Gemm {
             k: self.k as u32,
             accumulate: target.accumulate.into(),
             a_row: a_row as u32,
-            _unused: [0; 3],
+            last: [
+                last_of(self.m, tile[0], self.ta && quads(a_row)) as u32,
+                last_of(self.n, tile[1], false) as u32,
+                last_k as u32,
+            ],
         };
         let grid = [self.n.div_ceil(tile[1]), self.m.div_ceil(tile[0]), parts].map(|x| x as u32);
         l.run(kernel, &bindings, params, grid);

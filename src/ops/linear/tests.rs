@@ -121,14 +121,23 @@ mod gpu {
                     let kernel = with(Kernel::new("linear/gemm").set("TILE", tile));
                     assert!(workgroup_bytes(&kernel) <= 16_384, "{}", kernel.key());
                 }
-                let kernel = with(Kernel::new("linear/gemm_coop"));
-                assert!(workgroup_bytes(&kernel) <= 49_152, "{}", kernel.key());
-                for cols in [64usize, 128] {
-                    let kernel = with(Kernel::new("linear/gemm_half_coop").set("TN", cols));
-                    let kernel = ["t_a", "t_b"]
-                        .into_iter()
-                        .fold(kernel, |k, name| k.set(name, Value::Type("f16")));
-                    assert!(workgroup_bytes(&kernel) <= 24_576, "{}", kernel.key());
+                for guards in 0..8 {
+                    let unguarded = |kernel: Kernel| {
+                        let kernel = kernel.set("WITHIN_M", guards & 1 == 0);
+                        let kernel = kernel
+                            .set("WITHIN_N", guards & 2 == 0)
+                            .set("WITHIN_K", guards & 4 == 0);
+                        kernel.set("OVERLAP", guards & 4 == 0)
+                    };
+                    let kernel = unguarded(with(Kernel::new("linear/gemm_coop")));
+                    assert!(workgroup_bytes(&kernel) <= 49_152, "{}", kernel.key());
+                    for cols in [64usize, 128] {
+                        let kernel = unguarded(with(Kernel::new("linear/gemm_half_coop").set("TN", cols)));
+                        let kernel = ["t_a", "t_b"]
+                            .into_iter()
+                            .fold(kernel, |k, name| k.set(name, Value::Type("f16")));
+                        assert!(workgroup_bytes(&kernel) <= 24_576, "{}", kernel.key());
+                    }
                 }
             }
         }
@@ -171,6 +180,27 @@ mod gpu {
         let all = launches(25_600, 256, 1601, &with_matrix_units());
         assert_eq!(count(&all, "linear/gemm_coop"), 3);
         assert_eq!(count(&all, "linear/amax"), 3);
+    }
+
+    #[test]
+    fn only_short_edges_and_rows_with_padding_are_guarded() {
+        let guarded = |rows, inp, out| -> Vec<String> {
+            let all = launches(rows, inp, out, &with_matrix_units());
+            let gemms = all.iter().filter(|d| d.kernel.path == "linear/gemm_coop");
+            let off = |d: &&Dispatch, name: &str| d.kernel.consts[name] == Value::Bool(false);
+            let names = ["WITHIN_M", "WITHIN_N", "WITHIN_K"];
+            gemms
+                .map(|d| {
+                    names
+                        .map(|name| if off(&d, name) { 'g' } else { '-' })
+                        .iter()
+                        .collect()
+                })
+                .collect()
+        };
+        assert_eq!(guarded(25_600, 1024, 4368), ["---", "---", "---"]);
+        assert_eq!(guarded(301, 333, 130), ["---", "---", "---"]);
+        assert_eq!(guarded(64, 200, 333), ["g--", "g--", "---"]);
     }
 
     #[test]
