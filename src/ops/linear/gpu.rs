@@ -1,8 +1,8 @@
 //! Launches, as functions that the head uses chunk by chunk.
 //!
 //! Every product is one of three layouts of one kernel: y = x W^T, dx = dy W, dW = dy^T x. Which kernel:
-//! - `gemm_half_coop` (f16 matrix units, sums in f32) in the variant `coop` if both operands are stored in f16 and m, n >= 16 and
-//!   k >= 32; its tile is 128 x 128, or 128 x 64 where that pads less or a wider one would leave the device idle;
+//! - `gemm_half_coop` (f16 matrix units, sums in f32) in the variant `coop` if both operands are stored in f16 and at most one
+//!   of m, n and k is below 32; its tile is 128 x 128, or 128 x 64 where that pads less or a wider one would leave the device idle;
 //! - `gemm_coop` (f16 matrix units at f32 accuracy) in the variant `coop`, if the product has m, n >= 64 and k >= 32;
 //!   below, most of a 128 x 128 tile or of a step of 32 would be padding. Tails and row lengths that are no multiple of 4
 //!   are all right. Before it, `amax` finds the largest magnitude of each operand, once as long as nobody writes the tensor;
@@ -106,9 +106,11 @@ impl Gemm {
         self.m >= 64 && self.n >= 64 && self.k >= 32
     }
 
-    /// Whether `gemm_half_coop` is worth it.
+    /// Whether `gemm_half_coop` is worth it: two of its extents fill a tile. A third that is small is padding, which
+    /// costs less than the plain kernel's loads of two bytes (gates of a few heads are such products).
     fn fills_half_tile(&self) -> bool {
-        self.m >= 16 && self.n >= 16 && self.k >= 32
+        let small = [self.m, self.n, self.k].into_iter().filter(|extent| *extent < 32);
+        small.count() <= 1
     }
 
     /// Columns of the tile of `gemm_half_coop`.
@@ -307,14 +309,19 @@ impl GpuOp for Linear {
 
     fn takes(&self, variant: &Variant, pass: Pass, io: &Views) -> bool {
         let products = match pass {
-            Pass::Forward => vec![self.of_y()],
+            Pass::Forward => vec![(self.of_y(), [io.read("x"), io.read("w")])],
             Pass::Backward => {
-                let x = io.wanted("x").map(|_| self.of_grad_x());
-                let w = io.wanted("w").map(|_| self.of_grad_w());
-                x.into_iter().chain(w).collect()
+                let x = io.wanted("x").map(|_| (self.of_grad_x(), io.read("w")));
+                let w = io.wanted("w").map(|_| (self.of_grad_w(), io.read("x")));
+                let of = |(product, other)| (product, [io.grad("y"), other]);
+                x.into_iter().chain(w).map(of).collect()
             }
         };
-        !variant.needs.coop || products.iter().any(Gemm::fills_tile)
+        let on_units = |(product, operands): &(Gemm, [View; 2])| {
+            let half = operands.iter().all(|view| view.dtype == Dtype::F16);
+            !matches!(product.tiling(true, half), Tiling::Plain(_))
+        };
+        !variant.needs.coop || products.iter().any(on_units)
     }
 
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
