@@ -71,6 +71,7 @@ impl Caps {
         let needs = &variant.needs;
         (self.coop || !needs.coop)
             && self.workgroup_bytes >= needs.workgroup_bytes
+            && self.workgroup_threads >= needs.workgroup_threads
             && self.storage_bindings >= needs.storage_bindings
     }
 }

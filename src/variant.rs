@@ -10,6 +10,8 @@ pub struct Needs {
     pub coop: bool,
     /// Workgroup memory of its largest kernel, in bytes.
     pub workgroup_bytes: u32,
+    /// Invocations of its largest workgroup.
+    pub workgroup_threads: u32,
     /// Storage bindings of the kernel with the most.
     pub storage_bindings: u32,
 }
@@ -19,6 +21,7 @@ impl Needs {
     pub const WEBGPU: Self = Self {
         coop: false,
         workgroup_bytes: 16_384,
+        workgroup_threads: 256,
         storage_bindings: 8,
     };
 }

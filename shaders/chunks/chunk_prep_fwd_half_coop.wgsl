@@ -117,23 +117,27 @@ fn join(thread: u32) {
         m[TM + block_at(pair + 1u, pair) + thread % 64u] = -below;
     }
     workgroupBarrier();
-    let i = thread / 128u;
+    let i = thread / 128u % 2u;
     let j = thread / 64u % 2u;
     var sum = vec4(0.0);
-    for (var n = j; n < 2u; n++) {
-        sum += row_times_block(LOWER + block_at(2u + i, n), r, TM + block_at(n, j), c);
+    if thread < 256u {
+        for (var n = j; n < 2u; n++) {
+            sum += row_times_block(LOWER + block_at(2u + i, n), r, TM + block_at(n, j), c);
+        }
+        m[LOWER + block_at(i, 2u + j) + thread % 64u] = sum;
     }
-    m[LOWER + block_at(i, 2u + j) + thread % 64u] = sum;
     workgroupBarrier();
-    sum = vec4(0.0);
-    for (var n = 0u; n <= i; n++) {
-        sum += row_times_block(TM + block_at(2u + i, 2u + n), r, LOWER + block_at(n, 2u + j), c);
+    if thread < 256u {
+        sum = vec4(0.0);
+        for (var n = 0u; n <= i; n++) {
+            sum += row_times_block(TM + block_at(2u + i, 2u + n), r, LOWER + block_at(n, 2u + j), c);
+        }
+        m[TM + block_at(2u + i, j) + thread % 64u] = -sum;
     }
-    m[TM + block_at(2u + i, j) + thread % 64u] = -sum;
 }
 #endif
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(512)
 fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     set_chunk(wg);
     let subgroup = thread / 32u;
@@ -141,7 +145,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #if DELTA
     let square = block() * SQUARES;
 #endif
-    for (var w = thread; w < QUERY_BLOCKS * 16u * QUADS; w += 256u) {
+    for (var w = thread; w < QUERY_BLOCKS * 16u * QUADS; w += 512u) {
         let place = block_place(w / QUADS, w % QUADS, KEY_BLOCKS);
         let x = query_quad(w / QUADS, w % QUADS);
         staged[place] = x;
@@ -161,20 +165,22 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #endif
     }
     workgroupBarrier();
-    // A row of blocks of Q or, from subgroup 4 on, of K. Loops that run once: naga takes no `if` around matrix operations.
+    // Half a row of blocks of Q K^T or, from subgroup 8 on, of K K^T. Loops that run once: naga takes no `if` around matrix
+    // operations.
+    let i = subgroup % 8u / 2u;
 #for n in 0..KEY_BLOCKS
     var a{n} = FragA();
 #end
-    for (var once = subgroup; once < QUERY_BLOCKS; once = QUERY_BLOCKS) {
+    for (var once = subgroup; once < 2u * QUERY_BLOCKS; once = 2u * QUERY_BLOCKS) {
 #for n in 0..KEY_BLOCKS
-        a{n} = coopLoadT<FragA>(&staged[(subgroup * KEY_BLOCKS + {n}u) * 64u], 4u);
+        a{n} = coopLoadT<FragA>(&staged[(i * KEY_BLOCKS + {n}u) * 64u], 4u);
 #end
     }
     if thread < 64u {
         set_block_sums(thread);
     }
     workgroupBarrier();
-    for (var w = thread; w < 64u * QUADS; w += 256u) {
+    for (var w = thread; w < 64u * QUADS; w += 512u) {
         let place = block_place(w / QUADS, w % QUADS, KEY_BLOCKS);
         let x = key_quad(w / QUADS, w % QUADS);
         staged[place] = x;
@@ -191,18 +197,17 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         table[entry(DECAY_OUT, thread)] = decay_out;
     }
     workgroupBarrier();
-    let i = subgroup % 4u;
-    var columns = select(0u, min(4u, (i + 1u) * HOUSEHOLDER), subgroup < QUERY_BLOCKS);
+    var columns = select(0u, min(4u, (i + 1u) * HOUSEHOLDER), subgroup < 2u * QUERY_BLOCKS);
 #if INVERSE
-    columns = select(columns, i + 1u, subgroup >= 4u);
-    for (var once = subgroup; once >= 4u; once = 0u) {
+    columns = select(columns, i + 1u, subgroup >= 8u);
+    for (var once = subgroup; once >= 8u; once = 0u) {
 #for n in 0..KEY_BLOCKS
         a{n} = coopLoadT<FragA>(&staged[(i * KEY_BLOCKS + {n}u) * 64u], 4u);
 #end
     }
 #endif
-    let result = select(LOWER, SCORES, subgroup < 4u) + i * 256u;
-    for (var j = 0u; j < columns; j++) {
+    let result = select(LOWER, SCORES, subgroup < 8u) + i * 256u;
+    for (var j = subgroup % 2u; j < columns; j += 2u) {
         var even = FragC();
         var odd = FragC();
 #for n in 0..KEY_BLOCKS
@@ -216,7 +221,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         coopStoreT(even, &m[result + j * 64u], 4u);
     }
     workgroupBarrier();
-    for (var w = thread; w < QUERY_BLOCKS * 256u; w += 256u) {
+    for (var w = thread; w < QUERY_BLOCKS * 256u; w += 512u) {
         let end = last(row_of(w));
         let j = column_of(w);
         var p = vec4(0.0);
@@ -227,7 +232,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         operands[base + OF_P + w] = vec4<t_operands>(p);
     }
 #if INVERSE
-    for (var w = thread; w < 1024u; w += 256u) {
+    for (var w = thread; w < 1024u; w += 512u) {
         let r = row_of(w);
         let j = column_of(w);
         var lower = vec4(0.0);
@@ -245,12 +250,12 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         invert_diagonal(thread);
     }
 #endif
-    for (var w = thread; w < QUERY_BLOCKS * 16u * QUADS; w += 256u) {
+    for (var w = thread; w < QUERY_BLOCKS * 16u * QUADS; w += 512u) {
         let r = w / QUADS;
         let x = params.scale * vector_at(DECAY_IN_OF, last(r)) * vec4<f32>(query_quad(r, w % QUADS));
         operands[base + OF_Q_IN + block_place(r, w % QUADS, KEY_BLOCKS)] = vec4<t_operands>(x);
     }
-    for (var w = thread; w < 64u * QUADS; w += 256u) {
+    for (var w = thread; w < 64u * QUADS; w += 512u) {
         let r = w / (KEY_BLOCKS * 64u) * 16u + w % 64u / 4u;
         operands[base + OF_K_OUT + w] = vec4<t_operands>(vector_at(DECAY_OUT_OF, r) * vec4<f32>(staged[w]));
     }
@@ -260,18 +265,19 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     join(thread);
     workgroupBarrier();
 #endif
-    // W, a column of blocks a subgroup.
+    // W, half a column of blocks a subgroup.
+    let column = subgroup % 8u;
+    let rows = subgroup / 8u * 2u;
 #for n in 0..4
     var b{n} = FragB();
-    var w{n} = FragC();
 #end
-    for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+    for (var once = column; once < KEY_BLOCKS; once = KEY_BLOCKS) {
 #for n in 0..4
-        b{n} = coopLoadT<FragB>(&staged[({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
+        b{n} = coopLoadT<FragB>(&staged[({n}u * KEY_BLOCKS + column) * 64u], 4u);
 #end
     }
     workgroupBarrier();
-    for (var w = thread; w < 1024u; w += 256u) {
+    for (var w = thread; w < 1024u; w += 512u) {
         var x = vec4(0.0);
 #if BACK
         x = vec4<f32>(squares[square + OF_TM + w]);
@@ -284,16 +290,19 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         staged[w] = vec4<f16>(x * vector_quad(DECAY_IN_OF, column_of(w) / 4u));
     }
     workgroupBarrier();
-    for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
-#for i in 0..4
-#for j in 0..i + 1
-        w{i} = coopMultiplyAdd(coopLoadT<FragA>(&staged[{(i * 4 + j) * 64}u], 4u), b{j}, w{i});
+    for (var once = column; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+#for i in 0..2
+        {
+            var w = FragC();
+#for j in 0..4
+            w = coopMultiplyAdd(coopLoadT<FragA>(&staged[(rows + {i}u) * 256u + {j * 64}u], 4u), b{j}, w);
 #end
-        coopStoreT(w{i}, &m[({i}u * KEY_BLOCKS + subgroup) * 64u], 4u);
+            coopStoreT(w, &m[((rows + {i}u) * KEY_BLOCKS + column) * 64u], 4u);
+        }
 #end
     }
     workgroupBarrier();
-    for (var w = thread; w < 64u * QUADS; w += 256u) {
+    for (var w = thread; w < 64u * QUADS; w += 512u) {
         operands[base + OF_W + w] = vec4<t_operands>(-m[w]);
     }
 #endif

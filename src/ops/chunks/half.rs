@@ -15,6 +15,7 @@ pub(crate) const HALF: Variant = Variant {
     needs: Needs {
         coop: true,
         workgroup_bytes: 49_152,
+        workgroup_threads: 512,
         storage_bindings: 15,
     },
     storage: &[Dtype::F16],
