@@ -29,8 +29,10 @@
 //!            difference of prefix sums, and masked before the exponential: strong decay costs no digits. g is clamped
 //!            at -1e4, a gate of exactly 0. Tm comes from forward substitution in blocks of 16 rows, joined in pairs: the
 //!            product form of the inverse would overflow for correlated keys. On matrix units, products are of operands
-//!            split into two f16, with a scale for every 16 or 32 of the inner dimension (`lib/tile`). dg uses sums over rectangles of M, without cancelling cumulative
-//!            sums. Error against f64 1e-7 to 3e-6 for any keys and beta in [0, 2). Known limit: with (nearly) equal
+//!            split into two f16, with a scale for every 16 or 32 of the inner dimension (`lib/tile`). In mixed precision the
+//!            variant `half_coop` (`chunks/half`) keeps S in f32 accumulators and reads operands in f16; with Tm taken as
+//!            (I + G b)^-1, Y = Tm U and Vn = b Y, so that dbeta needs no division. dg uses sums over rectangles of M, without
+//!            cancelling cumulative sums. Error against f64 1e-7 to 3e-6 for any keys and beta in [0, 2). Known limit: with (nearly) equal
 //!            keys and no decay dg itself is ill-conditioned, a difference of sums that cancel: 1e-5 to 1e-4 in f32
 //!            whatever the form
 //! Cost       per token and head, forward 2 d_k d_v + C (2 d_k + 2 d_v) + n (4 d_k d_v + C (4 d_k + 2 d_v) + C^2 / 3)
