@@ -189,45 +189,58 @@ pub struct Comparison {
     pub now_ms: f64,
     /// The earlier median over this one: above 1 is faster.
     pub speedup: f64,
-    /// Beyond the spread or not.
+    /// Beyond the spread or not: of times, or of times over the roof if that has moved.
     pub verdict: Verdict,
-    /// The earlier share of the device's roof, as it was then.
-    pub before_roof: f64,
-    /// This share of the device's roof, as it is now.
-    pub now_roof: f64,
+    /// The earlier median over the time that the device's roof allowed then.
+    pub before_over_roof: f64,
+    /// This median over the time that the device's roof allows now.
+    pub now_over_roof: f64,
 }
 
 impl Comparison {
-    /// Of an entry, if the earlier report has it.
-    pub fn new(now: &Entry, before: &Report) -> Option<Self> {
+    /// Of an entry, if the earlier report has it. `roof_moved`: see [`Report::roof_moved`].
+    pub fn new(now: &Entry, before: &Report, roof_moved: bool) -> Option<Self> {
         let old = before
             .entries
             .iter()
             .find(|e| e.name == now.name && e.pass == now.pass)?;
-        let within = |ms: f64, e: &Entry| (e.min_ms..=e.max_ms).contains(&ms);
-        let verdict = if within(now.median_ms, old) || within(old.median_ms, now) {
-            Verdict::Same
-        } else if now.median_ms < old.median_ms {
-            Verdict::Faster
-        } else {
-            Verdict::Slower
-        };
         Some(Self {
             name: now.name.clone(),
             pass: now.pass.clone(),
             before_ms: old.median_ms,
             now_ms: now.median_ms,
             speedup: old.median_ms / now.median_ms.max(1e-6),
-            verdict,
-            before_roof: old.roof_share,
-            now_roof: now.roof_share,
+            verdict: verdict(now, old, roof_moved),
+            before_over_roof: 1.0 / old.roof_share,
+            now_over_roof: 1.0 / now.roof_share,
         })
     }
 }
 
+fn verdict(now: &Entry, old: &Entry, roof_moved: bool) -> Verdict {
+    // Minimum, median and maximum; where the roof moved, in times that it allows.
+    let times = |e: &Entry| {
+        let unit = if roof_moved {
+            e.median_ms * e.roof_share
+        } else {
+            1.0
+        };
+        [e.min_ms, e.median_ms, e.max_ms].map(|ms| ms / unit)
+    };
+    let (now, old) = (times(now), times(old));
+    let within = |median: f64, range: [f64; 3]| (range[0]..=range[2]).contains(&median);
+    if within(now[1], old) || within(old[1], now) {
+        Verdict::Same
+    } else if now[1] < old[1] {
+        Verdict::Faster
+    } else {
+        Verdict::Slower
+    }
+}
+
 impl Report {
-    /// What the device does at best is not what it did in an earlier report: times of the two are then no comparison of
-    /// kernels.
+    /// What the device does at best is not what it did in an earlier report, in words: times of the two are then no
+    /// comparison of kernels.
     pub fn roof_moved(&self, before: &Self) -> Option<String> {
         let rates = [
             ("copy", "GB/s", before.copy_gb_s, self.copy_gb_s),
@@ -241,8 +254,8 @@ impl Report {
             .collect();
         (!texts.is_empty()).then(|| {
             format!(
-                "warning: the device itself is not as fast as in the earlier report ({}); compare shares of the roof, not \
-                 times",
+                "warning: the device itself is not as fast as in the earlier report ({}); what is faster or slower is said \
+                 of times over the roof",
                 texts.join(", ")
             )
         })

@@ -202,19 +202,8 @@ fn median_is_in_the_middle() {
     assert_eq!([t.min, t.median, t.max].map(|t| t.as_millis()), [10, 20, 30]);
 }
 
-#[test]
-fn only_differences_beyond_the_spread_count() {
-    let bench = registry(TINY).remove(0);
-    let entry = |ms| {
-        Entry::of(
-            &bench,
-            Timed::Forward,
-            timing(ms),
-            bench.cost(Timed::Forward, Precision::F32),
-            &roof(),
-        )
-    };
-    let report = |entry| Report {
+fn report(entry: Entry) -> Report {
+    Report {
         version: String::new(),
         commit: String::new(),
         device: String::new(),
@@ -227,13 +216,72 @@ fn only_differences_beyond_the_spread_count() {
         scale: TINY.0,
         entries: vec![entry],
         skipped: Vec::new(),
+    }
+}
+
+#[test]
+fn only_differences_beyond_the_spread_count() {
+    let bench = registry(TINY).remove(0);
+    let entry = |ms| {
+        Entry::of(
+            &bench,
+            Timed::Forward,
+            timing(ms),
+            bench.cost(Timed::Forward, Precision::F32),
+            &roof(),
+        )
     };
-    let compare = |now, before| Comparison::new(&entry(now), &report(entry(before))).unwrap();
+    let compare = |now, before| Comparison::new(&entry(now), &report(entry(before)), false).unwrap();
     let faster = compare([10, 11, 12], [20, 22, 24]);
     assert_eq!((faster.verdict, faster.speedup), (Verdict::Faster, 2.0));
     assert_eq!(compare([20, 22, 24], [10, 11, 12]).verdict, Verdict::Slower);
     assert_eq!(compare([10, 11, 12], [9, 10, 30]).verdict, Verdict::Same);
     let mut other = entry([1, 1, 1]);
     other.pass = "training".to_owned();
-    assert_eq!(Comparison::new(&other, &report(entry([1, 1, 1]))), None);
+    assert_eq!(Comparison::new(&other, &report(entry([1, 1, 1])), false), None);
+}
+
+#[test]
+fn a_device_at_half_its_speed_makes_no_kernel_slower() {
+    let bench = registry(TINY).remove(0);
+    let cost = bench.cost(Timed::Forward, Precision::F32);
+    let run = |ms, speed: f64| {
+        let roof = Roof {
+            copy: 1e9 * speed,
+            product: 1e12 * speed,
+            ..roof()
+        };
+        let entry = Entry::of(&bench, Timed::Forward, timing(ms), cost, &roof);
+        Report {
+            copy_gb_s: roof.copy * 1e-9,
+            product_gflop_s: roof.product * 1e-9,
+            ..report(entry)
+        }
+    };
+    let compare = |now: &Report, before: &Report| {
+        let moved = now.roof_moved(before);
+        let compared = Comparison::new(&now.entries[0], before, moved.is_some()).unwrap();
+        (moved, compared)
+    };
+    let before = run([10, 11, 12], 1.0);
+    let (moved, same) = compare(&run([20, 22, 24], 0.5), &before);
+    let said = moved.unwrap();
+    assert!(
+        said.contains("copy 1.0 -> 0.5 GB/s") && said.contains("over the roof"),
+        "{said}"
+    );
+    assert_eq!((same.verdict, same.speedup), (Verdict::Same, 0.5));
+    assert!(
+        (same.now_over_roof / same.before_over_roof - 1.0).abs() < 1e-9,
+        "{same:?}"
+    );
+    assert_eq!(
+        compare(&run([40, 44, 48], 0.5), &before).1.verdict,
+        Verdict::Slower
+    );
+    assert_eq!(
+        compare(&run([10, 11, 12], 0.5), &before).1.verdict,
+        Verdict::Faster
+    );
+    assert_eq!(compare(&run([20, 22, 24], 1.0), &before).0, None);
 }

@@ -198,14 +198,15 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         report.entries.push(entry);
         ops = (!calls.is_empty()).then(|| profile_table(&calls));
     }
+    let moved = before.as_ref().and_then(|before| report.roof_moved(before));
     let compared: Option<Vec<Comparison>> = before.as_ref().map(|before| {
         report
             .entries
             .iter()
-            .filter_map(|e| Comparison::new(e, before))
+            .filter_map(|e| Comparison::new(e, before, moved.is_some()))
             .collect()
     });
-    if let Some(warning) = before.as_ref().and_then(|before| report.roof_moved(before)) {
+    if let Some(warning) = moved {
         say(&warning);
     }
     // What was asked to stop still says what it has found.
@@ -270,7 +271,7 @@ fn report(executor: &Executor, precision: Precision, roof: &Roof, scale: Scale) 
 fn header(report: &Report) -> String {
     let smaller = match report.scale {
         1 => String::new(),
-        n => format!("; ops at a {n}th of their size"),
+        n => format!("\nops at a {n}th of their size"),
     };
     format!(
         "{}, {}, commit {}\ncopy {:.1} GB/s, product {}^3 {:.1} GFLOP/s ({}){smaller}",
@@ -366,8 +367,8 @@ fn comparison(compared: &[Comparison], all: bool) -> String {
             ms(c.before_ms),
             ms(c.now_ms),
             format!("{:.2}", c.speedup),
-            format!("{:.1} %", 100.0 * c.before_roof),
-            format!("{:.1} %", 100.0 * c.now_roof),
+            times(c.before_over_roof),
+            times(c.now_over_roof),
             c.verdict.to_string(),
         ]
     });
@@ -377,11 +378,20 @@ fn comparison(compared: &[Comparison], all: bool) -> String {
         "before",
         "now",
         "speed-up",
-        "roof before",
-        "of roof",
+        "roof then",
+        "roof now",
         "",
     ];
-    narrowed(&header, rows, &[0, 1, 4, 6, 7], all)
+    let table = narrowed(&header, rows, &[0, 1, 4, 6, 7], all);
+    format!("{table}\nroof: times over what the device did at best in the same run")
+}
+
+/// How many times something.
+fn times(n: f64) -> String {
+    match n.is_finite() {
+        true => format!("{n:.2}x"),
+        false => "-".to_owned(),
+    }
 }
 
 fn json(report: &Report, compared: Option<&[Comparison]>) -> String {
@@ -416,8 +426,8 @@ mod tests {
             before_ms: 123.456,
             now_ms: 110.0,
             speedup: 1.12,
-            before_roof: 0.5,
-            now_roof: 0.55,
+            before_over_roof: 120.25,
+            now_over_roof: 117.55,
             verdict: Verdict::Faster,
         }];
         for text in [entries(&report, false), comparison(&compared, false)] {
