@@ -33,6 +33,25 @@ fn check_passes_the_built_in_goldens_on_the_cpu() {
     assert_eq!(words[5], "skipped", "{last}");
 }
 
+/// An error means something only beside its limit.
+#[test]
+fn check_says_how_large_an_error_may_be() {
+    let output = selectiv(&["check", "--device", "cpu", "--fixtures-only"])
+        .output()
+        .unwrap();
+    let (table, log) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    let mut passed = log.lines().filter(|line| line.starts_with("passed ")).peekable();
+    assert!(passed.peek().is_some(), "{log}");
+    assert!(
+        passed.all(|line| line.contains(" error ") && line.contains(", allowed 1e-")),
+        "{log}"
+    );
+    assert!(table.contains(" of 1e-5"), "{table}");
+}
+
 #[test]
 fn check_as_json_counts_every_check() {
     let json: Value = serde_json::from_str(&stdout(&[
@@ -55,6 +74,8 @@ fn check_as_json_counts_every_check() {
     for status in ["passed", "failed", "skipped"] {
         assert_eq!(json[status].as_u64().unwrap() as usize, count(status));
     }
+    assert!(json["commit"].as_str().is_some_and(|commit| !commit.is_empty()));
+    assert!(json["checks"][0]["allowed"].as_f64().unwrap() > 0.0);
 }
 
 /// A changed number in a golden file must be seen.

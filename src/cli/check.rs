@@ -277,7 +277,10 @@ fn line(outcome: &Outcome) -> String {
             "FAILED   {name} on {device}: {} error {:.2e}, allowed {:.0e}; element {} is {:e}, should be {:e}",
             d.tensor, d.error, d.allowed, d.worst.0, d.worst.1, d.worst.2
         ),
-        (Ok(_), Some(d)) => format!("passed   {name} on {device}: {:.1e} ({})", d.error, d.tensor),
+        (Ok(_), Some(d)) => format!(
+            "passed   {name} on {device}: {} error {:.1e}, allowed {:.0e}",
+            d.tensor, d.error, d.allowed
+        ),
         (Ok(_), None) => format!("passed   {name} on {device}"),
     }
 }
