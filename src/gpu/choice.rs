@@ -56,22 +56,43 @@ pub fn find(name: &str) -> Result<std::result::Result<wgpu::Adapter, String>> {
     if all.is_empty() && number.is_some() {
         return Err(no_adapter().into());
     }
+    let infos: Vec<wgpu::AdapterInfo> = all.iter().map(wgpu::Adapter::get_info).collect();
     Ok(number.and_then(|n| all.get(n)).cloned().ok_or_else(|| {
-        let listed = all.iter().enumerate();
-        listed
-            .map(|(i, a)| format!(", gpu:{i} ({})", a.get_info().name))
-            .collect()
+        let listed = labels(&infos).into_iter().enumerate();
+        listed.map(|(i, label)| format!(", gpu:{i} ({label})")).collect()
     }))
+}
+
+/// What tells each adapter from the others: its name, and the backend and the PCI bus where others have that name too.
+fn labels(infos: &[wgpu::AdapterInfo]) -> Vec<String> {
+    let label = |info: &wgpu::AdapterInfo| {
+        let alike = || infos.iter().filter(|other| other.name == info.name);
+        let mut label = info.name.clone();
+        if alike().any(|other| other.backend != info.backend) {
+            label += &format!(", {:?}", info.backend);
+        }
+        let bus = &info.device_pci_bus_id;
+        if !bus.is_empty() && alike().any(|other| other.device_pci_bus_id != *bus) {
+            label += &format!(", PCI bus {bus}");
+        }
+        label
+    };
+    infos.iter().map(label).collect()
 }
 
 /// Every real GPU, as `gpu:N`, once though several backends may show it.
 pub fn real() -> Vec<String> {
-    let all = adapters();
-    let infos: Vec<wgpu::AdapterInfo> = all
+    // Adapters are sorted: real GPUs come first.
+    let infos: Vec<wgpu::AdapterInfo> = adapters()
         .iter()
         .filter(|a| is_hardware(a))
         .map(wgpu::Adapter::get_info)
         .collect();
+    cards(&infos).into_iter().map(|i| format!("gpu:{i}")).collect()
+}
+
+/// The first adapter of each card: the same PCI bus in another backend is the same card.
+fn cards(infos: &[wgpu::AdapterInfo]) -> Vec<usize> {
     let is_first = |i: &usize| {
         let info = &infos[*i];
         let is_same = |other: &wgpu::AdapterInfo| {
@@ -80,11 +101,7 @@ pub fn real() -> Vec<String> {
         };
         !infos[..*i].iter().any(is_same)
     };
-    // Adapters are sorted: real GPUs come first.
-    (0..infos.len())
-        .filter(is_first)
-        .map(|i| format!("gpu:{i}"))
-        .collect()
+    (0..infos.len()).filter(is_first).collect()
 }
 
 fn open(adapter: &wgpu::Adapter, say: &mut dyn FnMut(&str)) -> Result<GpuRuntime> {
@@ -121,4 +138,47 @@ fn try_out(runtime: &mut dyn Runtime, name: &str) -> Result<()> {
         message: format!("it computes sigma(0) = {}", values[0]),
     }
     .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card(name: &str, backend: wgpu::Backend, bus: &str) -> wgpu::AdapterInfo {
+        let mut info = wgpu::AdapterInfo::new(wgpu::DeviceType::DiscreteGpu, backend);
+        info.name = name.to_owned();
+        info.device_pci_bus_id = bus.to_owned();
+        info
+    }
+
+    #[test]
+    fn equal_cards_have_names_of_their_own() {
+        let two = [
+            card("H100", wgpu::Backend::Vulkan, "0000:18:00.0"),
+            card("H100", wgpu::Backend::Vulkan, "0000:2a:00.0"),
+            card("A2", wgpu::Backend::Vulkan, "0000:3b:00.0"),
+        ];
+        let expected = ["H100, PCI bus 0000:18:00.0", "H100, PCI bus 0000:2a:00.0", "A2"];
+        assert_eq!(labels(&two), expected);
+        assert_eq!(cards(&two), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_card_of_two_backends_is_one() {
+        let all = [
+            card("H100", wgpu::Backend::Vulkan, "0000:18:00.0"),
+            card("H100", wgpu::Backend::Vulkan, "0000:2a:00.0"),
+            card("H100", wgpu::Backend::Dx12, "0000:18:00.0"),
+            card("H100", wgpu::Backend::Dx12, "0000:2a:00.0"),
+        ];
+        assert_eq!(cards(&all), [0, 1]);
+        assert_eq!(labels(&all)[3], "H100, Dx12, PCI bus 0000:2a:00.0");
+        // A driver that does not tell the bus has only its number to be called by.
+        let untold = [
+            card("M2", wgpu::Backend::Metal, ""),
+            card("M2", wgpu::Backend::Metal, ""),
+        ];
+        assert_eq!(cards(&untold), [0, 1]);
+        assert_eq!(labels(&untold), ["M2", "M2"]);
+    }
 }

@@ -102,7 +102,7 @@ fn auto(say: &mut dyn FnMut(&str)) -> Executor {
     match choice::best(say) {
         Ok(runtime) => {
             let executor = Executor::Gpu(Box::new(runtime));
-            say(&format!("device: {}, the best GPU here", executor.name()));
+            say(&format!("device: {}, the best GPU here", name_and_bus(&executor)));
             executor
         }
         Err(why) => on_cpu(&why, say),
@@ -113,8 +113,21 @@ fn auto(say: &mut dyn FnMut(&str)) -> Executor {
 fn named(name: &str, say: &mut dyn FnMut(&str)) -> Result<Executor> {
     let runtime = choice::named(name, say)?.map_err(|others| unknown(name, format!("auto, cpu{others}")))?;
     let executor = Executor::Gpu(Box::new(runtime));
-    say(&format!("device: {}", executor.name()));
+    say(&format!("device: {}", name_and_bus(&executor)));
     Ok(executor)
+}
+
+/// The PCI bus says which of several equal GPUs it is.
+#[cfg(feature = "gpu")]
+fn name_and_bus(executor: &Executor) -> String {
+    let bus = match executor {
+        Executor::Gpu(runtime) => runtime.gpu().info().device_pci_bus_id,
+        Executor::Cpu(_) => String::new(),
+    };
+    match bus.is_empty() {
+        true => executor.name(),
+        false => format!("{}, PCI bus {bus}", executor.name()),
+    }
 }
 
 #[cfg(test)]
