@@ -6,6 +6,10 @@ use rayon::prelude::*;
 /// Rows that one thread takes at a time.
 const ROWS: usize = 16;
 
+/// From this size of lse on its own rounding, 2^-24 of it, is more than that of the exponential: probabilities then come from
+/// the logits alone.
+const LARGE: f64 = 32.0;
+
 /// lse and negative log-likelihood of every row.
 pub(crate) fn rows<R: Real>(classes: usize, z: &[R], labels: &[u32], lse: &mut [R], nll: &mut [R]) {
     z.par_chunks(ROWS * classes)
@@ -37,8 +41,17 @@ pub(crate) fn gradient_in_place<R: Real>(classes: usize, z: &mut [R], labels: &[
                     z.fill(R::ZERO);
                     continue;
                 }
-                for z in z.iter_mut() {
-                    *z = weight * (*z - lse[r]).exp();
+                if lse[r].f64().abs() < LARGE {
+                    for z in z.iter_mut() {
+                        *z = weight * (*z - lse[r]).exp();
+                    }
+                } else {
+                    let max = z.iter().fold(z[0], |m, v| m.max(*v));
+                    for z in z.iter_mut() {
+                        *z = (*z - max).exp();
+                    }
+                    let share = weight / z.iter().copied().sum::<R>();
+                    z.iter_mut().for_each(|z| *z *= share);
                 }
                 z[label] -= weight;
             }
