@@ -5,17 +5,17 @@ use crate::step::StepParams;
 use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
-/// Vectors of the solver, one head at a time.
-struct Solver<R> {
-    solution: Vec<R>,
-    residual: Vec<R>,
-    direction: Vec<R>,
-    image: Vec<R>,
+/// Vectors of the solver, one head at a time: in f64, since rounding grows with the condition number.
+struct Solver {
+    solution: Vec<f64>,
+    residual: Vec<f64>,
+    direction: Vec<f64>,
+    image: Vec<f64>,
 }
 
-impl<R: Real> Solver<R> {
+impl Solver {
     fn new(d: usize) -> Self {
-        let zeros = || vec![R::ZERO; d];
+        let zeros = || vec![0.0; d];
         Self {
             solution: zeros(),
             residual: zeros(),
@@ -24,19 +24,19 @@ impl<R: Real> Solver<R> {
         }
     }
 
-    /// (M + diag(lambda)) x = q: x is left in `solution`.
-    fn solve(&mut self, m: &[R], lambda: &[R], q: &[R]) {
+    /// (M + diag(lambda)) x = q, as exact as R is: x is left in `solution`.
+    fn solve<R: Real>(&mut self, m: &[R], lambda: &[R], q: &[R]) {
         let d = q.len();
-        self.solution.fill(R::ZERO);
+        self.solution.fill(0.0);
         // Scaled, so that no square underflows.
-        let size: R = q.iter().map(|x| x.abs()).sum();
-        let scale = if size > R::ZERO { R::ONE / size } else { R::ZERO };
+        let size: f64 = q.iter().map(|x| x.f64().abs()).sum();
+        let scale = if size > 0.0 { 1.0 / size } else { 0.0 };
         for j in 0..d {
-            self.residual[j] = scale * q[j];
-            self.direction[j] = self.residual[j] / lambda[j];
+            self.residual[j] = scale * q[j].f64();
+            self.direction[j] = self.residual[j] / lambda[j].f64();
         }
         let mut error = dot(&self.residual, &self.direction);
-        let tolerance = R::EPSILON * R::of(0.125);
+        let tolerance = R::EPSILON.f64() * 0.125;
         let enough = tolerance * tolerance * error;
         for _ in 0..4 * d + 32 {
             // False for NaN, too.
@@ -45,13 +45,13 @@ impl<R: Real> Solver<R> {
                 break;
             }
             for (j, row) in m.chunks(d).enumerate() {
-                self.image[j] = dot(row, &self.direction) + lambda[j] * self.direction[j];
+                self.image[j] = dot_wide(row, &self.direction) + lambda[j].f64() * self.direction[j];
             }
             let length = error / dot(&self.direction, &self.image);
             for j in 0..d {
                 self.solution[j] += length * self.direction[j];
-                self.residual[j] += -length * self.image[j];
-                self.image[j] = self.residual[j] / lambda[j];
+                self.residual[j] -= length * self.image[j];
+                self.image[j] = self.residual[j] / lambda[j].f64();
             }
             let next = dot(&self.residual, &self.image);
             let keep = next / error;
@@ -62,6 +62,17 @@ impl<R: Real> Solver<R> {
         }
         self.solution.iter_mut().for_each(|x| *x *= size);
     }
+}
+
+/// Sum of products. Eight running sums, so that the loop vectorises.
+fn dot_wide<R: Real>(row: &[R], x: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    for (row, x) in row.chunks(8).zip(x.chunks(8)) {
+        for ((sum, row), x) in sums.iter_mut().zip(row).zip(x) {
+            *sum += row.f64() * x;
+        }
+    }
+    sums.iter().sum()
 }
 
 /// `S <- a S + k w^T`.
@@ -90,8 +101,9 @@ impl CpuOp for MesaStep {
                 solver.solve(m, &lambda[head % self.h * d..][..d], &q[row]);
                 o.fill(R::ZERO);
                 for (row, x) in n.chunks(d).zip(&solver.solution) {
+                    let x = R::of(*x);
                     for (o, n) in o.iter_mut().zip(row) {
-                        *o += *x * *n;
+                        *o += x * *n;
                     }
                 }
             },

@@ -7,9 +7,10 @@
 //! Shapes     q, k, v, o [B,H,D]; g (log decay, <= 0), beta [B,H]; lambda [H,D], above 0; states M, N [B,H,D,D]; D from 1
 //!            to 256
 //! Gradients  none: decoding only
-//! Numerics   f32 throughout; x by conjugate gradients, preconditioned with diag(lambda), until the residual is 2^-26 (the
-//!            twin in f64: 2^-55) of q, or for 4 D + 32 steps. M has few large eigenvalues on top of diag(lambda): 6 to 20
-//!            steps for decays from 1/2 to none. Rounding grows with the condition number, 1 + |M| / min lambda
+//! Numerics   f32 throughout (the twin solves in f64); x by conjugate gradients, preconditioned with diag(lambda), until
+//!            the residual is 2^-26 of q (the twin of f64: 2^-55), or for 4 D + 32 steps. M has few large eigenvalues on
+//!            top of diag(lambda): 6 to 20 steps for decays from 1/2 to none. Rounding grows with the condition number,
+//!            1 + |M| / min lambda
 //! Cost       per head 8 D^2 FLOPs and 2 D^2 + 10 D a step of the solver, 12 assumed; 16 D^2 + 20 D bytes (what the solver
 //!            reads again lies in a cache)
 //! Errors     D outside 1..=256, a size of 0, more than 2^31 - 1 elements of M. That lambda is above 0 is not checked
