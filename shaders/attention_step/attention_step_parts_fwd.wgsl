@@ -1,6 +1,6 @@
 // Attention of one query over KEYS keys: sums that attention_step_fwd puts together. A workgroup: one (b, h) and one part
 // of its keys; eight threads a key for the scores, then a thread a column and quarter of the keys. Keys past the
-// position are masked and not read. With FORGETS, first what the new token leaves of each key: its bias.
+// position are masked; the last one is read in their place. With FORGETS, first what the new token leaves of each key: its bias.
 // Grid: ops::grid_1d over B H parts. Host: D <= 256. Source: models.md 4.8, 7.
 #import lib/grid
 #import lib/decay_factor
@@ -51,11 +51,14 @@ fn attention_step_parts_fwd(
     }
     workgroupBarrier();
     let lane = thread % LANES;
-    for (var i = thread / LANES; i < KEYS; i += 256u / LANES) {
+    // FXC takes no barrier after a loop whose bounds differ from thread to thread, or that some threads skip.
+    for (var turn = 0u; turn < KEYS * LANES / 256u; turn++) {
+        let i = turn * (256u / LANES) + thread / LANES;
         var sum = 0.0;
-        if first + i <= t {
-            let at = ((row0 + first + i) * params.h + h) * params.d;
-            for (var c = lane; c < params.d; c += LANES) {
+        let at = ((row0 + min(first + i, t)) * params.h + h) * params.d;
+        for (var c0 = 0u; c0 < params.d; c0 += LANES) {
+            let c = c0 + lane;
+            if c < params.d {
                 sum += query[c] * keys[at + c];
             }
         }
@@ -67,9 +70,9 @@ fn attention_step_parts_fwd(
     var z = -3.0e38;
     if seen {
         var sum = 0.0;
-        for (var i = 0u; i < LANES; i++) {
-            sum += parts[thread * LANES + i];
-        }
+#for i in 0..LANES
+        sum += parts[thread * LANES + {i}u];
+#end
         z = params.scale * sum;
 #if FORGETS
         let at = (row0 + key) * params.h + h;
@@ -114,17 +117,18 @@ fn attention_step_parts_fwd(
     for (var c0 = 0u; c0 < params.d; c0 += COLUMNS) {
         let c = c0 + thread % COLUMNS;
         var sum = 0.0;
-        if c < params.d {
-            for (var i = share; i < KEYS && first + i <= t; i += SHARES) {
+        for (var n = 0u; n < KEYS / SHARES; n++) {
+            let i = n * SHARES + share;
+            if c < params.d && first + i <= t {
                 sum += p[i] * values[((row0 + first + i) * params.h + h) * params.d + c];
             }
         }
         parts[thread] = sum;
         workgroupBarrier();
         if share == 0u && c < params.d {
-            for (var i = 1u; i < SHARES; i++) {
-                sum += parts[i * COLUMNS + thread];
-            }
+#for i in 1..SHARES
+            sum += parts[{i}u * COLUMNS + thread];
+#end
             sums[out + c] = sum;
         }
         workgroupBarrier();
