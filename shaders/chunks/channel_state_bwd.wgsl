@@ -37,7 +37,7 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
         value = Value(v[spot.at]);
     } else if operand == OF_GRAD_O {
         spot = in_values(i, j);
-        spot = spot_at(query(token(i)) * params.d_v + j, spot.ok && is_last(i));
+        spot = spot_at(query(token(i)) * params.d_v + j, spot.ok & is_last(i));
         value = params.scale * Value(grad_o[spot.at]);
     } else if operand == OF_STATE {
         spot = in_state(i, j);

@@ -28,7 +28,7 @@ const OF_VALUES: u32 = 1; // V or scale dO
 
 fn element(operand: u32, i: u32, j: u32) -> Value {
     var value = Value();
-    let ok = is_row(i) && j < select(params.d_v, params.d_k, operand == OF_KEYS);
+    let ok = is_row(i) & (j < select(params.d_v, params.d_k, operand == OF_KEYS));
     let row_i = select(0u, i, ok);
     let col = select(0u, j, ok);
     if operand == OF_KEYS {

@@ -38,7 +38,7 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
     var spot = in_values(i, j);
     var value = Value();
     if operand == OF_GRAD_O {
-        spot = spot_at(query(token(i)) * params.d_v + j, spot.ok && is_last(i));
+        spot = spot_at(query(token(i)) * params.d_v + j, spot.ok & is_last(i));
         value = params.scale * Value(grad_o[spot.at]);
     } else if operand == OF_GRAD_V {
         value = Value(grad_v[spot.at]);

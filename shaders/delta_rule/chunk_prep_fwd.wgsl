@@ -42,7 +42,7 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
     var spot = in_keys(i, j);
     var value = Value();
     if operand == OF_Q {
-        spot = spot_at(query(token(i)) * params.d_k + j, spot.ok && is_last(i));
+        spot = spot_at(query(token(i)) * params.d_k + j, spot.ok & is_last(i));
         value = Value(q[spot.at]);
     } else {
         value = Value(k[spot.at]);

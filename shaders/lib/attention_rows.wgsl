@@ -85,7 +85,7 @@ fn inside(c: u32, d: u32) -> vec4<bool> {
 
 // Components 4 c .. of the operand's row at step t; zeros past the ends of the row and of the sequence.
 fn load(operand: u32, t: u32, c: u32) -> vec4<f32> {
-    if t >= params.t || 4u * c >= params.d {
+    if (t >= params.t) | (4u * c >= params.d) {
         return vec4<f32>();
     }
 #if VEC
@@ -99,7 +99,7 @@ fn load(operand: u32, t: u32, c: u32) -> vec4<f32> {
 
 // Components 4 c .. of an output's row at step t, where they lie in the row and in the sequence.
 fn store(operand: u32, t: u32, c: u32, row: vec4<f32>) {
-    if t >= params.t || 4u * c >= params.d {
+    if (t >= params.t) | (4u * c >= params.d) {
         return;
     }
 #if VEC

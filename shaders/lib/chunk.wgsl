@@ -50,9 +50,10 @@ fn row(i: u32) -> u32 {
     return (batch * params.t * HOUSEHOLDER + chunk * ROWS + i) * params.h + head;
 }
 
-// Whether row i is a step of a token, not padding.
+// Whether row i is a step of a token, not padding. Here and below `&`, not `&&`, which is a branch each time that it is
+// inlined: SwiftShader's compiler takes gigabytes for a kernel with some hundred of them.
 fn is_row(i: u32) -> bool {
-    return i < ROWS && chunk * ROWS + i < params.t * HOUSEHOLDER;
+    return (i < ROWS) & (chunk * ROWS + i < params.t * HOUSEHOLDER);
 }
 
 // Rows of chunk `c`. A bound of a loop with barriers is uniform only if `c` is one to the compiler: not by `chunk`.
@@ -72,7 +73,7 @@ fn query(i: u32) -> u32 {
 
 // Whether query i is one, not padding.
 fn is_query(i: u32) -> bool {
-    return i < QUERIES && chunk * QUERIES + i < params.t;
+    return (i < QUERIES) & (chunk * QUERIES + i < params.t);
 }
 
 // Queries of chunk `c`, uniform if `c` is.
@@ -164,27 +165,27 @@ fn spot_at(at: u32, ok: bool) -> Spot {
 
 // Row i, column j of Q [B, T, H or 1, d_k] ..
 fn in_queries(i: u32, j: u32) -> Spot {
-    return spot_at(query_row(i) * params.d_k + j, is_query(i) && j < params.d_k);
+    return spot_at(query_row(i) * params.d_k + j, is_query(i) & (j < params.d_k));
 }
 
 // .. of K [B, T HOUSEHOLDER, H or 1, d_k] ..
 fn in_keys(i: u32, j: u32) -> Spot {
-    return spot_at(key_row(i) * params.d_k + j, is_row(i) && j < params.d_k);
+    return spot_at(key_row(i) * params.d_k + j, is_row(i) & (j < params.d_k));
 }
 
 // .. of V [B, T HOUSEHOLDER, H, d_v] ..
 fn in_values(i: u32, j: u32) -> Spot {
-    return spot_at(row(i) * params.d_v + j, is_row(i) && j < params.d_v);
+    return spot_at(row(i) * params.d_v + j, is_row(i) & (j < params.d_v));
 }
 
 // .. of O [B, T, H, d_v] ..
 fn in_outputs(i: u32, j: u32) -> Spot {
-    return spot_at(query(i) * params.d_v + j, is_query(i) && j < params.d_v);
+    return spot_at(query(i) * params.d_v + j, is_query(i) & (j < params.d_v));
 }
 
 // .. of S [B, H, chunks, d_k, d_v] ..
 fn in_state(i: u32, j: u32) -> Spot {
-    return spot_at((block() * params.d_k + i) * params.d_v + j, i < params.d_k && j < params.d_v);
+    return spot_at((block() * params.d_k + i) * params.d_v + j, (i < params.d_k) & (j < params.d_v));
 }
 
 // .. of P [B, H, chunks, QUERIES, C] ..
