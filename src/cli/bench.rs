@@ -379,7 +379,7 @@ fn comparison(compared: &[Comparison], all: bool) -> String {
         "now",
         "speed-up",
         "roof then",
-        "roof now",
+        "roof",
         "",
     ];
     let table = narrowed(&header, rows, &[0, 1, 4, 6, 7], all);
