@@ -70,6 +70,7 @@ impl Caps {
     pub fn offers(&self, variant: &Variant) -> bool {
         let needs = &variant.needs;
         (self.coop || !needs.coop)
+            && (needs.subgroup == 0 || self.subgroups && self.subgroup_min >= needs.subgroup)
             && self.workgroup_bytes >= needs.workgroup_bytes
             && self.workgroup_threads >= needs.workgroup_threads
             && self.storage_bindings >= needs.storage_bindings

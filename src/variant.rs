@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 pub struct Needs {
     /// f16 x f16 -> f32 cooperative matrices of 16 x 16 x 16, and subgroups of exactly 32 invocations.
     pub coop: bool,
+    /// Subgroup functions, and never fewer invocations in a subgroup than this, in order of the workgroup's; 0: none.
+    pub subgroup: u32,
     /// Workgroup memory of its largest kernel, in bytes.
     pub workgroup_bytes: u32,
     /// Invocations of its largest workgroup.
@@ -20,6 +22,7 @@ impl Needs {
     /// What WebGPU guarantees.
     pub const WEBGPU: Self = Self {
         coop: false,
+        subgroup: 0,
         workgroup_bytes: 16_384,
         workgroup_threads: 256,
         storage_bindings: 8,

@@ -38,8 +38,9 @@ alias t_grad_u = f32;
 struct Params {
     t: u32, channels: u32, states: u32, chunks: u32,
     first_tile: u32, tiles: u32, segments: u32, segment: u32,
-    groups: u32, sequence0: u32, n: u32, rows: u32,
+    groups: u32, sequence0: u32, rows: u32,
     dc_at: u32, da_at: u32, dd_at: u32, grad_bias_at: u32,
+    n: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>; // [2, n]: dt, dp, then ddelta, yp; n = (sequences) T E

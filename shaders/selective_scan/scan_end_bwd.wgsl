@@ -2,27 +2,36 @@
 // came from later segments, left in the slot of the segment before, and the sum of the segment's dt. Threads as in
 // scan_fwd. Grid: ops::grid_1d over (sequences of this launch) tiles (segments - 1).
 #import lib/grid
+#import lib/activation
 #import lib/lanes
 #import lib/quads
 
+const GATED: bool = true; // silu(z) multiplies the output
 const DECAYS: bool = true; // the states decay
 
 alias t_cm = f32;
+alias t_grad_y = f32;
+alias t_z = f32;
+alias t_delta_raw = f32;
 
 struct Params {
     t: u32, channels: u32, states: u32, tiles: u32,
     segments: u32, segment: u32, groups: u32, row0: u32,
-    n: u32, slots_at: u32,
+    slots_at: u32,
 }
 
-@group(0) @binding(0) var<storage, read_write> x: array<f32>; // [2, n]: dt, dp; n = (sequences) T E
+@group(0) @binding(0) var<storage, read_write> grad_y: array<t_grad_y>; // [B, T, E], as cm
 @group(0) @binding(1) var<storage, read_write> cm: array<t_cm>; // [B, T, N], this launch's from row `row0` on
 @group(0) @binding(2) var<storage, read_write> sums: array<f32>; // from slots_at on: q [(sequences), segments, E, N]
 #if DECAYS
-@group(0) @binding(3) var<storage, read_write> rates: array<f32>; // [E, N], ..
+@group(0) @binding(3) var<storage, read_write> rates: array<f32>; // [E, N], delta_bias [E], ..
 @group(0) @binding(4) var<storage, read_write> sum_dt: array<f32>; // [(sequences), segments, E]
+@group(0) @binding(5) var<storage, read_write> delta_raw: array<t_delta_raw>; // [B, T, E], as cm
 #endif
-@group(0) @binding(5) var<uniform> params: Params;
+#if GATED
+@group(0) @binding(6) var<storage, read_write> z: array<t_z>; // [B, T, E], as cm
+#endif
+@group(0) @binding(7) var<uniform> params: Params;
 
 var<workgroup> s_c: array<vec4<f32>, STAGED * QUADS>;
 #if DECAYS
@@ -68,17 +77,22 @@ fn scan_end_bwd(
     while left > 0u {
         let staged = min(STAGED, left);
         left -= staged;
-        let row0 = batch * params.t + begin + left;
+        let row0 = params.row0 + batch * params.t + begin + left;
         workgroupBarrier();
         for (var i = thread; i < staged * QUADS; i += THREADS) {
-            s_c[i] = quad(C, params.row0 + row0 + i / QUADS, 4u * (i % QUADS));
+            s_c[i] = quad(C, row0 + i / QUADS, 4u * (i % QUADS));
         }
         for (var i = thread; i < staged * CHANNELS; i += THREADS) {
-            let at = (row0 + i / CHANNELS) * params.channels + channel(i % CHANNELS);
+            let c = channel(i % CHANNELS);
+            let at = (row0 + i / CHANNELS) * params.channels + c;
 #if DECAYS
-            s_dt[i] = x[at];
+            s_dt[i] = softplus(f32(delta_raw[at]) + rates[params.channels * params.states + c]);
 #endif
-            s_grad_p[i] = x[params.n + at];
+#if GATED
+            s_grad_p[i] = f32(grad_y[at]) * silu(f32(z[at]));
+#else
+            s_grad_p[i] = f32(grad_y[at]);
+#endif
         }
         workgroupBarrier();
         for (var t = staged; t > 0u; t--) {

@@ -19,7 +19,7 @@ use crate::variant::{Choice, Variant, Verdict};
 use std::collections::BTreeSet;
 
 /// Every file, with its default constants, expands, parses and is valid; and runs within WebGPU's default limits,
-/// unless its name ends in `_coop`: a variant for adapters with cooperative matrices, more workgroup memory and bindings.
+/// unless its name ends in `_coop` or `_subgroups`: variants for adapters with more to offer.
 #[test]
 fn every_shader_validates() {
     let limits = Caps::webgpu_default();
@@ -28,7 +28,7 @@ fn every_shader_validates() {
         let kernel = Kernel::new(name);
         let reflection = reflection(&kernel).unwrap_or_else(|e| panic!("{e}"));
         let storage = reflection.storage_bindings();
-        if !name.ends_with("_coop") {
+        if !name.ends_with("_coop") && !name.ends_with("_subgroups") {
             assert!(storage <= 8, "{name}: {storage} storage bindings");
             let (bytes, threads) = (
                 reflection.workgroup_bytes,
@@ -53,6 +53,9 @@ fn offers() -> [Caps; 2] {
     };
     let all = Caps {
         coop: true,
+        subgroups: true,
+        subgroup_min: 32,
+        subgroup_max: 32,
         workgroup_bytes: 49_152,
         workgroup_threads: 1024,
         storage_bindings: 16,
@@ -85,9 +88,11 @@ fn every_variant_binds_what_its_ports_say() {
                     for d in &lowered.dispatches {
                         let found = d.check().unwrap();
                         let threads = found.workgroup_size.iter().product::<u32>();
-                        let needs = &variant.needs;
+                        let ran = lowered.variants[d.call];
+                        let all = graph.calls()[d.call].op.variants();
+                        let needs = &all.iter().find(|v| v.name == ran).unwrap().needs;
                         let fits = found.workgroup_bytes <= needs.workgroup_bytes
-                            && threads <= caps.workgroup_threads
+                            && threads <= needs.workgroup_threads
                             && d.bindings.len() <= needs.storage_bindings as usize
                             && d.grid.iter().all(|n| *n <= 65_535);
                         assert!(fits, "{}: {found:?} {:?}", d.kernel.key(), d.grid);

@@ -17,6 +17,7 @@ pub(crate) const HALF: Variant = Variant {
         workgroup_bytes: 49_152,
         workgroup_threads: 512,
         storage_bindings: 15,
+        ..Needs::WEBGPU
     },
     storage: &[Dtype::F16],
     without_coop: &[],

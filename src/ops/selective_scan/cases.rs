@@ -24,13 +24,21 @@ pub fn cases() -> Vec<Case> {
         (1, 40, 9, 256),
         // Enough sequences that none is cut into segments.
         (140, 70, 1, 2),
+        // The same for every spread of states over lanes of a subgroup.
+        (140, 34, 5, 12),
+        (140, 33, 6, 20),
+        (140, 34, 5, 40),
         // Longer than software Vulkan walks.
         (140, 500, 3, 16),
         // Several launches, of some sequences and of some channels of one.
         (2200, 2, 1, 3),
         (1, 2, 8500, 129),
     ]
-    .map(|(b, t, channels, states)| case("", usual(b, t, channels, states), USUAL))
+    .map(|(b, t, channels, states)| {
+        let case = case("", usual(b, t, channels, states), USUAL);
+        let proves = [(140, 12), (140, 40)].contains(&(b, states));
+        if proves { case.self_test() } else { case }
+    })
     .to_vec();
     let op = usual(2, 70, 5, 6);
     for (name, values) in [
@@ -67,7 +75,12 @@ pub fn cases() -> Vec<Case> {
     // small number (d `delta_bias` of one channel) have an error of 1.1e-5 of it.
     for flags in 0..7 {
         let [gated, tied, decays] = [1, 2, 4].map(|bit| flags & bit != 0);
-        for op in [usual(2, 70, 5, 6), usual(140, 34, 5, 2)] {
+        for op in [
+            usual(2, 70, 5, 6),
+            usual(140, 34, 5, 2),
+            usual(2, 70, 5, 11),
+            usual(140, 34, 5, 10),
+        ] {
             let op = SelectiveScan {
                 gated,
                 tied,

@@ -1,8 +1,17 @@
+//! Launches. The backward pass has two forms:
+//! - `scan_bwd_subgroups`, where subgroups are large enough for the lanes that share a channel's states: one kernel from the
+//!   inputs to the gradients;
+//! - `scan_bwd` everywhere, between `scan_inputs_bwd` (dt, dp) and `scan_outputs_bwd` (`ddelta_raw`, dz).
+//!
+//! Both leave partial sums of dB and dC, of `dA_log`, dD and `ddelta_bias` to second stages.
+
 use super::{CHUNK, SelectiveScan};
 use crate::launch::{Bound, GpuOp, Lower, View, Views, grid_1d};
 use crate::ops::lanes::{Lanes, pitch};
 use crate::ops::reduce::{column_sum, or_scratch};
+use crate::port::Pass;
 use crate::shader::Kernel;
+use crate::variant::{Needs, Variant};
 use bytemuck::{Pod, Zeroable};
 
 /// Multiprocessors of a large card.
@@ -47,6 +56,71 @@ impl Pairs {
 
     fn channels(&self) -> usize {
         2 * self.threads / self.lanes
+    }
+
+    fn kernel(&self) -> Kernel {
+        Kernel::new("selective_scan/scan_bwd")
+            .set("THREADS", self.threads)
+            .set("LANES", self.lanes)
+            .set("CHUNK", CHUNK)
+            .set("PITCH", pitch(self.lanes))
+    }
+}
+
+/// How `scan_bwd_subgroups` spreads channels and states over threads: two of each a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Groups {
+    /// Threads that share two channels.
+    pub(super) lanes: usize,
+    threads: usize,
+}
+
+impl Groups {
+    /// Fewer states would leave too many of the threads without any.
+    const MIN_STATES: usize = 9;
+    const MAX_STATES: usize = 64;
+
+    pub(super) fn new(states: usize) -> Option<Self> {
+        let fits = (Self::MIN_STATES..=Self::MAX_STATES).contains(&states);
+        fits.then(|| {
+            let lanes = states.div_ceil(2).next_power_of_two();
+            let threads = if lanes == 8 { 256 } else { 512 };
+            Self { lanes, threads }
+        })
+    }
+
+    fn channels(self) -> usize {
+        2 * self.threads / self.lanes
+    }
+
+    fn kernel(self) -> Kernel {
+        Kernel::new("selective_scan/scan_bwd_subgroups")
+            .set("LANES", self.lanes)
+            .set("GROUPS", self.threads / self.lanes)
+            .set("CHUNK", CHUNK)
+            // The more channels, the fewer steps of them fit.
+            .set("STAGED", self.lanes)
+    }
+}
+
+/// Subgroups of at least so many invocations.
+const fn subgroups(
+    name: &'static str,
+    subgroup: u32,
+    workgroup_threads: u32,
+    workgroup_bytes: u32,
+) -> Variant {
+    let needs = Needs {
+        subgroup,
+        workgroup_threads,
+        workgroup_bytes,
+        storage_bindings: 12,
+        ..Needs::WEBGPU
+    };
+    Variant {
+        name,
+        needs,
+        ..Variant::PLAIN
     }
 }
 
@@ -114,11 +188,10 @@ struct EndParams {
     segment: u32,
     groups: u32,
     row0: u32,
-    n: u32,
     slots_at: u32,
 }
 
-/// Mirrors `Params` of `scan_bwd`.
+/// Mirrors `Params` of `scan_bwd` and, but for the last field, of `scan_bwd_subgroups`.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct BackwardParams {
@@ -132,12 +205,12 @@ struct BackwardParams {
     segment: u32,
     groups: u32,
     sequence0: u32,
-    n: u32,
     rows: u32,
     dc_at: u32,
     da_at: u32,
     dd_at: u32,
     grad_bias_at: u32,
+    n: u32,
 }
 
 /// Mirrors `Params` of `scan_sum_bwd`.
@@ -148,6 +221,13 @@ struct SumParams {
     tiles: u32,
     first: u32,
     accumulate: u32,
+}
+
+/// Where the gradients of what has a value a channel and step go: to scratch if nobody wants them.
+struct Gradients {
+    u: View,
+    delta: Option<View>,
+    z: Option<View>,
 }
 
 /// A sequence cut into pieces that different workgroups walk.
@@ -217,10 +297,10 @@ impl SelectiveScan {
     }
 
     /// As many sequences at a time as [`LAUNCH`] and scratch tensors of `words` allow, else one sequence and as many
-    /// tiles of its channels as they do.
-    pub(super) fn launch(&self, tiles: usize, segments: usize, words: usize) -> Launch {
+    /// tiles of its channels as they do. `points`: values of a channel and step that are kept.
+    pub(super) fn launch(&self, tiles: usize, segments: usize, points: usize, words: usize) -> Launch {
         let fits = |sequences: usize, tiles: usize| {
-            let points = 2 * sequences * self.t * self.channels;
+            let points = points * sequences * self.t * self.channels;
             let layout = self.layout(sequences, tiles, segments);
             sequences * tiles * segments <= LAUNCH && points.max(layout.words) <= words
         };
@@ -287,10 +367,11 @@ impl SelectiveScan {
     fn carry_back(
         &self,
         l: &mut Lower<'_>,
-        [x, cm, rates, sums]: [View; 4],
+        [rates, sums]: [View; 2],
         launch: &Launch,
         sequence0: usize,
         segments: Segments,
+        io: &Views,
     ) {
         let lanes = lanes(self.states);
         let tiles = self.channels.div_ceil(lanes.channels());
@@ -305,16 +386,20 @@ impl SelectiveScan {
             segment: segments.tokens as u32,
             groups: groups as u32,
             row0: (sequence0 * self.t) as u32,
-            n: (x.len / 2) as u32,
             slots_at: launch.da_at as u32,
         };
-        let kernel = lanes_kernel(lanes, "selective_scan/scan_end_bwd").set("DECAYS", self.decays);
+        let kernel = lanes_kernel(lanes, "selective_scan/scan_end_bwd")
+            .set("GATED", self.gated)
+            .set("DECAYS", self.decays);
+        let of_decays = |view: Option<View>| view.filter(|_| self.decays);
         let bindings = present([
-            ("x", Some(x)),
-            ("cm", Some(cm)),
+            ("grad_y", Some(io.grad("y"))),
+            ("cm", Some(io.read("Cm"))),
             ("sums", Some(sums)),
-            ("rates", self.decays.then_some(rates)),
-            ("sum_dt", self.decays.then_some(sum_dt)),
+            ("rates", of_decays(Some(rates))),
+            ("sum_dt", of_decays(Some(sum_dt))),
+            ("delta_raw", of_decays(io.read_if("delta_raw"))),
+            ("z", io.read_if("z")),
         ]);
         l.run(kernel, &bindings, params, grid_1d(groups));
         let strides = [launch.da_at, segments.count * self.matrix(), self.matrix()];
@@ -325,6 +410,46 @@ impl SelectiveScan {
             launch.sequences,
             strides,
             segments,
+        );
+    }
+
+    /// dt and dp, for `scan_bwd`.
+    fn read_points(&self, l: &mut Lower<'_>, x: View, rates: View, params: PointParams, io: &Views) {
+        let kernel = Kernel::new("selective_scan/scan_inputs_bwd")
+            .set("TIMED", self.timed())
+            .set("GATED", self.gated);
+        let bindings = present([
+            ("grad_y", Some(io.grad("y"))),
+            ("x", Some(x)),
+            ("rates", self.timed().then_some(rates)),
+            ("delta_raw", io.read_if("delta_raw")),
+            ("z", io.read_if("z")),
+        ]);
+        l.run(
+            kernel,
+            &bindings,
+            params,
+            grid_1d((params.n as usize).div_ceil(256)),
+        );
+    }
+
+    /// `ddelta_raw` and dz, from what `scan_bwd` left.
+    fn write_points(&self, l: &mut Lower<'_>, x: View, grads: &Gradients, params: PointParams, io: &Views) {
+        let kernel = Kernel::new("selective_scan/scan_outputs_bwd")
+            .set("TIMED", self.timed())
+            .set("GATED", self.gated);
+        let bindings = present([
+            ("x", Some(x)),
+            ("grad_delta", grads.delta),
+            ("z", io.read_if("z")),
+            ("grad_y", self.gated.then(|| io.grad("y"))),
+            ("grad_z", grads.z),
+        ]);
+        l.run(
+            kernel,
+            &bindings,
+            params,
+            grid_1d((params.n as usize).div_ceil(256)),
         );
     }
 
@@ -383,6 +508,17 @@ impl SelectiveScan {
 }
 
 impl GpuOp for SelectiveScan {
+    const VARIANTS: &'static [Variant] = &[
+        subgroups("subgroups32", 32, 512, 49_152),
+        subgroups("subgroups8", 8, 256, 32_768),
+        Variant::PLAIN,
+    ];
+
+    fn takes(&self, variant: &Variant, _pass: Pass, _io: &Views) -> bool {
+        let needed = variant.needs.subgroup as usize;
+        needed == 0 || Groups::new(self.states).is_some_and(|groups| groups.lanes <= needed)
+    }
+
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let (u, bm, saved) = (io.read("u"), io.read("Bm"), io.write("saved"));
         let delta_raw = io.read_if("delta_raw");
@@ -445,26 +581,28 @@ impl GpuOp for SelectiveScan {
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let (u, bm, cm) = (io.read("u"), io.read("Bm"), io.read("Cm"));
-        let (delta_raw, z) = (io.read_if("delta_raw"), io.read_if("z"));
-        let (saved, grad_y) = (io.read("saved"), io.grad("y"));
         let rates = self.rates(l, io);
+        let groups = Groups::new(self.states).filter(|_| l.variant().needs.subgroup > 0);
         let pairs = Pairs::new(self.states);
-        let tiles = self.channels.div_ceil(pairs.channels());
+        let (kernel, channels, kept) = match groups {
+            Some(groups) => (groups.kernel(), groups.channels(), 0),
+            None => (pairs.kernel(), pairs.channels(), 2),
+        };
+        let tiles = self.channels.div_ceil(channels);
         let segments = self.segments(self.b * tiles, l.caps().software);
         let limit = (l.caps().binding_bytes / 4).min(MAX_SCRATCH) as usize;
-        let most = self.launch(tiles, segments.count, limit);
+        let most = self.launch(tiles, segments.count, kept, limit);
         let row = self.t * self.channels;
-        let points = l.scratch(2 * most.sequences * row);
+        let points = (kept > 0).then(|| l.scratch(kept * most.sequences * row));
         let sums = l.scratch(most.words);
-        let grad_u = or_scratch(l, io.wanted("u"), u.len);
-        let grad_delta = self.timed().then(|| or_scratch(l, io.wanted("delta_raw"), u.len));
-        let grad_z = self.gated.then(|| or_scratch(l, io.wanted("z"), u.len));
-        let kernel = Kernel::new("selective_scan/scan_bwd")
-            .set("THREADS", pairs.threads)
-            .set("LANES", pairs.lanes)
-            .set("CHUNK", CHUNK)
-            .set("PITCH", pitch(pairs.lanes))
+        let grads = Gradients {
+            u: or_scratch(l, io.wanted("u"), self.b * row),
+            delta: self
+                .timed()
+                .then(|| or_scratch(l, io.wanted("delta_raw"), self.b * row)),
+            z: self.gated.then(|| or_scratch(l, io.wanted("z"), self.b * row)),
+        };
+        let kernel = kernel
             .set("SEGMENTED", segments.count > 1)
             .set("GATED", self.gated)
             .set("TIED", self.tied)
@@ -472,35 +610,19 @@ impl GpuOp for SelectiveScan {
         for sequence0 in (0..self.b).step_by(most.sequences) {
             let sequences = most.sequences.min(self.b - sequence0);
             let n = sequences * row;
-            let x = points.part(0, 2 * n);
             let point = PointParams {
                 n: n as u32,
                 first: (sequence0 * row) as u32,
                 channels: self.channels as u32,
                 bias_at: self.matrix() as u32,
             };
-            let pointwise = |path| {
-                let kernel = Kernel::new(path).set("TIMED", self.timed());
-                kernel.set("GATED", self.gated)
-            };
-            let grid = grid_1d(n.div_ceil(256));
-            let step_rates = self.timed().then_some(rates);
-            let bindings = present([
-                ("grad_y", Some(grad_y)),
-                ("x", Some(x)),
-                ("rates", step_rates),
-                ("delta_raw", delta_raw),
-                ("z", z),
-            ]);
-            l.run(
-                pointwise("selective_scan/scan_inputs_bwd"),
-                &bindings,
-                point,
-                grid,
-            );
+            let x = points.map(|points| points.part(0, 2 * n));
+            if let Some(x) = x {
+                self.read_points(l, x, rates, point, io);
+            }
             let launch = self.layout(sequences, most.tiles, segments.count);
             if segments.count > 1 {
-                self.carry_back(l, [x, cm, rates, sums], &launch, sequence0, segments);
+                self.carry_back(l, [rates, sums], &launch, sequence0, segments, io);
             }
             for tile0 in (0..tiles).step_by(most.tiles) {
                 let some = tile0..(tile0 + most.tiles).min(tiles);
@@ -516,43 +638,36 @@ impl GpuOp for SelectiveScan {
                     segment: segments.tokens as u32,
                     groups: groups as u32,
                     sequence0: sequence0 as u32,
-                    n: n as u32,
                     rows: (sequences * self.t) as u32,
                     dc_at: launch.dc_at as u32,
                     da_at: launch.da_at as u32,
                     dd_at: launch.dd_at as u32,
                     grad_bias_at: launch.grad_bias_at as u32,
+                    n: n as u32,
                 };
-                let bindings = [
+                let whole = |view: Option<View>| view.filter(|_| x.is_none());
+                let bindings = present([
                     ("x", x),
-                    ("u", u),
-                    ("bm", bm),
-                    ("cm", cm),
-                    ("rates", rates),
-                    ("saved", saved),
-                    ("grad_u", grad_u),
-                    ("sums", sums),
-                ];
+                    ("u", Some(io.read("u"))),
+                    ("bm", Some(io.read("Bm"))),
+                    ("cm", Some(io.read("Cm"))),
+                    ("rates", Some(rates)),
+                    ("saved", Some(io.read("saved"))),
+                    ("grad_u", Some(grads.u)),
+                    ("sums", Some(sums)),
+                    ("grad_y", whole(Some(io.grad("y")))),
+                    ("delta_raw", whole(io.read_if("delta_raw"))),
+                    ("grad_delta", whole(grads.delta)),
+                    ("z", whole(io.read_if("z"))),
+                    ("grad_z", whole(grads.z)),
+                ]);
                 l.run(kernel.clone(), &bindings, params, grid_1d(groups));
                 self.sum_tiles(l, sums, &launch, some, sequence0, io);
             }
             let slots = sequences * segments.count;
             self.sum_slots(l, sums, &launch, slots, sequence0 == 0, io);
-            if self.gated || self.timed() {
-                let gate_grad_y = self.gated.then_some(grad_y);
-                let bindings = present([
-                    ("x", Some(x)),
-                    ("grad_delta", grad_delta),
-                    ("z", z),
-                    ("grad_y", gate_grad_y),
-                    ("grad_z", grad_z),
-                ]);
-                l.run(
-                    pointwise("selective_scan/scan_outputs_bwd"),
-                    &bindings,
-                    point,
-                    grid,
-                );
+            if let Some(x) = x.filter(|_| self.gated || self.timed()) {
+                self.write_points(l, x, &grads, point, io);
             }
         }
     }

@@ -2,6 +2,8 @@
 use super::CHUNK;
 use super::SelectiveScan;
 use super::cases::{cases, usual};
+#[cfg(feature = "gpu")]
+use super::gpu::Groups;
 use super::reference;
 use crate::cases::{Case, Values};
 use crate::cpu::CpuRuntime;
@@ -75,12 +77,12 @@ fn cases_reach_segments_and_several_launches() {
     assert_eq!(op(1, 130, 70, 64).segments(3, false).count, 5);
     // Launches stay within the given words, and the paper's sizes run in few of them.
     let paper = op(64, 400, 2592, 64);
-    let launch = paper.launch(81, 1, 128 << 20);
+    let launch = paper.launch(81, 1, 2, 128 << 20);
     assert_eq!((launch.sequences, launch.tiles), (16, 81));
     assert!(launch.words <= 128 << 20);
-    assert!(op(2200, 2, 1, 3).launch(1, 1, 32 << 20).sequences < 2200);
-    assert!(op(1, 2, 8500, 129).launch(2125, 1, 32 << 20).tiles < 2125);
-    let long = op(1, 20_000, 2592, 64).launch(81, 1, 64 << 20);
+    assert!(op(2200, 2, 1, 3).launch(1, 1, 2, 32 << 20).sequences < 2200);
+    assert!(op(1, 2, 8500, 129).launch(2125, 1, 2, 32 << 20).tiles < 2125);
+    let long = op(1, 20_000, 2592, 64).launch(81, 1, 2, 64 << 20);
     assert!(long.sequences == 1 && long.tiles < 81 && long.words <= 64 << 20);
 }
 
@@ -124,6 +126,15 @@ fn kernels_fit_webgpu_default_limits() {
             assert!(lowered.scratch.iter().all(|(n, _)| *n <= words), "N{states} B{b}");
         }
     }
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn lanes_of_a_subgroup_share_9_to_64_states() {
+    let lanes = |states| Groups::new(states).map(|groups| groups.lanes);
+    let found = [8, 9, 16, 17, 32, 33, 64, 65].map(lanes);
+    let [eight, sixteen, all] = [8, 16, 32].map(Some);
+    assert_eq!(found, [None, eight, eight, sixteen, sixteen, all, all, None]);
 }
 
 #[test]
