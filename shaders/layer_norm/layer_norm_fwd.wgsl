@@ -5,13 +5,20 @@
 
 alias t_x = f32;
 alias t_y = f32;
+#if WIDE
+alias a_x = vec4<t_x>;
+alias a_y = vec4<t_y>;
+#else
+alias a_x = t_x;
+alias a_y = t_y;
+#endif
 
 struct Params { rows: u32, d: u32, eps: f32, parts: u32 }
 
-@group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [rows, d]
-@group(0) @binding(1) var<storage, read_write> w: array<f32>; // [d]
-@group(0) @binding(2) var<storage, read_write> b: array<f32>; // [d]
-@group(0) @binding(3) var<storage, read_write> y: array<t_y>; // [rows, d]
+@group(0) @binding(0) var<storage, read_write> x: array<a_x>; // [rows, d]
+@group(0) @binding(1) var<storage, read_write> w: array<Lanes>; // [d]
+@group(0) @binding(2) var<storage, read_write> b: array<Lanes>; // [d]
+@group(0) @binding(3) var<storage, read_write> y: array<a_y>; // [rows, d]
 @group(0) @binding(4) var<storage, read_write> offset: array<f32>; // [rows]
 @group(0) @binding(5) var<storage, read_write> r: array<f32>; // [rows]
 @group(0) @binding(6) var<uniform> params: Params;
@@ -24,36 +31,37 @@ fn layer_norm_fwd(
 ) {
     let row = workgroup_index(wg, count) * ROWS_AT_ONCE + thread / LANES;
     let lane = thread % LANES;
-    let at = row * params.d;
-    let width = select(0u, params.d, row < params.rows);
+    let columns = params.d / WIDTH;
+    let at = row * columns;
+    let width = select(0u, columns, row < params.rows);
     var first = 0.0;
     if width > 0u {
-        first = f32(x[at]);
+        first = first_of(Lanes(x[at]));
     }
-    var sum = 0.0;
+    var sum = Lanes();
 #for k in 0..PER
-    var x_{k} = 0.0;
+    var x_{k} = Lanes();
     if lane + {k}u * LANES < width {
-        x_{k} = f32(x[at + lane + {k}u * LANES]) - first;
+        x_{k} = Lanes(x[at + lane + {k}u * LANES]) - first;
     }
     sum += x_{k};
 #end
-    let mean = row_sum(vec2(sum, 0.0), thread).x / f32(params.d);
-    var squares = 0.0;
+    let mean = row_sum(vec2(lanes_total(sum), 0.0), thread).x / f32(params.d);
+    var squares = Lanes();
 #for k in 0..PER
     if lane + {k}u * LANES < width {
         x_{k} -= mean;
     }
     squares += x_{k} * x_{k};
 #end
-    let scale = 1.0 / sqrt(row_sum(vec2(squares, 0.0), thread).x / f32(params.d) + params.eps);
+    let scale = 1.0 / sqrt(row_sum(vec2(lanes_total(squares), 0.0), thread).x / f32(params.d) + params.eps);
     if lane < min(width, 1u) {
         offset[row] = mean;
         r[row] = scale;
     }
 #for k in 0..PER
     if lane + {k}u * LANES < width {
-        y[at + lane + {k}u * LANES] = t_y(x_{k} * scale * w[lane + {k}u * LANES] + b[lane + {k}u * LANES]);
+        y[at + lane + {k}u * LANES] = a_y(x_{k} * scale * w[lane + {k}u * LANES] + b[lane + {k}u * LANES]);
     }
 #end
 }

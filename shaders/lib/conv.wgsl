@@ -1,6 +1,5 @@
 // Channels of a thread in the short convolutions: one or, WIDE, four neighbours. The importing kernel has the binding `w`.
-#import lib/activation
-#import lib/wide
+#import lib/activation_lanes
 
 struct Taps { t0: Lanes, t1: Lanes, t2: Lanes, t3: Lanes }
 
@@ -20,21 +19,5 @@ fn convolve(taps: Taps, x0: Lanes, x1: Lanes, x2: Lanes, x3: Lanes) -> Lanes {
     return fma(taps.t3, x3, fma(taps.t2, x2, fma(taps.t1, x1, taps.t0 * x0)));
 #else
     return dot(vec4(taps.t0, taps.t1, taps.t2, taps.t3), vec4(x0, x1, x2, x3));
-#endif
-}
-
-fn silu_lanes(x: Lanes) -> Lanes {
-#if WIDE
-    return vec4(silu(x.x), silu(x.y), silu(x.z), silu(x.w));
-#else
-    return silu(x);
-#endif
-}
-
-fn silu_slope_lanes(x: Lanes) -> Lanes {
-#if WIDE
-    return vec4(silu_slope(x.x), silu_slope(x.y), silu_slope(x.z), silu_slope(x.w));
-#else
-    return silu_slope(x);
 #endif
 }

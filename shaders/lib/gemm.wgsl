@@ -12,6 +12,8 @@ const BIAS: bool = false;
 const WITHIN_M: bool = false; // no load leaves its matrix along m
 const WITHIN_N: bool = false; // .. along n
 const WITHIN_K: bool = false; // .. along k
+const WHOLE: bool = false; // m and n are made of whole tiles: no store needs a guard
+const ACCUMULATE: bool = false; // C is added to
 const OVERLAP: bool = false; // the last step along k begins before the one before it ends
 const ROWS_A: bool = (TA && WITHIN_K) || (!TA && WITHIN_M); // no load leaves A as stored by its row
 const COLS_A: bool = (TA && WITHIN_M) || (!TA && WITHIN_K); // .. by its column
@@ -27,7 +29,6 @@ struct Params {
     m: u32,
     n: u32,
     k: u32,
-    accumulate: u32,
     a_row: u32, // elements of a row of A as stored, a multiple of 4 with VA: what lies behind its columns is zero
     last_m: u32, // where the last tile begins
     last_n: u32,
@@ -118,21 +119,25 @@ fn load_b(row: u32, col: u32) -> vec4<Operand> {
 
 // The quad of C at (row, col) of layer z: bias and the old value added as wanted. What lies before `own` is a neighbour's.
 fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>) {
+#if !WHOLE
     if row < own.x || row >= params.m || col >= params.n {
         return;
     }
+#endif
     let at = (z * params.m + row) * params.n + col;
     var x = product;
 #if VC
+#if !WHOLE
     if col < own.y {
         return;
     }
+#endif
 #if BIAS
     x += vec4<f32>(bias[col], bias[col + 1u], bias[col + 2u], bias[col + 3u]);
 #endif
-    if params.accumulate != 0u {
-        x += vec4<f32>(c[at / 4u]);
-    }
+#if ACCUMULATE
+    x += vec4<f32>(c[at / 4u]);
+#endif
     c[at / 4u] = vec4<t_c>(x);
 #else
 #for e in 0..4
@@ -140,9 +145,9 @@ fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>) {
 #if BIAS
         x[{e}] += bias[col + {e}u];
 #endif
-        if params.accumulate != 0u {
-            x[{e}] += f32(c[at + {e}u]);
-        }
+#if ACCUMULATE
+        x[{e}] += f32(c[at + {e}u]);
+#endif
         c[at + {e}u] = t_c(x[{e}]);
     }
 #end

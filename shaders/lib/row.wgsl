@@ -1,5 +1,7 @@
-// Rows of a matrix on a workgroup of 256 threads: LANES threads a row, PER columns a thread (lane, lane + LANES, ..),
-// 256 / LANES rows side by side. Host: `ops::rows::Layout`.
+// Rows of a matrix on a workgroup of 256 threads: LANES threads a row, PER columns or, WIDE, quads of columns a thread
+// (lane, lane + LANES, ..), 256 / LANES rows side by side. Host: `ops::rows::Layout`.
+#import lib/wide
+
 const LANES: u32 = 32;
 const PER: u32 = 1;
 const ROWS_AT_ONCE: u32 = 256 / LANES;
@@ -31,4 +33,15 @@ fn lane_sum(v: vec2<f32>, thread: u32) -> vec2<f32> {
     }
     workgroupBarrier();
     return sum;
+}
+
+// The same of the caller's columns.
+fn column_sums(v: Lanes, thread: u32) -> Lanes {
+#if WIDE
+    let low = lane_sum(v.xy, thread);
+    let high = lane_sum(v.zw, thread);
+    return vec4(low, high);
+#else
+    return lane_sum(vec2(v, 0.0), thread).x;
+#endif
 }

@@ -7,3 +7,21 @@ alias Lanes = vec4<f32>;
 const WIDTH: u32 = 1;
 alias Lanes = f32;
 #endif
+
+// The sum of what a thread has of a row.
+fn lanes_total(x: Lanes) -> f32 {
+#if WIDE
+    return (x.x + x.y) + (x.z + x.w);
+#else
+    return x;
+#endif
+}
+
+// The first of them.
+fn first_of(x: Lanes) -> f32 {
+#if WIDE
+    return x.x;
+#else
+    return x;
+#endif
+}

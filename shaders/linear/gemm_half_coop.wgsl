@@ -12,6 +12,7 @@ enable wgpu_cooperative_matrix;
 const TN: u32 = 128; // 64 or 128
 alias Operand = f16;
 #import lib/gemm
+const RUNNING: bool = VA && VB && WITHIN_M && WITHIN_N && WITHIN_K && !OVERLAP; // addresses advance by a step
 
 // Tiles lie as the matrices are stored, rows along k or along the edge. In vec4: quads of a row, row length, all; rows
 // that one pass of the 128 threads fills.
@@ -106,12 +107,38 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     let start = wg.z * params.part.x;
     var fresh = start;
     var k = step_at(fresh);
+#if RUNNING
+    let across_a = params.a_row / 4u;
+#if TB
+    let across_b = params.k / 4u;
+    var pb = (n0 + row_b) * across_b + k / 4u + quad_b;
+    let along_b = 8u;
+#else
+    let across_b = params.n / 4u;
+    var pb = (k + row_b) * across_b + n0 / 4u + quad_b;
+    let along_b = 32u * across_b;
+#endif
+#if TA
+    var pa = (k + row_a) * across_a + m0 / 4u + quad_a;
+    let along_a = 32u * across_a;
+#else
+    var pa = (m0 + row_a) * across_a + k / 4u + quad_a;
+    let along_a = 8u;
+#endif
+#for i in 0..8
+    var ga{i} = vec4<Operand>(a[pa + {i * A_PASS}u * across_a]);
+#end
+#for i in 0..B_PASSES
+    var gb{i} = vec4<Operand>(b[pb + {i * B_PASS}u * across_b]);
+#end
+#else
 #for i in 0..8
     var ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);
 #end
 #for i in 0..B_PASSES
     var gb{i} = fetch_b(n0, k, row_b + {i * B_PASS}u, quad_b);
 #end
+#endif
     for (var t = 0u; ; t += 1u) {
 #if OVERLAP
         if k < fresh {
@@ -132,6 +159,16 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
         let more = fresh + 32u < min(start + params.part[t % 4u], params.k);
         // The last step fetches its own tiles once more.
         fresh += select(0u, 32u, more);
+#if RUNNING
+        pa += select(0u, along_a, more);
+        pb += select(0u, along_b, more);
+#for i in 0..8
+        ga{i} = vec4<Operand>(a[pa + {i * A_PASS}u * across_a]);
+#end
+#for i in 0..B_PASSES
+        gb{i} = vec4<Operand>(b[pb + {i * B_PASS}u * across_b]);
+#end
+#else
         k = step_at(fresh);
 #for i in 0..8
         ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);
@@ -139,6 +176,7 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
 #for i in 0..B_PASSES
         gb{i} = fetch_b(n0, k, row_b + {i * B_PASS}u, quad_b);
 #end
+#endif
 #for h in 0..2
         {
 #for i in 0..4

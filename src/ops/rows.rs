@@ -50,8 +50,10 @@ pub(crate) fn check_rows(op: &'static str, rows: usize, d: usize) -> Result<(), 
 pub(crate) struct Layout {
     /// Threads of a row: a power of two, about four columns a thread but whole groups of 32 where the row has them.
     pub lanes: usize,
-    /// Columns of a thread.
+    /// Columns of a thread, or quads of them.
     pub per: usize,
+    /// Whether threads take columns by quads.
+    pub quads: bool,
 }
 
 #[cfg(feature = "gpu")]
@@ -63,6 +65,21 @@ impl Layout {
         Self {
             lanes,
             per: d.div_ceil(lanes),
+            quads: false,
+        }
+    }
+
+    /// The same by quads where rows are made of them: about four a thread, for kernels whose bindings are of `Lanes`.
+    pub(crate) fn quads(d: usize) -> Self {
+        if !d.is_multiple_of(4) {
+            return Self::new(d);
+        }
+        let fewest = (d / 4).next_power_of_two().min(8);
+        let lanes = d.div_ceil(16).next_power_of_two().clamp(fewest, 256);
+        Self {
+            lanes,
+            per: (d / 4).div_ceil(lanes),
+            quads: true,
         }
     }
 
@@ -78,7 +95,8 @@ impl Layout {
 
     /// A kernel over this layout.
     pub(crate) fn kernel(self, path: &'static str) -> Kernel {
-        Kernel::new(path).set("LANES", self.lanes).set("PER", self.per)
+        let kernel = Kernel::new(path).set("LANES", self.lanes).set("PER", self.per);
+        if self.quads { kernel.set("WIDE", true) } else { kernel }
     }
 }
 
@@ -136,13 +154,13 @@ mod tests {
     #[test]
     fn layouts_cover_the_row() {
         for d in 1..=MAX_WIDTH {
-            let layout = Layout::new(d);
-            assert!(layout.lanes.is_power_of_two() && layout.lanes <= 256, "{d}");
-            assert!(
-                layout.lanes * layout.per >= d && layout.lanes * (layout.per - 1) < d,
-                "{d}"
-            );
-            assert!(layout.per <= 32, "{d}");
+            for layout in [Layout::new(d), Layout::quads(d)] {
+                let (width, most) = if layout.quads { (4, 8) } else { (1, 32) };
+                let columns = d / width;
+                assert!(layout.lanes.is_power_of_two() && layout.lanes <= 256, "{d}");
+                assert!(layout.lanes * layout.per >= columns, "{d}");
+                assert!(layout.lanes * (layout.per - 1) < columns && layout.per <= most, "{d}");
+            }
         }
     }
 

@@ -24,7 +24,7 @@ impl L2Norm {
 
 impl GpuOp for L2Norm {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let layout = Layout::new(self.d);
+        let layout = Layout::quads(self.d);
         let grid = grid_1d(layout.groups(self.rows));
         let bindings = [("x", io.read("x")), ("y", io.write("y")), ("r", io.write("r"))];
         l.run(
@@ -38,7 +38,7 @@ impl GpuOp for L2Norm {
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
         let Some(grad_x) = io.wanted("x") else { return };
         let (y, r, grad_y) = (io.read("y"), io.read("r"), io.grad("y"));
-        let layout = Layout::new(self.d);
+        let layout = Layout::quads(self.d);
         let grid = grid_1d(layout.groups(self.rows));
         l.run(
             layout.kernel("l2_norm/l2_norm_bwd"),

@@ -11,7 +11,7 @@ impl LayerNorm {
 
 impl GpuOp for LayerNorm {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let layout = Layout::new(self.d);
+        let layout = Layout::quads(self.d);
         let groups = layout.groups(self.rows);
         let bindings = [
             ("x", io.read("x")),
@@ -28,7 +28,7 @@ impl GpuOp for LayerNorm {
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
         let (x, w, offset, r) = (io.read("x"), io.read("w"), io.read("offset"), io.read("r"));
         let grad_y = io.grad("y");
-        let layout = Layout::new(self.d);
+        let layout = Layout::quads(self.d);
         let parts = layout.parts(self.rows);
         let grad_x = or_scratch(l, io.wanted("x"), x.len);
         let sums = [l.scratch(parts * self.d), l.scratch(parts * self.d)];

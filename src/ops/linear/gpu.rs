@@ -51,7 +51,6 @@ struct GemmParams {
     m: u32,
     n: u32,
     k: u32,
-    accumulate: u32,
     a_row: u32,
     last: [u32; 3],
 }
@@ -179,13 +178,14 @@ impl Gemm {
             .set("VA", quads(a_row))
             .set("VB", quads(b_row))
             .set("VC", quads(self.n))
-            .set("BIAS", bias.is_some());
+            .set("BIAS", bias.is_some())
+            .set("WHOLE", self.m.is_multiple_of(tile[0]) && self.n.is_multiple_of(tile[1]))
+            .set("ACCUMULATE", target.accumulate);
         let params = GemmParams {
             part: [part as u32; 4],
             m: self.m as u32,
             n: self.n as u32,
             k: self.k as u32,
-            accumulate: target.accumulate.into(),
             a_row: a_row as u32,
             last: [
                 last_of(self.m, tile[0], self.ta && quads(a_row)) as u32,

@@ -10,7 +10,7 @@ impl RmsNorm {
     }
 
     fn kernel(&self, path: &'static str) -> Kernel {
-        Layout::new(self.d)
+        Layout::quads(self.d)
             .kernel(path)
             .set("KIND", self.kind as usize)
             .set("GATED", self.kind.gated())
@@ -19,7 +19,7 @@ impl RmsNorm {
 
 impl GpuOp for RmsNorm {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let groups = Layout::new(self.d).groups(self.rows);
+        let groups = Layout::quads(self.d).groups(self.rows);
         let mut bindings = vec![
             ("x", io.read("x")),
             ("w", io.read("w")),
@@ -33,7 +33,7 @@ impl GpuOp for RmsNorm {
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
         let (x, w, saved, grad_y) = (io.read("x"), io.read("w"), io.read("s"), io.grad("y"));
-        let parts = Layout::new(self.d).parts(self.rows);
+        let parts = Layout::quads(self.d).parts(self.rows);
         let grad_x = or_scratch(l, io.wanted("x"), x.len);
         let grad_w = l.scratch(parts * self.d);
         let mut bindings = vec![

@@ -26,10 +26,12 @@ impl Scale {
 
 impl GpuOp for Scale {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let grid = grid_1d((self.rows * self.p).div_ceil(256));
+        let quads = self.p.is_multiple_of(4);
+        let threads = self.rows * self.p / if quads { 4 } else { 1 };
+        let grid = grid_1d(threads.div_ceil(256));
         let bindings = [("x", io.read("x")), ("s", io.read("s")), ("y", io.write("y"))];
         l.run(
-            Kernel::new("scale/scale_fwd"),
+            Kernel::new("scale/scale_fwd").set("WIDE", quads),
             &bindings,
             self.params(false),
             grid,
@@ -40,7 +42,7 @@ impl GpuOp for Scale {
         let (x, s, grad_y) = (io.read("x"), io.read("s"), io.grad("y"));
         let grad_x = or_scratch(l, io.wanted("x"), x.len);
         let grad_s = or_scratch(l, io.wanted("s"), s.len);
-        let layout = Layout::new(self.p);
+        let layout = Layout::quads(self.p);
         let params = self.params(io.wanted("x").is_some_and(|out| out.accumulate));
         let kernel = layout.kernel("scale/scale_bwd");
         l.run(

@@ -9,8 +9,8 @@ use bytemuck::{Pod, Zeroable};
 const RUN_FWD: usize = 16;
 /// Steps of a thread, backward. It reads six more, and recomputes three.
 const RUN_BWD: usize = 32;
-/// Channels of partial sums that fill a large GPU: more would only cost memory.
-const ITEMS: usize = 1 << 18;
+/// Threads of the backward pass that fill a large GPU: more would only cost memory.
+const ITEMS: usize = 1 << 17;
 
 /// Mirrors `Params` of both kernels.
 #[repr(C)]
@@ -69,7 +69,10 @@ impl GpuOp for ShortConv {
         let (x, w, grad_y) = (io.read("x"), io.read("w"), io.grad("y"));
         let n = self.channels;
         let width = self.width(l, x);
-        let parts = (ITEMS / n).clamp(1, MAX_PARTS).min(self.units(RUN_BWD));
+        // As many units for every thread.
+        let units = self.units(RUN_BWD);
+        let parts = (ITEMS * width / n).clamp(1, MAX_PARTS);
+        let parts = units.div_ceil(units.div_ceil(parts));
         let grad_x = or_scratch(l, io.wanted("x"), x.len);
         let grad_w = l.scratch(parts * n * WIDTH);
         let mut bindings = vec![

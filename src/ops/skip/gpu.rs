@@ -51,7 +51,7 @@ impl GpuOp for Skip {
         let heads = self.rows * self.h;
         let grad_x = or_scratch(l, io.wanted("x"), x.len);
         let terms = l.scratch(heads);
-        let layout = Layout::new(self.p);
+        let layout = Layout::quads(self.p);
         let params = self.params(io.wanted("x").is_some_and(|out| out.accumulate));
         let kernel = layout.kernel("skip/skip_bwd");
         let grid = grid_1d(layout.groups(heads));

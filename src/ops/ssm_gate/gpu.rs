@@ -38,8 +38,10 @@ impl GpuOp for SsmGate {
             ("g", io.write("g")),
             ("v", io.write("v")),
         ];
-        let grid = grid_1d((self.rows * self.h * self.p).div_ceil(256));
-        let kernel = Kernel::new("ssm_gate/ssm_gate_fwd");
+        let quads = self.p.is_multiple_of(4);
+        let threads = self.rows * self.h * self.p / if quads { 4 } else { 1 };
+        let grid = grid_1d(threads.div_ceil(256));
+        let kernel = Kernel::new("ssm_gate/ssm_gate_fwd").set("WIDE", quads);
         l.run(kernel, &bindings, self.params(false), grid);
     }
 
@@ -57,7 +59,7 @@ impl GpuOp for SsmGate {
         let rounded = io.wanted("dt_raw").filter(|out| out.view.dtype == Dtype::F16);
         let exact = io.wanted("dt_raw").filter(|_| rounded.is_none());
         let grad_dt_raw = or_scratch(l, exact, heads);
-        let layout = Layout::new(self.p);
+        let layout = Layout::quads(self.p);
         let params = self.params(io.wanted("x").is_some_and(|out| out.accumulate));
         let bindings = [
             ("x", x),
