@@ -12,14 +12,24 @@ alias t_grad_k = f32;
 #import lib/chunk
 #import lib/channel
 
-@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
-@group(0) @binding(1) var<storage, read_write> gk: array<f32>; // [B, T, H, d_k]
-@group(0) @binding(2) var<storage, read_write> grad_p: array<f32>; // [B, H, chunks, C, C]
-@group(0) @binding(3) var<storage, read_write> x1: array<f32>; // [B, T HOUSEHOLDER, H, d_k]: W, then U
-@group(0) @binding(4) var<storage, read_write> grad_k: array<t_grad_k>; // [B, T HOUSEHOLDER, H, d_k]
+#if WIDE
+alias a_q = vec4<t_q>;
+alias a_k = vec4<t_k>;
+alias a_grad_k = vec4<t_grad_k>;
+#else
+alias a_q = t_q;
+alias a_k = t_k;
+alias a_grad_k = t_grad_k;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> k: array<a_k>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(1) var<storage, read_write> gk: array<Value>; // [B, T, H, d_k]
+@group(0) @binding(2) var<storage, read_write> grad_p: array<vec4<f32>>; // [B, H, chunks, C, C]
+@group(0) @binding(3) var<storage, read_write> x1: array<Value>; // [B, T HOUSEHOLDER, H, d_k]: W, then U
+@group(0) @binding(4) var<storage, read_write> grad_k: array<a_grad_k>; // [B, T HOUSEHOLDER, H, d_k]
 #if !OF_KEYS
-@group(0) @binding(5) var<storage, read_write> q: array<t_q>; // [B, T, H, d_k]
-@group(0) @binding(6) var<storage, read_write> x3: array<f32>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(5) var<storage, read_write> q: array<a_q>; // [B, T, H, d_k]
+@group(0) @binding(6) var<storage, read_write> x3: array<Value>; // [B, T HOUSEHOLDER, H, d_k]
 #endif
 @group(0) @binding(7) var<uniform> params: Params;
 
@@ -30,6 +40,15 @@ var<workgroup> decays: array<vec4<f32>, 64>;
 // The later row of a pair: a key or, at the last row of a token, its query.
 fn query_at(i: u32, j: u32) -> vec4<f32> {
     var value = vec4(0.0);
+#if WIDE
+#if OF_KEYS
+    let spot = in_keys(i, j);
+    value = select(value, vec4<f32>(k[spot.at]), spot.ok);
+#else
+    let spot = in_queries(token(i), j);
+    value = select(value, vec4<f32>(q[spot.at]), spot.ok & is_row(i) & is_last(i));
+#endif
+#else
 #if OF_KEYS
     if is_row(i) {
 #else
@@ -45,6 +64,7 @@ fn query_at(i: u32, j: u32) -> vec4<f32> {
         }
 #end
     }
+#endif
     return value;
 }
 
@@ -55,7 +75,7 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
     let x = lane % 16u;
     let i = 4u * y;
     let j = n0 + 4u * x;
-    let base = block() * CHUNK * CHUNK + i;
+    let base = block() * CHUNK * (CHUNK / 4u) + y;
 #for c in 0..4
     var sum{c} = vec4(0.0);
 #end
@@ -78,11 +98,12 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
                 let decay = decays[sub * 16u + x];
 #for r in 0..4
                 let q{r} = q_rows[(4u * sub + {r}u) * 16u + x];
+                let p{r} = grad_p[base + (first + 4u * sub + {r}u) * (CHUNK / 4u)];
 #end
 #for c in 0..4
                 sum{c} *= decay;
 #for r in 0..4
-                sum{c} = fma(vec4(grad_p[base + (first + 4u * sub + {r}u) * CHUNK + {c}u]), q{r}, sum{c});
+                sum{c} = fma(vec4(p{r}[{c}]), q{r}, sum{c});
 #end
 #end
             }
@@ -91,6 +112,7 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
 #for r in 0..4
     let q{r} = query_at(i + {r}u, j);
     let g{r} = gates(i + {r}u, j);
+    let p{r} = grad_p[base + (i + {r}u) * (CHUNK / 4u)];
 #end
     let to_end2 = g3;
     let to_end1 = g2 + g3;
@@ -105,12 +127,28 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
 #for m in c+1..r+1
         decay += g{m};
 #end
-        sum{c} += grad_p[base + (i + {r}u) * CHUNK + {c}u] * q{r} * exp(decay);
+        sum{c} += p{r}[{c}] * q{r} * exp(decay);
     }
 #end
 #end
 #for c in 0..4
     if is_row(i + {c}u) {
+#if WIDE
+        if j < params.d_k {
+            let at = (row(i + {c}u) * params.d_k + j) / 4u;
+            x1[at] = q{c} * x1[at] - vec4<f32>(k[at]) * sum{c};
+#if OF_KEYS
+            grad_k[at] = a_grad_k(vec4<f32>(grad_k[at]) + sum{c});
+#else
+            let gradient = x3[at] + sum{c} + p{c}[{c}] * q{c};
+#if ADD
+            grad_k[at] = a_grad_k(vec4<f32>(grad_k[at]) + gradient);
+#else
+            grad_k[at] = a_grad_k(gradient);
+#endif
+#endif
+        }
+#else
 #for e in 0..4
         if j + {e}u < params.d_k {
             let at = row(i + {c}u) * params.d_k + j + {e}u;
@@ -118,7 +156,7 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
 #if OF_KEYS
             grad_k[at] = t_grad_k(f32(grad_k[at]) + sum{c}[{e}]);
 #else
-            let gradient = x3[at] + sum{c}[{e}] + grad_p[base + (i + {c}u) * CHUNK + {c}u] * q{c}[{e}];
+            let gradient = x3[at] + sum{c}[{e}] + p{c}[{c}] * q{c}[{e}];
 #if ADD
             grad_k[at] = t_grad_k(f32(grad_k[at]) + gradient);
 #else
@@ -127,6 +165,7 @@ fn channel_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
 #endif
         }
 #end
+#endif
     }
 #end
 }

@@ -9,11 +9,19 @@ alias t_k = f32;
 #import lib/chunk
 #import lib/channel
 
-@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
-@group(0) @binding(1) var<storage, read_write> gk: array<f32>; // [B, T, H, d_k]
+#if WIDE
+alias a_q = vec4<t_q>;
+alias a_k = vec4<t_k>;
+#else
+alias a_q = t_q;
+alias a_k = t_k;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> k: array<a_k>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(1) var<storage, read_write> gk: array<Value>; // [B, T, H, d_k]
 @group(0) @binding(2) var<storage, read_write> scores: array<f32>; // [B, H, chunks, C, C]: P or G
 #if !OF_KEYS
-@group(0) @binding(3) var<storage, read_write> q: array<t_q>; // [B, T, H, d_k]
+@group(0) @binding(3) var<storage, read_write> q: array<a_q>; // [B, T, H, d_k]
 #endif
 @group(0) @binding(4) var<uniform> params: Params;
 
@@ -44,6 +52,14 @@ fn channel_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
         let col = j0 + lane % 4u * 4u;
         var q4 = vec4(0.0);
         var k4 = vec4(0.0);
+#if WIDE
+        let key = in_keys(my_row, col);
+        k4 = select(q4, vec4<f32>(k[key.at]), key.ok);
+#if !OF_KEYS
+        let spot = in_queries(token(my_row), col);
+        q4 = select(q4, vec4<f32>(q[spot.at]), spot.ok & is_row(my_row) & is_last(my_row));
+#endif
+#else
         if is_row(my_row) {
             let at = row(my_row) * params.d_k + col;
 #for c in 0..4
@@ -57,6 +73,7 @@ fn channel_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
             }
 #end
         }
+#endif
 #if OF_KEYS
         q4 = k4;
 #endif

@@ -9,11 +9,19 @@ alias t_grad_q = f32;
 #import lib/chunk
 #import lib/channel
 
-@group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [B, T HOUSEHOLDER, H, d_k]
-@group(0) @binding(1) var<storage, read_write> gk: array<f32>; // [B, T, H, d_k]
-@group(0) @binding(2) var<storage, read_write> grad_p: array<f32>; // [B, H, chunks, C, C]
-@group(0) @binding(3) var<storage, read_write> x1: array<f32>; // [B, T HOUSEHOLDER, H, d_k]: X1 (-X2), then W
-@group(0) @binding(4) var<storage, read_write> grad_q: array<t_grad_q>; // dQ [B, T, H, d_k] or dK [B, T HOUSEHOLDER, H, d_k]
+#if WIDE
+alias a_k = vec4<t_k>;
+alias a_grad_q = vec4<t_grad_q>;
+#else
+alias a_k = t_k;
+alias a_grad_q = t_grad_q;
+#endif
+
+@group(0) @binding(0) var<storage, read_write> k: array<a_k>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(1) var<storage, read_write> gk: array<Value>; // [B, T, H, d_k]
+@group(0) @binding(2) var<storage, read_write> grad_p: array<vec4<f32>>; // [B, H, chunks, C, C]
+@group(0) @binding(3) var<storage, read_write> x1: array<Value>; // [B, T HOUSEHOLDER, H, d_k]: X1 (-X2), then W
+@group(0) @binding(4) var<storage, read_write> grad_q: array<a_grad_q>; // dQ [B, T, H, d_k] or dK [B, T HOUSEHOLDER, H, d_k]
 @group(0) @binding(5) var<uniform> params: Params;
 
 // 16 rows of 64 channels, decayed to the ends of their sub-blocks, and the decays of those sub-blocks.
@@ -22,6 +30,10 @@ var<workgroup> decays: array<vec4<f32>, 64>;
 
 fn key_at(i: u32, j: u32) -> vec4<f32> {
     var value = vec4(0.0);
+#if WIDE
+    let spot = in_keys(i, j);
+    value = select(value, vec4<f32>(k[spot.at]), spot.ok);
+#else
     if is_row(i) {
 #for c in 0..4
         if j + {c}u < params.d_k {
@@ -29,6 +41,7 @@ fn key_at(i: u32, j: u32) -> vec4<f32> {
         }
 #end
     }
+#endif
     return value;
 }
 
@@ -39,7 +52,7 @@ fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
     let x = lane % 16u;
     let i = 4u * y;
     let j = n0 + 4u * x;
-    let base = (block() * CHUNK + i) * CHUNK;
+    let base = (block() * CHUNK + i) * (CHUNK / 4u);
 #for r in 0..4
     var sum{r} = vec4(0.0);
 #end
@@ -62,9 +75,10 @@ fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
                 let k{c} = k_rows[(4u * sub + {c}u) * 16u + x];
 #end
 #for r in 0..4
+                let p{r} = grad_p[base + {r}u * (CHUNK / 4u) + first / 4u + sub];
                 sum{r} *= decay;
 #for c in 0..4
-                sum{r} = fma(vec4(grad_p[base + {r}u * CHUNK + first + 4u * sub + {c}u]), k{c}, sum{r});
+                sum{r} = fma(vec4(p{r}[{c}]), k{c}, sum{r});
 #end
 #end
             }
@@ -74,6 +88,7 @@ fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
 #for r in 0..4
     let k{r} = key_at(i + {r}u, j);
     let g{r} = gates(i + {r}u, j);
+    let p{r} = grad_p[base + {r}u * (CHUNK / 4u) + y];
     from_start += g{r};
     sum{r} *= exp(from_start);
 #end
@@ -84,18 +99,33 @@ fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
 #for m in c+1..r+1
         decay += g{m};
 #end
-        sum{r} += grad_p[base + {r}u * CHUNK + i + {c}u] * k{c} * exp(decay);
+        sum{r} += p{r}[{c}] * k{c} * exp(decay);
     }
 #end
 #end
 #for r in 0..4
     if is_row(i + {r}u) {
+#if WIDE
+        if j < params.d_k {
+            let at = (row(i + {r}u) * params.d_k + j) / 4u;
+            let w = x1[at] + sum{r};
+            x1[at] = w;
+            let gradient = a_grad_q(w + p{r}[{r}] * k{r});
+#if OF_KEYS
+            grad_q[at] = gradient;
+#else
+            if is_last(i + {r}u) {
+                grad_q[(query(token(i + {r}u)) * params.d_k + j) / 4u] = gradient;
+            }
+#endif
+        }
+#else
 #for c in 0..4
         if j + {c}u < params.d_k {
             let at = row(i + {r}u) * params.d_k + j + {c}u;
             let w = x1[at] + sum{r}[{c}];
             x1[at] = w;
-            let gradient = t_grad_q(w + grad_p[base + {r}u * CHUNK + i + {r}u] * k{r}[{c}]);
+            let gradient = t_grad_q(w + p{r}[{r}] * k{r}[{c}]);
 #if OF_KEYS
             grad_q[at] = gradient;
 #else
@@ -105,6 +135,7 @@ fn channel_query_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
 #endif
         }
 #end
+#endif
     }
 #end
 }

@@ -3,7 +3,8 @@
 // else Vn = V. Sums over the tiles of X1 = dO S^T, X2 = dV S^T, X3 = Vn D^T, dO Vn^T and dV Vn^T; then, with
 // E = scale tril(dO Vn^T) * Gam and F = -stril(dV Vn^T) * Gam, of which X2, F and the second half of M are there if DELTA,
 //   dQ = E K + scale diag(in) X1    dK = E^T Q + (F + F^T) K - diag(in) X2 + diag(out) X3
-// and, GATES, dg from M = scale tril(dO Vn^T) * P - stril(dV Vn^T) * G (see the ops' documentation). Subgroup s has
+// and, GATES, dg from M = scale tril(dO Vn^T) * P - stril(dV Vn^T) * G (see the ops' documentation). By CHANNEL what the
+// kernels of chunks/channel_* turn into dQ, dK and dgk: the terms in X1, X2 and X3, E and F without Gam, sums of a S * D. Subgroup s has
 // the columns 16 s .. of d_k; dQ and dK have a row a head, SHARED or not. A workgroup a (chunk, h, b); grid (chunks, H, B).
 // Workgroup memory at most 48,128 B. Source: as of `state_fwd_half_coop`.
 const GATES: bool = true;
@@ -19,15 +20,28 @@ alias t_grad_k = f16;
 alias t_grad_v = f16;
 #import lib/half_chunk
 #import lib/half_decays
+#import lib/half_factors
 
+#if DELTA || !CHANNEL
 @group(0) @binding(0) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
-@group(0) @binding(2) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+#endif
+@group(0) @binding(2) var<storage, read_write> table: array<Factors>; // see lib/half_factors
 @group(0) @binding(3) var<storage, read_write> v: array<vec4<t_v>>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(4) var<storage, read_write> states: array<vec4<t_states>>; // [B, H, chunks, d_k, d_v], padded
 @group(0) @binding(5) var<storage, read_write> grad_o: array<vec4<t_grad_o>>; // [B, T, H, d_v]
 @group(0) @binding(7) var<storage, read_write> grad_states: array<vec4<t_grad_states>>; // [B, H, chunks, d_k, d_v], padded
+#if CHANNEL
+@group(0) @binding(8) var<storage, read_write> query_sums: array<vec4<f32>>; // [B, T, H, d_k]
+@group(0) @binding(9) var<storage, read_write> key_sums: array<vec4<f32>>; // [B, T, H, d_k]
+@group(0) @binding(12) var<storage, read_write> through: array<f32>; // [B, H, chunks, d_k]
+@group(0) @binding(13) var<storage, read_write> grad_pairs: array<vec4<f32>>; // [1 + DELTA, B, H, chunks, C, C]: E and F
+#if DELTA
+@group(0) @binding(14) var<storage, read_write> erase_sums: array<vec4<f32>>; // [B, T, H, d_k]
+#endif
+#else
 @group(0) @binding(8) var<storage, read_write> grad_q: array<vec4<t_grad_q>>; // [B, T, H, d_k]
 @group(0) @binding(9) var<storage, read_write> grad_k: array<vec4<t_grad_k>>; // [B, T HOUSEHOLDER, H, d_k]
+#endif
 #if DELTA
 @group(0) @binding(1) var<storage, read_write> squares: array<vec4<t_squares>>; // [B, H, chunks, SQUARES]
 @group(0) @binding(6) var<storage, read_write> grad_vn: array<vec4<t_grad_vn>>; // [B, T HOUSEHOLDER, H, d_v]
@@ -119,11 +133,19 @@ fn rectangle(part: u32, blocks: u32, begin: u32, end: u32) -> f32 {
 #endif
 
 @compute @workgroup_size(256)
-fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn chunk_bwd_half_coop(
+    @builtin(workgroup_id) wg: vec3<u32>,
+#if CHANNEL && DELTA
+    @builtin(num_workgroups) count: vec3<u32>,
+#endif
+    @builtin(local_invocation_index) thread: u32,
+) {
     set_chunk(wg);
     let subgroup = thread / 32u;
     let mine = subgroup * 160u;
+#if DELTA || !CHANNEL
     let base = block() * OPERANDS;
+#endif
     // Rows and quads of a lane, row of blocks and first quad of a subgroup as in `state_fwd_half_coop`.
     let r = thread % 32u / 4u;
     let c = thread % 4u * 2u;
@@ -132,7 +154,7 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #if DELTA
     let square = block() * SQUARES;
 #for n in 0..2
-    let strength{n} = table[entry(BETA, 16u * i + {8 * n}u + r)];
+    let strength{n} = strength_of(16u * i + {8 * n}u + r);
     var dot{n} = 0.0;
 #end
 #endif
@@ -148,7 +170,7 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         {
             let rows = {32 * n}u + thread / 8u;
 #if DELTA
-            let strength = table[entry(BETA, rows)];
+            let strength = strength_of(rows);
 #endif
 #for m in 0..2
             {
@@ -217,6 +239,16 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
 #end
         workgroupBarrier();
+#for n in 0..4
+        var state{n} = FragB();
+        var grad{n} = FragB();
+#end
+        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+#for n in 0..4
+            state{n} = coopLoad<FragB>(&states[state_row(subgroup * 16u) + first + {4 * n}u], state_quads());
+            grad{n} = coopLoad<FragB>(&grad_states[state_row(subgroup * 16u) + first + {4 * n}u], state_quads());
+#end
+        }
         // G^T dV, for dbeta.
 #for m in 0..2
         var f{m} = FragC();
@@ -254,16 +286,14 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
 #for n in 0..4
             {
-                let state = coopLoad<FragB>(&states[state_row(subgroup * 16u) + first + {4 * n}u], state_quads());
-                let grad = coopLoad<FragB>(&grad_states[state_row(subgroup * 16u) + first + {4 * n}u], state_quads());
 #for m in 0..4
 #if m < QUERY_BLOCKS
-                x{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_OUT + {m * 16 * ROW + n * 4}u], ROW), state, x{m});
+                x{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_OUT + {m * 16 * ROW + n * 4}u], ROW), state{n}, x{m});
 #endif
 #if DELTA
-                y{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_DV + {m * 16 * ROW + n * 4}u], ROW), state, y{m});
+                y{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_DV + {m * 16 * ROW + n * 4}u], ROW), state{n}, y{m});
 #endif
-                z{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_VN + {m * 16 * ROW + n * 4}u], ROW), grad, z{m});
+                z{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_VN + {m * 16 * ROW + n * 4}u], ROW), grad{n}, z{m});
 #end
             }
 #end
@@ -282,11 +312,13 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #endif
     }
     workgroupBarrier();
+#if !CHANNEL
     if thread < 64u {
         set_vector(GATE, thread, log_decay_of(thread));
         set_vector(DECAY_IN_OF, thread, table[entry(DECAY_IN, thread)]);
         set_vector(DECAY_OUT_OF, thread, table[entry(DECAY_OUT, thread)]);
     }
+#endif
 #if DELTA
 #for n in 0..2
     dot{n} += subgroupShuffleXor(dot{n}, 1u);
@@ -298,13 +330,100 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #endif
     workgroupBarrier();
     if thread < 64u {
+#if !CHANNEL
         set_block_sums(thread);
+#endif
 #if DELTA
         if is_row(thread) {
             grad_beta[row(thread)] = vector_at(DOTS, thread) + vector_at(DOTS + 1u, thread);
         }
 #endif
     }
+#if CHANNEL
+#for m in 0..1 + DELTA
+#if DELTA
+    for (var once = subgroup; once / 4u == {m}u; once = 8u) {
+#for n in 0..4
+        coopStoreT(e{n}, &scratch[subgroup % 4u * 256u + {64 * n}u], 4u);
+#end
+    }
+#else
+#for n in 0..2
+    coopStoreT(e{n}, &scratch[subgroup * 128u + {64 * n}u], 4u);
+#end
+#endif
+    workgroupBarrier();
+    for (var w = thread; w < 1024u; w += 256u) {
+        let end = row_of(w);
+        let column = column_of(w);
+#if m == 0
+        let below = vec4(column) + vec4(0u, 1u, 2u, 3u) <= vec4(end);
+        let factor = params.scale;
+        let pairs = block();
+#else
+        let below = vec4(column) + vec4(0u, 1u, 2u, 3u) < vec4(end);
+        let factor = -1.0;
+        let pairs = block() + count.x * count.y * count.z;
+#endif
+        grad_pairs[(pairs * 64u + end) * 16u + column / 4u] = select(vec4(0.0), factor * scratch[w], below);
+    }
+    workgroupBarrier();
+#end
+    // Blocks of 16 rows to memory, a row in two lanes.
+    let block_at = subgroup * 64u;
+    let half = thread % 32u / 2u * 4u + thread % 2u * 2u;
+#for n in 0..4
+#for t in 0..3
+#if DELTA || t != 1
+    {
+#if t == 0
+        coopStoreT(x{n}, &scratch[block_at], 4u);
+#else
+#if t == 1
+        coopStoreT(y{n}, &scratch[block_at], 4u);
+#else
+        coopStoreT(z{n}, &scratch[block_at], 4u);
+#endif
+#endif
+        workgroupBarrier();
+        let here = {16 * n}u + thread % 32u / 2u;
+#for m in 0..2
+        {
+            let quad = subgroup * 4u + thread % 2u * 2u + {m}u;
+            let value = scratch[block_at + half + {m}u];
+            if is_row(here) && 4u * quad < params.d_k {
+                let at = (row(here) * params.d_k) / 4u + quad;
+#if t == 0
+                query_sums[at] = params.scale * decays_in(here, quad) * value;
+#else
+#if t == 1
+                erase_sums[at] = -decays_in(here, quad) * value;
+#else
+                key_sums[at] = decays_out(here, quad) * value;
+#endif
+#endif
+            }
+        }
+#end
+        workgroupBarrier();
+    }
+#endif
+#end
+#end
+    // Eight lanes a channel.
+    for (var channel = thread / 8u; channel < KEY_BLOCKS * 16u; channel += 32u) {
+        var sum = 0.0;
+        for (var at = state_row(channel) + thread % 8u; at < state_row(channel) + state_quads(); at += 8u) {
+            sum += dot(vec4<f32>(states[at]), vec4<f32>(grad_states[at]));
+        }
+        sum += subgroupShuffleXor(sum, 1u);
+        sum += subgroupShuffleXor(sum, 2u);
+        sum += subgroupShuffleXor(sum, 4u);
+        if thread % 8u == 0u && channel < params.d_k {
+            through[block() * params.d_k + channel] = decay_whole(channel) * sum;
+        }
+    }
+#else
 #if GATES
     // A token has four threads.
     let token_here = thread / 4u;
@@ -521,5 +640,6 @@ fn chunk_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
     if thread % 4u == 0u && is_query(token_here) {
         grad_g[query(token_here)] = grad_gate;
     }
+#endif
 #endif
 }

@@ -1,19 +1,23 @@
 // What of a chunk does not depend on the state, ready for `state_fwd_half_coop` and the backward pass (lib/half_chunk):
 // decays as f32 in the table, all else in f16. DELTA: Tm = (I + G diag(beta))^-1 comes in f32 from forward substitution in
-// blocks of 16 rows that are joined in pairs; the squares, Tm and G, are saved, and read in the backward pass (BACK). A
+// blocks of 16 rows that are joined in pairs; the squares, Tm and G, are saved, and read in the backward pass (BACK). By
+// CHANNEL the decays, P and G come from channel_factors_fwd and channel_prep_fwd. A
 // workgroup a (chunk, h, b); grid (chunks, H, B). Workgroup memory at most 48 KiB. Source: Yang et al. 2024, "Gated
 // Linear Attention", section 4, and "Parallelizing Linear Transformers with the Delta Rule", section 3 (UT transform).
 alias t_q = f16;
 alias t_k = f16;
 alias t_operands = f16;
 alias t_squares = f16;
+const BACK: bool = false;
 #import lib/half_chunk
 #import lib/half_decays
+#import lib/half_factors
+const INVERSE: bool = DELTA && !BACK;
 
 @group(0) @binding(0) var<storage, read_write> q: array<vec4<t_q>>; // [B, T, H, d_k]
 @group(0) @binding(1) var<storage, read_write> k: array<vec4<t_k>>; // [B, T HOUSEHOLDER, H, d_k]
 @group(0) @binding(2) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
-@group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+@group(0) @binding(3) var<storage, read_write> table: array<Factors>; // see lib/half_factors
 #if SCALAR
 @group(0) @binding(4) var<storage, read_write> g: array<f32>; // [B, T, H]
 #endif
@@ -21,7 +25,13 @@ alias t_squares = f16;
 @group(0) @binding(5) var<storage, read_write> squares: array<vec4<t_squares>>; // [B, H, chunks, SQUARES]
 @group(0) @binding(6) var<storage, read_write> beta: array<f32>; // [B, T HOUSEHOLDER, H]
 #endif
-@group(0) @binding(7) var<uniform> params: Params;
+#if CHANNEL
+@group(0) @binding(7) var<storage, read_write> scores: array<vec4<f32>>; // [B, H, chunks, C, C]: P
+#endif
+#if CHANNEL && INVERSE
+@group(0) @binding(8) var<storage, read_write> lower: array<vec4<f32>>; // [B, H, chunks, C, C]: G
+#endif
+@group(0) @binding(9) var<uniform> params: Params;
 
 // In `m`, 4 x 4 blocks of f32 each: G diag(beta), the blocks above its diagonal between products; Q K^T, then Tm. Two blocks
 // above the diagonal of Tm keep the vectors. With several writes a token Q K^T has at most two rows of blocks, all whole.
@@ -30,7 +40,6 @@ const TM: u32 = 1024;
 const SCORES: u32 = {1024 + 512 * (HOUSEHOLDER > 1)};
 const VECTORS: u32 = 1024 + 128;
 const STRENGTH: u32 = 5;
-const INVERSE: bool = DELTA && !BACK;
 const STAGED: u32 = {1024 + (KEY_BLOCKS > 4) * (256 * KEY_BLOCKS - 1024)};
 var<workgroup> m: array<vec4<f32>, 2048>;
 var<workgroup> staged: array<vec4<f16>, STAGED>; // Q, then K, as blocks; then Tm diag(in)
@@ -145,26 +154,42 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #if DELTA
     let square = block() * SQUARES;
 #endif
+#if !CHANNEL
     for (var w = thread; w < QUERY_BLOCKS * 16u * QUADS; w += 512u) {
         let place = block_place(w / QUADS, w % QUADS, KEY_BLOCKS);
         let x = query_quad(w / QUADS, w % QUADS);
         staged[place] = x;
-#if BACK
+#if PLAIN
         operands[base + OF_Q + place] = vec4<t_operands>(x);
 #endif
     }
+#endif
     if thread < 64u {
+#if !CHANNEL
         set_vector(GATE, thread, log_decay_of(thread));
+#endif
 #if DELTA
         var strength = 0.0;
         if is_row(thread) {
             strength = beta[row(thread)];
         }
         set_vector(STRENGTH, thread, strength);
+#if !CHANNEL
         table[entry(BETA, thread)] = strength;
+#endif
 #endif
     }
     workgroupBarrier();
+#if CHANNEL
+    for (var w = thread; w < 64u * QUADS; w += 512u) {
+        let place = block_place(w / QUADS, w % QUADS, KEY_BLOCKS);
+        let x = vec4<f32>(key_quad(w / QUADS, w % QUADS));
+        operands[base + OF_K_OUT + place] = vec4<t_operands>(x * decays_out(w / QUADS, w % QUADS));
+#if DELTA
+        staged[place] = vec4<f16>(x * decays_in(w / QUADS, w % QUADS));
+#endif
+    }
+#else
     // Half a row of blocks of Q K^T or, from subgroup 8 on, of K K^T. Loops that run once: naga takes no `if` around matrix
     // operations.
     let i = subgroup % 8u / 2u;
@@ -184,7 +209,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         let place = block_place(w / QUADS, w % QUADS, KEY_BLOCKS);
         let x = key_quad(w / QUADS, w % QUADS);
         staged[place] = x;
-#if BACK
+#if PLAIN
         operands[base + OF_K + place] = vec4<t_operands>(x);
 #endif
     }
@@ -221,13 +246,18 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         coopStoreT(even, &m[result + j * 64u], 4u);
     }
     workgroupBarrier();
+#endif
     for (var w = thread; w < QUERY_BLOCKS * 256u; w += 512u) {
         let end = last(row_of(w));
         let j = column_of(w);
         var p = vec4(0.0);
         if j <= end {
             let below = vec4(j) + vec4(0u, 1u, 2u, 3u) <= vec4(end);
+#if CHANNEL
+            p = select(vec4(0.0), params.scale * scores[(block() * 64u + end) * 16u + j / 4u], below);
+#else
             p = select(vec4(0.0), params.scale * m[SCORES + w] * gam_quad(end, j), below);
+#endif
         }
         operands[base + OF_P + w] = vec4<t_operands>(p);
     }
@@ -235,15 +265,19 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     for (var w = thread; w < 1024u; w += 512u) {
         let r = row_of(w);
         let j = column_of(w);
-        var lower = vec4(0.0);
+        var pair = vec4(0.0);
         if j <= r {
             let below = vec4(j) + vec4(0u, 1u, 2u, 3u) < vec4(r);
-            lower = select(vec4(0.0), m[LOWER + w] * gam_quad(r, j), below);
+#if CHANNEL
+            pair = select(vec4(0.0), lower[(block() * 64u + r) * 16u + j / 4u], below);
+#else
+            pair = select(vec4(0.0), m[LOWER + w] * gam_quad(r, j), below);
+#endif
         }
         if j / 16u <= r / 16u {
-            m[LOWER + w] = lower * vector_quad(STRENGTH, j / 4u);
+            m[LOWER + w] = pair * vector_quad(STRENGTH, j / 4u);
         }
-        squares[square + OF_G + w] = vec4<t_squares>(lower);
+        squares[square + OF_G + w] = vec4<t_squares>(pair);
     }
     workgroupBarrier();
     if thread < 64u {
@@ -252,13 +286,19 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #endif
     for (var w = thread; w < QUERY_BLOCKS * 16u * QUADS; w += 512u) {
         let r = w / QUADS;
+#if CHANNEL
+        let x = params.scale * decays_in(last(r), w % QUADS) * vec4<f32>(query_quad(r, w % QUADS));
+#else
         let x = params.scale * vector_at(DECAY_IN_OF, last(r)) * vec4<f32>(query_quad(r, w % QUADS));
+#endif
         operands[base + OF_Q_IN + block_place(r, w % QUADS, KEY_BLOCKS)] = vec4<t_operands>(x);
     }
+#if !CHANNEL
     for (var w = thread; w < 64u * QUADS; w += 512u) {
         let r = w / (KEY_BLOCKS * 64u) * 16u + w % 64u / 4u;
         operands[base + OF_K_OUT + w] = vec4<t_operands>(vector_at(DECAY_OUT_OF, r) * vec4<f32>(staged[w]));
     }
+#endif
 #if DELTA
     workgroupBarrier();
 #if INVERSE
@@ -287,7 +327,11 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         }
         squares[square + OF_TM + w] = vec4<t_squares>(x);
 #endif
+#if CHANNEL
+        staged[w] = vec4<f16>(x);
+#else
         staged[w] = vec4<f16>(x * vector_quad(DECAY_IN_OF, column_of(w) / 4u));
+#endif
     }
     workgroupBarrier();
     for (var once = column; once < KEY_BLOCKS; once = KEY_BLOCKS) {

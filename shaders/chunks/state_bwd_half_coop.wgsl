@@ -9,9 +9,10 @@ alias t_grad_o = f16;
 alias t_grad_vn = f16;
 alias t_grad_states = f16;
 #import lib/half_chunk
+#import lib/half_factors
 
 @group(0) @binding(0) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
-@group(0) @binding(1) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+@group(0) @binding(1) var<storage, read_write> table: array<Factors>; // see lib/half_factors
 @group(0) @binding(2) var<storage, read_write> grad_o: array<vec4<t_grad_o>>; // [B, T, H, d_v]
 @group(0) @binding(3) var<storage, read_write> grad_vn: array<vec4<t_grad_vn>>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(4) var<storage, read_write> grad_states: array<vec4<t_grad_states>>; // [B, H, chunks, d_k, d_v], padded
@@ -49,12 +50,18 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
     for (var left = params.chunks; left > 0u; left--) {
         chunk = left - 1u;
         let base = block() * OPERANDS;
-        let whole = table[entry(DECAY_IN, CHUNK - 1u)];
+#if CHANNEL
+#for n in 0..2
+        let whole{n} = decay_whole(subgroup * 16u + {8 * n}u + r);
+#end
+#else
+        let whole = decay_whole(0u);
+#endif
 #for n in 0..2
         let v{n} = output_quad({32 * n}u + thread / 8u, first + thread % 8u * 2u);
         let u{n} = output_quad({32 * n}u + thread / 8u, first + thread % 8u * 2u + 1u);
 #if DELTA
-        let strength{n} = table[entry(BETA, 16u * i + {8 * n}u + r)];
+        let strength{n} = strength_of(16u * i + {8 * n}u + r);
 #endif
 #end
 #for n in 0..QUERY_BLOCKS
@@ -84,9 +91,18 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #if GATES
                 overlap += dot(x, vec4<f32>(states[at])) + dot(y, vec4<f32>(states[at + 1u]));
 #endif
+#if CHANNEL
+                scratch[mine + ({8 * n}u + r) * 10u + c] = whole{n} * x;
+                scratch[mine + ({8 * n}u + r) * 10u + c + 1u] = whole{n} * y;
+#endif
             }
 #end
             subgroupBarrier();
+#if CHANNEL
+            s{2 * half} = coopLoadT<FragC>(&scratch[mine], 10u);
+            s{2 * half + 1} = coopLoadT<FragC>(&scratch[mine + 4u], 10u);
+            subgroupBarrier();
+#endif
 #end
         }
 #if GATES
@@ -122,9 +138,11 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
             w{n} = coopLoad<FragA>(&operands[base + OF_W + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
 #end
 #endif
+#if !CHANNEL
 #for m in 0..4
             s{m} = s{m} * whole;
 #end
+#endif
 #for n in 0..QUERY_BLOCKS
             {
                 let q = coopLoad<FragA>(&operands[base + OF_Q_IN + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);

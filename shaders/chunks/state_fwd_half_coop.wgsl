@@ -10,12 +10,13 @@ alias t_states = f16;
 alias t_v = f16;
 alias t_o = f16;
 #import lib/half_chunk
+#import lib/half_factors
 
 @group(0) @binding(0) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
 #if DELTA
 @group(0) @binding(1) var<storage, read_write> squares: array<vec4<t_squares>>; // [B, H, chunks, SQUARES]
 #endif
-@group(0) @binding(2) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
+@group(0) @binding(2) var<storage, read_write> table: array<Factors>; // see lib/half_factors
 @group(0) @binding(3) var<storage, read_write> v: array<vec4<t_v>>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(4) var<storage, read_write> o: array<vec4<t_o>>; // [B, T, H, d_v]
 @group(0) @binding(5) var<storage, read_write> states: array<vec4<t_states>>; // [B, H, chunks, d_k, d_v], padded
@@ -49,7 +50,13 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
     for (var done = 0u; done < params.chunks; done++) {
         chunk = done;
         let base = block() * OPERANDS;
-        let whole = table[entry(DECAY_IN, CHUNK - 1u)];
+#if CHANNEL
+#for n in 0..2
+        let whole{n} = decay_whole(subgroup * 16u + {8 * n}u + r);
+#end
+#else
+        let whole = decay_whole(0u);
+#endif
 #for n in 0..2
         let v{n} = value_quad({32 * n}u + thread / 8u, first + thread % 8u * 2u);
         let u{n} = value_quad({32 * n}u + thread / 8u, first + thread % 8u * 2u + 1u);
@@ -57,7 +64,7 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #if DELTA
         let square = block() * SQUARES;
 #for n in 0..2
-        let strength{n} = table[entry(BETA, 16u * i + {8 * n}u + r)];
+        let strength{n} = strength_of(16u * i + {8 * n}u + r);
 #end
 #for n in 0..4
         let t{n} = coopLoadT<FragA>(&squares[square + OF_TM + (i * 4u + {n}u) * 64u], 4u);
@@ -86,9 +93,18 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
                 let at = state_row(subgroup * 16u + {8 * n}u + r) + first + {8 * half}u + c;
                 states[at] = vec4<t_states>(x);
                 states[at + 1u] = vec4<t_states>(y);
+#if CHANNEL
+                scratch[mine + ({8 * n}u + r) * 10u + c] *= whole{n};
+                scratch[mine + ({8 * n}u + r) * 10u + c + 1u] *= whole{n};
+#endif
             }
 #end
             subgroupBarrier();
+#if CHANNEL
+            s{2 * half} = coopLoadT<FragC>(&scratch[mine], 10u);
+            s{2 * half + 1} = coopLoadT<FragC>(&scratch[mine + 4u], 10u);
+            subgroupBarrier();
+#endif
 #end
         }
 #for n in 0..2
@@ -174,7 +190,9 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         }
         for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
 #for m in 0..4
+#if !CHANNEL
             s{m} = s{m} * whole;
+#endif
 #for n in 0..4
             s{m} = coopMultiplyAdd(k{n}, coopLoadT<FragB>(&tile[VALUES + {n * 16 * ROW + m * 4}u], ROW), s{m});
 #end

@@ -3,7 +3,7 @@
 // 64 columns in workgroup memory, ROW quads a row.
 const CHUNK: u32 = 64;
 const KEY_BLOCKS: u32 = 8; // of a row of K: ceil(d_k / 16)
-const BACK: bool = false; // K and Q are there as they are, too
+const PLAIN: bool = false; // K and Q are there as they are, too
 const DELTA: bool = true; // writes correct the state: there are W, Tm and G
 #import lib/chunk
 
@@ -11,14 +11,15 @@ const QUERY_BLOCKS: u32 = {(QUERIES + 15) / 16};
 const QUADS: u32 = KEY_BLOCKS * 4; // of a row of K
 const ROW: u32 = 18; // 16, and two more so that rows start in different banks
 
-// Where the operands of a chunk lie, in quads: W = -Tm diag(in) K, diag(out) K, scale diag(in) Q, scale P, K, Q.
+// Where the operands of a chunk lie, in quads: W = -Tm diag(in) K, diag(out) K, scale diag(in) Q, scale P, K, Q; decays by
+// channel multiply the elements of K and Q.
 const OF_W: u32 = 0;
 const OF_K_OUT: u32 = {DELTA * KEY_BLOCKS * 256};
 const OF_Q_IN: u32 = {OF_K_OUT + KEY_BLOCKS * 256};
 const OF_P: u32 = {OF_Q_IN + QUERY_BLOCKS * KEY_BLOCKS * 64};
 const OF_K: u32 = {OF_P + QUERY_BLOCKS * 256};
 const OF_Q: u32 = {OF_K + KEY_BLOCKS * 256};
-const OPERANDS: u32 = {OF_K + BACK * (KEY_BLOCKS * 256 + QUERY_BLOCKS * KEY_BLOCKS * 64)};
+const OPERANDS: u32 = {OF_K + PLAIN * (KEY_BLOCKS * 256 + QUERY_BLOCKS * KEY_BLOCKS * 64)};
 // Tm = (I + G diag(beta))^-1 and G, 4 x 4 blocks each.
 const OF_TM: u32 = 0;
 const OF_G: u32 = 1024;

@@ -96,7 +96,11 @@ impl Layout {
     /// A kernel over this layout.
     pub(crate) fn kernel(self, path: &'static str) -> Kernel {
         let kernel = Kernel::new(path).set("LANES", self.lanes).set("PER", self.per);
-        if self.quads { kernel.set("WIDE", true) } else { kernel }
+        if self.quads {
+            kernel.set("WIDE", true)
+        } else {
+            kernel
+        }
     }
 }
 
@@ -159,7 +163,10 @@ mod tests {
                 let columns = d / width;
                 assert!(layout.lanes.is_power_of_two() && layout.lanes <= 256, "{d}");
                 assert!(layout.lanes * layout.per >= columns, "{d}");
-                assert!(layout.lanes * (layout.per - 1) < columns && layout.per <= most, "{d}");
+                assert!(
+                    layout.lanes * (layout.per - 1) < columns && layout.per <= most,
+                    "{d}"
+                );
             }
         }
     }

@@ -63,6 +63,11 @@ impl Sizes {
         self.kernel(path).set("DEPTH", 32)
     }
 
+    /// A kernel that takes keys by quads where rows are made of them.
+    pub(crate) fn key_kernel(self, path: &'static str) -> Kernel {
+        self.kernel(path).set("WIDE", self.d_k.is_multiple_of(4))
+    }
+
     /// `per_head` workgroups for each head of each sequence.
     pub(crate) fn grid(self, per_head: usize) -> [u32; 3] {
         [per_head as u32, self.h as u32, self.b as u32]

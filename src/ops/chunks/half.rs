@@ -29,7 +29,10 @@ const BLOCK: usize = 16;
 const ROWS: usize = 64;
 /// Subgroups of a workgroup, each with a block of the state's rows.
 const SUBGROUPS: usize = 8;
-/// A recurrence whose heads have one decay or none.
+/// Words of a row of the table behind its decays by channel, of a delta rule: the write strength, and room to a quad.
+const EXTRA: usize = 4;
+
+/// A recurrence over chunks.
 pub(crate) struct HalfChunks {
     pub(crate) sizes: Sizes,
     pub(crate) scale: f32,
@@ -47,6 +50,13 @@ struct Prepared {
     operands: View,
     /// Row factors.
     table: View,
+}
+
+/// With a decay by channel, what comes before that: factors of all rows, P and, for a delta rule forward, G.
+struct Pairs {
+    table: View,
+    scores: View,
+    lower: Option<View>,
 }
 
 impl HalfChunks {
@@ -69,8 +79,9 @@ impl HalfChunks {
     /// Whether the variant computes a call of this size. The states have room in their port, which is in f32.
     pub(crate) fn fits(&self) -> bool {
         let Sizes { d_k, d_v, chunk, .. } = self.sizes;
+        let by_channel = self.decay == Decay::Channel;
         chunk == ROWS
-            && self.decay != Decay::Channel
+            && !(by_channel && (self.householder > 1 || self.shared))
             && d_k.is_multiple_of(4)
             && d_v.is_multiple_of(4)
             && self.key_blocks() <= SUBGROUPS
@@ -81,21 +92,65 @@ impl HalfChunks {
         self.sizes.params(self.scale, FIELDS_FWD)
     }
 
+    fn by_channel(&self) -> bool {
+        self.decay == Decay::Channel
+    }
+
+    fn extra(&self) -> usize {
+        if self.delta { EXTRA } else { 0 }
+    }
+
+    /// Whether the operands hold K and Q as they are.
+    fn plain(&self, back: bool) -> bool {
+        back && !self.by_channel()
+    }
+
     fn kernel(&self, path: &'static str, back: bool) -> Kernel {
-        self.sizes
+        let kernel = self
+            .sizes
             .kernel(path)
             .set("HOUSEHOLDER", self.householder)
             .set("SHARED", self.shared)
             .set("KEY_BLOCKS", self.key_blocks())
             .set("DELTA", self.delta)
-            .set("BACK", back)
+            .set("PLAIN", self.plain(back));
+        match self.by_channel() {
+            true => kernel.set("CHANNEL", true).set("EXTRA", self.extra()),
+            false => kernel,
+        }
     }
 
     /// A kernel that looks at the decays of heads.
     fn decay_kernel(&self, path: &'static str, back: bool) -> Kernel {
         self.kernel(path, back)
-            .set("DECAYS", self.decay != Decay::None)
+            .set("DECAYS", matches!(self.decay, Decay::Constant | Decay::Scalar))
             .set("SCALAR", self.decay == Decay::Scalar)
+    }
+
+    fn pairs(&self, l: &mut Lower<'_>, io: &Views, back: bool) -> Pairs {
+        let (sizes, params) = (self.sizes, self.params());
+        let [k, gk] = ["k", "gk"].map(|name| (name, io.read(name)));
+        let table = l.scratch(sizes.b * sizes.t * sizes.h * (2 * sizes.d_k + self.extra()));
+        let mut bindings = vec![gk, ("table", table)];
+        bindings.extend(self.delta.then(|| ("beta", io.read("beta"))));
+        let kernel = self
+            .sizes
+            .kernel("chunks/channel_factors_fwd")
+            .set("CHANNEL", true)
+            .set("EXTRA", self.extra())
+            .set("DELTA", self.delta);
+        l.run(kernel, &bindings, params, sizes.tile_grid(sizes.d_k));
+        let kernel = sizes.key_kernel("chunks/channel_prep_fwd");
+        let scores = sizes.scratch(l, ROWS);
+        let bindings = [k, gk, ("scores", scores), ("q", io.read("q"))];
+        l.run(kernel.clone(), &bindings, params, sizes.chunk_grid());
+        let lower = (self.delta && !back).then(|| {
+            let lower = sizes.scratch(l, ROWS);
+            let kernel = kernel.set("OF_KEYS", true);
+            l.run(kernel, &[k, gk, ("scores", lower)], params, sizes.chunk_grid());
+            lower
+        });
+        Pairs { table, scores, lower }
     }
 
     /// The f16 that the port `tm` of a delta rule keeps: Tm and G.
@@ -108,10 +163,15 @@ impl HalfChunks {
         let keys = self.key_blocks() * BLOCK * ROWS;
         let query_rows = self.sizes.tokens.div_ceil(BLOCK) * BLOCK;
         let queries = query_rows * self.key_blocks() * BLOCK;
-        let copies = usize::from(self.delta) + 1 + usize::from(back);
-        let operands = copies * keys + (1 + usize::from(back)) * queries + query_rows * ROWS;
+        let plain = usize::from(self.plain(back));
+        let copies = usize::from(self.delta) + 1 + plain;
+        let operands = copies * keys + (1 + plain) * queries + query_rows * ROWS;
         let operands = l.scratch_f16(self.blocks() * operands);
-        let table = self.sizes.scratch(l, FIELDS_FWD);
+        let pairs = self.by_channel().then(|| self.pairs(l, io, back));
+        let table = match &pairs {
+            Some(pairs) => pairs.table,
+            None => self.sizes.scratch(l, FIELDS_FWD),
+        };
         let mut bindings = vec![
             ("q", io.read("q")),
             ("k", io.read("k")),
@@ -121,7 +181,13 @@ impl HalfChunks {
         bindings.extend(io.read_if("g").map(|g| ("g", g)));
         bindings.extend(squares);
         bindings.extend(self.delta.then(|| ("beta", io.read("beta"))));
-        let kernel = self.decay_kernel("chunks/chunk_prep_fwd_half_coop", back);
+        if let Some(pairs) = pairs {
+            bindings.push(("scores", pairs.scores));
+            bindings.extend(pairs.lower.map(|lower| ("lower", lower)));
+        }
+        let kernel = self
+            .decay_kernel("chunks/chunk_prep_fwd_half_coop", back)
+            .set("BACK", back);
         l.run(kernel, &bindings, self.params(), self.sizes.chunk_grid());
         Prepared { operands, table }
     }
@@ -187,17 +253,19 @@ impl HalfChunks {
         );
 
         let mut bindings = common.to_vec();
-        bindings.extend([
-            ("v", v),
-            ("states", states),
-            ("grad_q", grad_q),
-            ("grad_k", grad_k),
-        ]);
+        bindings.extend([("v", v), ("states", states)]);
         bindings.extend(squares);
         if self.delta {
             let grad_beta = grad_of("beta", l);
             bindings.extend([("grad_vn", grad_vn), ("grad_v", grad_v), ("grad_beta", grad_beta)]);
         }
+        if self.by_channel() {
+            if !self.delta {
+                bindings.retain(|(name, _)| *name != "operands");
+            }
+            return self.lower_channel_bwd(l, io, bindings, [grad_q, grad_k]);
+        }
+        bindings.extend([("grad_q", grad_q), ("grad_k", grad_k)]);
         bindings.extend(overlaps);
         if gates {
             bindings.extend([("g", io.read("g")), ("grad_g", grad_of("g", l))]);
@@ -213,5 +281,68 @@ impl HalfChunks {
                 l.run(kernel, &bindings, params, grid_1d(n.div_ceil(256)));
             }
         }
+    }
+
+    /// The end of the backward pass with a decay by channel, `bindings` being those of its first kernel.
+    fn lower_channel_bwd(
+        &self,
+        l: &mut Lower<'_>,
+        io: &Views,
+        mut bindings: Vec<Bound>,
+        [grad_q, grad_k]: [View; 2],
+    ) {
+        let (sizes, params) = (self.sizes, self.params());
+        let [q, k, gk] = ["q", "k", "gk"].map(|name| (name, io.read(name)));
+        let [x1, x3] = [(); 2].map(|()| l.scratch(q.1.len));
+        let x2 = self.delta.then(|| l.scratch(q.1.len));
+        let through = l.scratch(self.blocks() * sizes.d_k);
+        let square = self.blocks() * ROWS * ROWS;
+        let grad_pairs = l.scratch((1 + usize::from(self.delta)) * square);
+        bindings.extend([
+            ("query_sums", x1),
+            ("key_sums", x3),
+            ("through", through),
+            ("grad_pairs", grad_pairs),
+        ]);
+        bindings.extend(x2.map(|x2| ("erase_sums", x2)));
+        let kernel = self
+            .decay_kernel("chunks/chunk_bwd_half_coop", true)
+            .set("GATES", false);
+        l.run(kernel, &bindings, params, sizes.chunk_grid());
+
+        let grid = sizes.tile_grid(sizes.d_k);
+        let of_scores = ("grad_p", grad_pairs.part(0, square));
+        let of_lower = |x2| [("grad_p", grad_pairs.part(square, square)), ("x1", x2)];
+        let kernel = sizes.key_kernel("chunks/channel_query_bwd");
+        let bindings = [k, gk, of_scores, ("x1", x1), ("grad_q", grad_q)];
+        l.run(kernel.clone(), &bindings, params, grid);
+        if let Some(x2) = x2 {
+            let [grad_p, x2] = of_lower(x2);
+            let bindings = [k, gk, grad_p, x2, ("grad_q", grad_k)];
+            l.run(kernel.set("OF_KEYS", true), &bindings, params, grid);
+        }
+        let kernel = sizes.key_kernel("chunks/channel_key_bwd");
+        let grad_k = ("grad_k", grad_k);
+        let bindings = [k, gk, of_scores, ("x1", x1), grad_k, q, ("x3", x3)];
+        l.run(kernel.clone().set("ADD", self.delta), &bindings, params, grid);
+        if let Some(x2) = x2 {
+            let [grad_p, x2] = of_lower(x2);
+            let kernel = kernel.set("ADD", true).set("OF_KEYS", true);
+            l.run(kernel, &[k, gk, grad_p, x2, grad_k], params, grid);
+        }
+        let grad_gk = or_scratch(l, io.wanted("gk"), gk.1.len);
+        let mut bindings = vec![
+            k,
+            ("u", x1),
+            ("x3", x3),
+            ("through", through),
+            ("grad_gk", grad_gk),
+        ];
+        bindings.extend(x2.map(|x2| ("u_keys", x2)));
+        let kernel = self
+            .sizes
+            .kernel("chunks/channel_gate_bwd")
+            .set("DELTA", self.delta);
+        l.run(kernel, &bindings, params, grid);
     }
 }

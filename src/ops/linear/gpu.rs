@@ -179,7 +179,10 @@ impl Gemm {
             .set("VB", quads(b_row))
             .set("VC", quads(self.n))
             .set("BIAS", bias.is_some())
-            .set("WHOLE", self.m.is_multiple_of(tile[0]) && self.n.is_multiple_of(tile[1]))
+            .set(
+                "WHOLE",
+                self.m.is_multiple_of(tile[0]) && self.n.is_multiple_of(tile[1]),
+            )
             .set("ACCUMULATE", target.accumulate);
         let params = GemmParams {
             part: [part as u32; 4],

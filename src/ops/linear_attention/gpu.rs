@@ -78,7 +78,7 @@ impl LinearAttention {
                 params,
                 sizes.tile_grid(self.d_k),
             );
-            let kernel = self.kernel("chunks/channel_prep_fwd");
+            let kernel = sizes.key_kernel("chunks/channel_prep_fwd");
             l.run(
                 kernel,
                 &[("q", q), ("k", k), ("gk", io.read("gk")), ("scores", scores)],
@@ -206,7 +206,7 @@ impl GpuOp for LinearAttention {
                 params,
                 grid,
             );
-            let kernel = self.kernel("chunks/channel_query_bwd");
+            let kernel = sizes.key_kernel("chunks/channel_query_bwd");
             l.run(
                 kernel,
                 &[
@@ -219,7 +219,7 @@ impl GpuOp for LinearAttention {
                 params,
                 grid,
             );
-            let kernel = self.kernel("chunks/channel_key_bwd");
+            let kernel = sizes.key_kernel("chunks/channel_key_bwd");
             l.run(
                 kernel,
                 &[

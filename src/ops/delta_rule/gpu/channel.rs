@@ -21,6 +21,12 @@ impl DeltaRule {
         self.kernel(path).set("CHANNEL", true).set("EXTRA", EXTRA)
     }
 
+    /// A kernel of pairs of keys and queries in a chunk.
+    fn pair_kernel(&self, path: &'static str) -> Kernel {
+        let kernel = self.sizes().key_kernel(path);
+        kernel.set("HOUSEHOLDER", self.householder)
+    }
+
     /// The table of decay factors and write strengths, and P, `[B,H,chunks,C,C]`; G is left in `lower`.
     fn channel_prepare(&self, l: &mut Lower<'_>, io: &Views, lower: View) -> [View; 2] {
         let [k, gk] = ["k", "gk"].map(|name| (name, io.read(name)));
@@ -33,7 +39,7 @@ impl DeltaRule {
             .set("DELTA", true);
         let bindings = [gk, ("table", table), ("beta", io.read("beta"))];
         l.run(kernel, &bindings, params, sizes.tile_grid(self.d_k));
-        let kernel = self.kernel("chunks/channel_prep_fwd");
+        let kernel = self.pair_kernel("chunks/channel_prep_fwd");
         let bindings = [k, gk, ("scores", scores), ("q", io.read("q"))];
         l.run(kernel.clone(), &bindings, params, sizes.chunk_grid());
         let kernel = kernel.set("OF_KEYS", true);
@@ -117,13 +123,13 @@ impl DeltaRule {
         let bindings = [grad_v, states, table, ("x2", x2)];
         l.run(kernel, &bindings, params, key_grid);
 
-        let kernel = self.kernel("chunks/channel_query_bwd");
+        let kernel = self.pair_kernel("chunks/channel_query_bwd");
         let bindings = [k, gk, of_scores, ("x1", x1), ("grad_q", grad_q)];
         l.run(kernel.clone(), &bindings, params, key_grid);
         let kernel = kernel.set("OF_KEYS", true);
         let bindings = [k, gk, of_lower, ("x1", x2), ("grad_q", grad_k)];
         l.run(kernel, &bindings, params, key_grid);
-        let kernel = self.kernel("chunks/channel_key_bwd").set("ADD", true);
+        let kernel = self.pair_kernel("chunks/channel_key_bwd").set("ADD", true);
         let grad_k = ("grad_k", grad_k);
         let bindings = [k, gk, of_scores, ("x1", x1), grad_k, q, ("x3", x3)];
         l.run(kernel.clone(), &bindings, params, key_grid);
