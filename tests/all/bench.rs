@@ -1,7 +1,5 @@
 //! `selectiv bench` as a user runs it, on the CPU. Times are not judged.
 
-#![cfg(feature = "cli")]
-
 use assert_cmd::Command;
 use serde_json::Value;
 use std::fs;

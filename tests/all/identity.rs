@@ -1,8 +1,5 @@
 //! What a run says of itself: its configuration repeats it, its result and its weights tell which model it was.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -10,9 +7,9 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Task 1 made tiny.
-const TASK: &str = include_str!("cases/small.toml");
+const TASK: &str = include_str!("../cases/small.toml");
 /// A grammar of its own, with the task of it below.
-const GRAMMAR: &str = include_str!("cases/grammar.json");
+const GRAMMAR: &str = include_str!("../cases/grammar.json");
 const GRAMMAR_TASK: &str = "
 [grammar]
 file = \"g.json\"

@@ -1,18 +1,10 @@
 //! The page as a reader has it: made from a sweep that the program ran, opened in a browser, sorted, filtered, toggled,
 //! downloaded. Tests that need a browser say so where there is none.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-
-#[path = "common/browser.rs"]
-mod browser;
-#[path = "common/skipped.rs"]
-mod skipped;
-
+use crate::common::browser::{self, Page};
+use crate::common::skipped::skipped;
 use assert_cmd::Command;
-use browser::Page;
 use serde_json::{Value, json};
-use skipped::skipped;
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,9 +2,9 @@
 
 #[cfg(feature = "gpu")]
 use super::MODEL;
-#[cfg(feature = "gpu")]
-use super::skipped::skipped;
 use super::{Place, assert_same_run, error, result};
+#[cfg(feature = "gpu")]
+use crate::common::skipped::skipped;
 use serde_json::Value;
 use std::fs;
 

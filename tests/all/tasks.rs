@@ -1,14 +1,8 @@
 //! The tasks beyond the first, trained and tested as a user does, small and on the CPU; samples out to files and back.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-
-#[path = "common/skipped.rs"]
-mod skipped;
-
+use crate::common::skipped::skipped;
 use assert_cmd::Command;
 use serde_json::Value;
-use skipped::skipped;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;

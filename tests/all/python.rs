@@ -1,13 +1,7 @@
 //! The snippets of `docs/from-python.md`, and TensorBoard's own reading of a run: each where Python has what it imports.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-
-#[path = "common/skipped.rs"]
-mod skipped;
-
+use crate::common::skipped::skipped;
 use assert_cmd::Command;
-use skipped::skipped;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;

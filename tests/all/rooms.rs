@@ -1,8 +1,6 @@
 //! Data flows one way: no room of `src` imports from a higher floor, or from a room to its right on its own floor, and
 //! files beside each other in a folder import each other in no circle. `docs/architecture.md` draws the picture.
 
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,11 @@
 //! The examples do what they say. Their files are compiled into this test: the same code as `cargo run --example`, without
 //! starting cargo from within cargo.
 
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-
 #[allow(dead_code, reason = "main is for `cargo run`")]
-#[path = "../examples/new_block.rs"]
+#[path = "../../examples/new_block.rs"]
 mod new_block;
 #[allow(dead_code, reason = "main is for `cargo run`")]
-#[path = "../examples/train.rs"]
+#[path = "../../examples/train.rs"]
 mod train;
 
 use selectiv::error::Result;

@@ -1,8 +1,5 @@
 //! Weights out of one run and into another, on the CPU.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-
 use assert_cmd::Command;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};

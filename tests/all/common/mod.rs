@@ -1,5 +1,8 @@
 //! What tests of the program share.
 
+pub(crate) mod browser;
+pub(crate) mod skipped;
+
 use assert_cmd::Command;
 use std::fs;
 use std::path::PathBuf;

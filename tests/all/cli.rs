@@ -1,8 +1,5 @@
 //! The commands that print: what scripts rely on.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-
 use assert_cmd::Command;
 use serde_json::Value;
 

@@ -1,22 +1,13 @@
 //! The program as a whole: training, stopping, resuming and refusing, on the CPU.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-
-#[path = "../common/mod.rs"]
-mod common;
-#[cfg(feature = "gpu")]
-#[path = "../common/skipped.rs"]
-mod skipped;
-
 mod claimed;
 mod refused;
 mod resumed;
 mod runs;
 mod tested;
 
+use crate::common::Folder;
 use assert_cmd::Command;
-use common::Folder;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,17 +1,9 @@
 //! Training in mixed precision as a whole: it learns, says so, and keeps its precision.
 
-#![cfg(all(feature = "cli", feature = "gpu"))]
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-
-#[path = "common/mod.rs"]
-mod common;
-#[path = "common/skipped.rs"]
-mod skipped;
-
+use crate::common::Folder;
+use crate::common::skipped::skipped;
 use assert_cmd::Command;
-use common::Folder;
 use serde_json::Value;
-use skipped::skipped;
 use std::fs;
 
 /// Task 1 made tiny, without dropout.

@@ -1,8 +1,5 @@
 //! `docs/reference.md` held to the program: fields, defaults, limits, keys, names and shapes.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-
 use assert_cmd::Command;
 use selectiv::config::Config;
 use selectiv::models::{BLOCKS, ModelConfig, Sizes};

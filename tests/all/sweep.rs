@@ -1,17 +1,9 @@
 //! Sweeps as a whole: the folder is the truth, whatever is killed; processes share; bad files are refused.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-
-#[path = "common/mod.rs"]
-mod common;
-#[path = "common/skipped.rs"]
-mod skipped;
-
+use crate::common::Folder;
+use crate::common::skipped::skipped;
 use assert_cmd::Command;
-use common::Folder;
 use serde_json::Value;
-use skipped::skipped;
 use std::collections::BTreeMap;
 #[cfg(feature = "gpu")]
 use std::collections::BTreeSet;

@@ -1,9 +1,6 @@
 //! Run folders of earlier versions still evaluate and resume. Each holds a whole run of 8 updates with the checkpoints
 //! before the fifth and after the last; `tests/runs/VERSION/NAME.toml` is its task file.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-
 use assert_cmd::Command;
 use serde_json::Value;
 use std::fs;

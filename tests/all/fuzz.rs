@@ -4,7 +4,6 @@
 //! prints; `SELECTIV_FUZZ_SEED` repeats it.
 
 #![allow(clippy::disallowed_macros, reason = "a test says how often it tried")]
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
 
 use selectiv::check::{Precision, Source, golden, grammars};
 use selectiv::config::Config;
@@ -114,20 +113,20 @@ fn fuzz_file(format: &str, name: &str, whole: &[u8], mut read: impl FnMut(&Path)
 
 #[test]
 fn task_files() {
-    let text = include_bytes!("cases/small.toml");
+    let text = include_bytes!("../cases/small.toml");
     fuzz_file("task files", "t.toml", text, |path| drop(Config::load(path, &[])));
 }
 
 #[test]
 fn grammars_as_json() {
-    fuzz("grammars", include_bytes!("cases/grammar.json"), |bytes| {
+    fuzz("grammars", include_bytes!("../cases/grammar.json"), |bytes| {
         drop(Grammar::from_json(&String::from_utf8_lossy(bytes), "g.json"));
     });
 }
 
 #[test]
 fn weights() {
-    let whole = include_bytes!("cases/plain.safetensors");
+    let whole = include_bytes!("../cases/plain.safetensors");
     fuzz_file("weights", "w.safetensors", whole, |path| {
         drop(WeightsFile::read(path));
     });
@@ -177,7 +176,7 @@ fn metrics_lines() {
 
 #[test]
 fn results() {
-    let whole = include_bytes!("cases/result.json");
+    let whole = include_bytes!("../cases/result.json");
     fuzz_file("results", RESULT_FILE, whole, |path| {
         let folder = path.parent().unwrap();
         drop(RunResult::read(folder));
@@ -187,7 +186,7 @@ fn results() {
 #[test]
 fn indices_of_golden_files() {
     let mut runtime = CpuRuntime::<f64>::new();
-    let index = include_bytes!("cases/index.json");
+    let index = include_bytes!("../cases/index.json");
     fuzz_file("index.json of ops", "ops/index.json", index, |path| {
         let source = Source::Folder(path.ancestors().nth(2).unwrap().to_owned());
         drop(golden::ops(

@@ -1,8 +1,5 @@
 //! What is too large, or does not end, is refused in words before it is allocated or read.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "a failing step of a test may panic")]
-
 use assert_cmd::Command;
 use std::fs;
 use std::path::Path;
