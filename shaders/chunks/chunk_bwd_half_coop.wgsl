@@ -239,6 +239,8 @@ fn chunk_bwd_half_coop(
 #end
 #end
         workgroupBarrier();
+#endif
+        // Asked for before the products that come first.
 #for n in 0..4
         var state{n} = FragB();
         var grad{n} = FragB();
@@ -249,6 +251,7 @@ fn chunk_bwd_half_coop(
             grad{n} = coopLoad<FragB>(&grad_states[state_row(subgroup * 16u) + first + {4 * n}u], state_quads());
 #end
         }
+#if DELTA
         // G^T dV, for dbeta.
 #for m in 0..2
         var f{m} = FragC();

@@ -70,11 +70,19 @@ fn short_conv_bwd(
             x{j} = Lanes(x[at - {3 - j}u * stride]);
 #end
         }
+        let until = min(end + 3u, params.t);
+        var next = at;
+        var x_ahead = Lanes(x[at]);
+        var grad_ahead = Lanes(grad_y[at]);
         for (var t = begin; t < end + 3u; t++) {
             var grad_now = Lanes();
+            let now = x_ahead;
+            let grad_here = grad_ahead;
+            next += select(0u, stride, t + 1u < until);
+            x_ahead = Lanes(x[next]);
+            grad_ahead = Lanes(grad_y[next]);
             if t < params.t {
-                let now = Lanes(x[at]);
-                grad_now = Lanes(grad_y[at]) * silu_slope_lanes(convolve(taps, x0, x1, x2, now) + bias);
+                grad_now = grad_here * silu_slope_lanes(convolve(taps, x0, x1, x2, now) + bias);
                 if t < end {
 #for j in 0..3
                     sum{j} += grad_now * x{j};

@@ -86,7 +86,7 @@ impl BenchArgs {
     }
 
     /// The name of the variant asked for, if an op that is timed has it here.
-    fn variant(&self, executor: &Executor) -> Result<Option<&'static str>> {
+    fn variant(&self, executor: &Executor, precision: Precision) -> Result<Option<&'static str>> {
         let Some(name) = &self.variant else {
             return Ok(None);
         };
@@ -95,7 +95,7 @@ impl BenchArgs {
             None => self.benches(Scale(1))?,
             Some(_) => registry(Scale(1)),
         };
-        let offered = all.iter().flat_map(|b| executor.offers(&b.op, Precision::F32));
+        let offered = all.iter().flat_map(|b| executor.offers(&b.op, precision));
         let offered: BTreeSet<&str> = offered.collect();
         let found = offered.get(name.as_str()).copied();
         found.map(Some).ok_or_else(|| {
@@ -138,7 +138,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     let verbosity = common.verbosity();
     let mut say = |text: &str| verbosity.say(text);
     let mut executor = common.open(&mut say)?;
-    let variant = args.variant(&executor)?;
+    let variant = args.variant(&executor, precision)?;
     let class = DeviceClass::of(&executor);
     let scale = Scale(class.scale().0 * if args.quick { QUICK } else { 1 });
     say("measuring what the device does at best");

@@ -10,7 +10,7 @@ const RUN_FWD: usize = 16;
 /// Steps of a thread, backward. It reads six more, and recomputes three.
 const RUN_BWD: usize = 32;
 /// Threads of the backward pass that fill a large GPU: more would only cost memory.
-const ITEMS: usize = 1 << 17;
+const ITEMS: usize = 1 << 16;
 
 /// Mirrors `Params` of both kernels.
 #[repr(C)]
