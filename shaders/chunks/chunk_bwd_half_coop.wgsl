@@ -206,9 +206,9 @@ fn chunk_bwd_half_coop(
 #for n in 0..KEY_BLOCKS
         {
             let w = coopLoadT<FragA>(&operands[base + OF_W + (i * KEY_BLOCKS + {n}u) * 64u], 4u);
-            let from_state = state_row({16 * n}u) + first + j;
+            let from_state = state_place({16 * n}u, first + j);
 #for m in 0..2
-            a{m} = coopMultiplyAdd(w, coopLoadT<FragB>(&states[from_state + {4 * m}u], state_quads()), a{m});
+            a{m} = coopMultiplyAdd(w, coopLoadT<FragB>(&states[from_state + {64 * m}u], 4u), a{m});
 #end
         }
 #end
@@ -247,8 +247,8 @@ fn chunk_bwd_half_coop(
 #end
         for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
 #for n in 0..4
-            state{n} = coopLoad<FragB>(&states[state_row(subgroup * 16u) + first + {4 * n}u], state_quads());
-            grad{n} = coopLoad<FragB>(&grad_states[state_row(subgroup * 16u) + first + {4 * n}u], state_quads());
+            state{n} = coopLoad<FragB>(&states[state_place(subgroup * 16u, first + {4 * n}u)], 4u);
+            grad{n} = coopLoad<FragB>(&grad_states[state_place(subgroup * 16u, first + {4 * n}u)], 4u);
 #end
         }
 #if DELTA
@@ -416,7 +416,8 @@ fn chunk_bwd_half_coop(
     // Eight lanes a channel.
     for (var channel = thread / 8u; channel < KEY_BLOCKS * 16u; channel += 32u) {
         var sum = 0.0;
-        for (var at = state_row(channel) + thread % 8u; at < state_row(channel) + state_quads(); at += 8u) {
+        for (var c = thread % 8u; c < state_quads(); c += 8u) {
+            let at = state_place(channel, c);
             sum += dot(vec4<f32>(states[at]), vec4<f32>(grad_states[at]));
         }
         sum += subgroupShuffleXor(sum, 1u);

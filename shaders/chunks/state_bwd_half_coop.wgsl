@@ -85,7 +85,7 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
                 let to = (subgroup * 16u + {8 * n}u + r) * ROW + {8 * half}u + c;
                 tile[to] = vec4<f16>(x);
                 tile[to + 1u] = vec4<f16>(y);
-                let at = state_row(subgroup * 16u + {8 * n}u + r) + first + {8 * half}u + c;
+                let at = state_place(subgroup * 16u + {8 * n}u + r, first + {8 * half}u + c);
                 grad_states[at] = vec4<t_grad_states>(x);
                 grad_states[at + 1u] = vec4<t_grad_states>(y);
 #if GATES

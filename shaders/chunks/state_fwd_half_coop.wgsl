@@ -90,7 +90,7 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
                 let to = (subgroup * 16u + {8 * n}u + r) * ROW + {8 * half}u + c;
                 tile[to] = x;
                 tile[to + 1u] = y;
-                let at = state_row(subgroup * 16u + {8 * n}u + r) + first + {8 * half}u + c;
+                let at = state_place(subgroup * 16u + {8 * n}u + r, first + {8 * half}u + c);
                 states[at] = vec4<t_states>(x);
                 states[at + 1u] = vec4<t_states>(y);
 #if CHANNEL

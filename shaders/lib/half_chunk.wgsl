@@ -39,7 +39,7 @@ fn state_quads() -> u32 {
     return (params.d_v + 63u) / 64u * 16u;
 }
 
-// First quad of row i of the chunk's state.
-fn state_row(i: u32) -> u32 {
-    return (block() * KEY_BLOCKS * 16u + i) * state_quads();
+// Where quad c of row i of the chunk's state is: in blocks.
+fn state_place(i: u32, c: u32) -> u32 {
+    return block() * KEY_BLOCKS * 16u * state_quads() + block_place(i, c, state_quads() / 4u);
 }

@@ -111,8 +111,8 @@ impl Mesa {
 }
 
 impl GpuOp for Mesa {
-    /// Not `solve`: rows converge one by one, so that their directions differ in size, and they would share a scale. Wrong
-    /// by 0.4 there.
+    /// Not `solve`: wrong by 0.4 on the one driver that has matrix units, and by 0.8 with each row's direction scaled to
+    /// the others' size, so that a scale shared by rows is not why.
     const VARIANTS: &'static [Variant] = &[
         coop(&["mesa/solve", "linear_attention/chunk_bwd"]),
         Variant::PLAIN,

@@ -16,7 +16,7 @@ struct Params {
 impl Pointwise {
     fn params(&self, accumulate: bool) -> Params {
         Params {
-            n: self.numel as u32,
+            n: self.threads() as u32,
             scale: self.scale,
             offset: self.offset,
             accumulate: u32::from(accumulate),
@@ -31,14 +31,25 @@ impl Pointwise {
             Function::Complement => 3,
             Function::Softplus => 4,
         };
-        Kernel::new(path).set("FUNCTION", number)
+        Kernel::new(path)
+            .set("FUNCTION", number)
+            .set("WIDE", self.quads())
+    }
+
+    /// Whether a thread takes four elements.
+    fn quads(&self) -> bool {
+        self.numel.is_multiple_of(4)
+    }
+
+    fn threads(&self) -> usize {
+        self.numel / if self.quads() { 4 } else { 1 }
     }
 }
 
 impl GpuOp for Pointwise {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let kernel = self.kernel("pointwise/pointwise_fwd");
-        let grid = grid_1d(self.numel.div_ceil(256));
+        let grid = grid_1d(self.threads().div_ceil(256));
         l.run(
             kernel,
             &[("x", io.read("x")), ("y", io.write("y"))],
@@ -51,7 +62,7 @@ impl GpuOp for Pointwise {
         let Some(grad_x) = io.wanted("x") else { return };
         let (x, grad_y) = (io.read("x"), io.grad("y"));
         let kernel = self.kernel("pointwise/pointwise_bwd");
-        let grid = grid_1d(self.numel.div_ceil(256));
+        let grid = grid_1d(self.threads().div_ceil(256));
         l.run(
             kernel,
             &[("x", x), ("grad_y", grad_y), ("grad_x", grad_x.view)],
