@@ -129,7 +129,6 @@ impl NormParams {
 }
 
 /// Sum of products. Sixteen running sums, so that the loop vectorises.
-#[inline(always)]
 pub(crate) fn dot<R: Real>(a: &[R], b: &[R]) -> R {
     let mut sums = [R::ZERO; 16];
     for (a, b) in a.chunks(16).zip(b.chunks(16)) {
@@ -141,7 +140,6 @@ pub(crate) fn dot<R: Real>(a: &[R], b: &[R]) -> R {
 }
 
 /// Sum of a slice, as [`dot`].
-#[inline(always)]
 pub(crate) fn sum<R: Real>(a: &[R]) -> R {
     let mut sums = [R::ZERO; 16];
     for a in a.chunks(16) {

@@ -8,13 +8,6 @@ pub use real::{Real, exp_f32};
 use crate::port::{OpDef, Operands, named};
 use crate::step::StepParams;
 
-/// Runs loops that the compiler vectorises, compiled for the widest registers that this CPU has. The results do not depend
-/// on it: nothing is contracted or reordered.
-#[inline(always)]
-pub(crate) fn vectorised<T>(work: impl FnOnce() -> T) -> T {
-    pulp::Arch::new().dispatch(work)
-}
-
 /// A tensor that a twin reads.
 #[derive(Debug, Clone, Copy)]
 pub enum In<'a, R> {

@@ -1,7 +1,6 @@
 use super::CrossEntropy;
-use crate::ops::rows::sum;
 use crate::step::StepParams;
-use crate::twin::{CpuOp, Real, Slices, vectorised};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Rows that one thread takes at a time.
@@ -19,16 +18,14 @@ pub(crate) fn rows<R: Real>(classes: usize, z: &[R], labels: &[u32], lse: &mut [
         .for_each_init(
             || vec![R::ZERO; classes],
             |exps, ((z, (lse, nll)), labels)| {
-                vectorised(|| {
-                    for (r, z) in z.chunks_exact(classes).enumerate() {
-                        let max = largest(z);
-                        for (e, z) in exps.iter_mut().zip(z) {
-                            *e = (*z - max).exp();
-                        }
-                        lse[r] = max + sum(exps).ln();
-                        nll[r] = z.get(labels[r] as usize).map_or(R::ZERO, |z| lse[r] - *z);
+                for (r, z) in z.chunks_exact(classes).enumerate() {
+                    let max = z.iter().fold(z[0], |m, v| m.max(*v));
+                    for (e, z) in exps.iter_mut().zip(z) {
+                        *e = (*z - max).exp();
                     }
-                });
+                    lse[r] = max + exps.iter().copied().sum::<R>().ln();
+                    nll[r] = z.get(labels[r] as usize).map_or(R::ZERO, |z| lse[r] - *z);
+                }
             },
         );
 }
@@ -38,41 +35,27 @@ pub(crate) fn gradient_in_place<R: Real>(classes: usize, z: &mut [R], labels: &[
     z.par_chunks_mut(ROWS * classes)
         .zip(labels.par_chunks(ROWS).zip(lse.par_chunks(ROWS)))
         .for_each(|(z, (labels, lse))| {
-            vectorised(|| {
-                for (r, z) in z.chunks_exact_mut(classes).enumerate() {
-                    let label = labels[r] as usize;
-                    if label >= classes {
-                        z.fill(R::ZERO);
-                        continue;
-                    }
-                    if lse[r].f64().abs() < LARGE {
-                        for z in z.iter_mut() {
-                            *z = weight * (*z - lse[r]).exp();
-                        }
-                    } else {
-                        let max = largest(z);
-                        for z in z.iter_mut() {
-                            *z = (*z - max).exp();
-                        }
-                        let share = weight / sum(z);
-                        z.iter_mut().for_each(|z| *z *= share);
-                    }
-                    z[label] -= weight;
+            for (r, z) in z.chunks_exact_mut(classes).enumerate() {
+                let label = labels[r] as usize;
+                if label >= classes {
+                    z.fill(R::ZERO);
+                    continue;
                 }
-            });
+                if lse[r].f64().abs() < LARGE {
+                    for z in z.iter_mut() {
+                        *z = weight * (*z - lse[r]).exp();
+                    }
+                } else {
+                    let max = z.iter().fold(z[0], |m, v| m.max(*v));
+                    for z in z.iter_mut() {
+                        *z = (*z - max).exp();
+                    }
+                    let share = weight / z.iter().copied().sum::<R>();
+                    z.iter_mut().for_each(|z| *z *= share);
+                }
+                z[label] -= weight;
+            }
         });
-}
-
-/// The largest of a row. Sixteen running maxima, so that the loop vectorises.
-#[inline(always)]
-fn largest<R: Real>(z: &[R]) -> R {
-    let mut tops = [z[0]; 16];
-    for z in z.chunks(16) {
-        for (top, z) in tops.iter_mut().zip(z) {
-            *top = if *z > *top { *z } else { *top };
-        }
-    }
-    tops.into_iter().fold(z[0], R::max)
 }
 
 impl CpuOp for CrossEntropy {

@@ -2,12 +2,11 @@ use super::{Kind, RmsNorm};
 use crate::ops::reduce::{Pieces, add_partials, wanted_or};
 use crate::ops::rows::dot;
 use crate::step::StepParams;
-use crate::twin::{CpuOp, Real, Slices, vectorised};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl RmsNorm {
     /// The row that is normalised.
-    #[inline(always)]
     fn gate<R: Real>(&self, m: &mut [R], x: &[R], g: &[R]) {
         m.copy_from_slice(x);
         if self.kind == Kind::GateBefore {
@@ -18,7 +17,6 @@ impl RmsNorm {
     }
 
     /// What a gate after the norm multiplies by.
-    #[inline(always)]
     fn activation<R: Real>(&self, g: R) -> R {
         match self.kind {
             Kind::SigmoidAfter => g.sigmoid(),
@@ -27,7 +25,6 @@ impl RmsNorm {
     }
 
     /// Its derivative.
-    #[inline(always)]
     fn slope<R: Real>(&self, g: R) -> R {
         match self.kind {
             Kind::SigmoidAfter => g.sigmoid() * (-g).sigmoid(),
@@ -73,23 +70,21 @@ impl CpuOp for RmsNorm {
         let pieces = y.par_chunks_mut(per * d).zip(saved.par_chunks_mut(per));
         pieces.enumerate().for_each(|(piece, (y, saved))| {
             let mut m = vec![R::ZERO; d];
-            vectorised(|| {
-                for (i, (y, saved)) in y.chunks_mut(d).zip(saved).enumerate() {
-                    let row = piece * per + i;
-                    let g = self.gate_row(gate, row);
-                    self.gate(&mut m, &x[row * d..][..d], g);
-                    let (s, keep) = self.factor(dot(&m, &m) * inv_d);
-                    *saved = keep;
+            for (i, (y, saved)) in y.chunks_mut(d).zip(saved).enumerate() {
+                let row = piece * per + i;
+                let g = self.gate_row(gate, row);
+                self.gate(&mut m, &x[row * d..][..d], g);
+                let (s, keep) = self.factor(dot(&m, &m) * inv_d);
+                *saved = keep;
+                for c in 0..d {
+                    y[c] = m[c] * s * w[c];
+                }
+                if self.kind.is_after() {
                     for c in 0..d {
-                        y[c] = m[c] * s * w[c];
-                    }
-                    if self.kind.is_after() {
-                        for c in 0..d {
-                            y[c] *= self.activation(g[c]);
-                        }
+                        y[c] *= self.activation(g[c]);
                     }
                 }
-            });
+            }
         });
     }
 
@@ -119,40 +114,38 @@ impl CpuOp for RmsNorm {
         parts.enumerate().for_each(|(piece, ((grad_x, grad_g), grad_w))| {
             let (mut m, mut t) = (vec![R::ZERO; d], vec![R::ZERO; d]);
             let rows = grad_x.chunks_mut(d).zip(grad_g.chunks_mut(dg_width));
-            vectorised(|| {
-                for (i, (grad_x, grad_g)) in rows.enumerate() {
-                    let row = piece * pieces.rows + i;
-                    let (x, grad_y) = (&x[row * d..][..d], &grad_y[row * d..][..d]);
-                    let g = self.gate_row(gate, row);
-                    let (s, per_root) = self.factors(saved[row]);
-                    self.gate(&mut m, x, g);
+            for (i, (grad_x, grad_g)) in rows.enumerate() {
+                let row = piece * pieces.rows + i;
+                let (x, grad_y) = (&x[row * d..][..d], &grad_y[row * d..][..d]);
+                let g = self.gate_row(gate, row);
+                let (s, per_root) = self.factors(saved[row]);
+                self.gate(&mut m, x, g);
+                for c in 0..d {
+                    m[c] *= s;
+                }
+                if self.kind.is_after() {
                     for c in 0..d {
-                        m[c] *= s;
+                        t[c] = grad_y[c] * self.activation(g[c]);
+                        grad_g[c] = grad_y[c] * m[c] * w[c] * self.slope(g[c]);
                     }
-                    if self.kind.is_after() {
-                        for c in 0..d {
-                            t[c] = grad_y[c] * self.activation(g[c]);
-                            grad_g[c] = grad_y[c] * m[c] * w[c] * self.slope(g[c]);
-                        }
-                    } else {
-                        t.copy_from_slice(grad_y);
-                    }
+                } else {
+                    t.copy_from_slice(grad_y);
+                }
+                for c in 0..d {
+                    grad_w[c] += t[c] * m[c];
+                    t[c] *= w[c];
+                }
+                let along = dot(&t, &m) * inv_d * per_root;
+                for c in 0..d {
+                    grad_x[c] = s * t[c] - m[c] * along;
+                }
+                if self.kind == Kind::GateBefore {
                     for c in 0..d {
-                        grad_w[c] += t[c] * m[c];
-                        t[c] *= w[c];
-                    }
-                    let along = dot(&t, &m) * inv_d * per_root;
-                    for c in 0..d {
-                        grad_x[c] = s * t[c] - m[c] * along;
-                    }
-                    if self.kind == Kind::GateBefore {
-                        for c in 0..d {
-                            grad_g[c] = grad_x[c] * x[c] * g[c].silu_slope();
-                            grad_x[c] *= g[c].silu();
-                        }
+                        grad_g[c] = grad_x[c] * x[c] * g[c].silu_slope();
+                        grad_x[c] *= g[c].silu();
                     }
                 }
-            });
+            }
         });
         if let Some(sum) = io.sum("w") {
             add_partials(sum, &grad_w);

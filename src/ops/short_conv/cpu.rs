@@ -1,7 +1,7 @@
 use super::{ShortConv, WIDTH};
 use crate::ops::reduce::{Pieces, add_partials};
 use crate::step::StepParams;
-use crate::twin::{CpuOp, Real, Slices, vectorised};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 impl ShortConv {
@@ -23,7 +23,6 @@ impl ShortConv {
     }
 
     /// pre of one step.
-    #[inline(always)]
     fn pre<R: Real>(&self, pre: &mut [R], row: usize, x: &[R], taps: &[R], bias: Option<&[R]>) {
         let n = self.channels;
         match bias {
@@ -48,14 +47,12 @@ impl CpuOp for ShortConv {
             .par_chunks_mut(per * n)
             .enumerate()
             .for_each(|(piece, y)| {
-                vectorised(|| {
-                    for (i, y) in y.chunks_mut(n).enumerate() {
-                        self.pre(y, piece * per + i, x, &taps, bias);
-                        for y in y {
-                            *y = y.silu();
-                        }
+                for (i, y) in y.chunks_mut(n).enumerate() {
+                    self.pre(y, piece * per + i, x, &taps, bias);
+                    for y in y {
+                        *y = y.silu();
                     }
-                });
+                }
             });
     }
 
@@ -73,43 +70,39 @@ impl CpuOp for ShortConv {
         parts
             .enumerate()
             .for_each(|(piece, (grad_pre, (grad_w, grad_b)))| {
-                vectorised(|| {
-                    for (i, grad_pre) in grad_pre.chunks_mut(n).enumerate() {
-                        let row = piece * per + i;
-                        let grad_y = &grad_y[row * n..][..n];
-                        self.pre(grad_pre, row, x, &taps, bias);
+                for (i, grad_pre) in grad_pre.chunks_mut(n).enumerate() {
+                    let row = piece * per + i;
+                    let grad_y = &grad_y[row * n..][..n];
+                    self.pre(grad_pre, row, x, &taps, bias);
+                    for c in 0..n {
+                        grad_pre[c] = grad_y[c] * grad_pre[c].silu_slope();
+                        grad_b[c] += grad_pre[c];
+                    }
+                    for (j, from) in self.seen(row) {
+                        let (grad_w, x) = (&mut grad_w[j * n..][..n], &x[from * n..][..n]);
                         for c in 0..n {
-                            grad_pre[c] = grad_y[c] * grad_pre[c].silu_slope();
-                            grad_b[c] += grad_pre[c];
-                        }
-                        for (j, from) in self.seen(row) {
-                            let (grad_w, x) = (&mut grad_w[j * n..][..n], &x[from * n..][..n]);
-                            for c in 0..n {
-                                grad_w[c] += grad_pre[c] * x[c];
-                            }
+                            grad_w[c] += grad_pre[c] * x[c];
                         }
                     }
-                });
+                }
             });
         if let Some((grad_x, _)) = io.wanted("x") {
             grad_x
                 .par_chunks_mut(per * n)
                 .enumerate()
                 .for_each(|(piece, grad_x)| {
-                    vectorised(|| {
-                        for (i, grad_x) in grad_x.chunks_mut(n).enumerate() {
-                            let row = piece * per + i;
-                            grad_x.fill(R::ZERO);
-                            let later = (self.t - row % self.t).min(WIDTH);
-                            for ahead in 0..later {
-                                let w = &taps[(WIDTH - 1 - ahead) * n..][..n];
-                                let grad_pre = &grad_pre[(row + ahead) * n..][..n];
-                                for c in 0..n {
-                                    grad_x[c] += w[c] * grad_pre[c];
-                                }
+                    for (i, grad_x) in grad_x.chunks_mut(n).enumerate() {
+                        let row = piece * per + i;
+                        grad_x.fill(R::ZERO);
+                        let later = (self.t - row % self.t).min(WIDTH);
+                        for ahead in 0..later {
+                            let w = &taps[(WIDTH - 1 - ahead) * n..][..n];
+                            let grad_pre = &grad_pre[(row + ahead) * n..][..n];
+                            for c in 0..n {
+                                grad_x[c] += w[c] * grad_pre[c];
                             }
                         }
-                    });
+                    }
                 });
         }
         if let Some(sum) = io.sum("w") {

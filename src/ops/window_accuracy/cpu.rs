@@ -1,6 +1,6 @@
 use super::WindowAccuracy;
 use crate::step::StepParams;
-use crate::twin::{CpuOp, Real, Slices, vectorised};
+use crate::twin::{CpuOp, Real, Slices};
 use rayon::prelude::*;
 
 /// Predictions of the windows of whole sequences; `z` and `lse` hold `t` rows for every `e` windows.
@@ -25,11 +25,9 @@ pub(crate) fn predict<R: Real>(
                     let first = (window[0] as usize).min(op.t);
                     let len = (window[1] as usize).min(op.t - first);
                     for row in b * op.t + first..b * op.t + first + len {
-                        vectorised(|| {
-                            for (sum, z) in sums.iter_mut().zip(&z[row * k..(row + 1) * k]) {
-                                *sum += (*z - lse[row]).exp();
-                            }
-                        });
+                        for (sum, z) in sums.iter_mut().zip(&z[row * k..(row + 1) * k]) {
+                            *sum += (*z - lse[row]).exp();
+                        }
                     }
                     let mut best = 0;
                     for c in 1..k {
