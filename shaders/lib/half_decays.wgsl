@@ -11,13 +11,13 @@ const AFTER: u32 = 2; // from behind the row to its block's last
 const DECAY_IN_OF: u32 = 3;
 const DECAY_OUT_OF: u32 = 4;
 
-// The log decay of row i, 0 for padding, clamped so that sums stay finite where a gate is 0.
+// The log decay of row i, 0 for padding. Below -100 it is as good as that: sums stay small enough to be subtracted.
 fn log_decay_of(i: u32) -> f32 {
     var here = 0.0;
 #if DECAYS
     if is_row(i) && is_first(i) {
 #if SCALAR
-        here = max(g[query(token(i))], -1e4);
+        here = max(g[query(token(i))], -100.0);
 #else
         here = retention_log_decay(head);
 #endif
@@ -58,15 +58,13 @@ fn log_decay_out(i: u32) -> f32 {
     return sum;
 }
 
-// Decays from the rows j .. j + 3 to row i, where j's block is i's or before it; without sense above the diagonal.
+// Decays from the rows j .. j + 3 to row i, where j's block is i's or before it; without sense above the diagonal. In a block
+// by a difference of sums of at most 16 log decays, to 2e-4 where one of them is at its limit: below f16's rounding.
 fn gam_quad(i: u32, j: u32) -> vec4<f32> {
     var sum = vec4(0.0);
 #if DECAYS
     if i / 16u == j / 16u {
-        let rows = vec4(j) + vec4(0u, 1u, 2u, 3u);
-        for (var t = i; t > j; t--) {
-            sum += select(vec4(0.0), vec4(vector_at(GATE, t)), vec4(t) > rows);
-        }
+        sum = min(vec4(vector_at(BEFORE, i)) - vector_quad(BEFORE, j / 4u), vec4(0.0));
     } else {
         var between = vector_at(BEFORE, i);
         for (var b = j / 16u + 1u; b < i / 16u; b++) {
