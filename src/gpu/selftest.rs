@@ -66,8 +66,8 @@ pub(super) fn trials(caps: &Caps) -> BTreeMap<String, Vec<Trial>> {
     all
 }
 
-/// The device, with a verdict on every variant that it offers; `say` then hears which of them failed, and about damage
-/// to what was kept on disk. Verdicts are kept per adapter, driver and program version; not those of a driver that failed.
+/// The device, with a verdict on every variant that it offers; `say` hears that they are tested, which of them failed, and
+/// about damage to what was kept on disk. Verdicts are kept per adapter, driver and program version; not those of a driver that failed.
 ///
 /// # Errors
 /// The driver's, if the device cannot be opened once more for the tests.
@@ -81,6 +81,13 @@ pub fn trusted(gpu: Gpu, say: &mut dyn FnMut(&str)) -> Result<Gpu> {
     let mut verdicts = kept.map_or_else(BTreeMap::new, |text| parse(&text));
     let known = verdicts.len();
     let mut broken = BTreeMap::new();
+    let unknown = trials.keys().filter(|proof| !verdicts.contains_key(*proof));
+    match unknown.count() {
+        0 => {}
+        n => say(&format!(
+            "testing {n} kernel variants, once for each driver and version: up to a minute"
+        )),
+    }
     for (proof, trials) in trials {
         if verdicts.contains_key(&proof) {
             continue;
