@@ -17,4 +17,4 @@ pub use registry::{names, registry, suite};
 pub use report::{Comparison, Entry, Report, StepFacts, Verdict};
 pub use roof::{DeviceClass, Roof, copy_rate};
 pub use runner::{Prepared, Timing};
-pub use step::{StepShape, time_step};
+pub use step::{Floor, StepShape, time_step};

@@ -5,6 +5,7 @@ use super::roof::{DeviceClass, Roof};
 use super::runner::{Timing, has_own_clock};
 use crate::cases::Fill;
 use crate::error::Result;
+use crate::graph::Call;
 use crate::models::{BlockRef, ModelConfig, update_graph};
 use crate::port::Cost;
 use crate::tasks::{Batch, Split};
@@ -57,7 +58,7 @@ impl StepShape {
         }
     }
 
-    fn model(self, block: BlockRef) -> ModelConfig {
+    pub(super) fn model(self, block: BlockRef) -> ModelConfig {
         ModelConfig::new(block, self.layers, self.d_model, VOCAB, CLASSES)
     }
 
@@ -148,7 +149,7 @@ pub fn time_step(
         "step",
         "a whole training step",
         timing,
-        cost(&stepper, shape)?,
+        sum(&costs(&stepper, shape.batch)?),
         roof,
     );
     let program = stepper.train_net().1;
@@ -197,19 +198,54 @@ impl Steps<'_> {
     }
 }
 
-/// Work of a step: all micro-batches and the update.
-fn cost(stepper: &Stepper, shape: StepShape) -> Result<Cost> {
+/// Work of each call of a step of `batch` samples, in all micro-batches, and of the update.
+fn costs(stepper: &Stepper, batch: usize) -> Result<Vec<Cost>> {
     let graph = &stepper.train_net().0.graph;
-    let parts = (shape.batch / stepper.micro_batch()) as f64;
+    let parts = (batch / stepper.micro_batch()) as f64;
     let update = update_graph(graph.bank_len(), graph.precision())?.graph;
-    let mut sum = Cost::default();
     let calls = graph.calls().iter().map(|call| (parts, call));
-    for (times, call) in calls.chain(update.calls().iter().map(|call| (1.0, call))) {
+    let calls = calls.chain(update.calls().iter().map(|call| (1.0, call)));
+    let cost = |(times, call): (f64, &Call)| {
         let one = call.op.cost(call.pass, graph.precision());
-        sum.flops += times * one.flops;
-        sum.bytes += times * one.bytes;
+        Cost {
+            flops: times * one.flops,
+            bytes: times * one.bytes,
+        }
+    };
+    Ok(calls.map(cost).collect())
+}
+
+fn sum(costs: &[Cost]) -> Cost {
+    let mut sum = Cost::default();
+    for cost in costs {
+        sum.flops += cost.flops;
+        sum.bytes += cost.bytes;
     }
-    Ok(sum)
+    sum
+}
+
+/// What a training step must do at least.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Floor {
+    /// Work of all calls.
+    pub cost: Cost,
+    /// Time by the device's roof: of each call the longer of moving its bytes and of its FLOPs.
+    pub time: Duration,
+}
+
+impl Floor {
+    /// Of a step of `batch` samples on a device with this roof.
+    ///
+    /// # Errors
+    /// None that a stepper has not had.
+    pub fn of(stepper: &Stepper, batch: usize, roof: &Roof) -> Result<Self> {
+        let costs = costs(stepper, batch)?;
+        let least = |cost: &Cost| (cost.bytes / roof.copy).max(cost.flops / roof.product);
+        Ok(Self {
+            cost: sum(&costs),
+            time: Duration::from_secs_f64(costs.iter().map(least).sum()),
+        })
+    }
 }
 
 fn shares(calls: &[CallTime]) -> BTreeMap<String, f64> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::tensor::{Bank, Precision};
-use crate::train::Executor;
+use crate::train::{Executor, Recipe, Schedule, Stepper};
 use std::time::Duration;
 
 /// Shapes of a few elements: every op runs in milliseconds, also on a software GPU.
@@ -194,6 +194,57 @@ fn a_step_is_timed_and_leaves_nothing() {
         assert!(step.ops.contains_key("adam_fwd") && step.ops.contains_key("linear_bwd"));
         assert!(executor.runtime().read_bank(Bank::Param).unwrap().is_empty());
     }
+}
+
+#[test]
+fn a_floor_is_the_longer_of_bytes_and_products_call_by_call() {
+    let shape = StepShape {
+        d_model: 16,
+        layers: 1,
+        batch: 4,
+        length: 9,
+    };
+    let model = shape.model(*crate::models::BLOCKS.first().unwrap());
+    let recipe = Recipe {
+        schedule: Schedule {
+            lr: 1e-3,
+            warmup: 0.0,
+            steps: 1,
+            floor: 0.0,
+        },
+        clip: 1.0,
+        dropout_until: 0,
+        seed: 1,
+        batch: shape.batch,
+    };
+    let extents = [shape.length, shape.length];
+    let stepper = |micro_batch| {
+        let executor = Executor::cpu();
+        Stepper::new(executor, &model, recipe, extents, Some(micro_batch), &mut |_| {}).unwrap()
+    };
+    let whole = stepper(4);
+    let with = |copy, product| {
+        Floor::of(
+            &whole,
+            4,
+            &Roof {
+                copy,
+                product,
+                ..roof()
+            },
+        )
+        .unwrap()
+    };
+    let [bytes, products, both] = [with(1e6, 1e30), with(1e30, 1e6), with(1e6, 1e6)];
+    let seconds = |floor: &Floor| floor.time.as_secs_f64();
+    assert!((seconds(&bytes) / (1e-6 * bytes.cost.bytes) - 1.0).abs() < 1e-6);
+    assert!((seconds(&products) / (1e-6 * products.cost.flops) - 1.0).abs() < 1e-6);
+    assert!(seconds(&both) > seconds(&bytes).max(seconds(&products)));
+    assert!(seconds(&both) < seconds(&bytes) + seconds(&products));
+    // Parts of a batch read the weights again, and do the same sums.
+    let parts = Floor::of(&stepper(2), 4, &roof()).unwrap();
+    assert!(parts.cost.bytes > bytes.cost.bytes);
+    assert!((parts.cost.flops / bytes.cost.flops - 1.0).abs() < 0.1);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! `selectiv train`: trains and tests one model on one task.
 
 use super::common::{Common, Verbosity};
-use super::inspect::{bytes, call_list, plain_table, profile_table, time};
+use super::inspect::{bytes, call_list, count, plain_table, profile_table, time};
 use super::print;
 use super::progress::{Progress, Wait};
 use super::signals::stop_flag;
+use crate::bench::{Floor, Roof};
 use crate::config::{Config, parse_override, task_name};
 use crate::error::{Error, Result, UserError};
 use crate::graph::Call;
@@ -70,7 +71,7 @@ pub struct TrainArgs {
     /// Continue the run in the folder
     #[arg(long)]
     pub resume: bool,
-    /// Print parameters, bytes, micro-batch and estimated time (-v: every call), and write nothing
+    /// Print parameters, bytes, micro-batch and estimated time (-v: every call, and the least time), and write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Print the share of time of each op before training
@@ -376,12 +377,36 @@ fn dry_run(
         let total = update.mul_f64(steps as f64);
         table.add_row([format!("time of all {steps} updates"), time(total)]);
     }
+    let goes_on = || !stop.load(Ordering::Relaxed);
+    let shares = (args.profile && goes_on())
+        .then(|| profile(&mut session, run))
+        .transpose()?;
+    if let Some(update) = update.filter(|_| calls.is_some() && goes_on()) {
+        verbosity.say("measuring what the device does at best");
+        let stepper = session.stepper();
+        // Nothing else is wanted of the model; the measurement takes its place.
+        stepper.executor.runtime().reset();
+        let roof = Roof::measure(&mut stepper.executor, run.model.precision)?;
+        let floor = Floor::of(stepper, batch, &roof)?;
+        let reached = 100.0 * floor.time.as_secs_f64() / update.as_secs_f64();
+        for (what, value) in [
+            ("bytes that an update must move", bytes(floor.cost.bytes)),
+            ("FLOPs of an update", count(floor.cost.flops)),
+            (
+                "least time of an update, by this device's rates",
+                time(floor.time),
+            ),
+            ("share of that in its time", format!("{reached:.1} %")),
+        ] {
+            table.add_row([what.to_owned(), value]);
+        }
+    }
     let mut text = table.trim_fmt().trim_start_matches('\n').to_owned();
     if let Some(calls) = calls {
         text = format!("{calls}\n\n{text}");
     }
-    if args.profile && !stop.load(Ordering::Relaxed) {
-        text = format!("{text}\n\n{}", profile(&mut session, run)?);
+    if let Some(shares) = shares {
+        text = format!("{text}\n\n{shares}");
     }
     print::result(&text)?;
     match stop.load(Ordering::Relaxed) {
