@@ -2,6 +2,7 @@
 
 use super::common::{Common, Verbosity};
 use super::inspect::{bytes, plain_table, profile_table};
+use super::number::{MOST, whole};
 use super::print;
 use super::progress::Wait;
 use super::signals::stop_flag;
@@ -9,6 +10,7 @@ use crate::bench::{
     Bench, Comparison, DeviceClass, Entry, Prepared, Report, Roof, Scale, StepShape, Timed, names, registry,
     suite, time_step,
 };
+use crate::config::{D_MODELS, LAYERS};
 use crate::error::{Error, Result, UserError};
 use crate::models;
 use crate::tensor::Precision;
@@ -35,16 +37,16 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME")]
     pub suite: Option<String>,
     /// Width of the model (with --model; default: 1024 on a GPU, else 128)
-    #[arg(long, value_name = "W", requires = "model", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "W", requires = "model", value_parser = whole::<u32>(D_MODELS), allow_negative_numbers = true)]
     pub d_model: Option<u32>,
     /// Layers of the model (with --model; default: 8 on a GPU, else 2)
-    #[arg(long, value_name = "L", requires = "model", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "L", requires = "model", value_parser = whole::<u32>(LAYERS), allow_negative_numbers = true)]
     pub layers: Option<u32>,
     /// Sequences of a step (with --model; default: 64 on a GPU, else 8)
-    #[arg(long, value_name = "B", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "B", requires = "model", value_parser = whole::<u32>(1..=MOST), allow_negative_numbers = true)]
     pub batch: Option<u32>,
     /// Time steps of a sequence (with --model; default: 400 on a GPU, else 100)
-    #[arg(long, value_name = "T", requires = "model", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    #[arg(long, value_name = "T", requires = "model", value_parser = whole::<u32>(1..=16_777_216), allow_negative_numbers = true)]
     pub length: Option<u32>,
     /// Make the shapes of ops 16 times smaller
     #[arg(long)]

@@ -4,6 +4,7 @@
 use super::by::{By, Table};
 use super::common::{Common, Verbosity};
 use super::inspect::{bytes, plain_table};
+use super::number::gap;
 use super::print;
 use super::progress::Wait;
 use super::signals::stop_flag;
@@ -30,9 +31,10 @@ pub struct EvalArgs {
         long,
         value_delimiter = ',',
         value_name = "LIST",
+        value_parser = gap,
         allow_negative_numbers = true
     )]
-    pub gaps: Vec<f64>,
+    pub gaps: Vec<Gap>,
     /// Print what the gates do on symbols and gaps instead: mean decay, write strength and read-out gate a head
     #[arg(long)]
     pub gates: bool,
@@ -369,17 +371,8 @@ fn other_task(path: &Path, config: &Config, model: &ModelConfig) -> Result<DataS
 }
 
 /// The data set at each of these gaps, in seconds, or at its own if there are none.
-fn with_gaps(data: &DataSet, seconds: &[f64]) -> Result<Vec<Arc<DataSet>>> {
-    let mut gaps = Vec::new();
-    for &gap in seconds {
-        let refuse = || UserError::Value {
-            place: "command line".to_owned(),
-            field: "--gaps".to_owned(),
-            found: gap.to_string(),
-            allowed: "multiples of 0.1 from 0 to 100 (seconds)".to_owned(),
-        };
-        gaps.push(Gap::fixed(gap).ok_or_else(refuse)?);
-    }
+fn with_gaps(data: &DataSet, gaps: &[Gap]) -> Result<Vec<Arc<DataSet>>> {
+    let mut gaps = gaps.to_vec();
     if gaps.is_empty() {
         gaps.extend(data.spec().test_gap.all());
     }

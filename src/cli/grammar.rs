@@ -1,5 +1,6 @@
 //! `selectiv grammar`: a grammar and sequences from it, by the reference's streams.
 
+use super::number::{MOST, whole};
 use super::print::{self, failed};
 use crate::error::{Result, UserError};
 use crate::files;
@@ -10,6 +11,7 @@ use crate::tasks::{Grammar, GrammarSpec};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 pub use crate::tasks::golden::check_grammar;
@@ -18,16 +20,19 @@ pub use crate::tasks::golden::check_grammar;
 #[derive(Debug, Clone, Args)]
 pub struct GrammarArgs {
     /// Number of symbols, the terminator included (2 to 53)
-    #[arg(long, required_unless_present = "file")]
+    #[arg(long, required_unless_present = "file", value_parser = whole::<u32>(range(GrammarSpec::VOCABS)),
+          allow_negative_numbers = true)]
     pub vocab: Option<u32>,
     /// Number of letters that stand for several states each (0 to vocab - 1)
-    #[arg(long, required_unless_present = "file")]
+    #[arg(long, required_unless_present = "file", value_parser = whole::<u32>(0..=u64::from(*GrammarSpec::VOCABS.end()) - 1),
+          allow_negative_numbers = true)]
     pub ambiguities: Option<u32>,
     /// Number of states of an ambiguous letter (1 to 100)
-    #[arg(long, required_unless_present = "file")]
+    #[arg(long, required_unless_present = "file", value_parser = whole::<u32>(range(GrammarSpec::DEPTHS)),
+          allow_negative_numbers = true)]
     pub depth: Option<u32>,
     /// Seed of the grammar and of the sequences
-    #[arg(long, required_unless_present = "file")]
+    #[arg(long, required_unless_present = "file", value_parser = whole::<u64>(0..=MOST), allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// A grammar in JSON instead of a generated one; --seed is that of the sequences, 1 unless given
     #[arg(long, value_name = "FILE", conflicts_with_all = ["vocab", "ambiguities", "depth"])]
@@ -39,10 +44,10 @@ pub struct GrammarArgs {
     #[arg(long, requires = "stats")]
     pub json: bool,
     /// Number of sequences to make
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = whole::<u64>(0..=MOST), allow_negative_numbers = true)]
     pub sequences: u64,
     /// Elements of a sequence, and most entries of a string
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = whole::<usize>(2..=10_000), allow_negative_numbers = true)]
     pub length: usize,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Json)]
@@ -58,6 +63,10 @@ pub enum Format {
     Text,
     /// For Graphviz; sequences as comments
     Dot,
+}
+
+fn range(of: RangeInclusive<u32>) -> RangeInclusive<u64> {
+    u64::from(*of.start())..=u64::from(*of.end())
 }
 
 /// Sequences that are measured unless told otherwise.
@@ -107,15 +116,6 @@ pub fn run(args: &GrammarArgs) -> Result<()> {
 }
 
 fn write(args: &GrammarArgs, out: &mut (impl Write + ?Sized)) -> Result<()> {
-    if !(2..=10_000).contains(&args.length) {
-        return Err(UserError::Value {
-            place: "command line".to_owned(),
-            field: "--length".to_owned(),
-            found: args.length.to_string(),
-            allowed: "2 to 10000".to_owned(),
-        }
-        .into());
-    }
     let grammar = args.grammar()?;
     if args.stats {
         let sequences = if args.sequences > 0 {
@@ -400,13 +400,6 @@ mod tests {
                     ..good.clone()
                 },
                 "--depth",
-            ),
-            (
-                GrammarArgs {
-                    length: 1,
-                    ..good.clone()
-                },
-                "--length",
             ),
         ] {
             let mut out = Vec::new();

@@ -11,6 +11,7 @@ pub mod grammar;
 mod inspect;
 pub mod manual;
 pub mod models;
+mod number;
 mod print;
 mod progress;
 pub mod report;
@@ -41,7 +42,7 @@ const VERSION: &str = concat!(
 
 /// Trains, tests and benchmarks linear recurrent models on any GPU, and on the CPU
 #[derive(Debug, Parser)]
-#[command(name = "selectiv", version = VERSION)]
+#[command(name = "selectiv", version = VERSION, max_term_width = 80)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -2,7 +2,9 @@
 
 use super::common::{Common, Verbosity};
 use super::inspect::{bytes, keep_words, ruled_table};
+use super::number::whole;
 use super::print;
+use crate::config::{D_MODELS, D_STATES, LAYERS};
 use crate::error::{Result, UserError};
 use crate::models::{BLOCKS, BlockRef, ModelConfig};
 use clap::Args;
@@ -12,19 +14,19 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, Args)]
 pub struct ModelsArgs {
     /// Width of the model
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, default_value_t = 256, value_parser = whole::<u32>(D_MODELS), allow_negative_numbers = true)]
     pub d_model: u32,
     /// Number of layers
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, default_value_t = 8, value_parser = whole::<u32>(LAYERS), allow_negative_numbers = true)]
     pub layers: u32,
     /// Symbols of the input
-    #[arg(long, default_value_t = 41, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, default_value_t = 41, value_parser = whole::<u32>(1..=65_536), allow_negative_numbers = true)]
     pub vocab: u32,
     /// Classes of the output
-    #[arg(long, default_value_t = 1601, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, default_value_t = 1601, value_parser = whole::<u32>(1..=65_536), allow_negative_numbers = true)]
     pub classes: u32,
     /// States of a channel (Mamba, S4D) or of a head (Mamba2) [default: as published, 64; Mamba2 128]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
+    #[arg(long, value_parser = whole::<u32>(D_STATES), allow_negative_numbers = true)]
     pub d_state: Option<u32>,
     /// Print a JSON list instead of a table
     #[arg(long)]

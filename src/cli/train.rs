@@ -2,6 +2,7 @@
 
 use super::common::{Common, Verbosity};
 use super::inspect::{bytes, call_list, count, plain_table, profile_table, time};
+use super::number::{MOST, whole};
 use super::print;
 use super::progress::{Progress, Wait};
 use super::signals::stop_flag;
@@ -78,7 +79,7 @@ pub struct TrainArgs {
     #[arg(long)]
     pub profile: bool,
     /// Samples computed at a time; default: as many as fit
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MOST), allow_negative_numbers = true)]
     pub micro_batch: Option<usize>,
 }
 

@@ -5,17 +5,87 @@ use crate::error::{Error, Result, UserError};
 use crate::models::{DecayKind, InputGate};
 use crate::tasks::{Splits, Targets};
 use crate::tensor::Precision;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use std::fmt::Display;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 const COMMAND_LINE: &str = "command line";
 
-/// A field that may be missing. Integers are signed here so that -1 is refused by us, with what is allowed.
+/// A field that may be missing.
 pub(super) type Field<T> = Option<Spanned<T>>;
+
+/// A number, or what was given in its place: -1, 2^64 and `abc` are all refused by us, with what is allowed.
+#[derive(Debug, Clone)]
+pub(super) enum Number<T> {
+    Is(T),
+    Not(String),
+}
+
+impl<T: Display> Display for Number<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(number) => number.fmt(f),
+            Self::Not(text) => text.fmt(f),
+        }
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Number<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(NumberVisitor(PhantomData))
+    }
+}
+
+struct NumberVisitor<T>(PhantomData<T>);
+
+impl<T: DeserializeOwned> NumberVisitor<T> {
+    fn of(value: toml::Value) -> Number<T> {
+        let text = value.to_string();
+        T::deserialize(value).map_or(Number::Not(text), Number::Is)
+    }
+}
+
+impl<'de, T: DeserializeOwned> Visitor<'de> for NumberVisitor<T> {
+    type Value = Number<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> std::result::Result<Self::Value, E> {
+        Ok(Self::of(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> std::result::Result<Self::Value, E> {
+        Ok(Self::of(value.into()))
+    }
+
+    /// No TOML value holds it.
+    fn visit_i128<E>(self, value: i128) -> std::result::Result<Self::Value, E> {
+        Ok(Number::Not(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> std::result::Result<Self::Value, E> {
+        Ok(Self::of(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> std::result::Result<Self::Value, E> {
+        Ok(Self::of(value.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> std::result::Result<Self::Value, A::Error> {
+        toml::Value::deserialize(SeqAccessDeserializer::new(list)).map(Self::of)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, table: A) -> std::result::Result<Self::Value, A::Error> {
+        toml::Value::deserialize(MapAccessDeserializer::new(table)).map(Self::of)
+    }
+}
 
 /// A task file as it lies.
 #[derive(Debug, Default, Deserialize)]
@@ -41,42 +111,42 @@ pub(super) struct RawRun {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawGrammar {
-    pub(super) vocab: Field<i64>,
-    pub(super) ambiguities: Field<i64>,
-    pub(super) depth: Field<i64>,
-    pub(super) seed: Field<i64>,
+    pub(super) vocab: Field<Number<i64>>,
+    pub(super) ambiguities: Field<Number<i64>>,
+    pub(super) depth: Field<Number<i64>>,
+    pub(super) seed: Field<Number<i64>>,
     pub(super) file: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawData {
-    pub(super) length: Field<i64>,
+    pub(super) length: Field<Number<i64>>,
     pub(super) splits: Field<Splits>,
-    pub(super) train: Field<i64>,
-    pub(super) validation: Field<i64>,
-    pub(super) test: Field<i64>,
+    pub(super) train: Field<Number<i64>>,
+    pub(super) validation: Field<Number<i64>>,
+    pub(super) test: Field<Number<i64>>,
     pub(super) targets: Field<Targets>,
     pub(super) gap: Field<toml::Value>,
     pub(super) test_gap: Field<toml::Value>,
-    pub(super) noise: Field<f64>,
+    pub(super) noise: Field<Number<f64>>,
     pub(super) nongrammatical: Field<bool>,
-    pub(super) gap_start: Field<i64>,
-    pub(super) gap_prob: Field<f64>,
+    pub(super) gap_start: Field<Number<i64>>,
+    pub(super) gap_prob: Field<Number<f64>>,
     pub(super) path: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawModel {
-    pub(super) d_model: Field<i64>,
+    pub(super) d_model: Field<Number<i64>>,
     pub(super) layers: Field<toml::Value>,
-    pub(super) heads: Field<i64>,
-    pub(super) householder: Field<i64>,
-    pub(super) chunk: Field<i64>,
-    pub(super) d_state: Field<i64>,
-    pub(super) expand: Field<i64>,
-    pub(super) conv: Field<i64>,
+    pub(super) heads: Field<Number<i64>>,
+    pub(super) householder: Field<Number<i64>>,
+    pub(super) chunk: Field<Number<i64>>,
+    pub(super) d_state: Field<Number<i64>>,
+    pub(super) expand: Field<Number<i64>>,
+    pub(super) conv: Field<Number<i64>>,
     pub(super) decay: Field<DecayKind>,
     pub(super) data_dependent_decay: Field<bool>,
     pub(super) input_gate: Field<InputGate>,
@@ -87,17 +157,17 @@ pub(super) struct RawModel {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawTrain {
-    pub(super) seed: Field<i64>,
-    pub(super) batch: Field<i64>,
-    pub(super) steps: Field<i64>,
-    pub(super) lr: Field<f64>,
-    pub(super) warmup: Field<i64>,
+    pub(super) seed: Field<Number<i64>>,
+    pub(super) batch: Field<Number<i64>>,
+    pub(super) steps: Field<Number<i64>>,
+    pub(super) lr: Field<Number<f64>>,
+    pub(super) warmup: Field<Number<i64>>,
     pub(super) schedule: Field<Anneal>,
-    pub(super) clip: Field<f64>,
-    pub(super) dropout: Field<f64>,
+    pub(super) clip: Field<Number<f64>>,
+    pub(super) dropout: Field<Number<f64>>,
     pub(super) dropout_mode: Field<DropoutMode>,
-    pub(super) eval_every: Field<i64>,
-    pub(super) checkpoint_every: Field<i64>,
+    pub(super) eval_every: Field<Number<i64>>,
+    pub(super) checkpoint_every: Field<Number<i64>>,
 }
 
 /// A value with the field's full name and where it stands.
@@ -137,6 +207,10 @@ impl<T: Display> Given<T> {
     /// The error for this value.
     pub(super) fn refuse(&self, allowed: &str) -> Error {
         let (place, found) = match &self.place {
+            // On the command line what is no TOML is a string without quotes.
+            Some(place) if place == COMMAND_LINE => {
+                (place.clone(), self.value.to_string().trim_matches('"').to_owned())
+            }
             Some(place) => (place.clone(), self.value.to_string()),
             None => (self.file.clone(), format!("{} (the default)", self.value)),
         };
@@ -158,11 +232,21 @@ impl<T: Display> Given<T> {
     }
 }
 
-impl Given<i64> {
+impl<T: Display + Copy> Given<Number<T>> {
+    /// Refuses what is not allowed and what is no number, the default included.
+    pub(super) fn number(self, is_allowed: impl FnOnce(T) -> bool, allowed: &str) -> Result<Given<T>> {
+        match self.value {
+            Number::Is(number) if is_allowed(number) => Ok(self.map(|_| number)),
+            _ => Err(self.refuse(allowed)),
+        }
+    }
+}
+
+impl Given<Number<i64>> {
     /// Refuses what is not in the range, the default included.
     pub(super) fn within(self, range: RangeInclusive<u64>) -> Result<Given<u64>> {
         let allowed = format!("an integer from {} to {}", range.start(), range.end());
-        let given = self.check(|&v| u64::try_from(v).is_ok_and(|v| range.contains(&v)), &allowed)?;
+        let given = self.number(|v| u64::try_from(v).is_ok_and(|v| range.contains(&v)), &allowed)?;
         Ok(given.map(i64::unsigned_abs))
     }
 }
@@ -274,19 +358,19 @@ impl Layers {
     pub(super) fn integer(
         &self,
         field: &'static str,
-        pick: impl Fn(&RawConfig) -> &Field<i64>,
+        pick: impl Fn(&RawConfig) -> &Field<Number<i64>>,
         default: u64,
         range: RangeInclusive<u64>,
     ) -> Result<Given<u64>> {
         let default = i64::try_from(default).expect("defaults are below 2^32");
-        self.given(field, pick, default).within(range)
+        self.given(field, pick, Number::Is(default)).within(range)
     }
 
     /// An integer in a range that has no default.
     pub(super) fn optional_integer(
         &self,
         field: &'static str,
-        pick: impl Fn(&RawConfig) -> &Field<i64>,
+        pick: impl Fn(&RawConfig) -> &Field<Number<i64>>,
         range: RangeInclusive<u64>,
     ) -> Result<Option<u64>> {
         if !self.has(&pick) {

@@ -18,11 +18,18 @@ use crate::tensor::Precision;
 use layers::Layers;
 use resolve::resolve;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 pub use compare::fingerprint;
 pub use resolve::default_warmup;
 
+/// Widths of a model.
+pub const D_MODELS: RangeInclusive<u64> = 1..=65_536;
+/// How many layers a model has.
+pub const LAYERS: RangeInclusive<u64> = 1..=1024;
+/// States of a channel or of a head.
+pub const D_STATES: RangeInclusive<u64> = 1..=256;
 /// Largest task file.
 const MOST_BYTES: u64 = 1 << 20;
 

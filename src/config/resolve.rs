@@ -1,8 +1,9 @@
 //! From the layers to a configuration: every field's default and limits.
 
-use super::layers::{Field, Given, Layers, RawConfig};
+use super::layers::{Field, Given, Layers, Number, RawConfig};
 use super::{
-    Anneal, Config, DropoutMode, GrammarConfig, LayerList, Notes, RunConfig, StackConfig, TrainConfig,
+    Anneal, Config, D_MODELS, D_STATES, DropoutMode, GrammarConfig, LAYERS, LayerList, Notes, RunConfig,
+    StackConfig, TrainConfig,
 };
 use crate::error::{Error, Result, UserError};
 use crate::models::{self, Sizes, Switches};
@@ -55,15 +56,15 @@ fn resolve_run(layers: &Layers, grammar: &GrammarConfig, stored: bool) -> Result
 }
 
 fn resolve_grammar(layers: &Layers) -> Result<GrammarConfig> {
-    let vocab = layers.given("grammar.vocab", |c| &c.grammar.vocab, 41);
-    let ambiguities = layers.given("grammar.ambiguities", |c| &c.grammar.ambiguities, 40);
-    let depth = layers.given("grammar.depth", |c| &c.grammar.depth, 40);
-    let seed = layers.given("grammar.seed", |c| &c.grammar.seed, 1);
+    let vocab = layers.given("grammar.vocab", |c| &c.grammar.vocab, Number::Is(41));
+    let ambiguities = layers.given("grammar.ambiguities", |c| &c.grammar.ambiguities, Number::Is(40));
+    let depth = layers.given("grammar.depth", |c| &c.grammar.depth, Number::Is(40));
+    let seed = layers.given("grammar.seed", |c| &c.grammar.seed, Number::Is(1));
     if let Some((file, on_command_line)) =
         layers.path("grammar.file", |c| &c.grammar.file, "a grammar in JSON")?
     {
         // A grammar file on the command line takes the place of the numbers in the task file.
-        let rival = |n: &&Given<i64>| n.is_given() && (n.is_on_command_line() || !on_command_line);
+        let rival = |n: &&Given<Number<i64>>| n.is_given() && (n.is_on_command_line() || !on_command_line);
         if let Some(extra) = [&vocab, &ambiguities, &depth, &seed].into_iter().find(rival) {
             return Err(extra.refuse("left out, because grammar.file is given"));
         }
@@ -72,7 +73,7 @@ fn resolve_grammar(layers: &Layers) -> Result<GrammarConfig> {
     let vocab = vocab.within(words(GrammarSpec::VOCABS))?;
     let letters = vocab.value - 1;
     let allowed = format!("0 to grammar.vocab - 1 = {letters}");
-    let ambiguities = ambiguities.check(|&a| 0 <= a && a.unsigned_abs() <= letters, &allowed)?;
+    let ambiguities = ambiguities.number(|a| 0 <= a && a.unsigned_abs() <= letters, &allowed)?;
     let ambiguities = ambiguities.map(i64::unsigned_abs);
     let depth = depth.within(words(GrammarSpec::DEPTHS))?;
     let spec = GrammarSpec {
@@ -112,14 +113,15 @@ fn stored_grammar(layers: &Layers, (path, header): &(PathBuf, Header)) -> Result
     let file = path.join(stored::GRAMMAR_FILE);
     let stored: serde_json::Value = serde_json::from_str(&header.grammar).unwrap_or_default();
     let numbers = [
-        layers.given("grammar.vocab", |c| &c.grammar.vocab, 0),
-        layers.given("grammar.ambiguities", |c| &c.grammar.ambiguities, 0),
-        layers.given("grammar.depth", |c| &c.grammar.depth, 0),
-        layers.given("grammar.seed", |c| &c.grammar.seed, 0),
+        layers.given("grammar.vocab", |c| &c.grammar.vocab, Number::Is(0)),
+        layers.given("grammar.ambiguities", |c| &c.grammar.ambiguities, Number::Is(0)),
+        layers.given("grammar.depth", |c| &c.grammar.depth, Number::Is(0)),
+        layers.given("grammar.seed", |c| &c.grammar.seed, Number::Is(0)),
     ];
     for (given, key) in numbers.into_iter().zip(["vocab", "ambiguities", "depth", "seed"]) {
-        if given.is_given() && stored[key].as_i64() != Some(given.value) {
-            return Err(given.refuse(&format!("{}, as in data.path, or left out", stored[key])));
+        if given.is_given() {
+            let allowed = format!("{}, as in data.path, or left out", stored[key]);
+            given.number(|n| stored[key].as_i64() == Some(n), &allowed)?;
         }
     }
     match layers.path("grammar.file", |c| &c.grammar.file, "a grammar in JSON")? {
@@ -147,7 +149,7 @@ fn resolve_data(layers: &Layers, stored: Option<&(PathBuf, Header)>) -> Result<D
             DataSpec::MAX_SAMPLES
         }
     };
-    let samples = |field, pick: fn(&RawConfig) -> &Field<i64>, default| {
+    let samples = |field, pick: fn(&RawConfig) -> &Field<Number<i64>>, default| {
         // A run needs samples of every kind.
         Ok::<_, Error>(layers.integer(field, pick, default, 1..=most(default))?.value)
     };
@@ -161,9 +163,9 @@ fn resolve_data(layers: &Layers, stored: Option<&(PathBuf, Header)>) -> Result<D
     } else {
         gap.into()
     };
-    let fraction = |field, pick: fn(&RawConfig) -> &Field<f64>, default| {
-        let given = layers.given(field, pick, default);
-        Ok::<_, Error>(given.check(|v| (0.0..=1.0).contains(v), "0 to 1")?.value)
+    let fraction = |field, pick: fn(&RawConfig) -> &Field<Number<f64>>, default| {
+        let given = layers.given(field, pick, Number::Is(default));
+        Ok::<_, Error>(given.number(|v| (0.0..=1.0).contains(&v), "0 to 1")?.value)
     };
     let start = layers.integer(
         "data.gap_start",
@@ -227,7 +229,7 @@ fn resolve_data(layers: &Layers, stored: Option<&(PathBuf, Header)>) -> Result<D
 }
 
 fn resolve_model(layers: &Layers) -> Result<StackConfig> {
-    let d_model = layers.integer("model.d_model", |c| &c.model.d_model, 256, 1..=65_536)?;
+    let d_model = layers.integer("model.d_model", |c| &c.model.d_model, 256, D_MODELS)?;
     let width = d_model.value;
     let heads = if layers.has(|c| &c.model.heads) {
         let heads = layers.integer("model.heads", |c| &c.model.heads, 1, 1..=width)?;
@@ -239,11 +241,11 @@ fn resolve_model(layers: &Layers) -> Result<StackConfig> {
         let heads = models::head_count(size(width)).ok_or_else(|| d_model.refuse(rule))?;
         heads as u64
     };
-    let chunk = layers.given("model.chunk", |c| &c.model.chunk, 64);
-    let chunk = chunk.check(|c| [16, 32, 64].contains(c), "16, 32 or 64")?;
-    let conv = layers.given("model.conv", |c| &c.model.conv, 4);
-    let d_state = layers.optional_integer("model.d_state", |c| &c.model.d_state, 1..=256)?;
-    let conv = conv.check(|c| [0, 4].contains(c), "4 (four taps) or 0 (none)")?;
+    let chunk = layers.given("model.chunk", |c| &c.model.chunk, Number::Is(64));
+    let chunk = chunk.number(|c| [16, 32, 64].contains(&c), "16, 32 or 64")?;
+    let conv = layers.given("model.conv", |c| &c.model.conv, Number::Is(4));
+    let d_state = layers.optional_integer("model.d_state", |c| &c.model.d_state, D_STATES)?;
+    let conv = conv.number(|c| [0, 4].contains(&c), "4 (four taps) or 0 (none)")?;
     let sizes = Sizes {
         d_model: size(width),
         heads: size(heads),
@@ -283,12 +285,15 @@ fn resolve_layers(layers: &Layers) -> Result<LayerList> {
     let given = layers.given("model.layers", |c| &c.model.layers, toml::Value::Integer(8));
     let names: Vec<&str> = models::BLOCKS.iter().map(|b| b.name()).collect();
     let allowed = format!(
-        "an integer from 1 to 1024, or a list of at most 1024 of {}",
+        "an integer from 1 to {0}, or a list of at most {0} of {1}",
+        LAYERS.end(),
         names.join(", ")
     );
     let list = match &given.value {
-        toml::Value::Integer(n @ 1..=1024) => Some(LayerList::Count(size(n.unsigned_abs()))),
-        toml::Value::Array(list) if (1..=1024).contains(&list.len()) => {
+        toml::Value::Integer(n) if u64::try_from(*n).is_ok_and(|n| LAYERS.contains(&n)) => {
+            Some(LayerList::Count(size(n.unsigned_abs())))
+        }
+        toml::Value::Array(list) if LAYERS.contains(&(list.len() as u64)) => {
             let known = |v: &toml::Value| v.as_str().filter(|name| names.contains(name)).map(str::to_owned);
             list.iter()
                 .map(known)
@@ -319,24 +324,24 @@ fn resolve_train(layers: &Layers, samples: u64) -> Result<(TrainConfig, Notes)> 
     let eval_every = layers
         .integer("train.eval_every", |c| &c.train.eval_every, eval, updates.clone())?
         .value;
-    let positive = |v: &f64| v.is_finite() && *v > 0.0;
-    let lr: Given<f64> = layers.given("train.lr", |c| &c.train.lr, 1e-3);
-    let clip: Given<f64> = layers.given("train.clip", |c| &c.train.clip, 1.0);
-    let dropout: Given<f64> = layers.given("train.dropout", |c| &c.train.dropout, 0.2);
+    let positive = |v: f64| v.is_finite() && v > 0.0;
+    let lr = layers.given("train.lr", |c| &c.train.lr, Number::Is(1e-3));
+    let clip = layers.given("train.clip", |c| &c.train.clip, Number::Is(1.0));
+    let dropout = layers.given("train.dropout", |c| &c.train.dropout, Number::Is(0.2));
     let train = TrainConfig {
         seed: layers
             .integer("train.seed", |c| &c.train.seed, 1, 0..=MAX_WORD)?
             .value,
         batch: size(batch),
         steps,
-        lr: lr.check(positive, "a finite number above 0")?.value,
+        lr: lr.number(positive, "a finite number above 0")?.value,
         warmup,
         schedule: layers
             .given("train.schedule", |c| &c.train.schedule, Anneal::Cosine)
             .value,
-        clip: clip.check(positive, "a finite number above 0")?.value,
+        clip: clip.number(positive, "a finite number above 0")?.value,
         dropout: dropout
-            .check(|p| (0.0..1.0).contains(p), "0 or more, below 1")?
+            .number(|p| (0.0..1.0).contains(&p), "0 or more, below 1")?
             .value,
         dropout_mode: layers
             .given(
@@ -363,13 +368,14 @@ fn resolve_train(layers: &Layers, samples: u64) -> Result<(TrainConfig, Notes)> 
 fn resolve_warmup(layers: &Layers, steps: u64, default_steps: u64) -> Result<(u64, Notes)> {
     let default = default_warmup(steps);
     let given = layers.integer("train.warmup", |c| &c.train.warmup, default, 0..=MAX_WORD)?;
-    let steps_given = layers.given("train.steps", |c| &c.train.steps, 0);
+    let steps_given = layers.given("train.steps", |c| &c.train.steps, Number::Is(0));
     if !given.is_given() || given.is_on_command_line() || !steps_given.is_on_command_line() {
         return Ok((given.value, Notes::default()));
     }
-    let own_steps = layers
-        .in_file(|c| &c.train.steps)
-        .and_then(|n| u64::try_from(n).ok());
+    let own_steps = layers.in_file(|c| &c.train.steps).and_then(|steps| match steps {
+        Number::Is(steps) => u64::try_from(steps).ok(),
+        Number::Not(_) => None,
+    });
     let own_steps = own_steps.unwrap_or(default_steps).max(1);
     let scaled = given.value as f64 * (steps as f64 / own_steps as f64);
     let warmup = (scaled.round() as u64).min(MAX_WORD);

@@ -100,7 +100,7 @@ fn an_unknown_field_names_the_line_the_column_and_the_known_ones() {
 fn a_wrong_type_and_broken_toml_name_the_line() {
     let text = refusal("[grammar]\n\nvocab = \"many\"\n", &[]);
     assert!(
-        text.starts_with("t.toml:3: ") && text.contains("invalid type: string \"many\""),
+        text.starts_with("t.toml:3: ") && text.contains("= \"many\": allowed: an integer from 2 to 53"),
         "{text}"
     );
     let text = refusal("[data]\nsplits = \"disjont\"\n", &[]);
@@ -318,13 +318,29 @@ fn bad_overrides_are_refused() {
     );
     let text = refusal("", &[("train.lr", "fast")]);
     assert!(
-        text.contains("train.lr = fast: invalid type: string \"fast\", expected f64"),
+        text.contains("train.lr = fast: allowed: a finite number above 0"),
         "{text}"
     );
     assert!(refusal("", &[("lr", "3")]).contains("a field is named section.key"));
     assert!(refusal("", &[("a.b.c", "3")]).contains("unknown field `a`"));
     let smuggled = refusal("", &[("train.lr", "1\nvocab = 2")]);
-    assert!(smuggled.contains("invalid type: string"), "{smuggled}");
+    assert!(
+        smuggled.contains("allowed: a finite number above 0"),
+        "{smuggled}"
+    );
+    // No 64 bits hold it, and it is refused like any other.
+    for text in ["18446744073709551616", "-9223372036854775809", "1.5", "\"8\""] {
+        let refused = refusal("", &[("train.steps", text)]);
+        assert!(
+            refused.contains("allowed: an integer from 1 to 4294967295"),
+            "{refused}"
+        );
+        let refused = refusal(&format!("[train]\nsteps = {text}\n"), &[]);
+        assert!(
+            refused.starts_with("t.toml:2: ") && refused.contains("an integer from 1 to 4294967295"),
+            "{refused}"
+        );
+    }
     assert_eq!(
         parse_override(" train.lr = 1e-3").unwrap(),
         ("train.lr".to_owned(), "1e-3".to_owned())

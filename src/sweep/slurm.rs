@@ -135,7 +135,7 @@ fn script(folder: &Path, list: &Path, elements: usize, settings: &Settings) -> S
          #SBATCH --time={}\n\
          #SBATCH --requeue\n",
         elements - 1,
-        settings.at_once.max(1),
+        settings.at_once,
         place.join("logs/%A_%a").display(),
         settings.time,
     );

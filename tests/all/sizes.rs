@@ -77,7 +77,10 @@ fn sizes_beyond_what_models_have_are_refused() {
     ] {
         let (code, stderr) = run(dir.path(), &["models", "--layers", layers]);
         assert_eq!(code, 2, "{stderr}");
-        assert!(stderr.contains("--layers"), "{stderr}");
+        assert!(
+            stderr.contains("--layers") && stderr.contains("an integer from 1 to 1024"),
+            "{stderr}"
+        );
     }
     let bench = [
         "bench",

@@ -5,6 +5,7 @@ mod text;
 
 use super::common::{Common, Verbosity};
 use super::inspect::{bytes, plain_table, time};
+use super::number::{MOST, fraction, whole};
 use super::print;
 use super::signals::{stop_before_time_is_up, stop_flag, time_is_up};
 use crate::error::{Error, Result, UserError};
@@ -39,7 +40,7 @@ pub struct SweepArgs {
     #[arg(long)]
     pub json: bool,
     /// Count updates to this validation accuracy, not to 90 % of the ceiling
-    #[arg(long, value_name = "FRACTION")]
+    #[arg(long, value_name = "FRACTION", value_parser = fraction, allow_negative_numbers = true)]
     pub steps_to: Option<f64>,
     /// These runs alone (and those that train with them)
     #[arg(long, value_name = "RUN_ID")]
@@ -57,7 +58,7 @@ pub struct SweepArgs {
     #[arg(long)]
     pub resubmit: bool,
     /// Elements of a job array that run at a time
-    #[arg(long, value_name = "M", default_value_t = 8)]
+    #[arg(long, value_name = "M", default_value_t = 8, value_parser = whole::<usize>(1..=MOST), allow_negative_numbers = true)]
     pub slurm_at_once: usize,
     /// Time limit of an element; runs go on in the next one
     #[arg(long, value_name = "TIME", default_value = "04:00:00")]
@@ -95,7 +96,7 @@ pub fn run(args: &SweepArgs, common: &Common) -> Result<i32> {
         Tables::new(&plan, &folder).write_all()?;
     }
     if args.table || args.json {
-        let summary = Summary::read(&plan, &folder, level(args.steps_to)?);
+        let summary = Summary::read(&plan, &folder, args.steps_to);
         print::result(&if args.json {
             serde_json::to_string_pretty(&summary).expect("names and numbers have a JSON form")
         } else {
@@ -109,7 +110,6 @@ pub fn run(args: &SweepArgs, common: &Common) -> Result<i32> {
         return arrays(args, common, &plan, &folder);
     }
     let devices = device_names(&common.device)?;
-    let level = level(args.steps_to)?;
     write_plan(&plan, &folder)?;
     say_widths(&plan, verbosity);
     let stop = stop_flag();
@@ -133,7 +133,10 @@ pub fn run(args: &SweepArgs, common: &Common) -> Result<i32> {
     };
     say_totals(&totals, &folder, verbosity);
     if args.only.is_empty() {
-        print::result(&text::summary(&Summary::read(&plan, &folder, level), verbosity))?;
+        print::result(&text::summary(
+            &Summary::read(&plan, &folder, args.steps_to),
+            verbosity,
+        ))?;
     }
     Ok(i32::from(totals.failed + totals.diverged > 0))
 }
@@ -176,15 +179,6 @@ fn check_only(plan: &Plan, only: &[String]) -> Result<()> {
             .into())
         }
         None => Ok(()),
-    }
-}
-
-fn level(fraction: Option<f64>) -> Result<Option<f64>> {
-    match fraction {
-        Some(fraction) if !(0.0..=1.0).contains(&fraction) => {
-            Err(value("--steps-to", &fraction.to_string(), "0 to 1").into())
-        }
-        fraction => Ok(fraction),
     }
 }
 
