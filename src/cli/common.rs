@@ -3,7 +3,8 @@
 use super::print;
 use crate::error::{Error, Result, UserError};
 use crate::tensor::Precision;
-use crate::train::Executor;
+use crate::train::{Executor, Target};
+
 use clap::Args;
 
 /// The flags of every command.
@@ -41,6 +42,19 @@ impl Verbosity {
         if self > Self::Quiet {
             print::message(text);
         }
+    }
+
+    /// Prints the result of a command that has written a file; what went into a stream is for standard error, since
+    /// the stream may be standard output itself.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be printed.
+    pub(super) fn written(self, target: &Target, text: &str) -> Result<()> {
+        if target.is_stream() {
+            self.say(text);
+            return Ok(());
+        }
+        print::result(text)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::common::{Common, Verbosity};
 use super::inspect::plain_table;
+use super::number::{MOST, whole};
 use super::print;
 use super::progress::Wait;
 use super::train::overrides;
@@ -11,7 +12,7 @@ use crate::files;
 use crate::memory;
 use crate::tasks::{DataSet, Sample, Split, stored};
 use crate::train::records::atomic;
-use crate::train::setup;
+use crate::train::{Existing, Target, setup};
 use clap::{Args, Subcommand, ValueEnum};
 use plotters::prelude::*;
 use std::collections::HashSet;
@@ -51,7 +52,7 @@ struct TaskArgs {
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
     /// Seed of grammar and data
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     seed: Option<String>,
 }
 
@@ -67,7 +68,7 @@ struct ShowArgs {
     #[command(flatten)]
     task: TaskArgs,
     /// Number of the sample in its split, from 0 on
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(0..=MOST), allow_negative_numbers = true)]
     idx: u64,
     /// Which samples
     #[arg(long, value_enum, default_value_t = Of::Train)]
@@ -106,7 +107,7 @@ struct ExportArgs {
     #[arg(long, requires = "limit")]
     dense: bool,
     /// Samples of each split whose input rows are written
-    #[arg(long, value_name = "N", requires = "dense")]
+    #[arg(long, value_name = "N", requires = "dense", value_parser = whole::<usize>(1..=MOST), allow_negative_numbers = true)]
     limit: Option<usize>,
 }
 
@@ -151,10 +152,12 @@ fn show(args: &ShowArgs) -> Result<()> {
         .into());
     }
     let sample = data.sample(split, args.idx);
-    if let Some(path) = &args.svg {
+    let drawing = |path: &PathBuf| Target::new(path, Existing::Replaced, []);
+    let target = args.svg.as_ref().map(drawing).transpose()?;
+    if let (Some(path), Some(target)) = (&args.svg, target) {
         let picture = picture(&data, split, args.idx, &sample)
             .map_err(|e| refuse(path, format!("cannot draw this sample: {e}")))?;
-        atomic::replace(path, |out| out.write_all(picture.as_bytes()))?;
+        target.write(picture.as_bytes())?;
     }
     print::result(&text(&data, &sample))
 }
@@ -275,9 +278,7 @@ fn picture(
 }
 
 fn export(args: &ExportArgs, verbosity: Verbosity) -> Result<()> {
-    if args.out.exists() {
-        return Err(refuse(&args.out, "exists; choose another --out".to_owned()));
-    }
+    let target = Target::new(&args.out, Existing::Kept("choose another --out"), [])?;
     let data = args.task.data_set()?;
     let counts = [Split::Train, Split::Validation, Split::Test].map(|split| data.count(split));
     let all = counts.iter().sum();
@@ -291,7 +292,7 @@ fn export(args: &ExportArgs, verbosity: Verbosity) -> Result<()> {
     };
     let mut bytes = 0;
     let dense = args.limit.filter(|_| args.dense);
-    atomic::replace(&args.out, |out| {
+    target.write_by(|out| {
         bytes = data.write_file(dense, &made, out)?;
         Ok(())
     })?;
@@ -300,11 +301,12 @@ fn export(args: &ExportArgs, verbosity: Verbosity) -> Result<()> {
         .1
         .finish();
     let [train, validation, test] = counts;
-    print::result(&format!(
+    let done = format!(
         "{}: {train} training, {validation} validation and {test} test samples, {bytes} bytes in {:.1} s",
         args.out.display(),
         start.elapsed().as_secs_f64()
-    ))
+    );
+    verbosity.written(&target, &done)
 }
 
 fn import(args: &ImportArgs) -> Result<()> {

@@ -52,6 +52,13 @@ pub fn man(args: &ManArgs) -> Result<()> {
         }
     };
     if let Some(folder) = &args.out {
+        if folder.exists() && !folder.is_dir() {
+            return Err(UserError::Folder {
+                path: folder.clone(),
+                reason: "is no folder; --out needs one".to_owned(),
+            }
+            .into());
+        }
         std::fs::create_dir_all(folder).map_err(failed(folder))?;
         return clap_mangen::generate_to(program, folder).map_err(failed(folder));
     }

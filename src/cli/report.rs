@@ -4,8 +4,7 @@ use super::common::Common;
 use super::print;
 use crate::error::{Result, UserError};
 use crate::report::{Material, page, plots};
-use crate::train::folder::is_run_file;
-use crate::train::records::atomic;
+use crate::train::{Existing, Target};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -31,18 +30,21 @@ pub fn run(args: &ReportArgs, common: &Common) -> Result<()> {
     let verbosity = common.verbosity();
     let material = Material::gather(&args.paths)?;
     if let Some(out) = &args.out {
-        refuse_what_is_not_ours(out, &material)?;
+        refuse_an_input(out, &material)?;
     }
+    let runs = || material.runs.iter().map(|run| &*run.folder);
+    let page_of = |out: &Path| Target::new(out, Existing::Replaced, runs());
+    let target = args.out.as_deref().map(page_of).transpose()?;
     verbosity.say(&format!(
         "{} runs, {} outputs of bench, {} of check",
         material.runs.len(),
         material.benches.len(),
         material.checks.len()
     ));
-    if let Some(out) = &args.out {
+    if let (Some(out), Some(target)) = (&args.out, &target) {
         let html = page(&material, &command(args));
-        atomic::replace(out, |file| file.write_all(html.as_bytes()))?;
-        print::result(&out.display().to_string())?;
+        target.write(html.as_bytes())?;
+        verbosity.written(target, &out.display().to_string())?;
     }
     if let Some(folder) = &args.plots {
         let written = plots(&material, folder, &mut |name| verbosity.say(name))?;
@@ -51,21 +53,20 @@ pub fn run(args: &ReportArgs, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a page in the place of a file that was read, or of one that a run keeps.
-fn refuse_what_is_not_ours(out: &Path, material: &Material) -> Result<()> {
+/// Refuses a page in the place of a file that was read.
+fn refuse_an_input(out: &Path, material: &Material) -> Result<()> {
     let same = |path: &Path| match (std::fs::canonicalize(path), std::fs::canonicalize(out)) {
         (Ok(a), Ok(b)) => a == b,
         _ => false,
     };
     let files = material.benches.iter().map(|file| file.path.as_path());
     let mut files = files.chain(material.checks.iter().map(|file| file.path.as_path()));
-    let read = files.any(same) || material.runs.iter().any(|run| is_run_file(&run.folder, out));
-    if read || out.is_dir() {
+    if files.any(same) {
         return Err(UserError::Value {
             place: "command line".to_owned(),
             field: "--out".to_owned(),
             found: out.display().to_string(),
-            allowed: "a file that is no folder, no input and none of a run's".to_owned(),
+            allowed: "a file that is no input".to_owned(),
         }
         .into());
     }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::tensor::Precision;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::weights::WeightsFile;
-use crate::train::{Counters, State, Target, folder, setup, weights};
+use crate::train::{Counters, Existing, State, Target, folder, setup, weights};
 use clap::{Args, Subcommand};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -56,13 +56,13 @@ struct ImportArgs {
     #[arg(long, value_name = "TASK.toml")]
     task: Option<PathBuf>,
     /// Width
-    #[arg(long, value_name = "W")]
+    #[arg(long, value_name = "W", allow_negative_numbers = true)]
     d_model: Option<String>,
     /// Number of layers
-    #[arg(long, value_name = "L")]
+    #[arg(long, value_name = "L", allow_negative_numbers = true)]
     layers: Option<String>,
     /// Seed of grammar, data and weights
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     seed: Option<String>,
     /// Any other field of the task file
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
@@ -84,7 +84,11 @@ pub fn run(args: &WeightsArgs, common: &Common) -> Result<()> {
 
 fn export(args: &ExportArgs, verbosity: Verbosity) -> Result<()> {
     let (config, saved) = folder::read_run(&args.dir, &mut |text| verbosity.say(text))?;
-    let target = Target::new(&args.file, args.force, &args.dir)?;
+    let existing = match args.force {
+        true => Existing::Replaced,
+        false => Existing::Kept("--force overwrites it"),
+    };
+    let target = Target::new(&args.file, existing, [&*args.dir])?;
     let data = setup::data_set(&config)?;
     let precision = config
         .run
@@ -118,14 +122,7 @@ fn export(args: &ExportArgs, verbosity: Verbosity) -> Result<()> {
         saved.state.model,
         saved.step
     );
-    match target {
-        Target::File(_) => print::result(&done),
-        // It may be standard output itself.
-        Target::Stream(_) => {
-            verbosity.say(&done);
-            Ok(())
-        }
-    }
+    verbosity.written(&target, &done)
 }
 
 fn import(args: &ImportArgs, verbosity: Verbosity) -> Result<()> {

@@ -290,27 +290,35 @@ pub(super) fn keep_config(path: &Path, text: &[u8]) -> Result<()> {
     atomic::replace(&file, |out| out.write_all(text))
 }
 
-/// Whether a file is one that the run in a folder keeps, or another name of one.
-pub fn is_run_file(run: &Path, file: &Path) -> bool {
-    let own = |path: &Path| {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let known = [CONFIG_FILE, GRAMMAR_FILE, METRICS_FILE, RESULT_FILE, CURVE_FILE];
-        known.contains(&name.as_str()) || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    };
-    let parent = match file.parent() {
+/// Whether a file is one that a run keeps, by its name and the folder that it lies in.
+pub fn is_in_run(file: &Path) -> bool {
+    let folder = folder_of(file);
+    folder.join(CONFIG_FILE).exists() && is_own(file)
+}
+
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
-    };
-    let same_folder = match (std::fs::canonicalize(parent), std::fs::canonicalize(run)) {
+    }
+}
+
+/// Whether a run has a file of this name.
+fn is_own(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let known = [CONFIG_FILE, GRAMMAR_FILE, METRICS_FILE, RESULT_FILE, CURVE_FILE];
+    known.contains(&&*name) || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether a file is one that the run in a folder keeps, or another name of one.
+pub fn is_run_file(run: &Path, file: &Path) -> bool {
+    let same_folder = match (std::fs::canonicalize(folder_of(file)), std::fs::canonicalize(run)) {
         (Ok(parent), Ok(run)) => parent == run,
         _ => false,
     };
     let mut entries = std::fs::read_dir(run).into_iter().flatten().flatten();
-    (same_folder && own(file)) || entries.any(|entry| own(&entry.path()) && is_same(&entry.path(), file))
+    (same_folder && is_own(file))
+        || entries.any(|entry| is_own(&entry.path()) && is_same(&entry.path(), file))
 }
 
 #[cfg(unix)]

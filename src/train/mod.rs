@@ -40,4 +40,4 @@ pub use run::{Counting, run_result};
 pub use schedule::Schedule;
 pub use session::{Counters, Device, Machine, Outcome, Row, Saved, Session, Setup, State, Watch};
 pub use stepper::{CallTime, LossScale, Recipe, StepReport, Stepper, Weights};
-pub use target::Target;
+pub use target::{Existing, Target};

@@ -1,10 +1,10 @@
 //! Where a file that a user names may be written.
 
-use super::folder::is_run_file;
+use super::folder::{is_in_run, is_run_file};
 use super::records::atomic;
 use crate::error::{Error, Result, UserError};
 use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// Links that are followed one after the other.
@@ -19,13 +19,26 @@ pub enum Target {
     Stream(PathBuf),
 }
 
+/// What becomes of a file that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It is replaced.
+    Replaced,
+    /// It stays, and this is what to do about it.
+    Kept(&'static str),
+}
+
 impl Target {
-    /// Looks at a place. Links are followed; what is no regular file is written into. `run` is a folder whose own files
-    /// must stay.
+    /// Looks at a place. Links are followed; what is no regular file is written into. The files that a run keeps in its
+    /// folder stay; those of `runs` under any name.
     ///
     /// # Errors
-    /// [`UserError::Folder`] for a folder, a file of the run, and a file that is there unless `overwrite` is set.
-    pub fn new(path: &Path, overwrite: bool, run: &Path) -> Result<Self> {
+    /// [`UserError::Folder`] for a folder, a file of a run, and a file that is there and is to be kept.
+    pub fn new<'a>(
+        path: &Path,
+        existing: Existing,
+        runs: impl IntoIterator<Item = &'a Path>,
+    ) -> Result<Self> {
         let refuse = |reason: &str| -> Error {
             let (path, reason) = (path.to_owned(), reason.to_owned());
             UserError::Folder { path, reason }.into()
@@ -39,13 +52,18 @@ impl Target {
             }
             Err(e) => return Err(refuse(&e.to_string())),
         };
-        if is_run_file(run, &file) {
+        if is_in_run(&file) || runs.into_iter().any(|run| is_run_file(run, &file)) {
             return Err(refuse("is one of the run's own files; choose another name"));
         }
-        if file.exists() && !overwrite {
-            return Err(refuse("is there already; --force overwrites it"));
+        match existing {
+            Existing::Kept(hint) if file.exists() => Err(refuse(&format!("is there already; {hint}"))),
+            _ => Ok(Self::File(file)),
         }
-        Ok(Self::File(file))
+    }
+
+    /// Whether it is a device or a pipe: standard output itself, perhaps.
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
     }
 
     /// Writes all of it.
@@ -53,11 +71,21 @@ impl Target {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&self, bytes: &[u8]) -> Result<()> {
+        self.write_by(|out| out.write_all(bytes))
+    }
+
+    /// Writes what `write` does.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_by(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
         match self {
-            Self::File(path) => atomic::replace(path, |out| out.write_all(bytes)),
+            Self::File(path) => atomic::replace(path, write),
             Self::Stream(path) => {
-                let opened = OpenOptions::new().write(true).open(path);
-                let written = opened.and_then(|mut stream| stream.write_all(bytes));
+                let written = OpenOptions::new().write(true).open(path).and_then(|stream| {
+                    let mut out = BufWriter::new(stream);
+                    write(&mut out).and_then(|()| out.flush())
+                });
                 written.map_err(|source| Error::Io {
                     action: "write",
                     path: path.clone(),
@@ -87,6 +115,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{FileTypeExt, symlink};
 
+    const KEPT: Existing = Existing::Kept("--force overwrites it");
+
     #[test]
     fn links_are_followed_and_stay() {
         let dir = tempfile::tempdir().unwrap();
@@ -98,13 +128,16 @@ mod tests {
         symlink("link", at("far")).unwrap();
         symlink("new", at("dangling")).unwrap();
         assert!(
-            Target::new(&at("far"), false, &run)
+            Target::new(&at("far"), KEPT, [&*run])
                 .unwrap_err()
                 .to_string()
                 .contains("--force")
         );
-        Target::new(&at("far"), true, &run).unwrap().write(b"1").unwrap();
-        Target::new(&at("dangling"), false, &run)
+        Target::new(&at("far"), Existing::Replaced, [&*run])
+            .unwrap()
+            .write(b"1")
+            .unwrap();
+        Target::new(&at("dangling"), KEPT, [&*run])
             .unwrap()
             .write(b"2")
             .unwrap();
@@ -116,9 +149,9 @@ mod tests {
             assert!(at(link).symlink_metadata().unwrap().is_symlink());
         }
         symlink("loop", at("loop")).unwrap();
-        assert!(Target::new(&at("loop"), false, &run).is_err());
+        assert!(Target::new(&at("loop"), KEPT, [&*run]).is_err());
         assert!(
-            Target::new(dir.path(), true, &run)
+            Target::new(dir.path(), Existing::Replaced, [&*run])
                 .unwrap_err()
                 .to_string()
                 .contains("folder")
@@ -127,12 +160,8 @@ mod tests {
 
     #[test]
     fn devices_stay_devices() {
-        let run = tempfile::tempdir().unwrap();
         let null = Path::new("/dev/null");
-        Target::new(null, false, run.path())
-            .unwrap()
-            .write(b"gone")
-            .unwrap();
+        Target::new(null, KEPT, []).unwrap().write(b"gone").unwrap();
         assert!(null.metadata().unwrap().file_type().is_char_device());
     }
 
@@ -151,9 +180,13 @@ mod tests {
             "link",
             "same",
         ] {
-            let error = Target::new(&run.join(name), true, run).unwrap_err();
+            let error = Target::new(&run.join(name), Existing::Replaced, [run]).unwrap_err();
             assert!(error.to_string().contains("own files"), "{name}: {error}");
         }
-        assert!(Target::new(&run.join("weights.safetensors"), false, run).is_ok());
+        assert!(Target::new(&run.join("weights.safetensors"), KEPT, [run]).is_ok());
+        // Of a run that was not named, what lies under its own name.
+        assert!(Target::new(&run.join("metrics.jsonl"), Existing::Replaced, []).is_err());
+        let elsewhere = tempfile::tempdir().unwrap();
+        assert!(Target::new(&elsewhere.path().join("metrics.jsonl"), Existing::Replaced, []).is_ok());
     }
 }

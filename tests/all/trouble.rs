@@ -367,6 +367,57 @@ fn a_test_that_cannot_be_built_is_refused_before_the_first_update() {
     }
 }
 
+/// Links stay links, pipes stay pipes, and no run loses a file to a picture.
+#[test]
+fn what_a_user_names_is_written_into() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    let place = Place::new();
+    assert!(place.train(&["--steps", "2"]).status().unwrap().success());
+    let fifo = place.path("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let commands: [&[&str]; 4] = [
+        &["weights", "export", "run"],
+        &["report", "run", "--out"],
+        &["data", "export", "small.toml", "--out"],
+        &["data", "show", "small.toml", "--idx", "0", "--svg"],
+    ];
+    for (i, command) in commands.into_iter().enumerate() {
+        let (link, new) = (format!("link{i}"), format!("new{i}"));
+        symlink(&new, place.path(&link)).unwrap();
+        let to = |path: &str| place.selectiv(&[command, &[path]].concat()).output().unwrap();
+        let written = to(&link);
+        assert!(written.status.success(), "{command:?}: {written:?}");
+        assert!(
+            place.path(&link).symlink_metadata().unwrap().is_symlink(),
+            "{command:?}"
+        );
+        let bytes = fs::read(place.path(&new)).unwrap();
+
+        let piped = place.path("piped");
+        let mut reader = Command::new("cat")
+            .arg(&fifo)
+            .stdout(File::create(&piped).unwrap())
+            .spawn()
+            .unwrap();
+        assert!(to("fifo").status.success(), "{command:?}");
+        assert!(reader.wait().unwrap().success());
+        assert!(
+            fifo.symlink_metadata().unwrap().file_type().is_fifo(),
+            "{command:?}"
+        );
+        // The page says its own command; keys of the weights' header have no order.
+        let piped = fs::read(&piped).unwrap();
+        let same_length = piped.len() == bytes.len();
+        assert!(same_length || command[0] == "report", "{command:?}");
+
+        for own in ["run/config.toml", "run"] {
+            let before = fs::read(place.path("run/config.toml")).unwrap();
+            assert_eq!(to(own).status.code(), Some(2), "{command:?} {own}");
+            assert_eq!(fs::read(place.path("run/config.toml")).unwrap(), before);
+        }
+    }
+}
+
 #[test]
 fn an_import_that_failed_leaves_no_run_and_can_be_repeated() {
     let place = Place::new();
