@@ -8,6 +8,8 @@ use std::path::Path;
 /// Most bytes of what is no regular file: a pipe or a device has no size to ask for.
 const MOST_OF_A_STREAM: u64 = 1 << 30;
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// A file of at most so many bytes: settings, tables, indices.
 ///
 /// # Errors
@@ -33,12 +35,16 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A text of at most so many bytes; as [`read`].
+/// A text of at most so many bytes, without the byte order mark that editors and shells of some systems begin it with.
 ///
 /// # Errors
 /// As [`read`]; [`ErrorKind::InvalidData`] if it is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> Result<String> {
-    String::from_utf8(read(path, most)?).map_err(|e| Error::new(ErrorKind::InvalidData, e))
+    let mut bytes = read(path, most)?;
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    String::from_utf8(bytes).map_err(|e| Error::new(ErrorKind::InvalidData, e))
 }
 
 /// A file of tensors: as large as memory allows if its size is known. `copies` is how many times its bytes will be in
@@ -72,6 +78,8 @@ mod tests {
         assert_eq!(read_large(&path, 3).unwrap(), [7; 100]);
         assert_eq!(read(&path, 99).unwrap_err().kind(), ErrorKind::FileTooLarge);
         assert_eq!(read_text(&path, 100).unwrap().len(), 100);
+        std::fs::write(&path, "\u{feff}text").unwrap();
+        assert_eq!(read_text(&path, 100).unwrap(), "text");
         std::fs::write(&path, [0xff; 4]).unwrap();
         assert_eq!(read_text(&path, 100).unwrap_err().kind(), ErrorKind::InvalidData);
         assert_eq!(

@@ -17,9 +17,6 @@ const MOST_JSON_BYTES: u64 = 16 << 20;
 /// Largest extent of a tensor.
 const MOST_EXTENT: usize = (1 << 31) - 1;
 
-/// What editors of some systems begin a text with.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-
 /// A set of golden files.
 #[derive(Debug, Clone)]
 pub enum Source {
@@ -128,12 +125,11 @@ impl Source {
     pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         let bytes = match self {
             Self::BuiltIn => self.bytes(name)?,
-            Self::Folder(dir) => files::read(&dir.join(name), MOST_JSON_BYTES)
-                .map(Cow::Owned)
+            Self::Folder(dir) => files::read_text(&dir.join(name), MOST_JSON_BYTES)
+                .map(|text| Cow::Owned(text.into_bytes()))
                 .map_err(|e| self.malformed(name, e))?,
         };
-        serde_json::from_slice(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes))
-            .map_err(|e| self.malformed(name, e))
+        serde_json::from_slice(&bytes).map_err(|e| self.malformed(name, e))
     }
 
     /// A safetensors file of f32, f64, i32, i64, u32, u8 or bool.

@@ -4,6 +4,7 @@ use super::number::{MOST, whole};
 use super::print::{self, failed};
 use crate::error::{Result, UserError};
 use crate::files;
+use crate::memory;
 use crate::tasks::measures::Measures;
 use crate::tasks::sequence::Sampler;
 use crate::tasks::streams::Pcg64;
@@ -69,6 +70,9 @@ fn range(of: RangeInclusive<u32>) -> RangeInclusive<u64> {
     u64::from(*of.start())..=u64::from(*of.end())
 }
 
+/// How many times the sequences are in memory while they are measured, at worst.
+const COPIES: u64 = 4;
+
 /// Sequences that are measured unless told otherwise.
 const STATS_SEQUENCES: u64 = 1000;
 
@@ -123,6 +127,8 @@ fn write(args: &GrammarArgs, out: &mut (impl Write + ?Sized)) -> Result<()> {
         } else {
             STATS_SEQUENCES
         };
+        let bytes = sequences.saturating_mul(COPIES * args.length as u64);
+        memory::ask("the sequences that are measured", bytes)?;
         let measures = grammar.measures(args.sequence_seed(), sequences, args.length)?;
         return write_measures(&grammar, &measures, args.json, out).map_err(failed);
     }

@@ -4,6 +4,7 @@ use super::run::{Run, name_of};
 use crate::bench;
 use crate::check;
 use crate::error::{Error, Result, UserError};
+use crate::files;
 use crate::sweep::tables::{Tables, selected};
 use crate::sweep::{PLAN_FILE, Plan};
 use crate::train::folder::{CONFIG_FILE, is_begun};
@@ -131,13 +132,9 @@ impl Material {
     }
 
     fn add_file(&mut self, path: &Path) -> Result<()> {
-        let file = std::fs::File::open(path).map_err(|source| Error::Io {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        })?;
-        let kind: std::result::Result<Kind, _> = serde_json::from_reader(std::io::BufReader::new(file));
-        let kind = kind.map_err(|e| UserError::Malformed {
+        let text =
+            files::read_text(path, MOST_BYTES).map_err(|e| refuse(path, &format!("cannot be read: {e}")))?;
+        let kind: Kind = serde_json::from_str(&text).map_err(|e| UserError::Malformed {
             place: path.display().to_string(),
             message: format!("no output of `selectiv bench --json` or `selectiv check --json`: {e}"),
         })?;
@@ -163,6 +160,9 @@ impl Material {
         Ok(())
     }
 }
+
+/// Largest output of `bench` or `check`.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// What tells the two kinds of files apart.
 #[derive(serde::Deserialize)]

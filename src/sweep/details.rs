@@ -1,6 +1,7 @@
 //! `explained.json`: what a run's accuracy is made of, kept when its weights are not.
 
 use crate::error::{Error, Result, UserError};
+use crate::files;
 use crate::tasks::{DataSet, DataSpec, Gap, Split, Splits};
 use crate::train::explain::{Explained, explain};
 use crate::train::records::atomic;
@@ -139,7 +140,7 @@ impl Details {
     /// [`Error::Io`] if it cannot be read, [`UserError::Malformed`] if it is none.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(DETAILS_FILE);
-        let text = std::fs::read(&path).map_err(|source| Error::Io {
+        let text = files::read_large(&path, 4).map_err(|source| Error::Io {
             action: "read",
             path: path.clone(),
             source,

@@ -21,10 +21,14 @@
 //! ```
 
 use crate::error::{Error, Result, UserError};
+use crate::files;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::{Spanned, Value};
+
+/// Largest sweep file.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// A sweep file, read and checked for its form.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,7 +140,7 @@ impl SweepFile {
     /// # Errors
     /// [`UserError`] with file, line, field and what is allowed.
     pub(super) fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| UserError::Folder {
+        let text = files::read_text(path, MOST_BYTES).map_err(|e| UserError::Folder {
             path: path.to_owned(),
             reason: format!("cannot read this sweep file: {e}"),
         })?;
@@ -145,7 +149,6 @@ impl SweepFile {
 
     fn parse(text: &str, path: &Path) -> Result<Self> {
         let place = path.display().to_string();
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let line = |at: usize| {
             1 + text.as_bytes()[..at.min(text.len())]
                 .iter()

@@ -9,6 +9,7 @@ use super::grid::PlannedRun;
 use super::shared::to_toml;
 use crate::config::Config;
 use crate::error::{Error, Result, UserError};
+use crate::files;
 use crate::train::claim::CLAIM_FOLDER;
 use crate::train::folder::{FAILURE_FILE, is_begun};
 use crate::train::records::{RESULT_FILE, RunResult, atomic};
@@ -111,7 +112,7 @@ impl Plan {
     /// [`UserError::Folder`] if it holds no sweep, [`UserError::Malformed`] if its plan cannot be read.
     pub fn from_folder(folder: &Path) -> Result<Self> {
         let path = folder.join(PLAN_FILE);
-        let text = std::fs::read(&path).map_err(|e| UserError::Folder {
+        let text = files::read_large(&path, 4).map_err(|e| UserError::Folder {
             path: folder.to_owned(),
             reason: format!("holds no sweep ({PLAN_FILE}: {e})"),
         })?;

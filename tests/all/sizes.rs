@@ -66,6 +66,20 @@ fn runs_that_no_machine_holds_say_what_they_would_take() {
 }
 
 #[test]
+fn sequences_that_no_machine_holds_are_not_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let grammar = "grammar --vocab 5 --ambiguities 3 --depth 3 --seed 1 --stats";
+    let many = ["--sequences", "4294967295", "--length", "10000"];
+    let args: Vec<&str> = grammar.split(' ').chain(many).collect();
+    let (code, stderr) = run(dir.path(), &args);
+    assert_eq!(code, 2, "{stderr}");
+    assert!(
+        stderr.contains("the sequences that are measured takes"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn sizes_beyond_what_models_have_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     for layers in [
@@ -155,6 +169,8 @@ fn devices_that_never_end_are_not_read_to_the_end() {
     let task = ["--task", "task.toml"];
     for args in [
         &[&import[..], &task].concat()[..],
+        &["sweep", "/dev/zero", "--dry-run"],
+        &["report", "/dev/zero", "--out", "page.html"],
         &[
             "train",
             "/dev/zero",

@@ -30,8 +30,6 @@ impl Grammar {
     /// [`UserError::Malformed`] with line and column if it is not such JSON; [`UserError::Value`] naming the
     /// entry if the entries do not make an automaton in which every state reaches `#`.
     pub fn from_json(text: &str, place: &str) -> Result<Self, UserError> {
-        // Editors of some systems begin a text with a byte order mark.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let file: GrammarFile = serde_json::from_str(text).map_err(|e| UserError::Malformed {
             place: place.to_owned(),
             message: e.to_string(),

@@ -2,6 +2,8 @@
 
 use super::atomic;
 use crate::error::{Error, Result, UserError};
+use crate::files;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -187,19 +189,21 @@ fn set_aside(path: &Path) -> Result<PathBuf> {
 }
 
 fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    match std::fs::read(path) {
+    match files::read_large(path, 3) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         outcome => outcome,
     }
 }
 
 /// The lines that are whole, each with its text, and how many are damaged. What stands after the last line end was cut
-/// off by a kill, which is no damage.
+/// off by a kill, which is no damage, unless it is more than a line.
 fn whole_lines(bytes: &[u8]) -> (Vec<(&[u8], Metrics)>, usize) {
     let mut lines = Vec::new();
     let mut damaged = 0;
     for text in bytes.split_inclusive(|&b| b == b'\n') {
         let Some(line) = text.strip_suffix(b"\n") else {
+            let mut objects = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
+            damaged += usize::from(matches!(objects.next(), Some(Ok(_))) && objects.next().is_some());
             break;
         };
         match serde_json::from_slice(line) {
@@ -302,6 +306,22 @@ mod tests {
             assert_eq!(std::fs::read(dir.path().join(kept)).unwrap(), bytes);
             resumed(dir.path(), 7);
         }
+    }
+
+    #[test]
+    fn lines_that_ran_together_at_the_end_are_kept_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = MetricsLog::create(dir.path()).unwrap();
+        for step in 1..=3 {
+            log.append(&line(step)).unwrap();
+        }
+        let path = dir.path().join(METRICS_FILE);
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let joined = whole.replace("}\n{", "}{");
+        std::fs::write(&path, joined.trim_end()).unwrap();
+        let mut said = Vec::new();
+        MetricsLog::resume(dir.path(), 3, &mut |text| said.push(text.to_owned())).unwrap();
+        assert!(said.len() == 1 && said[0].contains("damaged"), "{said:?}");
     }
 
     #[test]
