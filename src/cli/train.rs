@@ -334,23 +334,28 @@ fn dry_run(
     let wait = Wait::new(verbosity, "timing updates", "updates");
     let mut start = Instant::now();
     let mut timed = 0;
+    let mut took = Duration::ZERO;
+    let stopped = || stop.load(Ordering::Relaxed);
     for step in 0..=TIMED_STEPS {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
         if step == 1 {
             // The first update also warms caches and clocks.
             stepper.drain()?;
             start = Instant::now();
         }
         let samples = run.data.batch(Split::Train, step * batch as u64, batch);
-        stepper.step(step, &samples)?;
+        if !stepper.step_while(step, &samples, || !stopped())? {
+            break;
+        }
         timed = step;
+        took = start.elapsed();
         wait.at(step + 1, TIMED_STEPS + 1);
     }
     stepper.drain()?;
     wait.finish();
-    let update = (timed > 0).then(|| start.elapsed() / timed as u32);
+    if !stopped() {
+        took = start.elapsed();
+    }
+    let update = (timed > 0).then(|| took / timed as u32);
     let steps = run.recipe.schedule.steps;
     let held = stepper.executor.runtime().total_bytes();
     let mut table = plain_table(&["", ""], 1);
@@ -378,11 +383,10 @@ fn dry_run(
         let total = update.mul_f64(steps as f64);
         table.add_row([format!("time of all {steps} updates"), time(total)]);
     }
-    let goes_on = || !stop.load(Ordering::Relaxed);
-    let shares = (args.profile && goes_on())
+    let shares = (args.profile && !stopped())
         .then(|| profile(&mut session, run))
         .transpose()?;
-    if let Some(update) = update.filter(|_| calls.is_some() && goes_on()) {
+    if let Some(update) = update.filter(|_| calls.is_some() && !stopped()) {
         verbosity.say("measuring what the device does at best");
         let stepper = session.stepper();
         // Nothing else is wanted of the model; the measurement takes its place.
@@ -410,7 +414,7 @@ fn dry_run(
         text = format!("{text}\n\n{shares}");
     }
     print::result(&text)?;
-    match stop.load(Ordering::Relaxed) {
+    match stopped() {
         true => Err(Error::Stopped),
         false => Ok(()),
     }

@@ -312,12 +312,24 @@ impl Stepper {
     /// # Errors
     /// The device's.
     pub fn step(&mut self, step: u64, batch: &Batch) -> Result<()> {
+        self.step_while(step, batch, || true).map(drop)
+    }
+
+    /// [`Stepper::step`], unless `go_on` says no before one of its micro-batches: the answer is `false` then, and the
+    /// gradients are no longer those of any batch.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn step_while(&mut self, step: u64, batch: &Batch, go_on: impl Fn() -> bool) -> Result<bool> {
         let mut params = self.recipe.params(step, batch.tokens);
         let parts = batch.b / self.micro;
         let runtime = self.executor.runtime();
         let (net, train) = self.nets.of(runtime, batch.t)?;
         let mut waiting = VecDeque::with_capacity(parts + 1);
         for part in 0..parts {
+            if !go_on() {
+                return Ok(false);
+            }
             let first = part * self.micro;
             write_inputs(runtime, train, net, batch, first..first + self.micro)?;
             params.first_row = (first * net.t) as u32;
@@ -338,7 +350,7 @@ impl Stepper {
             waiting,
             values: Vec::new(),
         });
-        Ok(())
+        Ok(true)
     }
 
     /// Reports that have arrived, oldest first. Waits only while more than four steps are on their way.

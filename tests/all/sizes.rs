@@ -170,7 +170,6 @@ fn devices_that_never_end_are_not_read_to_the_end() {
     for args in [
         &[&import[..], &task].concat()[..],
         &["sweep", "/dev/zero", "--dry-run"],
-        &["report", "/dev/zero", "--out", "page.html"],
         &[
             "train",
             "/dev/zero",
