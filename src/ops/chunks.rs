@@ -246,11 +246,6 @@ pub(crate) fn scale_rows<R: Real>(y: &mut [R], x: &[R], factor: &[R], d: usize) 
     }
 }
 
-/// Sum of products, in order.
-pub(crate) fn dot<R: Real>(a: &[R], b: &[R]) -> R {
-    a.iter().zip(b).map(|(a, b)| *a * *b).sum()
-}
-
 /// Sum of products, in f64 whatever the twin's type: for sums over whole states whose terms cancel. Eight running sums, so that
 /// the loop vectorises.
 pub(crate) fn dot_f64<R: Real>(a: &[R], b: &[R]) -> R {

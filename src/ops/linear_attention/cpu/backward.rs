@@ -1,6 +1,6 @@
 use super::{ChunkRows, Inputs, Work, decay_rows};
 use crate::ops::Decay;
-use crate::ops::chunks::{decay_sums, dot, product};
+use crate::ops::chunks::{decay_sums, dot_f64, product};
 use crate::ops::linear_attention::LinearAttention;
 use crate::twin::Real;
 use crate::twin::matmul::Mat;
@@ -154,9 +154,9 @@ impl LinearAttention {
             bw.e[row * c + row + 1..(row + 1) * c].fill(R::ZERO);
         }
         if !grad_g.is_empty() {
-            let inward = |t: usize| dot(&bw.x1[t * d_k..][..d_k], at.keys.at(x.q, d_k, t));
-            let outward = |t: usize| dot(&bw.x3[t * d_k..][..d_k], at.keys.at(x.k, d_k, t));
-            let through = w.decay_in[n - 1] * dot(state, &bw.grad_state);
+            let inward = |t: usize| dot_f64(&bw.x1[t * d_k..][..d_k], at.keys.at(x.q, d_k, t));
+            let outward = |t: usize| dot_f64(&bw.x3[t * d_k..][..d_k], at.keys.at(x.k, d_k, t));
+            let through = w.decay_in[n - 1] * dot_f64(state, &bw.grad_state);
             decay_sums(c, 1, &bw.m, inward, outward, through, &mut bw.columns, grad_g);
         }
         let (q, k, e) = (at.keys.mat(x.q, d_k), at.keys.mat(x.k, d_k), Mat::rows(&bw.e, c));
@@ -186,7 +186,7 @@ impl LinearAttention {
         let sums = &mut bw.columns[..d_k];
         for (channel, sum) in sums.iter_mut().enumerate() {
             let row = channel * d_v..(channel + 1) * d_v;
-            *sum = w.whole_decay(n, channel) * dot(&state[row.clone()], &bw.grad_state[row]);
+            *sum = w.whole_decay(n, channel) * dot_f64(&state[row.clone()], &bw.grad_state[row]);
         }
         for t in (0..n).rev() {
             let (q, k, at) = (at.keys.at(x.q, d_k, t), at.keys.at(x.k, d_k, t), t * d_k);
