@@ -1,5 +1,5 @@
-//! The family of `delta_net`, `gla`, `retnet`, `gated_delta_net` and `gated_delta_product` (models.md 3.4 to 3.8): one
-//! block, a matrix as state, in which decay, write, read-out gate and convolution are switches.
+//! The family of `delta_net`, `gla`, `retnet`, `gated_delta_net`, `gated_delta_product` (models.md 3.4 to 3.8) and `kda`
+//! (models.md 8): one block, a matrix as state, in which decay, write, read-out gate and convolution are switches.
 //!
 //! `S_t = decay S_{t-1} + write(k_t, v_t)`, `o_t = d_k^-1/2 S_t^T q_t`, then a norm, the read-out gate and a projection.
 
