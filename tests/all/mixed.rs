@@ -58,9 +58,13 @@ impl Place {
     }
 
     fn train(&self, out: &str, args: &[&str]) -> Command {
+        self.train_on(&self.device, out, args)
+    }
+
+    fn train_on(&self, device: &str, out: &str, args: &[&str]) -> Command {
         let mut command = self.folder.selectiv();
         command
-            .args(["train", "tiny.toml", "--device", &self.device, "--out", out])
+            .args(["train", "tiny.toml", "--device", device, "--out", out])
             .args(args);
         command
     }
@@ -146,16 +150,14 @@ fn every_model_trains_in_mixed_precision_as_in_f32() {
             assert!(line.contains(name) && line.contains("mixed"), "{line}");
             continue;
         }
-        let losses: Vec<f64> = ["f32", "mixed"]
-            .into_iter()
-            .map(|precision| {
-                let out = format!("{name}-{precision}");
-                let args = ["--model", name, "--steps", "10", "--precision", precision];
-                let found = result(&mut place.train(&out, &args));
-                assert_eq!(found["precision"], precision);
-                found["loss"].as_f64().unwrap()
-            })
-            .collect();
+        // The CPU's f32 is the GPU's within 1e-4, and has nothing to compile.
+        let losses = [("cpu", "f32"), (place.device.as_str(), "mixed")].map(|(device, precision)| {
+            let out = format!("{name}-{precision}");
+            let args = ["--model", name, "--steps", "10", "--precision", precision];
+            let found = result(&mut place.train_on(device, &out, &args));
+            assert_eq!(found["precision"], precision);
+            found["loss"].as_f64().unwrap()
+        });
         // Ten updates from the same start: weights differ by the rounding of gradients, 1e-3 of them.
         let apart = (losses[1] / losses[0] - 1.0).abs();
         assert!(apart < 5e-3, "{name}: {losses:?}");
