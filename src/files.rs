@@ -1,14 +1,28 @@
-//! Reading files of which nobody knows how large they are, or whether they end.
+//! Reading files of which nobody knows how large they are, or whether they end; names for what is damaged.
 
 use crate::memory;
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Most bytes of what is no regular file: a pipe or a device has no size to ask for.
 const MOST_OF_A_STREAM: u64 = 1 << 30;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// A free name beside a file, for what was found in its place: the file's and `.damaged`, or `.damaged-2` ..
+pub(crate) fn beside(path: &Path) -> PathBuf {
+    let name = |n: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".damaged");
+        if n > 1 {
+            name.push(format!("-{n}"));
+        }
+        PathBuf::from(name)
+    };
+    let free = (1..).map(name).find(|name| name.symlink_metadata().is_err());
+    free.expect("some number is free")
+}
 
 /// A file of at most so many bytes: settings, tables, indices.
 ///

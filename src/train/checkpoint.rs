@@ -90,6 +90,14 @@ fn save_through<W: Write>(
     let digits = hasher.finalize().to_hex();
     head[CHECKSUM_AT..CHECKSUM_AT + DIGITS].copy_from_slice(digits.as_bytes());
 
+    if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        // No file can take the place of a folder, which may be somebody's.
+        std::fs::rename(&path, files::beside(&path)).map_err(|source| Error::Io {
+            action: "rename",
+            path: path.clone(),
+            source,
+        })?;
+    }
     atomic::replace_through(&path, wrap, |out| {
         out.write_all(&head)?;
         write_data(checkpoint, out)

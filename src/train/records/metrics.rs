@@ -178,12 +178,7 @@ fn failed(action: &'static str, path: &Path, source: io::Error) -> Error {
 
 /// Copies a damaged file to a name beside it that is free.
 fn set_aside(path: &Path) -> Result<PathBuf> {
-    let name = |n: u32| match n {
-        1 => path.with_extension("jsonl.damaged"),
-        n => path.with_extension(format!("jsonl.damaged-{n}")),
-    };
-    let free = (1..).map(name).find(|p| p.symlink_metadata().is_err());
-    let free = free.expect("some number is free");
+    let free = files::beside(path);
     std::fs::copy(path, &free).map_err(|source| failed("copy", path, source))?;
     Ok(free)
 }
