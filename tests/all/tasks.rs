@@ -285,7 +285,7 @@ fn samples_go_out_to_a_file_and_back_and_train_the_same_bits() {
     assert_eq!(place.eval("stored", &[])[0]["loss"], stored["loss"]);
 
     let exists = place.refused(&["data", "export", "task.toml", "--out", "samples"]);
-    assert!(exists.contains("samples: exists"), "{exists}");
+    assert!(exists.contains("samples: is there already"), "{exists}");
     let file = fs::read(place.path("samples")).unwrap();
     fs::write(place.path("cut"), &file[..file.len() - 1]).unwrap();
     let mut damaged = file.clone();
