@@ -177,14 +177,9 @@ impl EventWriter {
         let first = newest.is_none();
         let mut writer = Self { path, file, first };
         writer.write(0, What::FileVersion("brain.Event:2".to_owned()))?;
-        if newest.is_some() {
-            writer.write(
-                step + 1,
-                What::SessionLog(SessionLog {
-                    status: SESSION_START,
-                }),
-            )?;
-        }
+        // TensorBoard takes the first of a run for its beginning, and only later ones for restarts: every file has one.
+        let status = SESSION_START;
+        writer.write(step + 1, What::SessionLog(SessionLog { status }))?;
         Ok(writer)
     }
 
@@ -387,9 +382,9 @@ mod tests {
             events[0].what,
             Some(What::FileVersion("brain.Event:2".to_owned()))
         );
-        assert_eq!(events.iter().map(|e| e.step).collect::<Vec<_>>(), [0, 10, 20]);
+        assert_eq!(events.iter().map(|e| e.step).collect::<Vec<_>>(), [0, 1, 10, 20]);
         assert!(events.iter().all(|e| e.wall_time > 1.6e9));
-        let Some(What::Summary(summary)) = &events[2].what else {
+        let Some(What::Summary(summary)) = &events[3].what else {
             panic!("{events:?}")
         };
         let scalars: Vec<_> = summary
@@ -411,7 +406,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut first = EventWriter::create(dir.path(), 0).unwrap();
         first.begin("[train]\nlr = 0.001\n").unwrap();
-        let Some(What::Summary(summary)) = &events(&first.path)[1].what else {
+        let Some(What::Summary(summary)) = &events(&first.path)[2].what else {
             panic!("no summary")
         };
         let tags: Vec<&str> = summary.value.iter().map(|value| value.tag.as_str()).collect();
@@ -454,14 +449,17 @@ mod tests {
         let first = EventWriter::create(dir.path(), 0).unwrap();
         let second = EventWriter::create(dir.path(), 20).unwrap();
         assert!(first.path < second.path);
-        let start = &events(&second.path)[1];
-        assert_eq!(start.step, 21);
-        assert_eq!(
-            start.what,
-            Some(What::SessionLog(SessionLog {
-                status: SESSION_START
-            }))
-        );
+        // A viewer takes the first start of a run for its beginning, which voids nothing.
+        for (writer, step) in [(first, 1), (second, 21)] {
+            let start = &events(&writer.path)[1];
+            assert_eq!(start.step, step);
+            assert_eq!(
+                start.what,
+                Some(What::SessionLog(SessionLog {
+                    status: SESSION_START
+                }))
+            );
+        }
         assert_eq!(
             EventWriter::create(&dir.path().join("missing"), 0)
                 .unwrap_err()
