@@ -203,8 +203,8 @@ fn tensorboard_reads_scalars_texts_and_hparams() {
     );
     // Stopped after its newest checkpoint: the lines behind it are void, and come again.
     let whole = dir.path().join("run/checkpoint-00000012.safetensors");
-    std::fs::remove_file(whole).unwrap();
-    std::fs::remove_file(dir.path().join("run/result.json")).unwrap();
+    fs::remove_file(whole).unwrap();
+    fs::remove_file(dir.path().join("run/result.json")).unwrap();
     let resume = ["train", "run", "--resume", "--device", "cpu", "-q"];
     selectiv(dir.path(), &resume);
     let script = r#"
