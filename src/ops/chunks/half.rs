@@ -233,15 +233,11 @@ impl HalfChunks {
         let grad_states = l.scratch_f16(self.padded_states());
         let overlaps = gates.then(|| l.scratch(self.blocks() * value_tiles * SUBGROUPS));
         let overlaps = overlaps.map(|view| ("overlaps", view));
-        let common = [
-            ("operands", operands),
-            ("table", table),
-            ("grad_o", grad_o),
-            ("grad_states", grad_states),
-        ];
+        let common = [("table", table), ("grad_o", grad_o), ("grad_states", grad_states)];
+        let operands = ("operands", operands);
 
         let mut bindings = common.to_vec();
-        bindings.push(("grad_vn", grad_vn));
+        bindings.extend([operands, ("grad_vn", grad_vn)]);
         bindings.extend(gates.then_some(("states", states)));
         bindings.extend(overlaps);
         let kernel = self.kernel("chunks/state_bwd_half_coop", true);
@@ -259,10 +255,9 @@ impl HalfChunks {
             let grad_beta = grad_of("beta", l);
             bindings.extend([("grad_vn", grad_vn), ("grad_v", grad_v), ("grad_beta", grad_beta)]);
         }
+        // By channel W is all that is read of them.
+        bindings.extend((self.delta || !self.by_channel()).then_some(operands));
         if self.by_channel() {
-            if !self.delta {
-                bindings.retain(|(name, _)| *name != "operands");
-            }
             return self.lower_channel_bwd(l, io, bindings, [grad_q, grad_k]);
         }
         bindings.extend([("grad_q", grad_q), ("grad_k", grad_k)]);

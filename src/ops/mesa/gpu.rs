@@ -111,7 +111,7 @@ impl Mesa {
 }
 
 impl GpuOp for Mesa {
-    /// Not `solve`: wrong by 0.4 on the one driver that has matrix units, and by 0.8 with each row's direction scaled to
+    /// Not `solve`: wrong by 0.4 on the one driver with matrix units where it was tried, and by 0.8 with each row's direction scaled to
     /// the others' size, so that a scale shared by rows is not why.
     const VARIANTS: &'static [Variant] = &[
         coop(&["mesa/solve", "linear_attention/chunk_bwd"]),

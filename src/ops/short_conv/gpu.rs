@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 const RUN_FWD: usize = 16;
 /// Steps of a thread, backward. It reads six more, and recomputes three.
 const RUN_BWD: usize = 32;
-/// Threads of the backward pass that fill a large GPU: more would only cost memory.
+/// Threads of the backward pass: more cost more for their partial sums than they gain on a large GPU.
 const ITEMS: usize = 1 << 16;
 
 /// Mirrors `Params` of both kernels.
