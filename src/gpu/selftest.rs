@@ -13,10 +13,16 @@ use crate::cpu::CpuRuntime;
 use crate::error::Result;
 use crate::launch::Caps;
 use crate::ops::cases::cases;
-use crate::runtime::Runtime;
 use crate::tensor::{Dtype, Precision};
 use crate::variant::{Choice, Variant, Verdict};
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
+
+/// Trials that run at once: each holds a device.
+const AT_ONCE: usize = 16;
 
 /// A variant on one of its cases.
 pub(super) struct Trial {
@@ -81,19 +87,16 @@ pub fn trusted(gpu: Gpu, say: &mut dyn FnMut(&str)) -> Result<Gpu> {
     let mut verdicts = kept.map_or_else(BTreeMap::new, |text| parse(&text));
     let known = verdicts.len();
     let mut broken = BTreeMap::new();
-    let unknown = trials.keys().filter(|proof| !verdicts.contains_key(*proof));
-    match unknown.count() {
-        0 => {}
-        n => say(&format!(
-            "testing {n} kernel variants, once for each driver and version: up to a minute"
-        )),
+    let mut unknown = trials;
+    unknown.retain(|proof, _| !verdicts.contains_key(proof));
+    if !unknown.is_empty() {
+        say(&format!(
+            "testing {} kernel variants, once for each driver and version: some seconds on a GPU, up to a minute",
+            unknown.len()
+        ));
     }
-    for (proof, trials) in trials {
-        if verdicts.contains_key(&proof) {
-            continue;
-        }
-        let mut runtime = GpuRuntime::new(gpu.reopen(gpu.options)?);
-        match run(&mut runtime, &trials) {
+    for (proof, verdict) in all(&gpu, unknown)? {
+        match verdict {
             Ok(verdict) => drop(verdicts.insert(proof, verdict)),
             Err(e) => drop(broken.insert(proof, Err(e.to_string()))),
         }
@@ -111,23 +114,51 @@ pub fn trusted(gpu: Gpu, say: &mut dyn FnMut(&str)) -> Result<Gpu> {
     Ok(gpu)
 }
 
-/// What the trials of a variant find: the first tensor that is off.
-fn run(runtime: &mut GpuRuntime, trials: &[Trial]) -> Result<Verdict> {
-    for Trial {
-        case,
-        variant,
-        precision,
-    } in trials
-    {
-        runtime.force(Some(variant.name));
-        let oracle = case.run(&mut CpuRuntime::<f64>::new())?;
-        let got = case.run_in(*precision, runtime)?;
-        runtime.reset();
-        if let Some(d) = compare(case, &got, &oracle).iter().find(|d| !d.passed()) {
-            return Ok(Err(format!("{} is off by {:.1e}", d.tensor, d.error)));
+/// What the trials of each variant find. Several run at once, each on a device of its own, which a fault of another does not
+/// reach: most of the time goes into the driver's compiler, and it works on one kernel a thread.
+fn all(gpu: &Gpu, proofs: BTreeMap<String, Vec<Trial>>) -> Result<BTreeMap<String, Result<Verdict>>> {
+    let trials: Vec<(&String, &Trial)> = proofs
+        .iter()
+        .flat_map(|(proof, trials)| trials.iter().map(move |trial| (proof, trial)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let found = Mutex::new(BTreeMap::new());
+    let work = || -> Result<()> {
+        while let Some(&(proof, trial)) = trials.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut runtime = GpuRuntime::new(gpu.reopen(gpu.options)?);
+            let verdict = run(&mut runtime, trial);
+            let mut found = found.lock().expect("nothing panics while holding it");
+            let known = found.entry(proof.clone()).or_insert(Ok(Ok(())));
+            // What failed stays.
+            if matches!(known, Ok(Ok(()))) {
+                *known = verdict;
+            }
         }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads = available_parallelism().map_or(1, usize::from).min(AT_ONCE);
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        running
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })?;
+    let mut found = found.into_inner().expect("nothing panics while holding it");
+    // What has no trial that fits is as good as its fallback, which is then what runs.
+    for proof in proofs.into_keys() {
+        found.entry(proof).or_insert(Ok(Ok(())));
     }
-    Ok(Ok(()))
+    Ok(found)
+}
+
+/// What a trial finds: the first tensor that is off.
+fn run(runtime: &mut GpuRuntime, trial: &Trial) -> Result<Verdict> {
+    runtime.force(Some(trial.variant.name));
+    let oracle = trial.case.run(&mut CpuRuntime::<f64>::new())?;
+    let got = trial.case.run_in(trial.precision, runtime)?;
+    let deviations = compare(&trial.case, &got, &oracle);
+    let off = deviations.iter().find(|d| !d.passed());
+    Ok(off.map_or(Ok(()), |d| Err(format!("{} is off by {:.1e}", d.tensor, d.error))))
 }
 
 /// A verdict a line.
