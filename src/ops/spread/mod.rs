@@ -45,7 +45,8 @@ impl OpDef for Spread {
     const NAME: &'static str = "spread";
 
     fn validate(&self) -> Result<(), UserError> {
-        rows::check_sizes(Self::NAME, &[("B", self.b), ("T", self.t), ("E", self.e)])
+        rows::check_sizes(Self::NAME, &[("B", self.b), ("T", self.t)])?;
+        rows::check_sizes(Self::NAME, &[("B", self.b), ("E", self.e), ("words of a window", 2)])
     }
 
     fn inputs(&self) -> Vec<Port> {
