@@ -90,6 +90,9 @@ pub struct Entry {
 pub struct StepFacts {
     /// Trainable values.
     pub params: usize,
+    /// Heads by the rule for the width; 0 in reports of earlier programs. A model may have others (Mamba2), or none.
+    #[serde(default)]
+    pub heads: usize,
     /// Time steps a second.
     pub tokens_s: f64,
     /// Bytes held on the device.

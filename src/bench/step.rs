@@ -37,29 +37,34 @@ pub struct StepShape {
     pub batch: usize,
     /// Time steps of each.
     pub length: usize,
+    /// States, where they are not as published.
+    pub d_state: Option<usize>,
+    /// Steps that a chunkwise kernel takes at once, where they are not 64.
+    pub chunk: Option<usize>,
 }
 
 impl StepShape {
     /// The paper's stack on a GPU, a small one elsewhere.
     pub fn default_for(class: DeviceClass) -> Self {
-        match class {
-            DeviceClass::Gpu => Self {
-                d_model: 1024,
-                layers: 8,
-                batch: 64,
-                length: 400,
-            },
-            DeviceClass::SoftwareGpu | DeviceClass::Cpu => Self {
-                d_model: 128,
-                layers: 2,
-                batch: 8,
-                length: 100,
-            },
+        let [d_model, layers, batch, length] = match class {
+            DeviceClass::Gpu => [1024, 8, 64, 400],
+            DeviceClass::SoftwareGpu | DeviceClass::Cpu => [128, 2, 8, 100],
+        };
+        Self {
+            d_model,
+            layers,
+            batch,
+            length,
+            d_state: None,
+            chunk: None,
         }
     }
 
     pub(super) fn model(self, block: BlockRef) -> ModelConfig {
-        ModelConfig::new(block, self.layers, self.d_model, VOCAB, CLASSES)
+        let mut model = ModelConfig::new(block, self.layers, self.d_model, VOCAB, CLASSES);
+        model.d_state = self.d_state;
+        model.chunk = self.chunk.unwrap_or(model.chunk);
+        model
     }
 
     /// Elements of a sequence: each takes two time steps, as with the paper's gap of 0.1 s.
@@ -156,6 +161,7 @@ pub fn time_step(
     entry.variants = stepper.executor.runtime().variants(program);
     entry.step = Some(StepFacts {
         params: stepper.train_net().0.graph.param_count(),
+        heads: model.heads,
         tokens_s: (shape.batch * shape.length) as f64 / timing.median.as_secs_f64().max(1e-9),
         peak_bytes: stepper.executor.runtime().total_bytes(),
         micro_batch: stepper.micro_batch(),
@@ -174,8 +180,13 @@ fn name(block: BlockRef, shape: StepShape) -> String {
         layers,
         batch,
         length,
+        d_state,
+        chunk,
     } = shape;
-    format!("{} d{d_model} L{layers} B{batch} T{length}", block.name())
+    let more = [("N", d_state), ("C", chunk)];
+    let more = more.iter().filter_map(|(sign, n)| Some(format!(" {sign}{}", (*n)?)));
+    let more: String = more.collect();
+    format!("{} d{d_model} L{layers} B{batch} T{length}{more}", block.name())
 }
 
 struct Steps<'a> {

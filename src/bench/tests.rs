@@ -174,6 +174,8 @@ fn a_step_is_timed_and_leaves_nothing() {
         layers: 1,
         batch: 2,
         length: 9,
+        d_state: Some(16),
+        chunk: Some(32),
     };
     for kind in crate::models::BLOCKS {
         let (mut executor, entry, calls) = time_step(
@@ -185,7 +187,9 @@ fn a_step_is_timed_and_leaves_nothing() {
             &mut |_| {},
         )
         .unwrap();
+        assert_eq!(entry.name, format!("{} d16 L1 B2 T9 N16 C32", kind.name()));
         let step = entry.step.unwrap();
+        assert_eq!(step.heads, 4);
         assert!(entry.median_ms > 0.0 && step.tokens_s > 0.0 && step.first_step_s > 0.0);
         assert!(step.peak_bytes > 16 * step.params, "{step:?}");
         assert_eq!(step.launches, calls.len());
@@ -203,6 +207,8 @@ fn a_floor_is_the_longer_of_bytes_and_products_call_by_call() {
         layers: 1,
         batch: 4,
         length: 9,
+        d_state: None,
+        chunk: None,
     };
     let model = shape.model(*crate::models::BLOCKS.first().unwrap());
     let recipe = Recipe {

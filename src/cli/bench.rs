@@ -10,7 +10,7 @@ use crate::bench::{
     Bench, Comparison, DeviceClass, Entry, Prepared, Report, Roof, Scale, StepShape, Timed, names, registry,
     suite, time_step,
 };
-use crate::config::{D_MODELS, LAYERS};
+use crate::config::{D_MODELS, D_STATES, LAYERS};
 use crate::error::{Error, Result, UserError};
 use crate::models;
 use crate::tensor::Precision;
@@ -48,6 +48,12 @@ pub struct BenchArgs {
     /// Time steps of a sequence (with --model; default: 400 on a GPU, else 100)
     #[arg(long, value_name = "T", requires = "model", value_parser = whole::<u32>(1..=16_777_216), allow_negative_numbers = true)]
     pub length: Option<u32>,
+    /// States of a channel (Mamba, S4D) or of a head (Mamba2) (with --model; default: as published, 64; Mamba2 128)
+    #[arg(long, value_name = "N", requires = "model", value_parser = whole::<u32>(D_STATES), allow_negative_numbers = true)]
+    pub d_state: Option<u32>,
+    /// Steps that a chunkwise kernel takes at once: 16, 32 or 64 (with --model; default: 64)
+    #[arg(long, value_name = "C", requires = "model", value_parser = whole::<u32>(16..=64), allow_negative_numbers = true)]
+    pub chunk: Option<u32>,
     /// Make the shapes of ops 16 times smaller
     #[arg(long)]
     pub quick: bool,
@@ -118,6 +124,8 @@ impl BenchArgs {
             layers: pick(self.layers, default.layers),
             batch: pick(self.batch, default.batch),
             length: pick(self.length, default.length),
+            d_state: self.d_state.map(|n| n as usize),
+            chunk: self.chunk.map(|n| n as usize),
         }
     }
 }
