@@ -111,18 +111,6 @@ impl View {
             ..self
         }
     }
-
-    /// The same memory as twice as many f16: for a tensor that a variant saves for its own backward pass, and nobody else
-    /// reads.
-    pub fn as_f16(self) -> Self {
-        let scale = self.dtype.bytes() / Dtype::F16.bytes();
-        Self {
-            offset: scale * self.offset,
-            len: scale * self.len,
-            dtype: Dtype::F16,
-            ..self
-        }
-    }
 }
 
 /// A view that a call writes.
@@ -278,6 +266,8 @@ pub struct Lowered {
     pub variants: Vec<&'static str>,
     /// Scratch: words, and the call that uses them.
     pub scratch: Vec<(usize, usize)>,
+    /// Bytes of tensors that a variant keeps in its own form ([`Lower::saved_f16`]).
+    pub rooms: HashMap<TensorId, usize>,
     /// Words of zero-initialised slots.
     pub slots: usize,
 }
@@ -346,6 +336,19 @@ impl<'a> Lower<'a> {
             len,
             dtype,
             ..self.scratch(len.div_ceil(2))
+        }
+    }
+
+    /// A tensor that a variant saves for its own backward pass, and nobody else reads, as `len` f16: so much memory it gets. Both
+    /// passes have to say the same.
+    pub fn saved_f16(&mut self, tensor: View, len: usize) -> View {
+        if let Source::Tensor(id) = tensor.source {
+            self.out.rooms.insert(id, Dtype::F16.bytes() * len);
+        }
+        View {
+            len,
+            dtype: Dtype::F16,
+            ..tensor
         }
     }
 

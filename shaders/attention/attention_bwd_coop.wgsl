@@ -13,13 +13,8 @@ const OF: u32 = 0; // 0: dq, 1: dk, 2: dv
 const BY_KEY: bool = OF > 0;
 const THROUGH: bool = OF < 2; // needs dz
 alias t_target_rows = f32;
-#if VEC
-alias a_target = vec4<t_target_rows>;
-#else
-alias a_target = t_target_rows;
-#endif
 
-@group(0) @binding(5) var<storage, read_write> target_rows: array<a_target>; // [B, T, H, D]
+@group(0) @binding(5) var<storage, read_write> target_rows: array<vec4<t_target_rows>>; // [B, T, H, D]
 @group(0) @binding(6) var<storage, read_write> amax_q: array<u32>; // [1] bits of the largest magnitude
 @group(0) @binding(7) var<storage, read_write> amax_k: array<u32>; // [1]
 @group(0) @binding(8) var<storage, read_write> amax_v: array<u32>; // [1]
@@ -48,7 +43,7 @@ const FAR: u32 = V;
 #endif
 
 fn put(operand: u32, i: u32, x: Value) {
-    target_rows[i] = a_target(x);
+    target_rows[i] = vec4<t_target_rows>(x);
 }
 
 @compute @workgroup_size(128)

@@ -11,13 +11,8 @@ const BACK: bool = false;
 #import lib/attention_coop
 
 alias t_o = f32;
-#if VEC
-alias a_o = vec4<t_o>;
-#else
-alias a_o = t_o;
-#endif
 
-@group(0) @binding(3) var<storage, read_write> o: array<a_o>; // [B, T, H, D]
+@group(0) @binding(3) var<storage, read_write> o: array<vec4<t_o>>; // [B, T, H, D]
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>; // [B, T, H]
 @group(0) @binding(5) var<storage, read_write> amax_q: array<u32>; // [1] bits of the largest magnitude
 @group(0) @binding(6) var<storage, read_write> amax_k: array<u32>; // [1]
@@ -37,7 +32,7 @@ const NOTHING: f32 = -1.0e30; // a masked score
 const LOWEST: f32 = -1.0e10; // m of a row without keys
 
 fn put(operand: u32, i: u32, x: Value) {
-    o[i] = a_o(x);
+    o[i] = vec4<t_o>(x);
 }
 
 @compute @workgroup_size(128)

@@ -1,7 +1,7 @@
 // What the attention kernels on matrix units share. A workgroup of 4 subgroups of 32 owns 64 rows of one (b, h); a
 // subgroup keeps its 16 in registers as operands, with whole output rows in f32 accumulators, and all walk along tiles of
 // 16 rows of two other operands in workgroup memory. Head widths are padded by zeros to a multiple of 16; a row of a tile is
-// 8 f16 longer than that, so that rows start in different banks.
+// 8 f16 longer than that, so that rows start in different banks. The host guarantees D % 4 == 0.
 //
 // A 16 x 16 block of scores goes from its accumulator through `block` to the lanes, and as weights through `pair` back into an
 // operand. A lane has one query, lane / 2, and of the keys the 4 from `keys` on and the 4 from keys + 8 on.
@@ -42,16 +42,11 @@ var<workgroup> pair: array<vec4<f16>, 256>; // [4 subgroups, 16, 16]
 // Components 4 c .. of the operand's row at step t; the last row past the end of the sequence, zeros past the end of a row.
 fn fetch(operand: u32, t: u32, c: u32) -> vec4<f32> {
     let row = first + min(t, params.t - 1u) * params.h;
-#if WHOLE && VEC
+#if WHOLE
     return value(operand, row * (D / 4u) + c);
 #else
     let inner = min(c, (D - 1u) / 4u);
-#if VEC
     let x = value(operand, row * (D / 4u) + inner);
-#else
-    let i = row * D + 4u * inner + offsets(inner, D);
-    let x = vec4<f32>(value(operand, i.x), value(operand, i.y), value(operand, i.z), value(operand, i.w));
-#endif
     return select(vec4<f32>(), x, inside(c, D));
 #endif
 }

@@ -66,7 +66,7 @@ impl GpuRuntime {
     /// A graph lowered and placed, if nothing in it is larger than the adapter allows.
     pub(super) fn plan(&self, graph: &Graph) -> std::result::Result<Planned, OutOfMemory> {
         let lowered = lower(graph, &self.gpu.caps, &self.gpu.choice());
-        let (ids, items) = all_items(graph, &lowered.scratch);
+        let (ids, items) = all_items(graph, &lowered);
         self.refuse_large(graph, &ids, &items, &lowered)?;
         let plan = Plan::new(&items, self.policy());
         let params = lowered
@@ -360,12 +360,13 @@ fn variants(graph: &Graph, lowered: &Lowered) -> Variants {
 }
 
 /// Tensors and scratch of a lowered graph as items to place; the tensors' ids come first.
-fn all_items(graph: &Graph, scratch: &[(usize, usize)]) -> (Vec<TensorId>, Vec<Item>) {
+fn all_items(graph: &Graph, lowered: &Lowered) -> (Vec<TensorId>, Vec<Item>) {
     let (ids, mut items) = lifetimes(graph);
-    for item in &mut items {
+    for (id, item) in ids.iter().zip(&mut items) {
         item.class = 0;
+        item.bytes = lowered.rooms.get(id).copied().unwrap_or(item.bytes);
     }
-    items.extend(scratch.iter().map(|&(words, call)| Item {
+    items.extend(lowered.scratch.iter().map(|&(words, call)| Item {
         bytes: 4 * words,
         first: call,
         last: call,

@@ -6,6 +6,7 @@ use super::Attention;
 use crate::launch::{Bound, GpuOp, Lower, View, Views, grid_1d};
 use crate::ops::linear::gpu::amax;
 use crate::ops::reduce::or_scratch;
+use crate::ops::slice::gpu::{WideRows, in_wide_rows};
 use crate::port::Pass;
 use crate::shader::Kernel;
 use crate::variant::{Needs, Variant};
@@ -55,6 +56,28 @@ impl GpuOp for Attention {
     }
 
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (wide, rows) = self.in_quads(l);
+        in_wide_rows(l, io, &rows, |l, io| wide.lower_fwd(l, io));
+    }
+
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (wide, rows) = self.in_quads(l);
+        in_wide_rows(l, io, &rows, |l, io| wide.lower_bwd(l, io));
+    }
+}
+
+impl Attention {
+    /// The same with heads of whole quads, and what is copied for that: on matrix units.
+    fn in_quads(&self, l: &Lower<'_>) -> (Self, Vec<WideRows>) {
+        if !l.variant().needs.coop {
+            return (self.clone(), Vec::new());
+        }
+        let rows = ["q", "k", "v", "o"].map(|name| WideRows::quads(name, self.d));
+        let d = rows[0].wide;
+        (Self { d, ..*self }, rows.to_vec())
+    }
+
+    fn lower_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let (q, k, v) = (io.read("q"), io.read("k"), io.read("v"));
         let mut bindings = vec![
             ("q", q),
@@ -81,7 +104,7 @@ impl GpuOp for Attention {
         }
     }
 
-    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+    fn lower_bwd(&self, l: &mut Lower<'_>, io: &Views) {
         let (q, k, v) = (io.read("q"), io.read("k"), io.read("v"));
         let grad_o = io.grad("o");
         let rows = self.b * self.t * self.h;
@@ -154,9 +177,7 @@ impl GpuOp for Attention {
             self.run_heads(l, "attention/attention_log_f_bwd", &bindings);
         }
     }
-}
 
-impl Attention {
     /// Sums of the log decays from the start of each head, two words a row.
     fn decay_sums(&self, l: &mut Lower<'_>, log_f: View) -> View {
         let sums = l.scratch(2 * self.b * self.t * self.h);
@@ -183,10 +204,7 @@ impl Attention {
     /// One of the kernels for matrix units.
     fn run_coop(&self, l: &mut Lower<'_>, kernel: Kernel, bindings: &[Bound]) {
         let tiles = self.t.div_ceil(COOP_ROWS);
-        let kernel = kernel
-            .set("D", self.d)
-            .set("VEC", self.d.is_multiple_of(4))
-            .set("FORGET", self.forget);
+        let kernel = kernel.set("D", self.d).set("FORGET", self.forget);
         let grid = [tiles as u32, (self.b * self.h) as u32, 1];
         l.run(kernel, bindings, self.params(tiles), grid);
     }

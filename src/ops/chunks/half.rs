@@ -5,6 +5,7 @@ use super::gpu::{FIELDS_FWD, Params};
 use super::{Decay, Sizes, TILE};
 use crate::launch::{Bound, Lower, View, Views, grid_1d};
 use crate::ops::reduce::or_scratch;
+use crate::ops::slice::gpu::{WideRows, in_wide_rows};
 use crate::shader::Kernel;
 use crate::tensor::Dtype;
 use crate::variant::{Needs, Variant};
@@ -76,14 +77,27 @@ impl HalfChunks {
         self.blocks() * self.key_blocks() * BLOCK * columns
     }
 
-    /// Whether the variant computes a call of this size. The states have room in their port, which is in f32.
+    /// The same with rows of whole quads, and what is copied for that.
+    fn in_quads(&self) -> (Self, [WideRows; 5]) {
+        let Sizes { d_k, d_v, .. } = self.sizes;
+        let keys = ["q", "k", "gk"].map(|name| WideRows::quads(name, d_k));
+        let values = ["v", "o"].map(|name| WideRows::quads(name, d_v));
+        let sizes = Sizes {
+            d_k: keys[0].wide,
+            d_v: values[0].wide,
+            ..self.sizes
+        };
+        let [q, k, gk] = keys;
+        let [v, o] = values;
+        (Self { sizes, ..*self }, [q, k, gk, v, o])
+    }
+
+    /// Whether the variant computes a call of this size, its states padded to no more than twice as many.
     pub(crate) fn fits(&self) -> bool {
         let Sizes { d_k, d_v, chunk, .. } = self.sizes;
         let by_channel = self.decay == Decay::Channel;
         chunk == ROWS
             && !(by_channel && (self.householder > 1 || self.shared))
-            && d_k.is_multiple_of(4)
-            && d_v.is_multiple_of(4)
             && self.key_blocks() <= SUBGROUPS
             && self.padded_states() <= 2 * self.blocks() * d_k * d_v
     }
@@ -153,9 +167,10 @@ impl HalfChunks {
         Pairs { table, scores, lower }
     }
 
-    /// The f16 that the port `tm` of a delta rule keeps: Tm and G.
-    fn squares(&self, tm: impl FnOnce() -> View) -> Option<Bound> {
-        self.delta.then(|| ("squares", tm().as_f16()))
+    /// What the port `tm` of a delta rule keeps: Tm and G.
+    fn squares(&self, l: &mut Lower<'_>, tm: impl FnOnce() -> View) -> Option<Bound> {
+        let len = 2 * self.blocks() * ROWS * ROWS;
+        self.delta.then(|| ("squares", l.saved_f16(tm(), len)))
     }
 
     /// The operands of all chunks, and the row factors; Tm and G to `squares`, or, `back`, from there.
@@ -194,14 +209,26 @@ impl HalfChunks {
 
     /// Forward: o, and the states (and Tm and G) for the backward pass.
     pub(crate) fn lower_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let squares = self.squares(|| io.write("tm"));
+        let (wide, rows) = self.in_quads();
+        in_wide_rows(l, io, &rows, |l, io| wide.lower_quads_fwd(l, io));
+    }
+
+    /// The gradients of all inputs.
+    pub(crate) fn lower_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let (wide, rows) = self.in_quads();
+        in_wide_rows(l, io, &rows, |l, io| wide.lower_quads_bwd(l, io));
+    }
+
+    fn lower_quads_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let squares = self.squares(l, || io.write("tm"));
         let Prepared { operands, table } = self.prepare(l, io, squares, false);
+        let states = l.saved_f16(io.write("states"), self.padded_states());
         let mut bindings = vec![
             ("operands", operands),
             ("table", table),
             ("v", io.read("v")),
             ("o", io.write("o")),
-            ("states", io.write("states").as_f16()),
+            ("states", states),
         ];
         bindings.extend(squares);
         let grid = self.sizes.grid(self.sizes.d_v.div_ceil(TILE));
@@ -209,10 +236,9 @@ impl HalfChunks {
         l.run(kernel, &bindings, self.params(), grid);
     }
 
-    /// The gradients of all inputs.
-    pub(crate) fn lower_bwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let squares = self.squares(|| io.read("tm"));
-        let states = io.read("states").as_f16();
+    fn lower_quads_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        let squares = self.squares(l, || io.read("tm"));
+        let states = l.saved_f16(io.read("states"), self.padded_states());
         let (v, grad_o) = (io.read("v"), io.grad("o"));
         let gates = self.decay == Decay::Scalar;
         let (sizes, params) = (self.sizes, self.params());

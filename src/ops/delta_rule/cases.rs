@@ -317,6 +317,8 @@ pub fn cases() -> Vec<Case> {
     let proof = [
         Recipe::new("", (1, 70, 2, 72, 100), 64).householder(2),
         Recipe::new("", (1, 40, 1, 33, 81), 32),
+        Recipe::new("", (1, 70, 2, 81, 162), 64),
+        Recipe::new("", (1, 70, 1, 81, 162), 64).channel(),
         Recipe::new("", (1, 70, 2, 72, 100), 64).channel(),
         Recipe::new("", (1, 70, 2, 8, 5), 64)
             .decay(Decay::Constant)

@@ -120,6 +120,8 @@ pub fn cases() -> Vec<Case> {
         scalar("", (1, 70, 2, 72, 100, 64), MILD).self_test(),
         shared("", (1, 70, 3, 33, 81, 64), MILD).self_test(),
         shared("", (1, 130, 3, 64, 96, 64), MILD).self_test(),
+        shared("", (1, 70, 2, 128, 81, 64), MILD).self_test(),
+        channel("", (1, 70, 2, 81, 162, 64), MILD).self_test(),
         plain((2, 65, 2, 128, 64, 64), Decay::Constant, false).self_test(),
         channel("", (1, 70, 2, 72, 100, 64), MILD).self_test(),
         plain((1, LONG, 2, 8, 4, 64), Decay::None, false).long(),

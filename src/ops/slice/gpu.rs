@@ -1,6 +1,7 @@
 use super::Slice;
-use crate::launch::{Bound, GpuOp, Lower, Views, grid_1d};
+use crate::launch::{Bound, GpuOp, GpuOut, Lower, View, Views, grid_1d};
 use crate::shader::Kernel;
+use crate::tensor::Dtype;
 use bytemuck::{Pod, Zeroable};
 
 /// Mirrors `Params` of both kernels.
@@ -50,5 +51,92 @@ impl GpuOp for Slice {
         let kernel = Kernel::new("slice/slice_bwd").set("ADD", grad_x.accumulate);
         let bindings = [("grad_y", grad_y), ("grad_x", grad_x.view)];
         self.launch(l, kernel, &bindings, columns);
+    }
+}
+
+/// Rows of a tensor of another op, in a copy that is wider: to whole quads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WideRows {
+    /// The port.
+    pub(crate) name: &'static str,
+    /// Columns.
+    pub(crate) width: usize,
+    /// Columns of the copy; as many if there is none.
+    pub(crate) wide: usize,
+}
+
+impl WideRows {
+    /// With rows of whole quads.
+    pub(crate) fn quads(name: &'static str, width: usize) -> Self {
+        let wide = width.next_multiple_of(4);
+        Self { name, width, wide }
+    }
+
+    fn room(self, l: &mut Lower<'_>, view: View) -> View {
+        let len = view.len / self.width * self.wide;
+        match view.dtype {
+            Dtype::F16 => l.scratch_f16(len),
+            _ => l.scratch(len),
+        }
+    }
+
+    fn copy(self, l: &mut Lower<'_>, rows: View, wide: View, back: bool) {
+        let quads = self.wide / 4;
+        let n = rows.len / self.width * quads;
+        let kernel = Kernel::new("slice/wide_rows").set("BACK", back);
+        let params = [n as u32, self.width as u32, quads as u32];
+        l.run(kernel, &[("rows", rows), ("wide", wide)], params, grid_1d(n.div_ceil(256)));
+    }
+
+    fn widened(self, l: &mut Lower<'_>, view: View) -> View {
+        let wide = self.room(l, view);
+        self.copy(l, view, wide, false);
+        wide
+    }
+}
+
+/// Launches of an op whose kernels ask for wider rows than its tensors have: inputs are copied, zeros behind each row, and
+/// results copied back. Ops that add to a gradient must not be among them.
+pub(crate) fn in_wide_rows(
+    l: &mut Lower<'_>,
+    io: &Views,
+    rows: &[WideRows],
+    lower: impl FnOnce(&mut Lower<'_>, &Views),
+) {
+    let of = |name: &str| {
+        let found = rows.iter().find(|rows| rows.name == name);
+        found.filter(|rows| rows.wide != rows.width).copied()
+    };
+    let mut reads = |views: &[(&'static str, View)]| {
+        let each = views.iter().map(|&(name, view)| match of(name) {
+            Some(rows) => (name, rows.widened(l, view)),
+            None => (name, view),
+        });
+        each.collect()
+    };
+    let (reads, grads) = (reads(&io.reads), reads(&io.grads));
+    let mut results = Vec::new();
+    let mut outs = |outs: &[(&'static str, GpuOut)]| {
+        let each = outs.iter().map(|&(name, out)| match of(name) {
+            Some(rows) => {
+                assert!(!out.accumulate, "copies replace");
+                let wide = rows.room(l, out.view);
+                results.push((rows, wide, out.view));
+                (name, GpuOut::new(wide))
+            }
+            None => (name, out),
+        });
+        each.collect()
+    };
+    let (writes, wanted) = (outs(&io.writes), outs(&io.wanted));
+    let wide = Views {
+        reads,
+        writes,
+        grads,
+        wanted,
+    };
+    lower(l, &wide);
+    for (rows, wide, view) in results {
+        rows.copy(l, view, wide, true);
     }
 }
