@@ -2,47 +2,59 @@
 """Times selectiv and the kernels that people use today, side by side on one card, and prints the ratios.
 
     cargo build --release
-    python benches/side_by_side.py                                    # the suite of recurrences
+    python benches/side_by_side.py                                    # steps of all models, recurrences, attention, the card
     python benches/side_by_side.py --op gla --model gated_delta_net   # only these
-    python benches/side_by_side.py --model mamba2 --precision f32 --json out.json
+    python benches/side_by_side.py --model mamba2 --d-model 256 --json out.json
 
 What is timed on the other side has the shape that selectiv names in its own JSON, so both do the same work. Needs
 PyTorch with CUDA; flash-linear-attention (`fla`) and `mamba_ssm` are used where they are installed, and what is missing
-is said and left out. selectiv runs first, in a process of its own that has ended before PyTorch touches the card.
+is said and left out.
+
+First the other side compiles and tunes, everything at once (that takes minutes of processor time, and hardly the card):
+`tuned s` is what a process took from its start to the end of a first step of one layer, then. Then each row is timed
+alone on its card: selectiv, in processes of their own, and after them the other side. With `--cards 0,1` rows are dealt
+to two cards; both sides of a row are timed on the same one. After `--limit` seconds what is left is left out, and said so.
 
 Columns: `ours` is the median by GPU timestamps (kernels; for a step, wall time), `call` the other side's median between
 two CUDA events (it includes waiting for Python), `busy` the sum of its kernels. The ratio is the other side at its best
-(the smaller of the two) over ours: above 1 selectiv is faster.
+(the smaller of the two) over ours: above 1 selectiv is faster. A step in f32 stands beside the reference in f32, a step
+in mixed precision beside its best mode: bf16 throughout where the paper trains so, else bf16 autocast (amp).
 """
 
 import argparse
 import importlib.util
 import json
+import os
 import re
+import select
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
-# How the paper trains each model; what is not listed trains in bf16 throughout.
-F32_MODELS = {"transformer", "mamba", "mamba2", "gla", "retnet", "mesa_net"}
+# The paper's models, and how else than in f32 the other side trains each at its best.
+MODELS = {
+    "transformer": "amp", "mamba": "amp", "mamba2": "amp", "gla": "amp", "retnet": "amp", "mesa_net": "amp",
+    "delta_net": "bf16", "gated_delta_net": "bf16", "gated_delta_product": "bf16",
+}
+# Of these there is an f32 step to compare with: the paper trains them so.
+F32_MODELS = [model for model, best in MODELS.items() if best == "amp"]
+ONLY_F32 = ["mesa_net", "mesa"]  # no mixed precision here
+OPS = ["delta_rule", "gated_delta_rule", "gated_delta_product", "gla", "simple_gla", "ssd", "mesa",
+       "selective_scan", "attention", "forgetting_attention"]
 NEEDS = {
-    "attention": (), "attention_f32": (), "transformer": (),
+    "attention": (), "attention_f32": (), "transformer": (), "card": (),
     "ssd": ("mamba_ssm",), "selective_scan": ("mamba_ssm",), "mamba": ("mamba_ssm",), "mamba2": ("mamba_ssm",),
 }
+SHAPES = [(64, 400), (8, 4096)]  # B, T of the suite; selectiv has 8 heads of 128 there, values of 256
+VOCAB, CLASSES = 41, 1601
 
 
 class Left(Exception):
     """Something that cannot be timed here, with the reason."""
-
-
-def selectiv(binary, device, *args):
-    command = [binary, "bench", "--json", "--device", device, *args]
-    print("$", " ".join(command), file=sys.stderr, flush=True)
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} ended with exit code {done.returncode}")
-    return json.loads(done.stdout)
 
 
 def require(name):
@@ -157,23 +169,28 @@ def op_call(name, b, t, h, widths, n, dtype):
     return x, lambda: op(*x)[0]
 
 
-def time_op(entry, precision):
-    """Milliseconds (call, busy) of the counterpart of one of selectiv's entries."""
-    shape = re.fullmatch(r"(\w+) B(\d+) T(\d+) H(\d+) ([\dx]+)(?: n(\d+))?", entry["name"])
+def op_shape(name):
+    """B, T, H, widths and n of one of selectiv's entries."""
+    shape = re.fullmatch(r"(\w+) B(\d+) T(\d+) H(\d+) ([\dx]+)(?: n(\d+))?", name)
     if not shape:
         raise Left("a shape that this script does not read")
-    name, widths = shape[1], [int(w) for w in shape[5].split("x")]
-    if name == "attention" and precision == "f32":
-        name = "attention_f32"
-    require(name)
+    return *(int(shape[i]) for i in (2, 3, 4)), [int(w) for w in shape[5].split("x")], int(shape[6] or 1)
+
+
+def op_passes(name, shape, precision):
+    """Calls of forward, and of forward and backward."""
     import torch
 
     dtype = torch.float32 if precision == "f32" else torch.bfloat16
-    inputs, forward = op_call(name, *(int(shape[i]) for i in (2, 3, 4)), widths, int(shape[6] or 1), dtype)
-    if entry["pass"] == "forward":
-        return time_call(forward)
+    inputs, forward = op_call("attention_f32" if (name, precision) == ("attention", "f32") else name, *shape, dtype)
     grad = torch.randn_like(forward())
-    return time_call(lambda: torch.autograd.grad(forward(), inputs, grad))
+    return {"forward": forward, "training": lambda: torch.autograd.grad(forward(), inputs, grad)}
+
+
+def usual_shape(name, b, t):
+    widths = {"ssd": [128, 128], "selective_scan": [64], "attention": [128], "forgetting_attention": [128]}.get(name, [128, 256])
+    heads = {"ssd": 16, "selective_scan": 2048}.get(name, 8)
+    return b, t, heads, widths, 4 if name == "gated_delta_product" else 1
 
 
 # --- whole steps ------------------------------------------------------------------------------------------------------
@@ -251,24 +268,19 @@ def block(torch, model, d, heads):
     return make[model]()
 
 
-def time_step(entry, precision):
-    shape = re.fullmatch(r"(\w+) d(\d+) L(\d+) B(\d+) T(\d+)", entry["name"])
-    model, (d, layers, b, t) = shape[1], (int(shape[i]) for i in (2, 3, 4, 5))
-    require(model)
+def step_call(model, precision, d, heads, layers=8, b=64, t=400):
+    """A training step as the paper makes it: forward, backward, clip, Adam."""
     import torch
 
     nn = torch.nn
-    heads = 4 if d <= 512 else d // 128
-    vocab, classes = 41, 1601
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-
     with torch.device("cuda"):
-        encoder, decoder = nn.Linear(vocab, d), nn.Linear(d, classes)
+        encoder, decoder = nn.Linear(VOCAB, d), nn.Linear(d, CLASSES)
         blocks = nn.ModuleList(block(torch, model, d, heads) for _ in range(layers))
         norms = nn.ModuleList(nn.LayerNorm(d) for _ in range(layers))
         net = nn.ModuleList([encoder, blocks, norms, decoder]).to(dtype)
-        x = nn.functional.one_hot(torch.randint(0, vocab, (b, t)), vocab).to(dtype)
-        y = torch.randint(0, classes, (b * t,))
+        x = nn.functional.one_hot(torch.randint(0, VOCAB, (b, t)), VOCAB).to(dtype)
+        y = torch.randint(0, CLASSES, (b * t,))
     params = list(net.parameters())
     adam = torch.optim.Adam(params, lr=1e-3)
 
@@ -285,7 +297,31 @@ def time_step(entry, precision):
         adam.step()
         adam.zero_grad()
 
-    return time_call(step)
+    return step
+
+
+def head_count(d):
+    """The paper's rule: 4 up to a width of 512, then the smallest of 8, 16, .. that makes whole heads of 128 or less."""
+    heads = 4
+    while d > 512 and (d % heads or d // heads > 128):
+        heads *= 2
+    return heads
+
+
+# --- the card itself ---------------------------------------------------------------------------------------------------
+
+
+def card_rates():
+    import torch
+
+    rates = {}
+    for name, dtype in (("f16", torch.float16), ("bf16", torch.bfloat16), ("f32", torch.float32)):
+        a, b = (torch.randn(4096, 4096, device="cuda", dtype=dtype) for _ in range(2))
+        rates[f"product {name} TFLOP/s"] = 2e-9 * 4096**3 / time_call(lambda: a @ b)[1]
+    source = torch.randn(2**28, device="cuda")
+    target = torch.empty_like(source)
+    rates["copy GB/s"] = 2e-6 * source.nbytes / time_call(lambda: target.copy_(source))[0]
+    return rates
 
 
 # --- timing -----------------------------------------------------------------------------------------------------------
@@ -305,7 +341,7 @@ def time_call(fn):
         torch.cuda.synchronize()
     times = []
     start = time.perf_counter()
-    while len(times) < 3 or (len(times) < 15 and time.perf_counter() - start < 3):
+    while len(times) < 3 or (len(times) < 15 and time.perf_counter() - start < 2):
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         first.record()
         fn()
@@ -322,47 +358,225 @@ def time_call(fn):
     return statistics.median(times), busy
 
 
-def compare(entry, precision):
-    """A row of the table: the other side's times, or the reason why there are none."""
-    row = {"name": entry["name"], "pass": entry["pass"], "ours_ms": entry["median_ms"]}
-    try:
-        model = entry["name"].split(" ")[0]
-        if precision is None:
-            precision = "f32" if entry["pass"] == "step" and model in F32_MODELS else "bf16"
-        elif precision == "amp" and entry["pass"] != "step":
-            precision = "bf16"
-        call, busy = (time_step if entry["pass"] == "step" else time_op)(entry, precision)
-        best = min(call, busy) if busy > 0 else call
-        row |= {"theirs": precision, "call_ms": call, "busy_ms": busy, "ratio": best / entry["median_ms"]}
-    except Left as reason:
-        row["left_out"] = str(reason)
-    except Exception as error:  # a refusal of theirs (a Triton version, memory) must not end the comparison
-        row["left_out"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
-    if "torch" in sys.modules:
-        sys.modules["torch"].cuda.empty_cache()
-    return row
+def one_at_a_time(lock_path):
+    """Processes that tune side by side time their candidates in turn, each for a shorter while than Triton would."""
+    import contextlib
+    import fcntl
+
+    import triton.testing
+    from triton.runtime.autotuner import Autotuner
+
+    in_turn = Autotuner._bench
+
+    def bench(self, *args, config, **meta):
+        with contextlib.suppress(Exception):  # compiles; what fails here fails again below, where it is dealt with
+            self.fn.run(*args, **{**meta, **config.all_kwargs(), "warmup": True})
+        with open(lock_path, "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return in_turn(self, *args, config=config, **meta)
+
+    Autotuner._bench = bench
+    Autotuner.do_bench = staticmethod(
+        lambda call, quantiles: triton.testing.do_bench(call, warmup=10, rep=40, quantiles=quantiles))
 
 
-def table(rows, ours):
-    columns = ("", "pass", f"ours, {ours} ms", "theirs", "call ms", "busy ms", "ratio")
-    lines = [columns]
-    for r in rows:
-        if "left_out" in r:
-            rest = ("-", "-", "-", f"- ({r['left_out']})")
+def worker(name, precision, widths, lock_path):
+    """The other side's process: tunes, says so, and times each shape that it is then told, a line of JSON each."""
+    start = time.perf_counter()
+
+    def tell(**row):
+        print("@" + json.dumps(row), flush=True)
+
+    def attempt(fn, *args):
+        try:
+            return fn(*args)
+        except Left as reason:
+            return {"left_out": str(reason)}
+        except Exception as error:  # a refusal of theirs (a version, memory) must not end the comparison
+            text = str(error).strip().splitlines()
+            return {"left_out": f"{type(error).__name__}: {text[0][:120] if text else ''}"}
+
+    def tune():
+        require(name)
+        import torch
+
+        if importlib.util.find_spec("triton"):
+            one_at_a_time(lock_path)
+        for d in widths if name in MODELS else []:
+            step_call(name, precision, d, head_count(d), layers=1)()
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+        for b, t in SHAPES if name in OPS else []:
+            op_passes(name, usual_shape(name, b, t), precision)["training"]()
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+        return {"tuned_s": time.perf_counter() - start}
+
+    def timed(wanted):
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        if wanted["pass"] == "card":
+            return card_rates()
+        if wanted["pass"] == "step":
+            call = step_call(name, precision, wanted["d"], wanted["heads"])
         else:
-            rest = (r["theirs"], f"{r['call_ms']:.3f}", f"{r['busy_ms']:.3f}", f"{r['ratio']:.2f}")
-        lines.append((r["name"], r["pass"], f"{r['ours_ms']:.3f}", *rest))
+            call = op_passes(name, op_shape(wanted["name"]), precision)[wanted["pass"]]
+        call, busy = time_call(call)
+        return {"call_ms": call, "busy_ms": busy, "gib": torch.cuda.max_memory_allocated() / 2**30}
+
+    found = attempt(tune)
+    tell(**found)
+    for line in sys.stdin:
+        tell(**(found if "left_out" in found else attempt(timed, json.loads(line))))
+
+
+class Worker:
+    """One of those processes, seen from outside."""
+
+    def __init__(self, name, precision, widths, card, folder):
+        # Each keeps what it compiles to itself: Triton's cache is shared by all processes else, and so is the time it takes.
+        env = os.environ | {
+            "CUDA_VISIBLE_DEVICES": card, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "OMP_NUM_THREADS": "2",
+            "TRITON_CACHE_DIR": os.path.join(folder, f"{name}-{precision}"),
+        }
+        job = json.dumps([name, precision, widths, os.path.join(folder, f"card{card}.lock")])
+        self.precision, self.tuned = precision, None
+        self.errors = open(os.path.join(folder, f"{name}-{precision}.err"), "w")
+        self.process = subprocess.Popen([sys.executable, __file__, "--worker", job], env=env, process_group=0,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
+        self.rest = b""
+
+    def read(self, seconds):
+        """The next row, or None if there is none in time."""
+        end = time.monotonic() + seconds
+        while True:
+            while b"\n" in self.rest:
+                line, self.rest = self.rest.split(b"\n", 1)
+                if line.startswith(b"@"):
+                    return json.loads(line[1:])
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+                return None
+            more = os.read(self.process.stdout.fileno(), 65536)
+            if not more:
+                return {"left_out": "its process ended"}
+            self.rest += more
+
+    def ask(self, wanted, seconds):
+        if self.tuned is None or "left_out" in self.tuned:
+            return self.tuned or {"left_out": "not tuned in time"}
+        self.process.stdin.write(json.dumps(wanted).encode() + b"\n")
+        self.process.stdin.flush()
+        return self.read(seconds) or {"left_out": "no time was left"}
+
+    def signal(self, number):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+
+
+# --- both sides -------------------------------------------------------------------------------------------------------
+
+
+def selectiv(args, card, precision, *what):
+    command = [args.selectiv, "bench", "--json", "-q", "--device", f"gpu:{card}", "--precision", precision, *what]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        return {"entries": [], "error": done.stderr.strip().splitlines()[-1]}
+    return json.loads(done.stdout)
+
+
+class Job:
+    """A model or an op: what is timed of it on our side, and the processes of the other."""
+
+    def __init__(self, name, args, card, folder):
+        self.name, self.card, self.rows = name, card, []
+        if name == "card":
+            precisions = ["f32"]
+        elif name in MODELS:
+            precisions = ["f32", MODELS[name]] if name in F32_MODELS else [MODELS[name]]
+        else:
+            precisions = ["f32", "bf16"] if name == "attention" else ["bf16"]
+        self.workers = [Worker(name, p, args.d_model, card, folder) for p in precisions]
+
+    def run(self, args, left, say):
+        for precision in ["f32"] if self.name in ONLY_F32 else ["mixed", "f32"]:
+            if self.name in MODELS:
+                whats = [["--model", self.name, "--d-model", str(d)] for d in args.d_model]
+            elif self.name == "card":
+                whats = [["--op", "fill", "--quick"]]
+            else:
+                whats = [["--op", self.name]]
+            for what in whats:
+                report = selectiv(args, self.card, precision, *what)
+                if "error" in report:
+                    say({"name": " ".join(what), "pass": precision, "left_out": report["error"]})
+                self.against(report, precision, left, say)
+        for w in self.workers:
+            w.signal(signal.SIGKILL)
+
+    def against(self, report, precision, left, say):
+        common = {key: report.get(key) for key in ("device", "commit", "version")} | {"ours": precision, "card": self.card}
+        if self.name == "card":
+            ours = {"product TFLOP/s": report["product_gflop_s"] / 1e3, "copy GB/s": report["copy_gb_s"]}
+            theirs = self.workers[0].ask({"pass": "card"}, left()) if precision == "f32" else {}
+            return say(common | {"name": "card", "pass": "card", "rates": ours, "their_rates": theirs})
+        by_precision = {w.precision: w for w in self.workers}
+        worker = by_precision.get("f32") if precision == "f32" else None
+        if self.name in ONLY_F32 or precision == "mixed":
+            worker = self.workers[-1]
+        for entry in report["entries"]:
+            row = common | {"name": entry["name"], "pass": entry["pass"], "ours_ms": entry["median_ms"]}
+            step = entry.get("step")
+            if step:
+                row |= {"ours_gib": step["peak_bytes"] / 2**30, "first_step_s": step["first_step_s"], "launches": step["launches"]}
+            if worker is None:
+                say(row | {"left_out": "not trained or timed in f32 there"})
+                continue
+            wanted = {"name": entry["name"], "pass": entry["pass"]}
+            if step:
+                wanted |= {"d": int(re.search(r" d(\d+) ", entry["name"])[1]), "heads": step["heads"]}
+            found = worker.ask(wanted, left())
+            row |= {"theirs": worker.precision, "tuned_s": (worker.tuned or {}).get("tuned_s")} | found
+            if "busy_ms" in found:
+                best = min(x for x in (found["call_ms"], found["busy_ms"]) if x > 0)
+                row["ratio"] = best / entry["median_ms"]
+            say(row)
+
+
+def number(value, digits):
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def table(rows):
+    columns = ("", "pass", "ours", "ms", "GiB", "first s", "theirs", "call ms", "busy ms", "GiB", "tuned s", "ratio")
+    lines = [columns]
+    for r in (r for r in rows if r["pass"] != "card"):
+        ours = (r["name"], r["pass"], r.get("ours", ""), number(r.get("ours_ms"), 3), number(r.get("ours_gib"), 1),
+                number(r.get("first_step_s"), 2))
+        if "left_out" in r:
+            lines.append((*ours, "", "", "", "", "", f"- ({r['left_out']})"))
+        else:
+            lines.append((*ours, r["theirs"], number(r["call_ms"], 3), number(r["busy_ms"], 3),
+                          number(r["gib"] if r["pass"] == "step" else None, 1), number(r.get("tuned_s"), 0), number(r["ratio"], 2)))
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns) - 1)]
     for line in lines:
         cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))]
         print("  ".join([*cells, line[-1]]).rstrip())
+    for r in (r for r in rows if r["pass"] == "card"):
+        both = [("ours, " + r["ours"], r["rates"]), ("theirs", r["their_rates"])]
+        for side, rates in both:
+            parts = [f"{k} {v:.0f}" if isinstance(v, float) else f"{k}: {v}" for k, v in rates.items()]
+            if parts:
+                print(f"card, {side}: {', '.join(parts)}")
 
 
 def versions():
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for package in ("torch", "triton", "flash-linear-attention", "mamba-ssm"):
+    for package in ("torch", "triton", "flash-linear-attention", "mamba-ssm", "causal-conv1d"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -370,35 +584,67 @@ def versions():
     return found
 
 
+def tune(jobs, until, left):
+    """Waits until all have tuned, or the time is up; the others are stopped for good."""
+    waiting = [w for job in jobs for w in job.workers]
+    while waiting and left() > 0 and time.monotonic() < until:
+        for w in waiting:
+            w.tuned = w.read(0.05)
+        waiting = [w for w in waiting if w.tuned is None]
+    for w in waiting:
+        w.signal(signal.SIGKILL)
+
+
 def main():
+    if sys.argv[1:2] == ["--worker"]:
+        return worker(*json.loads(sys.argv[2]))
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--selectiv", default="target/release/selectiv", help="the program")
-    args.add_argument("--device", default="gpu:0", help="selectiv's name of the card that CUDA calls 0")
-    args.add_argument("--op", action="append", default=[], help="time this op, in place of the suite")
-    args.add_argument("--model", action="append", default=[], help="time a training step of this model, likewise")
-    args.add_argument("--precision", choices=["bf16", "f32", "amp"],
-                      help="of the other side (amp: steps only); default: bf16 kernels, steps as the paper trains them")
-    args.add_argument("--json", metavar="FILE", help="also write everything there")
+    args.add_argument("--cards", default="0", help="numbers of the cards, the same for CUDA and selectiv, such as 0,1")
+    args.add_argument("--op", action="append", default=[], help=f"only this op: {', '.join(OPS)}")
+    args.add_argument("--model", action="append", default=[], choices=MODELS, help="only a training step of this model")
+    args.add_argument("--d-model", action="append", type=int, default=[], help="width of the models; default: 1024, 256")
+    args.add_argument("--tune", type=float, default=1e4, metavar="SECONDS", help="what is not tuned by then is left out")
+    args.add_argument("--limit", type=float, default=1e5, metavar="SECONDS", help="end after this time")
+    args.add_argument("--json", metavar="FILE", help="write each row there as soon as it is known, a line each")
     args = args.parse_args()
+    args.d_model = args.d_model or [1024, 256]
+    start = time.monotonic()
+    left = lambda: start + args.limit - time.monotonic()
+    names = [*args.model, *args.op] or [*MODELS, *OPS, "card"]
+    cards = args.cards.split(",")
+    rows, lock = [], threading.Lock()
+    file = open(args.json, "w") if args.json else None
 
-    named = [("--op", op) for op in args.op] + [("--model", model) for model in args.model]
-    wanted = named or [("--suite", "recurrence")]
-    reports = [selectiv(args.selectiv, args.device, *what) for what in wanted]
-    rows = []
-    for entry in (entry for report in reports for entry in report["entries"]):
-        rows.append(compare(entry, args.precision))
-        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    def say(row):
+        with lock:
+            rows.append(row)
+            print(json.dumps(row), file=file or sys.stderr, flush=True)
 
-    first, found = reports[0], versions()
-    print(f"ours: selectiv {first['version']} ({first['commit']}) on {first['device']}")
-    card = "no CUDA device"
-    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
-        card = sys.modules["torch"].cuda.get_device_name(0)
-    print("theirs:", ", ".join(f"{p} {v or 'missing'}" for p, v in found.items()), f"on {card}\n")
-    table(rows, first["precision"])
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump({"card": card, "versions": found, "reports": reports, "rows": rows}, file, indent=1)
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = [Job(name, args, cards[i % len(cards)], folder) for i, name in enumerate(names)]
+        tune(jobs, start + args.tune, left)
+        print(f"tuned after {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+
+        def of_card(card):
+            for job in (job for job in jobs if job.card == card):
+                if left() > 0:
+                    job.run(args, left, say)
+                else:
+                    say({"name": job.name, "pass": "", "left_out": "no time was left"})
+
+        threads = [threading.Thread(target=of_card, args=(card,)) for card in cards]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for w in (w for job in jobs for w in job.workers):
+            w.signal(signal.SIGKILL)
+
+    first = next((row for row in rows if row.get("device")), {})
+    print(f"ours: selectiv {first.get('version')} ({first.get('commit')}) on {first.get('device')}")
+    print("theirs:", ", ".join(f"{p} {v or 'missing'}" for p, v in versions().items()), "\n")
+    table(sorted(rows, key=lambda r: names.index(r["name"].split(" ")[0]) if r["name"].split(" ")[0] in names else len(names)))
 
 
 if __name__ == "__main__":
