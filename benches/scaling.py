@@ -106,6 +106,7 @@ def draw(rows, path):
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
+    import matplotlib.ticker
 
     plt.rcParams["svg.hashsalt"] = "selectiv"
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
@@ -119,6 +120,10 @@ def draw(rows, path):
         style = {"color": f"C{i % 10}", "marker": "os^Dv<>Pp*"[i % 10], "markersize": 4, "label": model}
         panels[0].loglog(x, ms, **style)
         panels[1].semilogx(x, gib, **style)
+    plain = matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:,g}")
+    for axis in (panels[0].yaxis, panels[0].xaxis, panels[1].xaxis):
+        axis.set_major_formatter(plain)
+    panels[0].yaxis.set_minor_formatter(matplotlib.ticker.LogFormatter(minor_thresholds=(2, 0.5)))
     for panel, label in zip(panels, ("ms a training step", "GiB")):
         panel.set_xlabel(f"T, time steps of a sequence ({TOKENS:,} tokens a step)")
         panel.set_ylabel(label)

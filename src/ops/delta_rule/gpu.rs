@@ -29,13 +29,21 @@ impl DeltaRule {
     }
 
     fn kernel(&self, path: &'static str) -> Kernel {
-        self.sizes().kernel(path).set("HOUSEHOLDER", self.householder)
+        self.of_writes(self.sizes().kernel(path))
     }
 
     fn deep_kernel(&self, path: &'static str) -> Kernel {
-        self.sizes()
-            .deep_kernel(path)
-            .set("HOUSEHOLDER", self.householder)
+        self.of_writes(self.sizes().deep_kernel(path))
+    }
+
+    /// Where keys are nearly equal, what is written are small differences: too small for products of single f16, in mixed
+    /// precision, too.
+    fn of_writes(&self, kernel: Kernel) -> Kernel {
+        let kernel = match kernel.declares("SPLIT") {
+            true => kernel.set("SPLIT", true),
+            false => kernel,
+        };
+        kernel.set("HOUSEHOLDER", self.householder)
     }
 
     /// A kernel that looks at the decays of heads.
@@ -175,8 +183,7 @@ impl GpuOp for DeltaRule {
             ("vn", vn),
             ("grad_v", grad_v),
         ];
-        // Prediction errors are small differences where keys are nearly equal: too small for single f16 products.
-        let kernel = self.kernel("delta_rule/error_bwd").set("SPLIT", true);
+        let kernel = self.kernel("delta_rule/error_bwd");
         l.run(kernel, &bindings, params, value_grid);
         let mut bindings = vec![
             ("grad_o", grad_o),

@@ -96,7 +96,7 @@ impl DeltaRule {
         let bindings = [q, k, table, tm, scores, grad_o, grad_v, grad_states];
         let grid = sizes.grid(self.d_v.div_ceil(TILE));
         l.run(kernel, &bindings, params, grid);
-        let kernel = self.channel_kernel("delta_rule/error_bwd").set("SPLIT", true);
+        let kernel = self.channel_kernel("delta_rule/error_bwd");
         let bindings = [k, v, states, tm, lower, table, vn, grad_v];
         l.run(kernel, &bindings, params, value_grid);
         let kernel = self
