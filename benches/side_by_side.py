@@ -43,8 +43,15 @@ MODELS = {
 # Of these there is an f32 step to compare with: the paper trains them so.
 F32_MODELS = [model for model, best in MODELS.items() if best == "amp"]
 ONLY_F32 = ["mesa_net", "mesa"]  # no mixed precision here
-OPS = ["delta_rule", "gated_delta_rule", "gated_delta_product", "gla", "simple_gla", "ssd", "mesa",
-       "selective_scan", "attention", "forgetting_attention"]
+# What selectiv times by the name of an op, and what of it has a counterpart.
+OPS = {
+    "delta_rule": ["delta_rule", "gated_delta_rule", "gated_delta_product"],
+    "linear_attention": ["gla", "simple_gla", "retention", "ssd"],
+    "attention": ["attention", "forgetting_attention"],
+    "selective_scan": ["selective_scan"],
+    "mesa": ["mesa"],
+}
+KINDS = [kind for kinds in OPS.values() for kind in kinds]
 NEEDS = {
     "attention": (), "attention_f32": (), "transformer": (), "card": (),
     "ssd": ("mamba_ssm",), "selective_scan": ("mamba_ssm",), "mamba": ("mamba_ssm",), "mamba2": ("mamba_ssm",),
@@ -406,7 +413,7 @@ def worker(name, precision, widths, lock_path):
             step_call(name, precision, d, head_count(d), layers=1)()
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
-        for b, t in SHAPES if name in OPS else []:
+        for b, t in SHAPES if name in KINDS else []:
             op_passes(name, usual_shape(name, b, t), precision)["training"]()
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
@@ -493,15 +500,16 @@ class Job:
     def __init__(self, name, args, card, folder):
         self.name, self.card, self.rows = name, card, []
         if name == "card":
-            precisions = ["f32"]
+            pairs = [(name, "f32")]
         elif name in MODELS:
-            precisions = ["f32", MODELS[name]] if name in F32_MODELS else [MODELS[name]]
+            pairs = [(name, "f32")] * (name in F32_MODELS) + [(name, MODELS[name])]
         else:
-            precisions = ["f32", "bf16"] if name == "attention" else ["bf16"]
-        self.workers = [Worker(name, p, args.d_model, card, folder) for p in precisions]
+            pairs = [(kind, "bf16") for kind in OPS.get(name, [name])] + [("attention", "f32")] * (name == "attention")
+        self.workers = {pair: Worker(*pair, args.d_model, card, folder) for pair in pairs}
 
     def run(self, args, left, say):
-        for precision in ["f32"] if self.name in ONLY_F32 else ["mixed", "f32"]:
+        in_mixed = ["mixed", "f32"] if self.name in MODELS or self.name in ("attention", "card") else ["mixed"]
+        for precision in ["f32"] if self.name in ONLY_F32 else in_mixed:
             if self.name in MODELS:
                 whats = [["--model", self.name, "--d-model", str(d)] for d in args.d_model]
             elif self.name == "card":
@@ -513,26 +521,27 @@ class Job:
                 if "error" in report:
                     say({"name": " ".join(what), "pass": precision, "left_out": report["error"]})
                 self.against(report, precision, left, say)
-        for w in self.workers:
+        for w in self.workers.values():
             w.signal(signal.SIGKILL)
 
     def against(self, report, precision, left, say):
         common = {key: report.get(key) for key in ("device", "commit", "version")} | {"ours": precision, "card": self.card}
         if self.name == "card":
             ours = {"product TFLOP/s": report["product_gflop_s"] / 1e3, "copy GB/s": report["copy_gb_s"]}
-            theirs = self.workers[0].ask({"pass": "card"}, left()) if precision == "f32" else {}
+            theirs = self.workers["card", "f32"].ask({"pass": "card"}, left()) if precision == "f32" else {}
             return say(common | {"name": "card", "pass": "card", "rates": ours, "their_rates": theirs})
-        by_precision = {w.precision: w for w in self.workers}
-        worker = by_precision.get("f32") if precision == "f32" else None
-        if self.name in ONLY_F32 or precision == "mixed":
-            worker = self.workers[-1]
         for entry in report["entries"]:
+            kind = entry["name"].split(" ")[0]
+            best = (kind, MODELS.get(kind, "bf16"))
+            worker = self.workers.get((kind, "f32") if precision == "f32" and self.name not in ONLY_F32 else best)
+            if kind in KINDS and worker is None and self.name in OPS:
+                continue  # f32 of a kind whose counterpart runs in bf16 only
             row = common | {"name": entry["name"], "pass": entry["pass"], "ours_ms": entry["median_ms"]}
             step = entry.get("step")
             if step:
                 row |= {"ours_gib": step["peak_bytes"] / 2**30, "first_step_s": step["first_step_s"], "launches": step["launches"]}
             if worker is None:
-                say(row | {"left_out": "not trained or timed in f32 there"})
+                say(row | {"left_out": "no counterpart" if precision == "mixed" else "no counterpart in f32"})
                 continue
             wanted = {"name": entry["name"], "pass": entry["pass"]}
             if step:
@@ -586,7 +595,7 @@ def versions():
 
 def tune(jobs, until, left):
     """Waits until all have tuned, or the time is up; the others are stopped for good."""
-    waiting = [w for job in jobs for w in job.workers]
+    waiting = [w for job in jobs for w in job.workers.values()]
     while waiting and left() > 0 and time.monotonic() < until:
         for w in waiting:
             w.tuned = w.read(0.05)
@@ -601,7 +610,8 @@ def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--selectiv", default="target/release/selectiv", help="the program")
     args.add_argument("--cards", default="0", help="numbers of the cards, the same for CUDA and selectiv, such as 0,1")
-    args.add_argument("--op", action="append", default=[], help=f"only this op: {', '.join(OPS)}")
+    args.add_argument("--op", action="append", default=[], choices=[*OPS, *KINDS, "card"], metavar="OP",
+                      help=f"only this: {', '.join(dict.fromkeys([*OPS, *KINDS, 'card']))}")
     args.add_argument("--model", action="append", default=[], choices=MODELS, help="only a training step of this model")
     args.add_argument("--d-model", action="append", type=int, default=[], help="width of the models; default: 1024, 256")
     args.add_argument("--tune", type=float, default=1e4, metavar="SECONDS", help="what is not tuned by then is left out")
@@ -638,13 +648,15 @@ def main():
             thread.start()
         for thread in threads:
             thread.join()
-        for w in (w for job in jobs for w in job.workers):
+        for w in (w for job in jobs for w in job.workers.values()):
             w.signal(signal.SIGKILL)
 
     first = next((row for row in rows if row.get("device")), {})
     print(f"ours: selectiv {first.get('version')} ({first.get('commit')}) on {first.get('device')}")
     print("theirs:", ", ".join(f"{p} {v or 'missing'}" for p, v in versions().items()), "\n")
-    table(sorted(rows, key=lambda r: names.index(r["name"].split(" ")[0]) if r["name"].split(" ")[0] in names else len(names)))
+    order = [*MODELS, *KINDS]
+    place = lambda row: order.index(row["name"].split(" ")[0]) if row["name"].split(" ")[0] in order else len(order)
+    table(sorted(rows, key=place))
 
 
 if __name__ == "__main__":

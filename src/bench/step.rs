@@ -184,7 +184,9 @@ fn name(block: BlockRef, shape: StepShape) -> String {
         chunk,
     } = shape;
     let more = [("N", d_state), ("C", chunk)];
-    let more = more.iter().filter_map(|(sign, n)| Some(format!(" {sign}{}", (*n)?)));
+    let more = more
+        .iter()
+        .filter_map(|(sign, n)| Some(format!(" {sign}{}", (*n)?)));
     let more: String = more.collect();
     format!("{} d{d_model} L{layers} B{batch} T{length}{more}", block.name())
 }

@@ -85,7 +85,12 @@ impl WideRows {
         let n = rows.len / self.width * quads;
         let kernel = Kernel::new("slice/wide_rows").set("BACK", back);
         let params = [n as u32, self.width as u32, quads as u32];
-        l.run(kernel, &[("rows", rows), ("wide", wide)], params, grid_1d(n.div_ceil(256)));
+        l.run(
+            kernel,
+            &[("rows", rows), ("wide", wide)],
+            params,
+            grid_1d(n.div_ceil(256)),
+        );
     }
 
     fn widened(self, l: &mut Lower<'_>, view: View) -> View {

@@ -46,7 +46,10 @@ impl OpDef for Spread {
 
     fn validate(&self) -> Result<(), UserError> {
         rows::check_sizes(Self::NAME, &[("B", self.b), ("T", self.t)])?;
-        rows::check_sizes(Self::NAME, &[("B", self.b), ("E", self.e), ("words of a window", 2)])
+        rows::check_sizes(
+            Self::NAME,
+            &[("B", self.b), ("E", self.e), ("words of a window", 2)],
+        )
     }
 
     fn inputs(&self) -> Vec<Port> {
