@@ -1,5 +1,6 @@
 //! `selectiv grammar`: a grammar and sequences from it, by the reference's streams.
 
+use super::inspect::counted;
 use super::number::{MOST, whole};
 use super::print::{self, failed};
 use crate::error::{Result, UserError};
@@ -248,8 +249,9 @@ fn write_measures(
     )?;
     writeln!(
         out,
-        "\n{} sequences of {}; shares of the symbols, per cent:",
-        m.sequences, m.length
+        "\n{} of {}; shares of the symbols, per cent:",
+        counted(m.sequences, "sequence"),
+        m.length
     )?;
     for (symbol, share) in (0..=u8::MAX).zip(&m.symbol_shares) {
         writeln!(out, "{:<8}  {:.3}", grammar.symbol_name(symbol), 100.0 * share)?;

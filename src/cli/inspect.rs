@@ -6,7 +6,7 @@ use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Tab
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub(super) use crate::report::format::{bytes, count, time};
+pub(super) use crate::report::format::{bytes, count, counted, time};
 
 /// The width that every terminal has.
 const COLUMNS: u16 = 80;

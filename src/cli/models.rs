@@ -1,7 +1,7 @@
 //! `selectiv models`: every model, its place in the taxonomy and its size.
 
 use super::common::{Common, Verbosity};
-use super::inspect::{bytes, keep_words, ruled_table};
+use super::inspect::{bytes, counted, keep_words, ruled_table};
 use super::number::whole;
 use super::print;
 use crate::config::{D_MODELS, D_STATES, LAYERS};
@@ -82,8 +82,11 @@ pub fn run(args: &ModelsArgs, common: &Common) -> Result<()> {
         "\nH heads, N states, R rank of the step size, E expand\n-v or --json shows all columns"
     };
     print::result(&format!(
-        "{table}{reasons}\nd_model {}, {} layers, {} symbols, {} classes{more}",
-        args.d_model, args.layers, args.vocab, args.classes
+        "{table}{reasons}\nd_model {}, {}, {}, {} classes{more}",
+        args.d_model,
+        counted(args.layers, "layer"),
+        counted(args.vocab, "symbol"),
+        args.classes
     ))
 }
 

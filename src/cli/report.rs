@@ -1,6 +1,7 @@
 //! `selectiv report`: one page of runs, sweeps, benches and checks, and its figures as files.
 
 use super::common::Common;
+use super::inspect::counted;
 use super::print;
 use crate::error::{Result, UserError};
 use crate::report::{Material, page, plots};
@@ -36,9 +37,9 @@ pub fn run(args: &ReportArgs, common: &Common) -> Result<()> {
     let page_of = |out: &Path| Target::new(out, Existing::Replaced, runs());
     let target = args.out.as_deref().map(page_of).transpose()?;
     verbosity.say(&format!(
-        "{} runs, {} outputs of bench, {} of check",
-        material.runs.len(),
-        material.benches.len(),
+        "{}, {} of bench, {} of check",
+        counted(material.runs.len(), "run"),
+        counted(material.benches.len(), "output"),
         material.checks.len()
     ));
     if let (Some(out), Some(target)) = (&args.out, &target) {
@@ -48,7 +49,11 @@ pub fn run(args: &ReportArgs, common: &Common) -> Result<()> {
     }
     if let Some(folder) = &args.plots {
         let written = plots(&material, folder, &mut |name| verbosity.say(name))?;
-        print::result(&format!("{}: {} files", folder.display(), written.len()))?;
+        print::result(&format!(
+            "{}: {}",
+            folder.display(),
+            counted(written.len(), "file")
+        ))?;
     }
     Ok(())
 }

@@ -263,11 +263,11 @@ fn convert<A: Copy, B>(to: &mut [B], from: &[A], f: impl Fn(A) -> B) {
 
 impl<R: Real> Runtime for CpuRuntime<R> {
     fn device(&self) -> String {
-        format!(
-            "CPU ({} threads, f{})",
-            rayon::current_num_threads(),
-            8 * size_of::<R>()
-        )
+        let threads = match rayon::current_num_threads() {
+            1 => "1 thread".to_owned(),
+            n => format!("{n} threads"),
+        };
+        format!("CPU ({threads}, f{})", 8 * size_of::<R>())
     }
 
     fn fits(&self, graph: &Graph) -> std::result::Result<u64, OutOfMemory> {

@@ -27,10 +27,20 @@ fn scaled(mut n: f64, base: f64, units: &[&str]) -> String {
     text.trim_end().to_owned()
 }
 
+/// A number of things: `1 layer`, `2 layers`.
+pub fn counted(n: impl TryInto<u64>, one: &str) -> String {
+    match n.try_into().unwrap_or(u64::MAX) {
+        1 => format!("1 {one}"),
+        n => format!("{n} {one}s"),
+    }
+}
+
 /// A time.
 pub fn time(t: Duration) -> String {
     let s = t.as_secs_f64();
     match s {
+        _ if s < 1e-6 => format!("{:.0} ns", s * 1e9),
+        _ if s < 1e-5 => format!("{:.1} us", s * 1e6),
         _ if s < 1e-3 => format!("{:.0} us", s * 1e6),
         _ if s < 1.0 => format!("{:.1} ms", s * 1e3),
         _ if s < 120.0 => format!("{s:.1} s"),
@@ -115,8 +125,17 @@ mod tests {
             [count(7.0), count(39_223_000.0), count(999_960.0)],
             ["7", "39.2 M", "1.0 M"]
         );
-        let times = [2e-5, 0.25, 90.0, 600.0, 36_000.0].map(|s| time(Duration::from_secs_f64(s)));
-        assert_eq!(times, ["20 us", "250.0 ms", "90.0 s", "10 min", "10.0 h"]);
+        let times = [3e-7, 4e-6, 2e-5, 0.25, 90.0, 600.0, 36_000.0];
+        assert_eq!(
+            times.map(|s| time(Duration::from_secs_f64(s))),
+            [
+                "300 ns", "4.0 us", "20 us", "250.0 ms", "90.0 s", "10 min", "10.0 h"
+            ]
+        );
+        assert_eq!(
+            [0, 1, 2].map(|n: usize| counted(n, "layer")),
+            ["0 layers", "1 layer", "2 layers"]
+        );
         assert_eq!(
             [0.0123, 1.234, 12.34, 1234.0, 1.2e-5].map(short),
             ["0.0123", "1.23", "12.3", "1234", "1.20e-5"]

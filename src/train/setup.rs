@@ -164,6 +164,7 @@ pub fn sizes(sizes: &Sizes) -> Map<String, Value> {
 pub fn model_text(name: &str, blocks: &[String], d_model: usize, all: &Map<String, Value>) -> String {
     let mut parts = vec![match blocks.len() {
         0 => name.to_owned(),
+        1 => format!("{name}, 1 layer"),
         n if blocks.iter().all(|block| *block == blocks[0]) => format!("{name}, {n} layers"),
         _ => stack(blocks),
     }];

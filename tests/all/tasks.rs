@@ -133,7 +133,7 @@ fn task_2_is_learned_and_tested_at_longer_gaps_than_it_was_trained_on() {
 
     let table = place.said(&["eval", "run", "--device", "cpu", "-q", "--gaps", "0.5,10"]);
     assert!(table.contains("10 s") && table.contains("100"), "{table}");
-    assert!(table.contains("gated_delta_net, 1 layers, d_model 32"), "{table}");
+    assert!(table.contains("gated_delta_net, 1 layer, d_model 32"), "{table}");
     assert!(table.lines().all(|line| line.len() <= 80), "{table}");
 }
 

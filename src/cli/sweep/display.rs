@@ -1,7 +1,7 @@
 //! One display over all runs of a sweep: time left, runs done and failed, the best so far, and what each device does.
 
 use super::super::common::Verbosity;
-use super::super::inspect::time;
+use super::super::inspect::{counted, time};
 use super::super::print;
 use crate::error::{Error, UserError};
 use crate::sweep::{self, Event, Plan, PlannedRun, Report, Status};
@@ -56,7 +56,7 @@ impl State {
     }
 
     fn line(&self) -> String {
-        let mut text = format!("{} of {} runs done", self.done, self.runs);
+        let mut text = format!("{} of {} done", self.done, counted(self.runs, "run"));
         if self.failed > 0 {
             text = format!("{text}, {} failed or diverged", self.failed);
         }
