@@ -40,8 +40,8 @@ pub enum Error {
     #[error("stopped by a signal; continue with --resume")]
     Interrupted,
     /// Stopped by Ctrl-C or SIGTERM in work that leaves nothing behind to continue.
-    #[error("stopped by a signal; what was done until then is all there is")]
-    Stopped,
+    #[error("{0} was stopped by a signal; what was done until then is all there is")]
+    Stopped(&'static str),
 }
 
 impl From<OutOfMemory> for Error {
@@ -66,7 +66,7 @@ impl Error {
             Self::Device(DeviceError::OutOfMemory(e)) if e.foreseen() => 2,
             Self::Device(_) | Self::Io { .. } | Self::ClaimLost { .. } => 3,
             Self::Numeric(_) => 1,
-            Self::Interrupted | Self::Stopped => 130,
+            Self::Interrupted | Self::Stopped(_) => 130,
         }
     }
 }

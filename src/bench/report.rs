@@ -213,24 +213,25 @@ impl Comparison {
             before_ms: old.median_ms,
             now_ms: now.median_ms,
             speedup: old.median_ms / now.median_ms.max(1e-6),
-            verdict: verdict(now, old, roof_moved),
-            before_over_roof: 1.0 / old.roof_share,
+            verdict: verdict(
+                [now, old],
+                roof_moved.then_some([now.roof_share, before.roof_share(old)]),
+            ),
+            before_over_roof: 1.0 / before.roof_share(old),
             now_over_roof: 1.0 / now.roof_share,
         })
     }
 }
 
-fn verdict(now: &Entry, old: &Entry, roof_moved: bool) -> Verdict {
+/// Of an entry now and then; `shares` of their roofs, where these moved.
+fn verdict(entries: [&Entry; 2], shares: Option<[f64; 2]>) -> Verdict {
     // Minimum, median and maximum; where the roof moved, in times that it allows.
-    let times = |e: &Entry| {
-        let unit = if roof_moved {
-            e.median_ms * e.roof_share
-        } else {
-            1.0
-        };
+    let times = |i: usize| {
+        let e = entries[i];
+        let unit = shares.map_or(1.0, |shares| e.median_ms * shares[i]);
         [e.min_ms, e.median_ms, e.max_ms].map(|ms| ms / unit)
     };
-    let (now, old) = (times(now), times(old));
+    let (now, old) = (times(0), times(1));
     let within = |median: f64, range: [f64; 3]| (range[0]..=range[2]).contains(&median);
     if within(now[1], old) || within(old[1], now) {
         Verdict::Same
@@ -242,6 +243,11 @@ fn verdict(now: &Entry, old: &Entry, roof_moved: bool) -> Verdict {
 }
 
 impl Report {
+    /// The share of the roofs of this report that an entry of it reaches.
+    fn roof_share(&self, e: &Entry) -> f64 {
+        (e.gb_s / self.copy_gb_s).max(e.gflop_s / self.product_gflop_s)
+    }
+
     /// What the device does at best is not what it did in an earlier report, in words: times of the two are then no
     /// comparison of kernels.
     pub fn roof_moved(&self, before: &Self) -> Option<String> {

@@ -147,6 +147,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     let precision = common.precision()?.unwrap_or_default();
     let verbosity = common.verbosity();
     let mut say = |text: &str| verbosity.say(text);
+    let stop = stop_flag();
     let mut executor = common.open(&mut say)?;
     let variant = args.variant(&executor, precision)?;
     let class = DeviceClass::of(&executor);
@@ -154,13 +155,18 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     say("measuring what the device does at best");
     let roof = Roof::measure(&mut executor, precision)?;
     let mut report = report(&executor, precision, &roof, scale);
-    if let Some(before) = &before
-        && before.device != report.device
-    {
-        let (then, now) = (&before.device, &report.device);
-        say(&format!(
-            "the earlier report is of another device: {then}, not {now}"
-        ));
+    for (what, then, now) in before.iter().flat_map(|before| {
+        let device = ("of another device", &before.device, &report.device);
+        [
+            device,
+            ("in another precision", &before.precision, &report.precision),
+        ]
+    }) {
+        if then != now {
+            say(&format!(
+                "warning: the earlier report is {what}: {then}, not {now}"
+            ));
+        }
     }
     if let Some(variant) = variant {
         executor.force(variant);
@@ -169,7 +175,6 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     let passes = |bench: &Bench| if bench.trains() { 2 } else { 1 };
     let all = benches.iter().map(passes).sum();
     let wait = Wait::new(verbosity, "timing", "benches");
-    let stop = stop_flag();
     let mut done = 0;
     let mut waits_since = Instant::now();
     let each = benches.iter().flat_map(|bench| {
@@ -221,7 +226,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     }
     // What was asked to stop still says what it has found.
     let ended = match stop.load(Ordering::Relaxed) {
-        true => Err(Error::Stopped),
+        true => Err(Error::Stopped("the bench")),
         false => Ok(()),
     };
     if args.json {
@@ -229,7 +234,8 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         return ended;
     }
     let all = verbosity == Verbosity::Verbose;
-    let mut text = vec![header(&report), entries(&report, all)];
+    let mut text = vec![header(&report)];
+    text.extend((!report.entries.is_empty()).then(|| entries(&report, all)));
     text.extend(report.entries.iter().filter_map(step_lines));
     text.extend(ops);
     text.extend(report.skipped.iter().map(|line| format!("skipped {line}")));
@@ -348,8 +354,13 @@ fn narrowed(header: &[&str], rows: impl Iterator<Item = Vec<String>>, few: &[usi
     }
 }
 
+/// Milliseconds, or a unit in which the time has digits.
 fn ms(ms: f64) -> String {
-    format!("{ms:.3} ms")
+    match ms {
+        _ if ms < 1e-3 => format!("{:.1} ns", 1e6 * ms),
+        _ if ms < 0.1 => format!("{:.2} us", 1e3 * ms),
+        _ => format!("{ms:.3} ms"),
+    }
 }
 
 fn step_lines(entry: &Entry) -> Option<String> {

@@ -63,13 +63,13 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<bool> {
         return Err(UserError::Folder { path, reason }.into());
     }
     let verbosity = common.verbosity();
+    let stop = stop_flag();
     let mut executor = Executor::open(&common.device, &mut |text| verbosity.say(text))?;
     let mut storage = common.precision()?.unwrap_or_default();
     if let Err(refusal) = executor.check(storage) {
         verbosity.say(&format!("checking in f32: {refusal}"));
         storage = Storage::F32;
     }
-    let stop = stop_flag();
     let wait = Wait::new(verbosity, "checking", "checks");
     let mut found: [Vec<Outcome>; 3] = Default::default();
     let ended = all_parts(
@@ -85,7 +85,7 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<bool> {
             found[part as usize].push(outcome);
             // What was asked to stop still says what it has found.
             if stop.load(Ordering::Relaxed) {
-                return Err(Error::Stopped);
+                return Err(Error::Stopped("the check"));
             }
             Ok(())
         },
@@ -93,7 +93,7 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<bool> {
     wait.finish();
     let stopped = match ended {
         Ok(()) => None,
-        Err(e @ Error::Stopped) => Some(e),
+        Err(e @ Error::Stopped(_)) => Some(e),
         Err(e) => return Err(e),
     };
     let report = Report::new(

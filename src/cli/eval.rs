@@ -3,7 +3,7 @@
 
 use super::by::{By, Table};
 use super::common::{Common, Verbosity};
-use super::inspect::{bytes, plain_table};
+use super::inspect::{bytes, counted, plain_table};
 use super::number::gap;
 use super::print;
 use super::progress::Wait;
@@ -89,6 +89,7 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<bool> {
         ),
     };
     let sets = with_gaps(&data, &args.gaps)?;
+    let stop = stop_flag();
     let mut executor = common.open(&mut say)?;
     let place = args.dir.display().to_string();
     let mut tester = Tester {
@@ -96,7 +97,7 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<bool> {
         model: &model,
         saved: &saved,
         place: &place,
-        watch: Watched::new(verbosity, &sets, args.decode),
+        watch: Watched::new(verbosity, &sets, args.decode, stop),
     };
     if args.gates {
         let tables = each(&sets, |data| tester.gates(data))?;
@@ -182,11 +183,11 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(verbosity: Verbosity, sets: &[Arc<DataSet>], tokens: bool) -> Self {
+    fn new(verbosity: Verbosity, sets: &[Arc<DataSet>], tokens: bool, stop: &'static AtomicBool) -> Self {
         let unit = if tokens { "tokens" } else { "samples" };
         Self {
             wait: Wait::new(verbosity, "testing", unit),
-            stop: stop_flag(),
+            stop,
             done: 0,
             all: sets.len() as u64,
         }
@@ -205,7 +206,7 @@ impl Watched {
     /// The end of the command: an error if a signal has ended it.
     fn end(&self, good: bool) -> Result<bool> {
         if self.done < self.all {
-            return Err(Error::Stopped);
+            return Err(Error::Stopped("the test"));
         }
         Ok(good)
     }
@@ -248,9 +249,9 @@ impl Tester<'_> {
         let mut evaluator = self.evaluator(data)?;
         let held = self.executor.runtime().total_bytes();
         self.watch.wait.say(&format!(
-            "gap {}: {} samples of at most {} time steps, {} at a time; {}",
+            "gap {}: {} of at most {} time steps, {} at a time; {}",
             data.gap(Split::Test),
-            data.count(Split::Test),
+            counted(data.count(Split::Test), "sample"),
             data.max_steps(Split::Test),
             evaluator.batch(),
             bytes(held as f64)
@@ -339,16 +340,16 @@ fn decode_text(decoded: &Decoded, model: &ModelConfig) -> String {
         "THEY DO NOT AGREE"
     };
     format!(
-        "{}\n\n{} samples, {} tokens: accuracy {:.2} % over whole sequences, {:.2} % token by token\nlogits differ by \
-         {:.1e} of their norm: {verdict}\n{:.0} tokens/s, {} sequences at a time",
+        "{}\n\n{}, {} tokens: accuracy {:.2} % over whole sequences, {:.2} % token by token\nlogits differ by \
+         {:.1e} of their norm: {verdict}\n{:.0} tokens/s, {} at a time",
         layers.trim_fmt(),
-        decoded.samples,
+        counted(decoded.samples, "sample"),
         decoded.tokens,
         100.0 * decoded.accuracy_chunkwise,
         100.0 * decoded.accuracy_decode,
         decoded.error,
         decoded.tokens_per_s,
-        decoded.samples
+        counted(decoded.samples, "sequence")
     )
 }
 

@@ -1,7 +1,7 @@
 //! `selectiv train`: trains and tests one model on one task.
 
 use super::common::{Common, Verbosity};
-use super::inspect::{bytes, call_list, count, plain_table, profile_table, time};
+use super::inspect::{bytes, call_list, count, counted, plain_table, profile_table, time};
 use super::number::{MOST, whole};
 use super::print;
 use super::progress::{Progress, Wait};
@@ -145,7 +145,7 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
         recipe: setup::recipe(&config),
         eval_every: config.train.eval_every,
         checkpoint_every: config.train.checkpoint_every,
-        config_hash: kept.hash(),
+        config: kept.to_toml(""),
         model,
         data: Arc::clone(&data),
         task,
@@ -173,7 +173,7 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
         }
         Folder::Fresh => None,
         Folder::Begun(saved) => saved.map(|saved| {
-            run.config_hash.clone_from(&saved.config_hash);
+            run.config.clone_from(&saved.state.config);
             *saved
         }),
     };
@@ -292,13 +292,12 @@ fn describe(session: &mut Session<'_>, run: &Setup, verbosity: Verbosity) {
     let [t, _] = run.train_extents();
     let held = bytes(stepper.executor.runtime().total_bytes() as f64);
     verbosity.say(&format!(
-        "{} on {} in {}: {params} parameters; {} updates of {} samples x {t} steps in micro-batches of {}; {held}; {} launches \
-         an update",
+        "{} on {} in {}: {params} parameters; {} of {} x {t} steps in micro-batches of {}; {held}; {} launches an update",
         run.model_name,
         run.task,
         run.model.precision,
-        run.recipe.schedule.steps,
-        run.recipe.batch,
+        counted(run.recipe.schedule.steps, "update"),
+        counted(run.recipe.batch, "sample"),
         stepper.micro_batch(),
         stepper.launches()
     ));
@@ -373,7 +372,7 @@ fn dry_run(
         let threads = rayon::current_num_threads();
         let made = loader::rate(&run.data, batch, threads, RATED);
         table.add_row([
-            format!("samples made a second, {threads} threads"),
+            format!("samples made a second, {}", counted(threads, "thread")),
             format!("{made:.0}"),
         ]);
         table.add_row([
@@ -381,7 +380,11 @@ fn dry_run(
             format!("{:.1}", batch as f64 / update.as_secs_f64()),
         ]);
         let total = update.mul_f64(steps as f64);
-        table.add_row([format!("time of all {steps} updates"), time(total)]);
+        let all = match steps {
+            1 => "time of the whole run".to_owned(),
+            _ => format!("time of all {steps} updates"),
+        };
+        table.add_row([all, time(total)]);
     }
     let shares = (args.profile && !stopped())
         .then(|| profile(&mut session, run))
@@ -415,7 +418,7 @@ fn dry_run(
     }
     print::result(&text)?;
     match stopped() {
-        true => Err(Error::Stopped),
+        true => Err(Error::Stopped("the dry run")),
         false => Ok(()),
     }
 }

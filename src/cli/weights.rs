@@ -1,16 +1,17 @@
 //! `selectiv weights`: a run's weights out to a file, and a file's weights in as a run.
 
 use super::common::{Common, Verbosity};
+use super::inspect::counted;
 use super::print;
 use super::train::overrides;
-use crate::config::{Config, GrammarConfig, task_name};
+use crate::config::{Config, GrammarConfig, fingerprint, task_name};
 use crate::error::{Error, Result};
 use crate::tensor::Precision;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::weights::WeightsFile;
 use crate::train::{Counters, Existing, State, Target, folder, setup, weights};
 use clap::{Args, Subcommand};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `selectiv weights`.
@@ -97,18 +98,18 @@ fn export(args: &ExportArgs, verbosity: Verbosity) -> Result<()> {
         .unwrap_or_default();
     let names = [saved.state.task.as_str(), &saved.state.model];
     let kept = setup::kept(&config, names, precision, &data);
-    let mut metadata = HashMap::from([
-        ("model".to_owned(), saved.state.model.clone()),
-        ("task".to_owned(), saved.state.task.clone()),
-        ("step".to_owned(), saved.step.to_string()),
-        ("selectiv".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-        (weights::CONFIG_KEY.to_owned(), kept.to_toml("")),
+    let mut metadata = BTreeMap::from([
+        ("model", saved.state.model.clone()),
+        ("task", saved.state.task.clone()),
+        ("step", saved.step.to_string()),
+        ("selectiv", env!("CARGO_PKG_VERSION").to_owned()),
+        (weights::CONFIG_KEY, kept.to_toml("")),
     ]);
     if let GrammarConfig::File { .. } = config.grammar {
         let grammar = data.grammar().to_json(config.data.length).to_string();
-        metadata.insert(weights::GRAMMAR_KEY.to_owned(), grammar);
+        metadata.insert(weights::GRAMMAR_KEY, grammar);
     }
-    weights::export(&target, &saved.weights, metadata)?;
+    weights::export(&target, &saved.weights, &metadata)?;
     let values: usize = saved
         .weights
         .params
@@ -116,11 +117,11 @@ fn export(args: &ExportArgs, verbosity: Verbosity) -> Result<()> {
         .map(|(_, _, values)| values.len())
         .sum();
     let done = format!(
-        "{}: {} tensors, {values} parameters of {} after {} updates",
+        "{}: {} tensors, {values} parameters of {} after {}",
         args.file.display(),
         saved.weights.params.len(),
         saved.state.model,
-        saved.step
+        counted(saved.step, "update")
     );
     verbosity.written(&target, &done)
 }
@@ -159,15 +160,23 @@ fn import(args: &ImportArgs, verbosity: Verbosity) -> Result<()> {
         "they are not those of {name} for task1, and the file does not say which model it holds; give --task with the \
          task file that it was trained on"
     );
-    let hint = (args.task.is_none() && own.is_none()).then_some(no_task.as_str());
-    let weights = file.weights(&graph, hint, &mut |text| verbosity.say(text))?;
+    let other_model = file
+        .metadata("model")
+        .filter(|holds| *holds != name)
+        .map(|holds| {
+            format!("they are not those of {name}: the file says that it holds {holds}; leave --model out")
+        });
+    let hint = other_model.or_else(|| (args.task.is_none() && own.is_none()).then_some(no_task));
+    let weights = file.weights(&graph, hint.as_deref(), &mut |text| verbosity.say(text))?;
     folder::refuse_used(&args.out)?;
 
     let kept = setup::kept(&config, [&task, &name], Precision::F32, &data);
+    let config = kept.to_toml("");
     let state = State {
         task,
         model: name.clone(),
         device: String::new(),
+        config: config.clone(),
         counters: Counters::default(),
     };
     let checkpoint = Checkpoint {
@@ -175,7 +184,7 @@ fn import(args: &ImportArgs, verbosity: Verbosity) -> Result<()> {
         params: weights.params,
         moment1: weights.moment1,
         moment2: weights.moment2,
-        config_hash: kept.hash(),
+        config_hash: fingerprint(&config),
         state: serde_json::to_value(state).expect("names and numbers have a JSON form"),
     };
     let from = format!("weights of {}", args.file.display());

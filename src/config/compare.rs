@@ -3,21 +3,21 @@
 use super::Config;
 
 impl Config {
-    /// The [`fingerprint`] of this configuration as it is written now.
-    pub fn hash(&self) -> String {
-        fingerprint(&self.to_toml(""))
+    /// The fields of what is computed that are not the same: [`Config::changes`] but for `[run]`.
+    pub fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
+        let mut changes = self.changes(other);
+        changes.retain(|(field, ..)| !field.starts_with("run."));
+        changes
     }
 
-    /// The fields that are not the same, as (field, value here, value there); `none` where a field is missing. `[run]` is
-    /// no part of what is computed.
-    pub fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
+    /// The fields that are not the same, as (field, value here, value there); `none` where a field is missing.
+    pub fn changes(&self, other: &Self) -> Vec<(String, String, String)> {
         let (ours, theirs) = (self.fields(), other.fields());
         let value = |fields: &[(String, toml::Value)], name: &str| {
             let found = fields.iter().find(|(field, _)| field == name);
             found.map(|(_, value)| value.clone())
         };
         let mut names: Vec<&String> = ours.iter().chain(&theirs).map(|(name, _)| name).collect();
-        names.retain(|name| !name.starts_with("run."));
         names.sort();
         names.dedup();
         let text =
@@ -50,11 +50,16 @@ impl Config {
 /// blake3, in hex, of a configuration's text below the comments at its top. A run keeps that of its own config.toml in
 /// its checkpoints: it stays what it is when a later version, with more fields, reads the same file.
 pub fn fingerprint(text: &str) -> String {
+    blake3::hash(below_comments(text).as_bytes()).to_hex().to_string()
+}
+
+/// A configuration's text below the comments at its top.
+pub fn below_comments(text: &str) -> &str {
     let is_header = |line: &str| line.starts_with('#') || line.trim().is_empty();
     let header: usize = text
         .split_inclusive('\n')
         .take_while(|line| is_header(line))
         .map(str::len)
         .sum();
-    blake3::hash(&text.as_bytes()[header..]).to_hex().to_string()
+    &text[header..]
 }

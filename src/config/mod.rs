@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-pub use compare::fingerprint;
+pub use compare::{below_comments, fingerprint};
 pub use resolve::default_warmup;
 
 /// Widths of a model.

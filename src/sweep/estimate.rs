@@ -10,7 +10,7 @@ use crate::tasks::{Batch, Split};
 use crate::train::{Device, Executor, Session, Setup, setup};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Time beyond which no further shape is measured.
@@ -33,16 +33,17 @@ pub struct Estimate {
     pub missing: usize,
     /// Trainings that these take: runs that differ in the test gap alone train once.
     pub trainings: usize,
-    /// Training time of what is missing, on this device alone; evaluations and tests are not in it.
-    pub time: Duration,
+    /// Training time of what is missing, on this device alone; evaluations and tests are not in it. None if nothing could
+    /// be timed before it was to stop.
+    pub time: Option<Duration>,
     /// Shapes whose updates were timed, of all that are missing; the others' times follow from their FLOPs.
     pub measured: [usize; 2],
     /// Bytes on the disk when all is done.
     pub disk_bytes: u64,
     /// Bytes of the largest checkpoints while a run goes on.
     pub working_bytes: u64,
-    /// Most bytes that a measured shape held on the device.
-    pub device_bytes: u64,
+    /// Most bytes that a measured shape held on the device, if one was measured.
+    pub device_bytes: Option<u64>,
 }
 
 struct Shape<'a> {
@@ -52,7 +53,7 @@ struct Shape<'a> {
     time: Option<Duration>,
 }
 
-/// Plans and times what is missing on a device. Writes nothing. `say` hears what is being timed.
+/// Plans and times what is missing on a device, until it is to stop. Writes nothing. `say` hears what is being timed.
 ///
 /// # Errors
 /// The device's; what a model cannot be planned for.
@@ -61,17 +62,21 @@ pub fn estimate(
     folder: Option<&Path>,
     device: Executor,
     say: &mut dyn FnMut(&str),
+    stop: &AtomicBool,
 ) -> Result<Estimate> {
+    let stopped = || stop.load(Ordering::Relaxed);
     let open = |i: &usize| folder.is_none_or(|folder| plan::status(folder, &plan.runs[*i]).is_open());
     let groups: Vec<Vec<usize>> = plan.groups();
     let missing = groups.iter().flatten().filter(|i| open(i)).count();
-    let open_groups = groups.iter().filter(|group| group.iter().any(&open));
+    let open_groups: Vec<&Vec<usize>> = groups.iter().filter(|group| group.iter().any(&open)).collect();
+    let trainings = open_groups.len();
     let mut shapes: BTreeMap<String, Shape<'_>> = BTreeMap::new();
     let shared = Shared::default();
-    let mut trainings = 0;
     for group in open_groups {
+        if stopped() {
+            break;
+        }
         let run = &plan.runs[group[0]];
-        trainings += 1;
         let config = &run.config;
         let key = format!(
             "{} {:?} {:?}",
@@ -103,13 +108,16 @@ pub fn estimate(
     let mut ordered: Vec<&mut Shape<'_>> = shapes.values_mut().collect();
     ordered.sort_by(|a, b| a.flops.total_cmp(&b.flops));
     let mut device = Some(Device::New(device));
-    let mut device_bytes = 0;
+    let mut device_bytes = None;
     let start = Instant::now();
     let count = ordered.len();
     let order = spread(count);
     let mut measured = 0;
     let mut known: Vec<(f64, Duration)> = Vec::new();
     for at in order {
+        if stopped() {
+            break;
+        }
         let shape = &mut ordered[at];
         // A shape of which one update takes too long is left out.
         if measured > 0 && start.elapsed() + scaled(shape.flops, &known) > PATIENCE {
@@ -121,18 +129,22 @@ pub fn estimate(
             measured + 1
         ));
         let taken = device.take().expect("it comes back after each shape");
-        let (used, time, bytes) = time_updates(shape.run, &shared, taken)?;
+        let (used, time, bytes) = time_updates(shape.run, &shared, taken, stop)?;
         device = Some(used);
-        device_bytes = device_bytes.max(bytes);
+        device_bytes = device_bytes.max(Some(bytes));
+        let Some(time) = time else {
+            break;
+        };
         shape.time = Some(time);
         known.push((shape.flops, time));
         measured += 1;
     }
-    let mut time = Duration::ZERO;
-    for shape in &ordered {
+    let shape_time = |shape: &&mut Shape<'_>| {
         let update = shape.time.unwrap_or_else(|| scaled(shape.flops, &known));
-        time += update.mul_f64(shape.updates as f64);
-    }
+        update.mul_f64(shape.updates as f64)
+    };
+    let known_all = trainings == 0 || !known.is_empty();
+    let time = known_all.then(|| ordered.iter().map(shape_time).sum());
     let checkpoint = |run: &PlannedRun| 4 * CHECKPOINT_BANKS * run.params as u64;
     let kept = match plan.keep {
         Keep::Results => 0,
@@ -203,39 +215,49 @@ fn scaled(flops: f64, known: &[(f64, Duration)]) -> Duration {
     })
 }
 
-fn time_updates(run: &PlannedRun, shared: &Shared, device: Device) -> Result<(Device, Duration, u64)> {
+/// Times the updates of a run: none if it is to stop before one was timed. Also the bytes that they take.
+fn time_updates(
+    run: &PlannedRun,
+    shared: &Shared,
+    device: Device,
+    stop: &AtomicBool,
+) -> Result<(Device, Option<Duration>, u64)> {
     let data = shared.data(&run.config)?;
     let setup = Setup {
         recipe: setup::recipe(&run.config),
         eval_every: run.config.train.eval_every,
         checkpoint_every: run.config.train.checkpoint_every,
-        config_hash: String::new(),
+        config: String::new(),
         model: setup::model(&run.config, Some(&run.model), data.grammar())?,
         data,
         task: run.task.clone(),
         model_name: run.model.clone(),
         folder: PathBuf::new(),
     };
-    let never = AtomicBool::new(false);
-    let mut session = Session::new(&setup, device, None, None, &mut |_| {}, &never)?;
+    let mut session = Session::new(&setup, device, None, None, &mut |_| {}, stop)?;
     let stepper = session.stepper();
     let batch = setup.recipe.batch;
     let samples = |step: u64| -> Batch { setup.data.batch(Split::Train, step * batch as u64, batch) };
+    let go_on = || !stop.load(Ordering::Relaxed);
     let first = Instant::now();
-    stepper.step(0, &samples(0))?;
+    let mut whole = stepper.step_while(0, &samples(0), go_on)?;
     stepper.drain()?;
     let mut time = first.elapsed();
-    if time < ENOUGH {
+    if whole && time < ENOUGH {
         let prepared: Vec<Batch> = (1..=TIMED).map(samples).collect();
         let start = Instant::now();
         for (step, batch) in (1..).zip(&prepared) {
-            stepper.step(step, batch)?;
+            whole = whole && stepper.step_while(step, batch, go_on)?;
         }
         stepper.drain()?;
         time = start.elapsed() / TIMED as u32;
     }
     let bytes = stepper.executor.runtime().total_bytes() as u64;
-    Ok((Device::Used(Box::new(session.into_machine())), time, bytes))
+    Ok((
+        Device::Used(Box::new(session.into_machine())),
+        whole.then_some(time),
+        bytes,
+    ))
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl Bench<'_> {
             recipe: setup::recipe(&run.config),
             eval_every: run.config.train.eval_every,
             checkpoint_every: run.config.train.checkpoint_every,
-            config_hash: kept(run, &data).hash(),
+            config: kept(run, &data).to_toml(""),
             model,
             data,
             task: run.task.clone(),
@@ -197,7 +197,7 @@ impl<'a> Job<'a> {
         let mut say = |text: &str| report.event(worker, Event::Said(run, text));
         let saved = match folder::look(&setup, true, &run.config, &mut say)? {
             Folder::Begun(saved) => saved.map(|saved| {
-                setup.config_hash.clone_from(&saved.config_hash);
+                setup.config.clone_from(&saved.state.config);
                 *saved
             }),
             Folder::Fresh => None,

@@ -6,7 +6,7 @@ use super::claim::CLAIM_FOLDER;
 use super::records::{CURVE_FILE, METRICS_FILE, RESULT_FILE, RunResult, atomic, metrics};
 use super::session::Setup;
 use super::setup::{self, GRAMMAR_FILE};
-use crate::config::{Config, GrammarConfig, fingerprint};
+use crate::config::{Config, GrammarConfig, below_comments, fingerprint};
 use crate::error::{Error, Result, UserError};
 use crate::tasks::Grammar;
 use crate::tensor::Precision;
@@ -117,13 +117,12 @@ pub fn look(run: &Setup, resume: bool, config: &Config, say: &mut dyn FnMut(&str
         let (theirs, ours) = (precision.to_string(), run.model.precision.to_string());
         differences.insert(0, ("precision".to_owned(), theirs, ours));
     }
-    if differences.is_empty()
-        && let Some(result) = finished(path, config, model, say)
-    {
-        // It does not need its checkpoints any more.
-        return Ok(Folder::Finished(Box::new(result)));
-    }
-    let saved = Saved::latest(path, say)?;
+    let result = differences.is_empty().then(|| whole_result(path, say)).flatten();
+    let mut saved = match &result {
+        // A whole result needs no checkpoint.
+        Some(_) => Saved::latest(path, &mut |_| {}).unwrap_or(None),
+        None => Saved::latest(path, say)?,
+    };
     if let Some(saved) = &saved
         && saved.state.model != model
         && differences.iter().all(|(field, ..)| field != "model")
@@ -132,40 +131,73 @@ pub fn look(run: &Setup, resume: bool, config: &Config, say: &mut dyn FnMut(&str
         differences.insert(0, ("model".to_owned(), name, model.to_owned()));
     }
     if !differences.is_empty() {
-        let fields = differences
-            .iter()
-            .map(|(field, there, here)| format!("{field} = {there}, not {here}"));
-        let fields = fields.collect::<Vec<_>>().join("; ");
-        return Err(refuse(format!("holds a run with {fields}")).into());
+        return Err(refuse(format!("holds a run with {}", listed(&differences))).into());
     }
-    if let Some(saved) = &saved {
-        check_fingerprint(path, config, saved)?;
+    if let Some(saved) = &mut saved {
+        check_config(path, config, saved)?;
+    }
+    if let Some(result) = result {
+        let others = unlike(&result, config, model);
+        if others.is_empty() {
+            return Ok(Folder::Finished(Box::new(result)));
+        }
+        let (file, others) = (path.join(RESULT_FILE), listed(&others));
+        if saved.is_none() {
+            let reason = format!("is of another config.toml: {others}");
+            return Err(UserError::Folder { path: file, reason }.into());
+        }
+        let file = file.display();
+        say(&format!(
+            "{file}: is the result of another run ({others}); the test is made again"
+        ));
     }
     Ok(Folder::Begun(saved.map(Box::new)))
 }
 
-/// The result of a run that is done, if it is whole and this run's; else the test is made again, and `say` hears why.
-fn finished(path: &Path, config: &Config, model: &str, say: &mut dyn FnMut(&str)) -> Option<RunResult> {
+/// Fields that differ, as `field = there, not here`.
+fn listed(differences: &[(String, String, String)]) -> String {
+    let fields = differences
+        .iter()
+        .map(|(field, there, here)| format!("{field} = {there}, not {here}"));
+    fields.collect::<Vec<_>>().join("; ")
+}
+
+/// The result in a folder, if there is a whole one; else the test is made again, and `say` hears why.
+fn whole_result(path: &Path, say: &mut dyn FnMut(&str)) -> Option<RunResult> {
     if !is_finished(path) {
         return None;
     }
+    let read = RunResult::read(path);
+    read.map_err(|e| say(&format!("{e}; the test is made again")))
+        .ok()
+}
+
+/// What a result says of its configuration and this one does not: field, value there, value here.
+fn unlike(result: &RunResult, config: &Config, model: &str) -> Vec<(String, String, String)> {
     let train = &config.train;
-    match RunResult::read(path) {
-        Ok(result)
-            if (result.model.as_str(), result.steps, result.seed) == (model, train.steps, train.seed) =>
-        {
-            return Some(result);
-        }
-        Ok(result) => say(&format!(
-            "{}: is the result of another run ({}, {} updates, seed {}); the test is made again",
-            path.join(RESULT_FILE).display(),
-            result.model,
-            result.steps,
-            result.seed
-        )),
-        Err(e) => say(&format!("{e}; the test is made again")),
-    }
-    None
+    let mut fields = vec![
+        ("model".to_owned(), result.model.clone(), model.to_owned()),
+        (
+            "train.steps".to_owned(),
+            result.steps.to_string(),
+            train.steps.to_string(),
+        ),
+        (
+            "train.seed".to_owned(),
+            result.seed.to_string(),
+            train.seed.to_string(),
+        ),
+        ("train.lr".to_owned(), result.lr.to_string(), train.lr.to_string()),
+    ];
+    let sizes = setup::sizes(&config.model.sizes);
+    // A version has fields that another does not know.
+    let known = result.sizes.iter().filter_map(|(name, there)| {
+        let here = sizes.get(name)?.to_string();
+        Some((format!("model.{name}"), there.to_string(), here))
+    });
+    fields.extend(known);
+    fields.retain(|(_, there, here)| there != here);
+    fields
 }
 
 /// The precision of the run in a folder, if there is one that says.
@@ -188,19 +220,39 @@ pub fn read_run(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<(Config, Saved)
         return Err(refuse("holds no run (there is no config.toml)").into());
     }
     let config = Config::load(&file, &[])?;
-    let saved = Saved::latest(dir, say)?.ok_or_else(|| refuse("holds no checkpoint yet"))?;
-    check_fingerprint(dir, &config, &saved)?;
+    let mut saved = Saved::latest(dir, say)?.ok_or_else(|| refuse("holds no checkpoint yet"))?;
+    check_config(dir, &config, &mut saved)?;
     Ok((config, saved))
 }
 
-/// Refuses a checkpoint that was not made with the folder's configuration, whichever version wrote the two.
-fn check_fingerprint(dir: &Path, config: &Config, saved: &Saved) -> Result<()> {
-    let text = std::fs::read_to_string(dir.join(CONFIG_FILE)).unwrap_or_default();
-    if [fingerprint(&text), config.hash()].contains(&saved.config_hash) {
+/// Refuses a checkpoint that was not made with the folder's configuration, whichever version wrote the two; says which
+/// fields were changed. One of a version that kept the fingerprint alone gets the text.
+fn check_config(dir: &Path, config: &Config, saved: &mut Saved) -> Result<()> {
+    let path = dir.join(CONFIG_FILE);
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let texts = [below_comments(&text).to_owned(), config.to_toml("")];
+    if let Some(text) = texts
+        .into_iter()
+        .find(|text| fingerprint(text) == saved.config_hash)
+    {
+        saved.state.config = text;
         return Ok(());
     }
-    let reason = "its checkpoint was made with another config.toml".to_owned();
-    let path = dir.to_owned();
+    let began = Config::from_text(path.display().to_string(), dir, &saved.state.config, &[]);
+    let changed = match began {
+        Ok(began) if !saved.state.config.is_empty() => config.changes(&began),
+        _ => Vec::new(),
+    };
+    let (path, reason) = match changed.is_empty() {
+        true => (
+            dir.to_owned(),
+            "its checkpoint was made with another config.toml".to_owned(),
+        ),
+        false => (
+            path,
+            format!("was changed since the run began: {}", listed(&changed)),
+        ),
+    };
     Err(UserError::Folder { path, reason }.into())
 }
 

@@ -5,6 +5,7 @@ use super::evaluate::{Evaluator, Score, until};
 use super::executor::Executor;
 use super::gates::{GateMean, GateReader};
 use super::stepper::{LossScale, Recipe, StepReport, Stepper, Weights};
+use crate::config::fingerprint;
 use crate::error::{Error, NumericError, Result, UserError};
 use crate::models::ModelConfig;
 use crate::runtime::{Compiler, Variants};
@@ -31,8 +32,8 @@ pub struct Setup {
     pub eval_every: u64,
     /// Updates between checkpoints.
     pub checkpoint_every: u64,
-    /// Fingerprint of the configuration, kept in checkpoints.
-    pub config_hash: String,
+    /// The configuration as the folder keeps it, without comments at its top: checkpoints hold it.
+    pub config: String,
     /// The task's name.
     pub task: String,
     /// The model's name.
@@ -574,6 +575,7 @@ impl<'a> Session<'a> {
             task: self.setup.task.clone(),
             model: self.setup.model_name.clone(),
             device: self.machine.stepper.executor.name(),
+            config: self.setup.config.clone(),
             counters: self.counters.clone(),
         };
         let checkpoint = Checkpoint {
@@ -581,7 +583,7 @@ impl<'a> Session<'a> {
             params: weights.params,
             moment1: weights.moment1,
             moment2: weights.moment2,
-            config_hash: self.setup.config_hash.clone(),
+            config_hash: fingerprint(&self.setup.config),
             state: serde_json::to_value(&state).expect("names and numbers have a JSON form"),
         };
         watch.saving()?;
@@ -625,6 +627,9 @@ pub struct State {
     /// The device in words; earlier versions did not say.
     #[serde(default)]
     pub device: String,
+    /// The run's config.toml without comments at its top; earlier versions kept the fingerprint alone.
+    #[serde(default)]
+    pub config: String,
     /// The run's counters.
     pub counters: Counters,
 }

@@ -5,37 +5,48 @@ use super::target::Target;
 use crate::error::{Error, Result, UserError};
 use crate::files;
 use crate::graph::Graph;
-use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use std::collections::{HashMap, HashSet};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 /// Key of a file's metadata: the run's configuration ([`setup::kept`](super::setup::kept)).
 pub const CONFIG_KEY: &str = "config";
 /// Key of a file's metadata: the run's grammar, where it is no generated one.
 pub const GRAMMAR_KEY: &str = "grammar";
+/// Most wrong tensors that a refusal lists.
+const LISTED: usize = 20;
+
 /// Writes the parameters as F32, without the optimiser's state. `metadata` goes into the file's header.
 ///
 /// # Errors
 /// [`UserError::Malformed`] for a parameter that is not finite, which no import would take; [`Error::Io`].
-pub fn export(target: &Target, weights: &Weights, metadata: HashMap<String, String>) -> Result<()> {
+pub fn export(target: &Target, weights: &Weights, metadata: &BTreeMap<&str, String>) -> Result<()> {
     let broken = |values: &Vec<f32>| values.iter().any(|v| !v.is_finite());
     if let Some((name, ..)) = weights.params.iter().find(|(_, _, values)| broken(values)) {
         let place = "these weights".to_owned();
         let message = format!("{name} is not finite: its training went wrong");
         return Err(UserError::Malformed { place, message }.into());
     }
-    let bytes: Vec<Vec<u8>> = weights
-        .params
-        .iter()
-        .map(|(_, _, values)| values.iter().flat_map(|v| v.to_le_bytes()).collect())
-        .collect();
-    let views = weights.params.iter().zip(&bytes).map(|((name, shape, _), data)| {
-        let view =
-            TensorView::new(Dtype::F32, shape.clone(), data).expect("values have the size of their shape");
-        (name, view)
-    });
-    let file = safetensors::serialize(views, Some(metadata)).expect("names and shapes have a header");
+    // In a fixed order: the same weights are the same file.
+    let mut header = Map::new();
+    header.insert("__metadata__".to_owned(), json!(metadata));
+    let mut end = 0;
+    for (name, shape, values) in &weights.params {
+        let start = end;
+        end += size_of_val(values.as_slice());
+        let info = json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, end] });
+        header.insert(name.clone(), info);
+    }
+    let mut header = Value::from(header).to_string();
+    let length = header.len().next_multiple_of(size_of::<u64>());
+    header.extend(std::iter::repeat_n(' ', length - header.len()));
+    let mut file = Vec::with_capacity(size_of::<u64>() + length + end);
+    file.extend((length as u64).to_le_bytes());
+    file.extend(header.bytes());
+    for (.., values) in &weights.params {
+        file.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    }
     target.write(&file)
 }
 
@@ -127,7 +138,11 @@ impl WeightsFile {
                     "{n} tensors are not those of this model: {hint}"
                 )));
             }
-            (_, None) => {
+            (n, None) => {
+                wrong.truncate(LISTED);
+                if n > LISTED {
+                    wrong.push(format!("and {} more", n - LISTED));
+                }
                 return Err(malformed(format!(
                     "not the weights of this model:\n  {}",
                     wrong.join("\n  ")

@@ -106,6 +106,57 @@ fn a_configuration_repeats_its_run() {
 }
 
 #[test]
+fn a_configuration_that_was_changed_is_refused_by_every_command() {
+    let place = Place::new();
+    place.good("train small.toml --model gla --steps 20 --out run");
+    let file = place.path("run/config.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let change = |from: &str, to: &str| {
+        let changed = text.replace(from, to);
+        assert_ne!(changed, text);
+        fs::write(&file, changed).unwrap();
+    };
+    for (from, to, said_of) in [
+        ("lr = 0.003", "lr = 0.5", "train.lr = 0.5, not 0.003"),
+        ("\ntest = 20", "\ntest = 8", "data.test = 8, not 20"),
+        ("steps = 20", "steps = 40", "train.steps = 40, not 20"),
+        (
+            "task = \"small\"",
+            "task = \"other\"",
+            "run.task = \"other\", not \"small\"",
+        ),
+    ] {
+        change(from, to);
+        for command in [
+            "train run --resume",
+            "eval run",
+            "weights export run w.safetensors",
+        ] {
+            let said = place.refused(command);
+            let line = said.lines().last().unwrap();
+            assert!(
+                line.contains("run/config.toml: was changed since the run began") && line.contains(said_of),
+                "{command}: {said}"
+            );
+        }
+    }
+    // Without checkpoints the result still tells.
+    for step in [10, 20] {
+        fs::remove_file(place.path(&format!("run/checkpoint-{step:08}.safetensors"))).unwrap();
+    }
+    for (from, to, field) in [
+        ("lr = 0.003", "lr = 0.5", "train.lr"),
+        ("d_state = 8", "d_state = 16", "model.d_state"),
+    ] {
+        change(from, to);
+        let said = place.refused("train run --resume");
+        assert!(said.contains("result.json") && said.contains(field), "{said}");
+    }
+    fs::write(&file, &text).unwrap();
+    place.good("train run --resume");
+}
+
+#[test]
 fn a_result_and_a_folder_tell_models_apart() {
     let place = Place::new();
     let plain = place.result("train small.toml --model gla --steps 2");
@@ -181,6 +232,16 @@ fn exported_weights_say_what_they_are() {
             (&lines[0]["loss"], &lines[0]["task"]),
             (&first["loss"], &first["task"])
         );
+        let said = place.refused(&format!(
+            "weights import {run}.safetensors --model gated_delta_net --out other"
+        ));
+        assert!(
+            said.lines().count() == 1 && said.contains("it holds gla"),
+            "{said}"
+        );
+        let deep = format!("weights import {run}.safetensors --layers 9 --out other");
+        let said = place.refused(&deep);
+        assert!(said.lines().count() < 25 && said.contains(" more"), "{said}");
         // An export that is there stays, and the run's own files too.
         let said = place.refused(&format!("weights export {run} {run}.safetensors"));
         assert!(said.contains("--force"), "{said}");

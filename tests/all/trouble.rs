@@ -405,10 +405,9 @@ fn what_a_user_names_is_written_into() {
             fifo.symlink_metadata().unwrap().file_type().is_fifo(),
             "{command:?}"
         );
-        // The page says its own command; keys of the weights' header have no order.
-        let piped = fs::read(&piped).unwrap();
-        let same_length = piped.len() == bytes.len();
-        assert!(same_length || command[0] == "report", "{command:?}");
+        // The page says its own command.
+        let same = fs::read(&piped).unwrap() == bytes;
+        assert!(same || command[0] == "report", "{command:?}");
 
         for own in ["run/config.toml", "run"] {
             let before = fs::read(place.path("run/config.toml")).unwrap();
@@ -499,6 +498,8 @@ fn checks_and_benches_that_are_stopped_print_what_they_have() {
         ("check --device cpu", "passed ", "golden files"),
         ("check --device cpu --json", "passed ", "\"passed\""),
         ("bench --device cpu --quick", "forward", "copy"),
+        ("bench --device cpu --quick", "measuring", "copy"),
+        ("bench --device cpu --json", "measuring", "\"copy_gb_s\""),
     ] {
         let args: Vec<&str> = args.split(' ').collect();
         let (code, out, said) = stopped_after(place.selectiv(&args), word, "-INT");
@@ -520,6 +521,25 @@ fn a_dry_run_that_is_stopped_prints_what_it_knows() {
     assert_eq!(code, Some(130), "{said}");
     assert!(out.contains("parameters"), "{out}");
     assert!(!place.path("run").exists());
+    let sweep = "tasks = [\"small.toml\"]\nmodels = [\"mamba2\", \"gla\"]\n[grid]\nseed = [1]\n[set]\n\"model.d_model\" = 128\n\"model.layers\" = 4\n\
+                 \"train.batch\" = 64\n";
+    fs::write(place.path("sweep.toml"), sweep).unwrap();
+    let line = [
+        "sweep",
+        "sweep.toml",
+        "--dry-run",
+        "--out",
+        "swept",
+        "--device",
+        "cpu",
+    ];
+    for (word, time) in [("device:", "nothing was timed"), ("(2 of 2 shapes)", "hours")] {
+        let (code, out, said) = stopped_after(place.selectiv(&line), word, "-INT");
+        assert_eq!(code, Some(130), "{said}");
+        assert!(said.contains("the dry run was stopped by a signal"), "{said}");
+        assert!(out.contains("missing") && out.contains(time), "{out}");
+        assert!(!place.path("swept").exists());
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod display;
 mod text;
 
 use super::common::{Common, Verbosity};
-use super::inspect::{bytes, plain_table, time};
+use super::inspect::{bytes, counted, plain_table, time};
 use super::number::{MOST, fraction, whole};
 use super::print;
 use super::signals::{stop_before_time_is_up, stop_flag, time_is_up};
@@ -17,6 +17,7 @@ use crate::train::{Executor, device_names};
 use clap::Args;
 use display::Display;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 /// Exit code of work that goes on in the next job of a batch system.
 const TIME_IS_UP: i32 = 75;
@@ -200,35 +201,49 @@ fn dry_run(plan: &Plan, folder: Option<&Path>, common: &Common, verbosity: Verbo
     say_widths(plan, verbosity);
     common.only_f32("a sweep trains in f32")?;
     let devices = device_names(&common.device)?;
+    let stop = stop_flag();
     let device = Executor::open(&devices[0], &mut say)?;
     let folder = folder.filter(|folder| folder.exists());
-    let found = sweep::estimate(plan, folder, device, &mut say)?;
+    let found = sweep::estimate(plan, folder, device, &mut say, stop)?;
     let mut table = plain_table(&["a sweep", ""], 1);
     let [measured, shapes] = found.measured;
-    let parallel = found.time / devices.len().max(1) as u32;
+    let parallel = found.time.map(|all| all / devices.len().max(1) as u32);
+    let unknown = || "not known: nothing was timed".to_owned();
     let rows = [
         ("runs", found.runs.to_string()),
         ("missing", found.missing.to_string()),
         ("trainings that these take", found.trainings.to_string()),
         ("shapes timed here, of all", format!("{measured} of {shapes}")),
-        ("time of their updates, one device", time(found.time)),
+        (
+            "time of their updates, one device",
+            found.time.map_or_else(unknown, time),
+        ),
         (
             "on the devices of this machine",
-            format!("{} ({})", time(parallel), devices.len()),
+            parallel.map_or_else(unknown, |all| format!("{} ({})", time(all), devices.len())),
         ),
-        ("hours", format!("{:.2}", parallel.as_secs_f64() / 3600.0)),
+        (
+            "hours",
+            parallel.map_or_else(unknown, |all| format!("{:.2}", all.as_secs_f64() / 3600.0)),
+        ),
         ("bytes on the disk, when done", bytes(found.disk_bytes as f64)),
         (
             "checkpoints of a run that goes on",
             bytes(found.working_bytes as f64),
         ),
-        ("most held on the device", bytes(found.device_bytes as f64)),
+        (
+            "most held on the device",
+            found.device_bytes.map_or_else(unknown, |held| bytes(held as f64)),
+        ),
     ];
     for (name, text) in rows {
         table.add_row([name.to_owned(), text]);
     }
     print::result(table.trim_fmt().trim_start())?;
-    Ok(0)
+    match stop.load(Ordering::Relaxed) {
+        true => Err(Error::Stopped("the dry run")),
+        false => Ok(0),
+    }
 }
 
 /// Which width each model got, where a budget chose it.
@@ -264,7 +279,7 @@ fn say_totals(totals: &Totals, folder: &Path, verbosity: Verbosity) {
         diverged,
         missing,
     } = totals;
-    let mut text = format!("{done} runs done");
+    let mut text = format!("{} done", counted(*done, "run"));
     for (count, what) in [(failed, "failed"), (diverged, "diverged"), (missing, "missing")] {
         if *count > 0 {
             text = format!("{text}, {count} {what}");
