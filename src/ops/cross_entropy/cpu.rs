@@ -30,6 +30,11 @@ pub(crate) fn rows<R: Real>(classes: usize, z: &[R], labels: &[u32], lse: &mut [
         );
 }
 
+/// The sum over all rows, in f64: hundreds of thousands of equal terms lose digits in an f32.
+pub(crate) fn total<R: Real>(nll: &[R]) -> f64 {
+    nll.iter().map(|loss| loss.f64()).sum()
+}
+
 /// Logits to their gradients, in place; `weight` = dloss w.
 pub(crate) fn gradient_in_place<R: Real>(classes: usize, z: &mut [R], labels: &[u32], lse: &[R], weight: R) {
     z.par_chunks_mut(ROWS * classes)
@@ -62,7 +67,7 @@ impl CpuOp for CrossEntropy {
     fn cpu_fwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
         let (loss, lse, nll) = (io.write("loss"), io.write("lse"), io.write("nll"));
         rows(self.classes, io.read("logits"), io.int("labels"), lse, nll);
-        loss[0] = nll.iter().copied().sum::<R>() * R::of(f64::from(step.inv_tokens));
+        loss[0] = R::of(total(nll) * f64::from(step.inv_tokens));
     }
 
     fn cpu_bwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {

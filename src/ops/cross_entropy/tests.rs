@@ -21,3 +21,11 @@ fn masked_rows_have_no_loss_and_no_gradient() {
     let out = cases()[3].run(&mut CpuRuntime::<f64>::new()).unwrap();
     assert!(out.iter().all(|(_, v)| v.iter().all(|v| *v == 0.0)));
 }
+
+#[test]
+fn a_loss_over_many_rows_keeps_its_digits() {
+    let rows = 250_000;
+    let total = super::cpu::total(&vec![4.64_f32; rows]);
+    let want = f64::from(4.64_f32) * rows as f64;
+    assert!((total / want - 1.0).abs() < 1e-12, "{total}, not {want}");
+}

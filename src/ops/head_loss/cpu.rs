@@ -23,7 +23,7 @@ impl CpuOp for HeadLoss {
             vec![R::ZERO; most],
             vec![R::ZERO; most],
         );
-        let mut loss = R::ZERO;
+        let mut loss = 0.0;
         for (first, n) in self.pieces(64) {
             let linear = self.linear(n);
             let rows = linear.rows;
@@ -32,7 +32,7 @@ impl CpuOp for HeadLoss {
             let (z, lse, nll) = (&mut z[..rows * self.classes], &mut lse[..rows], &mut nll[..rows]);
             linear::cpu::fwd(&linear, x, w, Some(b), z);
             cross_entropy::cpu::rows(self.classes, z, labels, lse, nll);
-            loss += nll.iter().copied().sum();
+            loss += cross_entropy::cpu::total(nll);
             let (e0, e1) = (first * self.e, (first + n) * self.e);
             accuracy::predict(
                 &self.accuracy(n),
@@ -51,7 +51,7 @@ impl CpuOp for HeadLoss {
         }
         let [right, filled, right_all, _] = accuracy::count(windows, window_labels, predictions);
         let stats = io.write("stats");
-        stats[LOSS] = loss * inv_tokens;
+        stats[LOSS] = R::of(loss) * inv_tokens;
         for (at, n) in [(RIGHT, right), (FILLED, filled), (RIGHT_ALL, right_all)] {
             stats[at] = R::of(n as f64);
         }
