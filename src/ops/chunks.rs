@@ -7,6 +7,8 @@ mod decay;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 #[cfg(feature = "gpu")]
+pub(crate) mod gpu_channel;
+#[cfg(feature = "gpu")]
 pub(crate) mod half;
 #[cfg(test)]
 pub(crate) mod matrix;

@@ -2,6 +2,7 @@
 //! layout of operands and of saved states (`shaders/lib/half_chunk.wgsl`).
 
 use super::gpu::{FIELDS_FWD, Params};
+use super::gpu_channel::Channels;
 use super::{Decay, Sizes, TILE};
 use crate::launch::{Bound, Lower, View, Views, grid_1d};
 use crate::ops::reduce::or_scratch;
@@ -51,13 +52,6 @@ struct Prepared {
     operands: View,
     /// Row factors.
     table: View,
-}
-
-/// With a decay by channel, what comes before that: factors of all rows, P and, for a delta rule forward, G.
-struct Pairs {
-    table: View,
-    scores: View,
-    lower: Option<View>,
 }
 
 impl HalfChunks {
@@ -141,30 +135,15 @@ impl HalfChunks {
             .set("SCALAR", self.decay == Decay::Scalar)
     }
 
-    fn pairs(&self, l: &mut Lower<'_>, io: &Views, back: bool) -> Pairs {
-        let (sizes, params) = (self.sizes, self.params());
-        let [k, gk] = ["k", "gk"].map(|name| (name, io.read(name)));
-        let table = l.scratch(sizes.b * sizes.t * sizes.h * (2 * sizes.d_k + self.extra()));
-        let mut bindings = vec![gk, ("table", table)];
-        bindings.extend(self.delta.then(|| ("beta", io.read("beta"))));
-        let kernel = self
-            .sizes
-            .kernel("chunks/channel_factors_fwd")
-            .set("CHANNEL", true)
-            .set("EXTRA", self.extra())
-            .set("DELTA", self.delta);
-        l.run(kernel, &bindings, params, sizes.tile_grid(sizes.d_k));
-        let kernel = sizes.key_kernel("chunks/channel_prep_fwd");
-        let scores = sizes.scratch(l, ROWS);
-        let bindings = [k, gk, ("scores", scores), ("q", io.read("q"))];
-        l.run(kernel.clone(), &bindings, params, sizes.chunk_grid());
-        let lower = (self.delta && !back).then(|| {
-            let lower = sizes.scratch(l, ROWS);
-            let kernel = kernel.set("OF_KEYS", true);
-            l.run(kernel, &[k, gk, ("scores", lower)], params, sizes.chunk_grid());
-            lower
-        });
-        Pairs { table, scores, lower }
+    /// What a decay by channel makes before that and after it.
+    fn channels(&self) -> Channels {
+        Channels {
+            sizes: self.sizes,
+            params: self.params(),
+            householder: self.householder,
+            delta: self.delta,
+            extra: self.extra(),
+        }
     }
 
     /// What the port `tm` of a delta rule keeps: Tm and G.
@@ -182,9 +161,13 @@ impl HalfChunks {
         let copies = usize::from(self.delta) + 1 + plain;
         let operands = copies * keys + (1 + plain) * queries + query_rows * ROWS;
         let operands = l.scratch_f16(self.blocks() * operands);
-        let pairs = self.by_channel().then(|| self.pairs(l, io, back));
-        let table = match &pairs {
-            Some(pairs) => pairs.table,
+        let of_channels = self.by_channel().then(|| {
+            let lower = (self.delta && !back).then(|| self.sizes.scratch(l, ROWS));
+            let [table, scores] = self.channels().prepare(l, io, lower);
+            (table, scores, lower)
+        });
+        let table = match of_channels {
+            Some((table, ..)) => table,
             None => self.sizes.scratch(l, FIELDS_FWD),
         };
         let mut bindings = vec![
@@ -196,9 +179,9 @@ impl HalfChunks {
         bindings.extend(io.read_if("g").map(|g| ("g", g)));
         bindings.extend(squares);
         bindings.extend(self.delta.then(|| ("beta", io.read("beta"))));
-        if let Some(pairs) = pairs {
-            bindings.push(("scores", pairs.scores));
-            bindings.extend(pairs.lower.map(|lower| ("lower", lower)));
+        if let Some((_, scores, lower)) = of_channels {
+            bindings.push(("scores", scores));
+            bindings.extend(lower.map(|lower| ("lower", lower)));
         }
         let kernel = self
             .decay_kernel("chunks/chunk_prep_fwd_half_coop", back)
@@ -305,65 +288,24 @@ impl HalfChunks {
     }
 
     /// The end of the backward pass with a decay by channel, `bindings` being those of its first kernel.
-    fn lower_channel_bwd(
-        &self,
-        l: &mut Lower<'_>,
-        io: &Views,
-        mut bindings: Vec<Bound>,
-        [grad_q, grad_k]: [View; 2],
-    ) {
-        let (sizes, params) = (self.sizes, self.params());
-        let [q, k, gk] = ["q", "k", "gk"].map(|name| (name, io.read(name)));
-        let [x1, x3] = [(); 2].map(|()| l.scratch(q.1.len));
-        let x2 = self.delta.then(|| l.scratch(q.1.len));
-        let through = l.scratch(self.blocks() * sizes.d_k);
+    fn lower_channel_bwd(&self, l: &mut Lower<'_>, io: &Views, mut bindings: Vec<Bound>, grads: [View; 2]) {
+        let channels = self.channels();
+        let sums = channels.sums(l, io);
         let square = self.blocks() * ROWS * ROWS;
         let grad_pairs = l.scratch((1 + usize::from(self.delta)) * square);
         bindings.extend([
-            ("query_sums", x1),
-            ("key_sums", x3),
-            ("through", through),
+            ("query_sums", sums.query),
+            ("key_sums", sums.key),
+            ("through", sums.through),
             ("grad_pairs", grad_pairs),
         ]);
-        bindings.extend(x2.map(|x2| ("erase_sums", x2)));
+        bindings.extend(sums.erase.map(|x2| ("erase_sums", x2)));
         let kernel = self
             .decay_kernel("chunks/chunk_bwd_half_coop", true)
             .set("GATES", false);
-        l.run(kernel, &bindings, params, sizes.chunk_grid());
-
-        let grid = sizes.tile_grid(sizes.d_k);
-        let of_scores = ("grad_p", grad_pairs.part(0, square));
-        let of_lower = |x2| [("grad_p", grad_pairs.part(square, square)), ("x1", x2)];
-        let kernel = sizes.key_kernel("chunks/channel_query_bwd");
-        let bindings = [k, gk, of_scores, ("x1", x1), ("grad_q", grad_q)];
-        l.run(kernel.clone(), &bindings, params, grid);
-        if let Some(x2) = x2 {
-            let [grad_p, x2] = of_lower(x2);
-            let bindings = [k, gk, grad_p, x2, ("grad_q", grad_k)];
-            l.run(kernel.set("OF_KEYS", true), &bindings, params, grid);
-        }
-        let kernel = sizes.key_kernel("chunks/channel_key_bwd");
-        let grad_k = ("grad_k", grad_k);
-        let bindings = [k, gk, of_scores, ("x1", x1), grad_k, q, ("x3", x3)];
-        l.run(kernel.clone().set("ADD", self.delta), &bindings, params, grid);
-        if let Some(x2) = x2 {
-            let [grad_p, x2] = of_lower(x2);
-            let kernel = kernel.set("ADD", true).set("OF_KEYS", true);
-            l.run(kernel, &[k, gk, grad_p, x2, grad_k], params, grid);
-        }
-        let grad_gk = or_scratch(l, io.wanted("gk"), gk.1.len);
-        let mut bindings = vec![
-            k,
-            ("u", x1),
-            ("x3", x3),
-            ("through", through),
-            ("grad_gk", grad_gk),
-        ];
-        bindings.extend(x2.map(|x2| ("u_keys", x2)));
-        let kernel = self
-            .sizes
-            .kernel("chunks/channel_gate_bwd")
-            .set("DELTA", self.delta);
-        l.run(kernel, &bindings, params, grid);
+        l.run(kernel, &bindings, self.params(), self.sizes.chunk_grid());
+        let of_lower = self.delta.then(|| grad_pairs.part(square, square));
+        let of_pairs = (grad_pairs.part(0, square), of_lower);
+        channels.lower_bwd(l, io, &sums, of_pairs, grads);
     }
 }

@@ -3,6 +3,7 @@ use crate::launch::{GpuOp, Lower, View, Views};
 use crate::ops::Decay;
 use crate::ops::chunks::TILE;
 use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, coop};
+use crate::ops::chunks::gpu_channel::Channels;
 use crate::ops::chunks::half::{HALF, HalfChunks};
 use crate::ops::reduce::or_scratch;
 use crate::port::Pass;
@@ -63,36 +64,31 @@ impl LinearAttention {
         matches!(self.decay, Decay::Constant | Decay::Scalar)
     }
 
+    fn channels(&self, fields: usize) -> Channels {
+        Channels {
+            sizes: self.sizes(),
+            params: self.sizes().params(self.scale, fields),
+            householder: 1,
+            delta: false,
+            extra: 0,
+        }
+    }
+
     /// Decay factors and P.
     fn prepare(&self, l: &mut Lower<'_>, io: &Views, fields: usize) -> Prepared {
-        let sizes = self.sizes();
-        let scores = sizes.scratch(l, self.chunk);
-        let params = sizes.params(self.scale, fields);
-        let (q, k) = (io.read("q"), io.read("k"));
         if self.by_channel() {
-            let table = l.scratch(2 * q.len);
-            let kernel = self.kernel("chunks/channel_factors_fwd").set("CHANNEL", true);
-            l.run(
-                kernel,
-                &[("gk", io.read("gk")), ("table", table)],
-                params,
-                sizes.tile_grid(self.d_k),
-            );
-            let kernel = sizes.key_kernel("chunks/channel_prep_fwd");
-            l.run(
-                kernel,
-                &[("q", q), ("k", k), ("gk", io.read("gk")), ("scores", scores)],
-                params,
-                sizes.chunk_grid(),
-            );
+            let [table, scores] = self.channels(fields).prepare(l, io, None);
             return Prepared { scores, table };
         }
-        let table = sizes.scratch(l, fields);
+        let sizes = self.sizes();
+        let [scores, table] = [self.chunk, fields].map(|rows| sizes.scratch(l, rows));
         let kernel = self
             .scalar("linear_attention/chunk_prep_fwd")
             .set("DECAYS", self.decays());
-        let mut bindings = vec![("q", q), ("k", k), ("scores", scores), ("table", table)];
+        let mut bindings = vec![("scores", scores), ("table", table)];
+        bindings.extend(["q", "k"].map(|name| (name, io.read(name))));
         bindings.extend(io.read_if("g").map(|g| ("g", g)));
+        let params = sizes.params(self.scale, fields);
         l.run(kernel, &bindings, params, self.key_grid(self.chunks()));
         Prepared { scores, table }
     }
@@ -186,10 +182,8 @@ impl GpuOp for LinearAttention {
             sizes.chunk_grid(),
         );
         if self.by_channel() {
-            let grad_gk = grad_of("gk", l);
-            let [x1, x3] = [(); 2].map(|()| l.scratch(q.len));
-            let through = l.scratch(self.b * self.h * self.chunks() * self.d_k);
-            let (gk, grid) = (io.read("gk"), sizes.tile_grid(self.d_k));
+            let channels = self.channels(FIELDS_BWD);
+            let sums = channels.sums(l, io);
             let kernel = self.kernel("chunks/channel_state_bwd").set("CHANNEL", true);
             l.run(
                 kernel,
@@ -199,54 +193,14 @@ impl GpuOp for LinearAttention {
                     ("states", states),
                     ("grad_states", grad_states),
                     ("table", table),
-                    ("x1", x1),
-                    ("x3", x3),
-                    ("through", through),
+                    ("x1", sums.query),
+                    ("x3", sums.key),
+                    ("through", sums.through),
                 ],
                 params,
-                grid,
+                sizes.tile_grid(self.d_k),
             );
-            let kernel = sizes.key_kernel("chunks/channel_query_bwd");
-            l.run(
-                kernel,
-                &[
-                    ("k", k),
-                    ("gk", gk),
-                    ("grad_p", scores),
-                    ("x1", x1),
-                    ("grad_q", grad_q),
-                ],
-                params,
-                grid,
-            );
-            let kernel = sizes.key_kernel("chunks/channel_key_bwd");
-            l.run(
-                kernel,
-                &[
-                    ("q", q),
-                    ("k", k),
-                    ("gk", gk),
-                    ("grad_p", scores),
-                    ("x1", x1),
-                    ("x3", x3),
-                    ("grad_k", grad_k),
-                ],
-                params,
-                grid,
-            );
-            let kernel = self.kernel("chunks/channel_gate_bwd");
-            l.run(
-                kernel,
-                &[
-                    ("k", k),
-                    ("u", x1),
-                    ("x3", x3),
-                    ("through", through),
-                    ("grad_gk", grad_gk),
-                ],
-                params,
-                grid,
-            );
+            channels.lower_bwd(l, io, &sums, (scores, None), [grad_q, grad_k]);
             return;
         }
         let grid = self.key_grid(self.d_k.div_ceil(TILE) * self.chunks());
