@@ -1,13 +1,13 @@
-// y = x. A thread an element (VEC: four of them); grid: ops::grid_1d over ceil(n / 256) workgroups.
+// y = x. A thread an element (WIDE: four of them); grid: ops::grid_1d over ceil(n / 256) workgroups.
 #import lib/grid
-const VEC: bool = false; // n counts vec4s
+const WIDE: bool = false; // n counts vec4s
 
 alias t_x = f32;
 alias t_y = f32;
 
 struct Params { n: u32 }
 
-#if VEC
+#if WIDE
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<t_x>>; // [n]
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<t_y>>; // [n]
 #else
@@ -24,7 +24,7 @@ fn cast_fwd(
 ) {
     let i = workgroup_index(wg, count) * 256u + lane;
     if i < params.n {
-#if VEC
+#if WIDE
         y[i] = vec4<t_y>(x[i]);
 #else
         y[i] = t_y(x[i]);

@@ -104,6 +104,14 @@ impl Layout {
     }
 }
 
+/// A kernel of a thread an element of rows of `width`, `n` in all, or a quad where rows are made of them; how many threads.
+#[cfg(feature = "gpu")]
+pub(crate) fn by_quads(path: &'static str, n: usize, width: usize) -> (Kernel, usize) {
+    let quads = width.is_multiple_of(4);
+    let kernel = Kernel::new(path).set("WIDE", quads);
+    (kernel, n / if quads { 4 } else { 1 })
+}
+
 /// Mirrors `Params` of the kernels that normalise rows.
 #[cfg(feature = "gpu")]
 #[repr(C)]

@@ -1,6 +1,6 @@
 use super::Cast;
 use crate::launch::{GpuOp, Lower, Views, grid_1d};
-use crate::shader::Kernel;
+use crate::ops::rows::by_quads;
 
 /// Elements that a kernel is given at a time: it counts them in u32.
 const MOST: usize = 1 << 31;
@@ -16,19 +16,13 @@ impl GpuOp for Cast {
             * ALIGN;
         for start in (0..self.numel).step_by(most) {
             let n = most.min(self.numel - start);
-            let vec = n.is_multiple_of(4);
-            let n_quads = if vec { n / 4 } else { n };
             let bindings = [
                 ("x", io.read("x").part(start, n)),
                 ("y", io.write("y").part(start, n)),
             ];
-            let kernel = Kernel::new("cast/cast_fwd").set("VEC", vec);
-            l.run(
-                kernel,
-                &bindings,
-                [n_quads as u32],
-                grid_1d(n_quads.div_ceil(256)),
-            );
+            let (kernel, threads) = by_quads("cast/cast_fwd", n, n);
+            let grid = grid_1d(threads.div_ceil(256));
+            l.run(kernel, &bindings, [threads as u32], grid);
         }
     }
 }

@@ -1,6 +1,6 @@
 use super::{Function, Pointwise};
-use crate::launch::{GpuOp, Lower, Views, grid_1d};
-use crate::shader::Kernel;
+use crate::launch::{Bound, GpuOp, Lower, Views, grid_1d};
+use crate::ops::rows::by_quads;
 use bytemuck::{Pod, Zeroable};
 
 /// Mirrors `Params` of both kernels.
@@ -14,16 +14,7 @@ struct Params {
 }
 
 impl Pointwise {
-    fn params(&self, accumulate: bool) -> Params {
-        Params {
-            n: self.threads() as u32,
-            scale: self.scale,
-            offset: self.offset,
-            accumulate: u32::from(accumulate),
-        }
-    }
-
-    fn kernel(&self, path: &'static str) -> Kernel {
+    fn launch(&self, l: &mut Lower<'_>, path: &'static str, bindings: &[Bound], accumulate: bool) {
         let number = match self.function {
             Function::Sigmoid => 0,
             Function::LogSigmoid => 1,
@@ -31,43 +22,28 @@ impl Pointwise {
             Function::Complement => 3,
             Function::Softplus => 4,
         };
-        Kernel::new(path)
-            .set("FUNCTION", number)
-            .set("WIDE", self.quads())
-    }
-
-    /// Whether a thread takes four elements.
-    fn quads(&self) -> bool {
-        self.numel.is_multiple_of(4)
-    }
-
-    fn threads(&self) -> usize {
-        self.numel / if self.quads() { 4 } else { 1 }
+        let (kernel, threads) = by_quads(path, self.numel, self.numel);
+        let params = Params {
+            n: threads as u32,
+            scale: self.scale,
+            offset: self.offset,
+            accumulate: u32::from(accumulate),
+        };
+        let grid = grid_1d(threads.div_ceil(256));
+        l.run(kernel.set("FUNCTION", number), bindings, params, grid);
     }
 }
 
 impl GpuOp for Pointwise {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let kernel = self.kernel("pointwise/pointwise_fwd");
-        let grid = grid_1d(self.threads().div_ceil(256));
-        l.run(
-            kernel,
-            &[("x", io.read("x")), ("y", io.write("y"))],
-            self.params(false),
-            grid,
-        );
+        let bindings = [("x", io.read("x")), ("y", io.write("y"))];
+        self.launch(l, "pointwise/pointwise_fwd", &bindings, false);
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
         let Some(grad_x) = io.wanted("x") else { return };
         let (x, grad_y) = (io.read("x"), io.grad("y"));
-        let kernel = self.kernel("pointwise/pointwise_bwd");
-        let grid = grid_1d(self.threads().div_ceil(256));
-        l.run(
-            kernel,
-            &[("x", x), ("grad_y", grad_y), ("grad_x", grad_x.view)],
-            self.params(grad_x.accumulate),
-            grid,
-        );
+        let bindings = [("x", x), ("grad_y", grad_y), ("grad_x", grad_x.view)];
+        self.launch(l, "pointwise/pointwise_bwd", &bindings, grad_x.accumulate);
     }
 }

@@ -1,8 +1,7 @@
 use super::Scale;
 use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::ops::reduce::or_scratch;
-use crate::ops::rows::Layout;
-use crate::shader::Kernel;
+use crate::ops::rows::{Layout, by_quads};
 use bytemuck::{Pod, Zeroable};
 
 /// Mirrors `Params` of both kernels.
@@ -26,16 +25,10 @@ impl Scale {
 
 impl GpuOp for Scale {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let quads = self.p.is_multiple_of(4);
-        let threads = self.rows * self.p / if quads { 4 } else { 1 };
+        let (kernel, threads) = by_quads("scale/scale_fwd", self.rows * self.p, self.p);
         let grid = grid_1d(threads.div_ceil(256));
         let bindings = [("x", io.read("x")), ("s", io.read("s")), ("y", io.write("y"))];
-        l.run(
-            Kernel::new("scale/scale_fwd").set("WIDE", quads),
-            &bindings,
-            self.params(false),
-            grid,
-        );
+        l.run(kernel, &bindings, self.params(false), grid);
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {

@@ -2,8 +2,7 @@ use super::Skip;
 use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::ops::linear::{Linear, gpu::grad_b};
 use crate::ops::reduce::or_scratch;
-use crate::ops::rows::Layout;
-use crate::shader::Kernel;
+use crate::ops::rows::{Layout, by_quads};
 use bytemuck::{Pod, Zeroable};
 
 /// Mirrors `Params` of both kernels.
@@ -35,15 +34,9 @@ impl GpuOp for Skip {
             ("d", io.read("D")),
             ("y", io.write("y")),
         ];
-        let quads = self.p.is_multiple_of(4);
-        let threads = self.rows * self.h * self.p / if quads { 4 } else { 1 };
-        let kernel = Kernel::new("skip/skip_fwd").set("WIDE", quads);
-        l.run(
-            kernel,
-            &bindings,
-            self.params(false),
-            grid_1d(threads.div_ceil(256)),
-        );
+        let (kernel, threads) = by_quads("skip/skip_fwd", self.rows * self.h * self.p, self.p);
+        let grid = grid_1d(threads.div_ceil(256));
+        l.run(kernel, &bindings, self.params(false), grid);
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {

@@ -2,7 +2,7 @@ use super::SsmGate;
 use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::ops::linear::{Linear, gpu::grad_b};
 use crate::ops::reduce::or_scratch;
-use crate::ops::rows::Layout;
+use crate::ops::rows::{Layout, by_quads};
 use crate::shader::Kernel;
 use crate::tensor::Dtype;
 use bytemuck::{Pod, Zeroable};
@@ -38,10 +38,9 @@ impl GpuOp for SsmGate {
             ("g", io.write("g")),
             ("v", io.write("v")),
         ];
-        let quads = self.p.is_multiple_of(4);
-        let threads = self.rows * self.h * self.p / if quads { 4 } else { 1 };
+        let n = self.rows * self.h * self.p;
+        let (kernel, threads) = by_quads("ssm_gate/ssm_gate_fwd", n, self.p);
         let grid = grid_1d(threads.div_ceil(256));
-        let kernel = Kernel::new("ssm_gate/ssm_gate_fwd").set("WIDE", quads);
         l.run(kernel, &bindings, self.params(false), grid);
     }
 
