@@ -95,16 +95,10 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
     let upper{side}_{b} = fetch(OWN_FAR, own + r, {4 * b}u + c) * scale_own_far;
     let lower{side}_{b} = fetch(OWN_FAR, own + 8u + r, {4 * b}u + c) * scale_own_far;
 #endif
-    subgroupBarrier();
-    pair[at_pair + lane] = narrow(upper{side}_{b});
-    pair[at_pair + 32u + lane] = narrow(lower{side}_{b});
-    subgroupBarrier();
+    put_pair(at_pair + lane, 32u, narrow(upper{side}_{b}), narrow(lower{side}_{b}));
     let own{side}_{b} = coopLoadT<FragA>(&pair[at_pair], 4u);
 #if SPLIT
-    subgroupBarrier();
-    pair[at_pair + lane] = rest(upper{side}_{b});
-    pair[at_pair + 32u + lane] = rest(lower{side}_{b});
-    subgroupBarrier();
+    put_pair(at_pair + lane, 32u, rest(upper{side}_{b}), rest(lower{side}_{b}));
     let own_low{side}_{b} = coopLoadT<FragA>(&pair[at_pair], 4u);
 #endif
 #end
@@ -142,15 +136,7 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
         if row{n} < 16u
 #endif
         {
-            let at = row{n} * PITCH + quad{n};
-            let x = near{n} * scale_near;
-            let y = far{n} * scale_far;
-            near[at] = narrow(x);
-            far[at] = narrow(y);
-#if SPLIT
-            near_low[at] = rest(x);
-            far_low[at] = rest(y);
-#endif
+            put_tile(row{n}, quad{n}, near{n} * scale_near, far{n} * scale_far);
         }
 #end
         workgroupBarrier();
@@ -223,16 +209,8 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
             var x{side} = block[at_block + mine * 5u + keys / 4u];
             var y{side} = block[at_block + mine * 5u + keys / 4u + 2u];
 #else
-#for h in 0..2
-            let half{side}_{h} = vec4<f32>(
-                block[at_block + (keys + {8 * h}u) * 5u + mine / 4u][part],
-                block[at_block + (keys + {8 * h + 1}u) * 5u + mine / 4u][part],
-                block[at_block + (keys + {8 * h + 2}u) * 5u + mine / 4u][part],
-                block[at_block + (keys + {8 * h + 3}u) * 5u + mine / 4u][part],
-            );
-#end
-            var x{side} = half{side}_0;
-            var y{side} = half{side}_1;
+            var x{side} = scores_at(at_block + keys * 5u + mine / 4u, part);
+            var y{side} = scores_at(at_block + (keys + 8u) * 5u + mine / 4u, part);
 #endif
 #end
             var offset0 = vec4<f32>(-LOG2_E * bitcast<f32>(stat.x));
@@ -273,20 +251,14 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
             x0 *= exp2(UP);
             y0 *= exp2(UP);
 #endif
-            subgroupBarrier();
-            pair[at_weights] = narrow(x0);
-            pair[at_weights + 2u] = narrow(y0);
-            subgroupBarrier();
+            put_pair(at_weights, 2u, narrow(x0), narrow(y0));
 #if BY_KEY
             let p = coopLoad<FragA>(&pair[at_pair], 4u);
 #else
             let p = coopLoadT<FragA>(&pair[at_pair], 4u);
 #endif
 #if SPLIT
-            subgroupBarrier();
-            pair[at_weights] = rest(x0);
-            pair[at_weights + 2u] = rest(y0);
-            subgroupBarrier();
+            put_pair(at_weights, 2u, rest(x0), rest(y0));
 #if BY_KEY
             let p_low = coopLoad<FragA>(&pair[at_pair], 4u);
 #else

@@ -65,16 +65,10 @@ fn attention_fwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
 #for b in 0..BLOCKS
     let upper{b} = fetch(Q, q0 + lane / 4u, {4 * b}u + lane % 4u) * scale_q;
     let lower{b} = fetch(Q, q0 + 8u + lane / 4u, {4 * b}u + lane % 4u) * scale_q;
-    subgroupBarrier();
-    pair[at_pair + lane] = narrow(upper{b});
-    pair[at_pair + 32u + lane] = narrow(lower{b});
-    subgroupBarrier();
+    put_pair(at_pair + lane, 32u, narrow(upper{b}), narrow(lower{b}));
     let own{b} = coopLoadT<FragA>(&pair[at_pair], 4u);
 #if SPLIT
-    subgroupBarrier();
-    pair[at_pair + lane] = rest(upper{b});
-    pair[at_pair + 32u + lane] = rest(lower{b});
-    subgroupBarrier();
+    put_pair(at_pair + lane, 32u, rest(upper{b}), rest(lower{b}));
     let own_low{b} = coopLoadT<FragA>(&pair[at_pair], 4u);
 #endif
     var o{b} = FragC();
@@ -109,15 +103,7 @@ fn attention_fwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
         if row{n} < 16u
 #endif
         {
-            let at = row{n} * PITCH + quad{n};
-            let x = near{n} * scale_k;
-            let y = far{n} * scale_v;
-            near[at] = narrow(x);
-            far[at] = narrow(y);
-#if SPLIT
-            near_low[at] = rest(x);
-            far_low[at] = rest(y);
-#endif
+            put_tile(row{n}, quad{n}, near{n} * scale_k, far{n} * scale_v);
         }
 #end
         workgroupBarrier();
@@ -156,18 +142,8 @@ fn attention_fwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
             subgroupBarrier();
             coopStore(s, &block[at_block], 5u);
             subgroupBarrier();
-            let z0 = vec4<f32>(
-                block[at_scores][part],
-                block[at_scores + 5u][part],
-                block[at_scores + 10u][part],
-                block[at_scores + 15u][part],
-            );
-            let z1 = vec4<f32>(
-                block[at_scores + 40u][part],
-                block[at_scores + 45u][part],
-                block[at_scores + 50u][part],
-                block[at_scores + 55u][part],
-            );
+            let z0 = scores_at(at_scores, part);
+            let z1 = scores_at(at_scores + 40u, part);
 #if FORGET
             let of_query = sums_at(late, late, late, late);
             let decay0 = LOG2_E * log_decay(of_query, kept_sums(at_block, keys));
@@ -213,16 +189,10 @@ fn attention_fwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
                 y = select(vec4<f32>(), y, key + 8u <= vec4<u32>(query));
             }
             sum += total(x + y);
-            subgroupBarrier();
-            pair[at_weights] = narrow(x);
-            pair[at_weights + 2u] = narrow(y);
-            subgroupBarrier();
+            put_pair(at_weights, 2u, narrow(x), narrow(y));
             let p = coopLoadT<FragA>(&pair[at_pair], 4u);
 #if SPLIT
-            subgroupBarrier();
-            pair[at_weights] = rest(x);
-            pair[at_weights + 2u] = rest(y);
-            subgroupBarrier();
+            put_pair(at_weights, 2u, rest(x), rest(y));
             let p_low = coopLoadT<FragA>(&pair[at_pair], 4u);
 #endif
 #for b in 0..BLOCKS

@@ -65,6 +65,30 @@ fn rest(x: vec4<f32>) -> vec4<f16> {
     return vec4<f16>(x - high(x));
 }
 
+// A thread's quads of a tile.
+fn put_tile(row: u32, quad: u32, x: vec4<f32>, y: vec4<f32>) {
+    let at = row * PITCH + quad;
+    near[at] = narrow(x);
+    far[at] = narrow(y);
+#if SPLIT
+    near_low[at] = rest(x);
+    far_low[at] = rest(y);
+#endif
+}
+
+// Two quads of a lane, `apart` from each other, when all lanes have read what was there.
+fn put_pair(at: u32, apart: u32, x: vec4<f16>, y: vec4<f16>) {
+    subgroupBarrier();
+    pair[at] = x;
+    pair[at + apart] = y;
+    subgroupBarrier();
+}
+
+// Scores of one query and four keys in a row.
+fn scores_at(at: u32, part: u32) -> vec4<f32> {
+    return vec4<f32>(block[at][part], block[at + 5u][part], block[at + 10u][part], block[at + 15u][part]);
+}
+
 fn largest(a: vec4<f32>, b: vec4<f32>) -> f32 {
     let m = max(a, b);
     return max(max(m.x, m.y), max(m.z, m.w));
