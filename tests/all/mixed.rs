@@ -1,40 +1,10 @@
 //! Training in mixed precision as a whole: it learns, says so, and keeps its precision.
 
-use crate::common::Folder;
 use crate::common::skipped::skipped;
+use crate::common::{Folder, TASK};
 use assert_cmd::Command;
 use serde_json::Value;
 use std::fs;
-
-/// Task 1 made tiny, without dropout.
-const TASK: &str = r#"
-[grammar]
-vocab = 9
-ambiguities = 6
-depth = 4
-seed = 1
-
-[data]
-length = 16
-train = 960
-validation = 24
-test = 24
-gap = 0.1
-
-[model]
-d_model = 16
-layers = 1
-heads = 2
-chunk = 16
-
-[train]
-batch = 12
-lr = 0.01
-warmup = 5
-dropout = 0.0
-eval_every = 10
-checkpoint_every = 4
-"#;
 
 /// The first adapter with 16-bit floats, by name, for a test.
 fn device(test: &str) -> Option<String> {
@@ -65,6 +35,7 @@ impl Place {
         let mut command = self.folder.selectiv();
         command
             .args(["train", "tiny.toml", "--device", device, "--out", out])
+            .args(["--set", "train.checkpoint_every=4", "--set", "train.dropout=0.0"])
             .args(args);
         command
     }

@@ -1,7 +1,7 @@
 //! Sweeps as a whole: the folder is the truth, whatever is killed; processes share; bad files are refused.
 
-use crate::common::Folder;
 use crate::common::skipped::skipped;
+use crate::common::{Folder, TASK};
 use assert_cmd::Command;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -12,28 +12,6 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-const TASK: &str = r#"
-[grammar]
-vocab = 9
-ambiguities = 6
-depth = 4
-[data]
-length = 12
-train = 720
-validation = 30
-test = 30
-gap = 0.1
-[model]
-d_model = 16
-layers = 1
-heads = 2
-chunk = 16
-[train]
-batch = 12
-lr = 0.01
-warmup = 5
-eval_every = 10
-"#;
 const SWEEP: &str = r#"
 tasks = ["tiny.toml"]
 models = ["gated_delta_net", "gla"]

@@ -8,6 +8,34 @@ use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
+/// Task 1 made tiny: a run takes about a second.
+pub(crate) const TASK: &str = r#"
+[grammar]
+vocab = 9
+ambiguities = 6
+depth = 4
+seed = 1
+
+[data]
+length = 16
+train = 960
+validation = 60
+test = 70
+gap = 0.1
+
+[model]
+d_model = 16
+layers = 1
+heads = 2
+chunk = 16
+
+[train]
+batch = 12
+lr = 0.01
+warmup = 5
+eval_every = 20
+"#;
+
 /// A folder of its own, in which the program runs.
 pub(crate) struct Folder {
     dir: TempDir,

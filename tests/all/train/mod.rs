@@ -6,7 +6,7 @@ mod resumed;
 mod runs;
 mod tested;
 
-use crate::common::Folder;
+use crate::common::{Folder, TASK};
 use assert_cmd::Command;
 use serde_json::Value;
 use std::fs;
@@ -14,33 +14,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// Task 1 made tiny: a run takes about a second.
-const TASK: &str = r#"
-[grammar]
-vocab = 9
-ambiguities = 6
-depth = 4
-seed = 1
-
-[data]
-length = 16
-train = 960
-validation = 60
-test = 70
-gap = 0.1
-
-[model]
-d_model = 16
-layers = 1
-heads = 2
-chunk = 16
-
-[train]
-batch = 12
-lr = 0.01
-warmup = 5
-eval_every = 20
-"#;
 const MODEL: &str = "gated_delta_net";
 
 /// A folder with the task in it.

@@ -1,6 +1,7 @@
 //! `eval` on what was trained.
 
-use super::{Place, TASK, error, result};
+use super::{Place, error, result};
+use crate::common::TASK;
 use assert_cmd::Command;
 use serde_json::Value;
 use std::fs;
