@@ -195,7 +195,7 @@ def op_passes(name, shape, precision):
 
 
 def usual_shape(name, b, t):
-    widths = {"ssd": [128, 128], "selective_scan": [64], "attention": [128], "forgetting_attention": [128]}.get(name, [128, 256])
+    widths = {"ssd": [128, 128], "mesa": [128, 128], "selective_scan": [64], "attention": [128], "forgetting_attention": [128]}.get(name, [128, 256])
     heads = {"ssd": 16, "selective_scan": 2048}.get(name, 8)
     return b, t, heads, widths, 4 if name == "gated_delta_product" else 1
 
@@ -532,7 +532,7 @@ class Job:
             return say(common | {"name": "card", "pass": "card", "rates": ours, "their_rates": theirs})
         for entry in report["entries"]:
             kind = entry["name"].split(" ")[0]
-            best = (kind, MODELS.get(kind, "bf16"))
+            best = (kind, MODELS[kind] if entry.get("step") else "bf16")
             worker = self.workers.get((kind, "f32") if precision == "f32" and self.name not in ONLY_F32 else best)
             if kind in KINDS and worker is None and self.name in OPS:
                 continue  # f32 of a kind whose counterpart runs in bf16 only
