@@ -4,7 +4,7 @@ use super::report::{Entry, StepFacts};
 use super::roof::{DeviceClass, Roof};
 use super::runner::{Timing, has_own_clock};
 use crate::cases::Fill;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Call;
 use crate::models::{BlockRef, ModelConfig, update_graph};
 use crate::port::Cost;
@@ -12,6 +12,7 @@ use crate::tasks::{Batch, Split};
 use crate::tensor::Precision;
 use crate::train::{CallTime, Executor, Recipe, Schedule, Stepper};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Symbols and classes of the paper's first task.
@@ -97,7 +98,7 @@ impl StepShape {
 /// Times the training step of a model and gives the executor back, empty.
 ///
 /// # Errors
-/// [`crate::error::UserError`] for sizes that the model cannot have, and the device's.
+/// [`crate::error::UserError`] for sizes that the model cannot have, [`Error::Stopped`] once `stop` is set, and the device's.
 pub fn time_step(
     mut executor: Executor,
     block: BlockRef,
@@ -105,6 +106,7 @@ pub fn time_step(
     precision: Precision,
     roof: &Roof,
     say: &mut dyn FnMut(&str),
+    stop: &AtomicBool,
 ) -> Result<(Executor, Entry, Vec<CallTime>)> {
     executor.runtime().reset();
     let start = Instant::now();
@@ -131,6 +133,7 @@ pub fn time_step(
         stepper: &mut stepper,
         data: &data,
         next: 0,
+        stop,
     };
     steps.run(1)?;
     let first_step = start.elapsed();
@@ -195,6 +198,7 @@ struct Steps<'a> {
     stepper: &'a mut Stepper,
     data: &'a Batch,
     next: u64,
+    stop: &'a AtomicBool,
 }
 
 impl Steps<'_> {
@@ -202,7 +206,10 @@ impl Steps<'_> {
     fn run(&mut self, count: usize) -> Result<Duration> {
         let start = Instant::now();
         for _ in 0..count {
-            self.stepper.step(self.next, self.data)?;
+            let go_on = || !self.stop.load(Ordering::Relaxed);
+            if !self.stepper.step_while(self.next, self.data, go_on)? {
+                return Err(Error::Stopped("the bench"));
+            }
             self.stepper.collect()?;
             self.next += 1;
         }

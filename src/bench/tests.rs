@@ -3,6 +3,7 @@
 use super::*;
 use crate::tensor::{Bank, Precision};
 use crate::train::{Executor, Recipe, Schedule, Stepper};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// Shapes of a few elements: every op runs in milliseconds, also on a software GPU.
@@ -185,6 +186,7 @@ fn a_step_is_timed_and_leaves_nothing() {
             Precision::F32,
             &roof(),
             &mut |_| {},
+            &AtomicBool::new(false),
         )
         .unwrap();
         assert_eq!(entry.name, format!("{} d16 L1 B2 T9 N16 C32", kind.name()));

@@ -209,9 +209,22 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     let mut ops = None;
     if let Some(kind) = model.filter(|_| !stop.load(Ordering::Relaxed)) {
         say(&format!("a training step of {}", kind.name()));
-        let (_, entry, calls) = time_step(executor, kind, args.shape(class), precision, &roof, &mut say)?;
-        report.entries.push(entry);
-        ops = (!calls.is_empty()).then(|| profile_table(&calls));
+        match time_step(
+            executor,
+            kind,
+            args.shape(class),
+            precision,
+            &roof,
+            &mut say,
+            stop,
+        ) {
+            Ok((_, entry, calls)) => {
+                report.entries.push(entry);
+                ops = (!calls.is_empty()).then(|| profile_table(&calls));
+            }
+            Err(Error::Stopped(_)) => {}
+            Err(e) => return Err(e),
+        }
     }
     let moved = before.as_ref().and_then(|before| report.roof_moved(before));
     let compared: Option<Vec<Comparison>> = before.as_ref().map(|before| {

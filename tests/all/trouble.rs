@@ -500,6 +500,11 @@ fn checks_and_benches_that_are_stopped_print_what_they_have() {
         ("bench --device cpu --quick", "forward", "copy"),
         ("bench --device cpu --quick", "measuring", "copy"),
         ("bench --device cpu --json", "measuring", "\"copy_gb_s\""),
+        (
+            "bench --device cpu --model gla --d-model 256 --layers 4",
+            "training step of",
+            "copy",
+        ),
     ] {
         let args: Vec<&str> = args.split(' ').collect();
         let (code, out, said) = stopped_after(place.selectiv(&args), word, "-INT");
