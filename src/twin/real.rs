@@ -217,8 +217,9 @@ pub fn exp_f32(x: f32) -> f32 {
     let p = p * r + 1.0 / 6.0;
     let p = p * r + 0.5;
     let p = p * r * r + r + 1.0;
-    // 2^n in two factors, so that n = 128 does not leave the exponent range before the product does.
-    let n = n as i32;
+    // 2^n in two factors, so that n = 128 does not leave the exponent range before the product does. n from the bits of the
+    // sum: a cast that saturates is done element by element.
+    let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
     let half = n >> 1;
     let two_to = |k: i32| f32::from_bits((k.wrapping_add(127) << 23) as u32);
     let y = p * two_to(half) * two_to(n.wrapping_sub(half));
