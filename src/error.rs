@@ -39,6 +39,12 @@ pub enum Error {
     /// Stopped by Ctrl-C or SIGTERM after a checkpoint.
     #[error("stopped by a signal; continue with --resume")]
     Interrupted,
+    /// A sweep was stopped by Ctrl-C or SIGTERM, after checkpoints of the runs that it was at.
+    #[error("stopped by a signal; continue with `selectiv sweep {}`", folder.display())]
+    SweepInterrupted {
+        /// The sweep's folder.
+        folder: PathBuf,
+    },
     /// Stopped by Ctrl-C or SIGTERM in work that leaves nothing behind to continue.
     #[error("{0} was stopped by a signal; what was done until then is all there is")]
     Stopped(&'static str),
@@ -66,7 +72,7 @@ impl Error {
             Self::Device(DeviceError::OutOfMemory(e)) if e.foreseen() => 2,
             Self::Device(_) | Self::Io { .. } | Self::ClaimLost { .. } => 3,
             Self::Numeric(_) => 1,
-            Self::Interrupted | Self::Stopped(_) => 130,
+            Self::Interrupted | Self::SweepInterrupted { .. } | Self::Stopped(_) => 130,
         }
     }
 }

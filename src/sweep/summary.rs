@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// How means and intervals are made, in words.
-const METHOD: &str = "mean over seeds +- half of its 95 % interval: Student's t, n - 1 degrees of freedom.\n\
-                      Differences are paired by seed, with their 95 % intervals; p: paired t test, two-sided,\n\
-                      not corrected for the number of comparisons.";
+const METHOD: &str = "mean over seeds +- half of its 95 % interval: Student's t, n - 1 degrees\n\
+                      of freedom. Differences are paired by seed, with their 95 % intervals; p:\n\
+                      paired t test, two-sided, not corrected for the number of comparisons.";
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]

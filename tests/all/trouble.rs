@@ -519,7 +519,7 @@ fn checks_and_benches_that_are_stopped_print_what_they_have() {
 }
 
 #[test]
-fn a_dry_run_that_is_stopped_prints_what_it_knows() {
+fn dry_runs_and_sweeps_that_are_stopped_say_what_they_know() {
     let place = Place::new();
     let command = place.train(&["--dry-run", "--d-model", "128", "--layers", "4", "--batch", "64"]);
     let (code, out, said) = stopped_after(command, "parameters;", "-INT");
@@ -545,6 +545,10 @@ fn a_dry_run_that_is_stopped_prints_what_it_knows() {
         assert!(out.contains("missing") && out.contains(time), "{out}");
         assert!(!place.path("swept").exists());
     }
+    let sweep = ["sweep", "sweep.toml", "--out", "swept", "--device", "cpu"];
+    let (code, _, said) = stopped_after(place.selectiv(&sweep), "0 of 2 runs done", "-INT");
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("continue with `selectiv sweep swept`"), "{said}");
 }
 
 #[test]

@@ -130,6 +130,7 @@ pub fn run(args: &SweepArgs, common: &Common) -> Result<i32> {
             verbosity.say("stopped before its time is up; to be queued again");
             return Ok(TIME_IS_UP);
         }
+        Err(Error::Interrupted) => return Err(Error::SweepInterrupted { folder }),
         totals => totals?,
     };
     say_totals(&totals, &folder, verbosity);
