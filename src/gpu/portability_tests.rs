@@ -8,7 +8,7 @@ use crate::models::{BLOCKS, ModelConfig, update_graph};
 use crate::shader::{Kernel, reflection, shader_names};
 use crate::tensor::Precision;
 use crate::testing::skipped;
-use crate::variant::Choice;
+use crate::variant::{Choice, Variant};
 use naga::back::{hlsl, msl, spv};
 use rayon::prelude::*;
 use serde_json::{Value as Json, json};
@@ -65,39 +65,57 @@ fn model_graphs() -> Vec<Graph> {
     graphs
 }
 
-/// Every distinct kernel, by its text.
-static KERNELS: LazyLock<BTreeMap<String, Kernel>> = LazyLock::new(kernels);
+/// Every distinct kernel, by its text, and what that parses to.
+static KERNELS: LazyLock<BTreeMap<String, (Kernel, naga::Module)>> = LazyLock::new(kernels);
 
-fn kernels() -> BTreeMap<String, Kernel> {
-    let mut by_key: BTreeMap<String, Kernel> = shader_names()
-        .map(|name| (name.to_owned(), Kernel::new(name)))
-        .collect();
-    let mut add = |graph: &Graph, caps: &Caps, forced: Option<&'static str>| {
-        let choice = Choice {
-            forced,
-            ..Choice::default()
+/// The kernels that adapters of all kinds launch for a graph, by their keys.
+fn launched(graph: &Graph, variants: Option<&[Variant]>) -> BTreeMap<String, Kernel> {
+    let mut by_key = BTreeMap::new();
+    for caps in offers() {
+        let forced: Vec<_> = match variants {
+            Some(all) => all
+                .iter()
+                .filter(|v| caps.offers(v))
+                .map(|v| Some(v.name))
+                .collect(),
+            None => vec![None],
         };
-        for dispatch in lower(graph, caps, &choice).dispatches {
-            by_key.entry(dispatch.kernel.key()).or_insert(dispatch.kernel);
-        }
-    };
-    for graph in model_graphs() {
-        offers().iter().for_each(|caps| add(&graph, caps, None));
-    }
-    for case in crate::ops::cases::cases() {
-        for precision in [Precision::F32, Precision::Mixed] {
-            let graph = case.graph(precision).unwrap();
-            for caps in offers() {
-                for variant in case.op.variants().iter().filter(|v| caps.offers(v)) {
-                    add(&graph, &caps, Some(variant.name));
-                }
+        for forced in forced {
+            let choice = Choice {
+                forced,
+                ..Choice::default()
+            };
+            for dispatch in lower(graph, &caps, &choice).dispatches {
+                by_key.entry(dispatch.kernel.key()).or_insert(dispatch.kernel);
             }
         }
     }
+    by_key
+}
+
+fn kernels() -> BTreeMap<String, (Kernel, naga::Module)> {
+    let of_models = model_graphs();
+    let of_models = of_models.par_iter().flat_map_iter(|graph| launched(graph, None));
+    let cases = crate::ops::cases::cases();
+    let of_cases = cases.par_iter().flat_map_iter(|case| {
+        [Precision::F32, Precision::Mixed]
+            .into_iter()
+            .flat_map(|precision| {
+                let graph = case.graph(precision).unwrap();
+                launched(&graph, Some(case.op.variants()))
+            })
+    });
+    let mut by_key: BTreeMap<String, Kernel> = of_models.chain(of_cases).collect();
+    by_key.extend(shader_names().map(|name| (name.to_owned(), Kernel::new(name))));
     let texts = by_key
         .into_values()
         .map(|kernel| (kernel.expand().unwrap(), kernel));
-    texts.collect()
+    let texts: BTreeMap<String, Kernel> = texts.collect();
+    let parsed = texts.into_par_iter().map(|(text, kernel)| {
+        let module = naga::front::wgsl::parse_str(&text).unwrap();
+        (text, (kernel, module))
+    });
+    parsed.collect()
 }
 
 /// Namespaces of the languages that kernels are translated to, which naga does not rename.
@@ -129,8 +147,7 @@ const WORDS: &str = "
 #[test]
 fn no_name_is_taken_in_another_language() {
     let mut wrong = BTreeMap::new();
-    for (text, kernel) in KERNELS.iter() {
-        let module = naga::front::wgsl::parse_str(text).unwrap();
+    for (kernel, module) in KERNELS.values() {
         for (_, variable) in module
             .global_variables
             .iter()
@@ -160,8 +177,8 @@ fn every_text_is_translated() {
     assert!(KERNELS.len() > 1000, "only {} texts", KERNELS.len());
     let failures: Vec<String> = KERNELS
         .par_iter()
-        .flat_map_iter(|(text, kernel)| {
-            let failed = translations(text, kernel.entry()).into_iter();
+        .flat_map_iter(|(text, (kernel, module))| {
+            let failed = translations(text, module, kernel.entry()).into_iter();
             failed.map(|(language, e)| format!("{} to {language}: {e}", kernel.key()))
         })
         .collect();
@@ -174,8 +191,7 @@ fn every_text_is_translated() {
 }
 
 /// The languages that a text cannot be translated to, and why.
-fn translations(text: &str, entry: &str) -> Vec<(&'static str, String)> {
-    let module = naga::front::wgsl::parse_str(text).unwrap();
+fn translations(text: &str, module: &naga::Module, entry: &str) -> Vec<(&'static str, String)> {
     let coop = text.contains("coop_mat");
     let subgroups = text.contains("subgroupShuffle");
     let (flags, stage) = (naga::valid::ValidationFlags::all(), naga::ShaderStage::Compute);
@@ -190,7 +206,7 @@ fn translations(text: &str, entry: &str) -> Vec<(&'static str, String)> {
         };
         naga::valid::Capabilities::SHADER_FLOAT16 | more
     };
-    let info = match naga::valid::Validator::new(flags, capabilities).validate(&module) {
+    let info = match naga::valid::Validator::new(flags, capabilities).validate(module) {
         Ok(info) => info,
         Err(e) => return vec![("WGSL without extensions", e.emit_to_string(text))],
     };
@@ -204,7 +220,7 @@ fn translations(text: &str, entry: &str) -> Vec<(&'static str, String)> {
         shader_stage: stage,
         entry_point: entry.to_owned(),
     };
-    if let Err(e) = spv::write_vec(&module, &info, &options, Some(&pipeline)) {
+    if let Err(e) = spv::write_vec(module, &info, &options, Some(&pipeline)) {
         failed.push(("SPIR-V", e.to_string()));
     }
     let options = msl::Options {
@@ -215,7 +231,7 @@ fn translations(text: &str, entry: &str) -> Vec<(&'static str, String)> {
         entry_point: Some((stage, entry.to_owned())),
         ..msl::PipelineOptions::default()
     };
-    match msl::write_string(&module, &info, &options, &pipeline) {
+    match msl::write_string(module, &info, &options, &pipeline) {
         Ok((_, written)) => {
             let refused = written.entry_point_names.into_iter().filter_map(Result::err);
             failed.extend(refused.map(|e| ("MSL", e.to_string())));
@@ -237,7 +253,7 @@ fn translations(text: &str, entry: &str) -> Vec<(&'static str, String)> {
             entry_point: Some((stage, entry.to_owned())),
         };
         let mut out = String::new();
-        if let Err(e) = hlsl::Writer::new(&mut out, &options, &pipeline).write(&module, &info, None) {
+        if let Err(e) = hlsl::Writer::new(&mut out, &options, &pipeline).write(module, &info, None) {
             failed.push(("HLSL", e.to_string()));
         }
     }
@@ -271,6 +287,7 @@ fn every_text_passes_tint() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/tint.mjs");
     let kernels: Vec<(&String, &Kernel)> = KERNELS
         .iter()
+        .map(|(text, (kernel, _))| (text, kernel))
         .filter(|(text, _)| !text.contains("coop_mat") && !text.contains("subgroupShuffle"))
         .collect();
     let dir = tempfile::tempdir().unwrap();
