@@ -361,20 +361,23 @@ mod tests {
                 let here = &start[p.offset..p.offset + info.numel()];
                 let v = crate::cases::Fill::new(p.offset as u64 + 7).normal(here.len());
                 let h = 1e-5;
-                let mut loss = |sign: f64| {
+                let put = |runtime: &mut CpuRuntime<f64>, sign: f64| {
                     let moved = here.iter().zip(&v);
                     let moved = moved.map(|(x, v)| f64::from(*x) + sign * h * f64::from(*v));
                     let moved: Vec<f64> = moved.collect();
                     runtime
                         .write(program, p.tensor, crate::runtime::Data::F64(&moved))
                         .unwrap();
+                };
+                let mut loss = |sign: f64| {
+                    put(&mut runtime, sign);
                     runtime.run(program, &step).unwrap();
                     runtime.read(program, net.stats).unwrap()[head_loss::LOSS]
                 };
                 // Five points: the solve of MesaNet is too curved for three.
                 let (one, two) = (loss(1.0) - loss(-1.0), loss(2.0) - loss(-2.0));
                 let numeric = (8.0 * one - two) / (12.0 * h);
-                loss(0.0);
+                put(&mut runtime, 0.0);
                 let terms = grad.iter().zip(&v).map(|(g, v)| g * f64::from(*v));
                 let exact: f64 = terms.clone().sum();
                 let size = terms.map(|t| t * t).sum::<f64>().sqrt();
