@@ -295,6 +295,7 @@ pub(crate) mod gpu {
     use crate::cpu::CpuRuntime;
     use crate::gpu::lower::lower;
     use crate::gpu::{Gpu, GpuRuntime, Options, adapter};
+    use crate::graph::Graph;
     use crate::launch::Caps;
     use crate::runtime::Runtime;
     use crate::shader::reflection;
@@ -366,7 +367,8 @@ pub(crate) mod gpu {
                 let name = format!("{} {}", case.op.name(), case.name);
                 let again = case.run(&mut fast).unwrap();
                 assert!(bits(&first) == bits(&again), "{name}: other bits the second time");
-                if seen.add(case, fast.gpu().caps()) || long {
+                let graph = case.graph(Precision::F32).unwrap();
+                if seen.add(&graph, fast.gpu().caps()) || long {
                     let checked = case.run(&mut checked).unwrap();
                     assert!(
                         bits(&first) == bits(&checked),
@@ -384,17 +386,16 @@ pub(crate) mod gpu {
 
     /// The lines of kernels that were met, numbers left out: sizes and unrolled copies look the same, branches and operands do not.
     #[derive(Default)]
-    struct Texts {
+    pub(crate) struct Texts {
         kernels: HashSet<String>,
         lines: HashSet<(&'static str, String)>,
     }
 
     impl Texts {
-        /// Adds the kernels of a case; whether one has a line that its file has not had in a case before.
-        fn add(&mut self, case: &Case, caps: &Caps) -> bool {
-            let graph = case.graph(Precision::F32).unwrap();
+        /// Adds the kernels of a graph; whether one has a line that its file has not had before.
+        pub(crate) fn add(&mut self, graph: &Graph, caps: &Caps) -> bool {
             let before = self.lines.len();
-            for dispatch in lower(&graph, caps, &Choice::default()).dispatches {
+            for dispatch in lower(graph, caps, &Choice::default()).dispatches {
                 let kernel = dispatch.kernel;
                 if self.kernels.insert(kernel.key()) {
                     let text = kernel.expand().unwrap();

@@ -186,13 +186,13 @@ pub(super) fn has_own_clock(executor: &Executor) -> bool {
 }
 
 /// A bench as a graph, with what the host writes.
-struct Built {
-    graph: Graph,
+pub(super) struct Built {
+    pub(super) graph: Graph,
     data: Vec<(TensorId, Values)>,
 }
 
 impl Built {
-    fn new(bench: &Bench, timed: Timed, precision: Precision) -> Result<Self> {
+    pub(super) fn new(bench: &Bench, timed: Timed, precision: Precision) -> Result<Self> {
         let mut graph = Graph::with_precision(precision);
         let mut data = Vec::new();
         let ports = bench.op.inputs();

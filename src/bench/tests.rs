@@ -1,6 +1,8 @@
 //! What the benches promise besides times, which are never asserted.
 
+use super::runner::Built;
 use super::*;
+use crate::graph::Graph;
 use crate::tensor::{Bank, Precision};
 use crate::train::{Executor, Recipe, Schedule, Stepper};
 use std::sync::atomic::AtomicBool;
@@ -103,11 +105,14 @@ fn a_smaller_scale_divides_the_work() {
     }
 }
 
-/// Runs everything on one executor: times are there, and nothing is NaN.
-fn times_everything(executor: &mut Executor) {
+/// Runs on one executor all that is `wanted`: times are there, and nothing is NaN.
+fn times(executor: &mut Executor, mut wanted: impl FnMut(&Bench, &Graph) -> bool) {
     for bench in registry(TINY) {
         for timed in [Timed::Forward, Timed::Training] {
             if timed == Timed::Training && !bench.trains() {
+                continue;
+            }
+            if !wanted(&bench, &Built::new(&bench, timed, Precision::F32).unwrap().graph) {
                 continue;
             }
             let name = format!("{} {}", bench.name(), timed.name());
@@ -125,20 +130,36 @@ fn times_everything(executor: &mut Executor) {
 
 #[test]
 fn every_bench_runs_on_the_cpu() {
-    times_everything(&mut Executor::cpu());
+    times(&mut Executor::cpu(), |_, _| true);
 }
 
+/// Drivers that compute on the CPU take long to compile: there, the first of each family and those with lines of kernels
+/// that no case of an op has.
 #[cfg(feature = "gpu")]
 #[test]
 fn every_bench_runs_on_each_gpu() {
     use crate::gpu::{Gpu, GpuRuntime, Options, adapter};
+    use crate::testing::gpu::Texts;
     let adapters = adapter::adapters();
     if adapters.is_empty() {
         crate::testing::skipped("every_bench_runs_on_each_gpu", "no GPU adapter");
     }
     for a in &adapters {
         let gpu = Gpu::open(a, Options::default()).unwrap();
-        times_everything(&mut Executor::Gpu(Box::new(GpuRuntime::new(gpu))));
+        let (caps, all) = (gpu.caps().clone(), adapter::is_hardware(a));
+        let mut seen = Texts::default();
+        for case in crate::ops::cases::cases().iter().filter(|case| !case.long) {
+            seen.add(&case.graph(Precision::F32).unwrap(), &caps);
+        }
+        let mut families = Vec::new();
+        times(
+            &mut Executor::Gpu(Box::new(GpuRuntime::new(gpu))),
+            |bench, graph| {
+                let is_first = !families.contains(&bench.family);
+                families.push(bench.family);
+                seen.add(graph, &caps) || is_first || all
+            },
+        );
     }
 }
 
