@@ -95,7 +95,7 @@ pub fn trusted(gpu: Gpu, say: &mut dyn FnMut(&str)) -> Result<Gpu> {
             unknown.len()
         ));
     }
-    for (proof, verdict) in all(&gpu, unknown)? {
+    for (proof, verdict) in all(&gpu, &unknown)? {
         match verdict {
             Ok(verdict) => drop(verdicts.insert(proof, verdict)),
             Err(e) => drop(broken.insert(proof, Err(e.to_string()))),
@@ -116,21 +116,22 @@ pub fn trusted(gpu: Gpu, say: &mut dyn FnMut(&str)) -> Result<Gpu> {
 
 /// What the trials of each variant find. Several run at once, each on a device of its own, which a fault of another does not
 /// reach: most of the time goes into the driver's compiler, and it works on one kernel a thread.
-fn all(gpu: &Gpu, proofs: BTreeMap<String, Vec<Trial>>) -> Result<BTreeMap<String, Result<Verdict>>> {
+fn all(gpu: &Gpu, proofs: &BTreeMap<String, Vec<Trial>>) -> Result<BTreeMap<String, Result<Verdict>>> {
     let trials: Vec<(&String, &Trial)> = proofs
         .iter()
         .flat_map(|(proof, trials)| trials.iter().map(move |trial| (proof, trial)))
         .collect();
+    // What has no trial that fits is as good as its fallback, which is then what runs.
+    let found = proofs.keys().map(|proof| (proof.clone(), Ok(Ok(()))));
+    let found: Mutex<BTreeMap<String, Result<Verdict>>> = Mutex::new(found.collect());
     let next = AtomicUsize::new(0);
-    let found = Mutex::new(BTreeMap::new());
     let work = || -> Result<()> {
         while let Some(&(proof, trial)) = trials.get(next.fetch_add(1, Ordering::Relaxed)) {
             let mut runtime = GpuRuntime::new(gpu.reopen(gpu.options)?);
             let verdict = run(&mut runtime, trial);
             let mut found = found.lock().expect("nothing panics while holding it");
-            let known = found.entry(proof.clone()).or_insert(Ok(Ok(())));
             // What failed stays.
-            if matches!(known, Ok(Ok(()))) {
+            if let Some(known @ Ok(Ok(()))) = found.get_mut(proof) {
                 *known = verdict;
             }
         }
@@ -143,12 +144,7 @@ fn all(gpu: &Gpu, proofs: BTreeMap<String, Vec<Trial>>) -> Result<BTreeMap<Strin
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
     })?;
-    let mut found = found.into_inner().expect("nothing panics while holding it");
-    // What has no trial that fits is as good as its fallback, which is then what runs.
-    for proof in proofs.into_keys() {
-        found.entry(proof).or_insert(Ok(Ok(())));
-    }
-    Ok(found)
+    Ok(found.into_inner().expect("nothing panics while holding it"))
 }
 
 /// What a trial finds: the first tensor that is off.

@@ -28,7 +28,7 @@ pub fn export(target: &Target, weights: &Weights, metadata: &BTreeMap<&str, Stri
         let message = format!("{name} is not finite: its training went wrong");
         return Err(UserError::Malformed { place, message }.into());
     }
-    // In a fixed order: the same weights are the same file.
+    // The same weights are the same file: `safetensors::serialize` writes its metadata in an order that changes.
     let mut header = Map::new();
     header.insert("__metadata__".to_owned(), json!(metadata));
     let mut end = 0;
