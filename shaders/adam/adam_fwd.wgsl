@@ -1,16 +1,17 @@
 // One Adam update with the clipped gradient; nothing while stats say `halted` or `skipped`.
-// A thread a parameter; grid: ops::grid_1d over ceil(n / 256) workgroups. Source: models.md 4.15.
+// A thread a parameter or, WIDE, four; grid: ops::grid_1d over ceil(n / 256) workgroups, n counting threads. Source: models.md 4.15.
 #import lib/grid
+#import lib/wide
 #import lib/step
 #import lib/update_stats
 
 struct Params { n: u32, beta1: f32, alpha1: f32, beta2: f32, alpha2: f32, eps: f32 } // alpha = 1 - beta
 
-@group(0) @binding(0) var<storage, read_write> g: array<f32>;     // [n]
+@group(0) @binding(0) var<storage, read_write> g: array<Lanes>;     // [n]
 @group(0) @binding(1) var<storage, read_write> stats: array<f32>; // [4]: norm, factor, halted, skipped
-@group(0) @binding(2) var<storage, read_write> p: array<f32>;     // [n]
-@group(0) @binding(3) var<storage, read_write> m: array<f32>;     // [n]
-@group(0) @binding(4) var<storage, read_write> v: array<f32>;     // [n]
+@group(0) @binding(2) var<storage, read_write> p: array<Lanes>;     // [n]
+@group(0) @binding(3) var<storage, read_write> m: array<Lanes>;     // [n]
+@group(0) @binding(4) var<storage, read_write> v: array<Lanes>;     // [n]
 @group(0) @binding(5) var<uniform> params: Params;
 @group(0) @binding(6) var<uniform> step: Step;
 

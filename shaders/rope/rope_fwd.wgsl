@@ -1,28 +1,30 @@
 // Turns the pairs (x_i, x_{i+D/2}) of each head by t base^(-2i/D) (models.md 4.8); the backward pass runs it with the
-// other direction. A thread a pair, or four neighbouring pairs if WIDE; grid: ops::grid_1d over ceil(n / 256).
+// other direction. A thread a pair, or four neighbouring pairs if WIDE, of all heads; grid: ops::grid_1d over ceil(n / 256).
 // The angle is an integer: 32 bits of a turn, the upper half of t times a 64-bit fraction. Whole turns overflow away
 // exactly, and no compiler may reorder it. The rest, at most 1/8 turn, goes to Taylor polynomials, error below 3e-8.
 #import lib/grid
+#import lib/wide
 
 alias t_x = f32;
 alias t_y = f32;
-const WIDE: bool = true;
+#if WIDE
+alias a_x = vec4<t_x>;
+alias a_y = vec4<t_y>;
+#else
+alias a_x = t_x;
+alias a_y = t_y;
+#endif
 const POSITION: bool = false; // time steps count from position[0]
 
-// n = B T H quads threads; quads: threads a row.
+// n = B T quads threads; quads: threads a row.
 struct Params {
     n: u32, t: u32, h: u32, quads: u32,
     direction: f32, pad0: u32, pad1: u32, pad2: u32,
     turns: array<vec4<u32>, 64>, // upper and lower half of 2^64 turns a step, two pairs a vector
 }
 
-#if WIDE
-@group(0) @binding(0) var<storage, read_write> x: array<vec4<t_x>>; // [B, T, H, D]
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<t_y>>; // [B, T, H, D]
-#else
-@group(0) @binding(0) var<storage, read_write> x: array<t_x>; // [B, T, H, D]
-@group(0) @binding(2) var<storage, read_write> y: array<t_y>; // [B, T, H, D]
-#endif
+@group(0) @binding(0) var<storage, read_write> x: array<a_x>; // [B, T, H, D]
+@group(0) @binding(2) var<storage, read_write> y: array<a_y>; // [B, T, H, D]
 #if POSITION
 @group(0) @binding(1) var<storage, read_write> position: array<u32>; // [1]
 #endif
@@ -62,14 +64,12 @@ fn rope_fwd(
         return;
     }
     let quad = index % params.quads;
-    let row = index / params.quads;
+    let place = index / params.quads;
 #if POSITION
-    let t = (row / params.h) % params.t + position[0];
+    let t = place % params.t + position[0];
 #else
-    let t = (row / params.h) % params.t;
+    let t = place % params.t;
 #endif
-    let lo = row * 2u * params.quads + quad;
-    let hi = lo + params.quads;
 #if WIDE
     let r0 = rotation(t, 4u * quad);
     let r1 = rotation(t, 4u * quad + 1u);
@@ -77,16 +77,17 @@ fn rope_fwd(
     let r3 = rotation(t, 4u * quad + 3u);
     let c = vec4<f32>(r0.x, r1.x, r2.x, r3.x);
     let s = params.direction * vec4<f32>(r0.y, r1.y, r2.y, r3.y);
-    let a = vec4<f32>(x[lo]);
-    let b = vec4<f32>(x[hi]);
-    y[lo] = vec4<t_y>(a * c - b * s);
-    y[hi] = vec4<t_y>(b * c + a * s);
 #else
     let r = rotation(t, quad);
+    let c = r.x;
     let s = params.direction * r.y;
-    let a = f32(x[lo]);
-    let b = f32(x[hi]);
-    y[lo] = t_y(a * r.x - b * s);
-    y[hi] = t_y(b * r.x + a * s);
 #endif
+    for (var head = 0u; head < params.h; head++) {
+        let lo = (place * params.h + head) * 2u * params.quads + quad;
+        let hi = lo + params.quads;
+        let a = Lanes(x[lo]);
+        let b = Lanes(x[hi]);
+        y[lo] = a_y(a * c - b * s);
+        y[hi] = a_y(b * c + a * s);
+    }
 }

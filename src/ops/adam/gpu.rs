@@ -1,6 +1,6 @@
 use super::{Adam, BETA1, BETA2, EPS};
 use crate::launch::{GpuOp, Lower, View, Views, grid_1d};
-use crate::shader::Kernel;
+use crate::ops::rows::by_quads;
 use bytemuck::{Pod, Zeroable};
 
 /// Elements that a kernel is given at a time: it counts them in u32.
@@ -35,20 +35,16 @@ impl GpuOp for Adam {
                 ("m", part(io.write("m"))),
                 ("v", part(io.write("v"))),
             ];
+            let (kernel, threads) = by_quads("adam/adam_fwd", n, n);
             let params = Params {
-                n: n as u32,
+                n: threads as u32,
                 beta1: BETA1 as f32,
                 alpha1: (1.0 - BETA1) as f32,
                 beta2: BETA2 as f32,
                 alpha2: (1.0 - BETA2) as f32,
                 eps: EPS as f32,
             };
-            l.run(
-                Kernel::new("adam/adam_fwd"),
-                &views,
-                params,
-                grid_1d(n.div_ceil(256)),
-            );
+            l.run(kernel, &views, params, grid_1d(threads.div_ceil(256)));
         }
     }
 }

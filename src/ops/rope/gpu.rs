@@ -36,7 +36,7 @@ impl Rope {
         // Four pairs a thread where both halves of a row start at a multiple of 16 bytes.
         let wide = self.d.is_multiple_of(8);
         let quads = self.d / if wide { 8 } else { 2 };
-        let n = self.b * self.t * self.h * quads;
+        let n = self.b * self.t * quads;
         let mut turns = [0; MAX_D];
         for (i, pair) in turns.chunks_mut(2).take(self.d / 2).enumerate() {
             let fraction = self.turn_fraction(i);

@@ -1,6 +1,7 @@
 use super::SwiGlu;
 use crate::launch::{GpuOp, Lower, Views, grid_1d};
 use crate::ops::reduce::{MAX_PARTS, column_sum, or_scratch};
+use crate::ops::rows::by_quads;
 use crate::shader::Kernel;
 use bytemuck::{Pod, Zeroable};
 
@@ -30,18 +31,18 @@ impl SwiGlu {
 
 impl GpuOp for SwiGlu {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let groups = self.groups();
+        let (kernel, threads) = by_quads("swiglu/swiglu_fwd", self.rows * self.d, self.d);
+        let params = Params {
+            n: threads as u32,
+            d: (threads / self.rows) as u32,
+            parts: 0,
+        };
         let bindings = [
             ("x", io.read("x")),
             ("beta", io.read("beta")),
             ("y", io.write("y")),
         ];
-        l.run(
-            Kernel::new("swiglu/swiglu_fwd"),
-            &bindings,
-            self.params(groups),
-            grid_1d(groups),
-        );
+        l.run(kernel, &bindings, params, grid_1d(threads.div_ceil(256)));
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
