@@ -313,6 +313,11 @@ impl<'a> Lower<'a> {
         self.variant
     }
 
+    /// Whether activations are f16.
+    pub fn mixed(&self) -> bool {
+        self.precision == Precision::Mixed
+    }
+
     /// What the adapter can do.
     pub fn caps(&self) -> &'a Caps {
         self.caps
@@ -390,7 +395,7 @@ impl<'a> Lower<'a> {
         } = self.variant;
         let coop = needs.coop && !without_coop.contains(&kernel.path) && kernel.declares("COOP");
         let kernel = if coop { kernel.set("COOP", true) } else { kernel };
-        let single = self.precision == Precision::Mixed && kernel.declares("SPLIT") && !kernel.sets("SPLIT");
+        let single = self.mixed() && kernel.declares("SPLIT") && !kernel.sets("SPLIT");
         let kernel = if single {
             kernel.set("SPLIT", false)
         } else {

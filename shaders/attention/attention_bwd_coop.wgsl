@@ -1,6 +1,6 @@
 // Gradients of queries, keys or values on matrix units (models.md 4.8; lib/attention_coop has the structure): with p from
 // lse and dz = p (grad_o v^T - del), dq = scale dz k, dk = scale dz^T q, dv = p^T grad_o. A launch each: two sets of output rows do
-// not fit the registers. For dq a workgroup's own rows are queries and its tiles keys, else the other way round.
+// not fit the registers, unless operands are single f16 and heads at most 128 wide. For dq a workgroup's own rows are queries and its tiles keys, else the other way round.
 //
 // p is used times 2^14 and dz divided by the largest that it can be over 2^15, so that all of f16 is used. Tiles of queries
 // end at the end of the sequence. The longest rows go first.
@@ -9,20 +9,29 @@ enable wgpu_cooperative_matrix;
 const BACK: bool = true;
 #import lib/attention_coop
 
-const OF: u32 = 0; // 0: dq, 1: dk, 2: dv
+const OF: u32 = 0; // 0: dq, 1: dk, 2: dv, 3: dk and dv
 const BY_KEY: bool = OF > 0;
-const THROUGH: bool = OF < 2; // needs dz
+const THROUGH: bool = OF != 2; // needs dz
+const BOTH: bool = OF == 3;
 alias t_target_rows = f32;
+#if BOTH
+alias t_value_rows = f32;
+#endif
 
 @group(0) @binding(5) var<storage, read_write> target_rows: array<vec4<t_target_rows>>; // [B, T, H, D]
+#if SPLIT
 @group(0) @binding(6) var<storage, read_write> amax_q: array<u32>; // [1] bits of the largest magnitude
 @group(0) @binding(7) var<storage, read_write> amax_k: array<u32>; // [1]
+#endif
 @group(0) @binding(8) var<storage, read_write> amax_v: array<u32>; // [1]
 @group(0) @binding(9) var<storage, read_write> amax_grad_o: array<u32>; // [1]
 #if FORGET && THROUGH
 @group(0) @binding(10) var<storage, read_write> dz_sums: array<f32>; // [B, T, H]: of dz without the diagonal
 #endif
-@group(0) @binding(11) var<uniform> params: Params;
+#if BOTH
+@group(0) @binding(11) var<storage, read_write> value_rows: array<vec4<t_value_rows>>; // [B, T, H, D]
+#endif
+@group(0) @binding(12) var<uniform> params: Params;
 
 const UP: f32 = 14.0; // p times 2^UP
 // dz over this: with operands below 2^15, grad_o v^T and del are at most D 2^30.
@@ -43,6 +52,12 @@ const FAR: u32 = V;
 #endif
 
 fn put(operand: u32, i: u32, x: Value) {
+#if BOTH
+    if operand == V {
+        value_rows[i] = vec4<t_value_rows>(x);
+        return;
+    }
+#endif
     target_rows[i] = vec4<t_target_rows>(x);
 }
 
@@ -69,10 +84,22 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
     let r = lane / 4u;
     let c = lane % 4u;
 
+#if SPLIT
     let e_q = scale_exponent(amax_q[0]);
     let e_k = scale_exponent(amax_k[0]);
     let e_v = scale_exponent(amax_v[0]);
     let e_grad_o = scale_exponent(amax_grad_o[0]);
+    let bad = max(max(amax_q[0], amax_k[0]), max(amax_v[0], amax_grad_o[0]));
+    let narrower = NARROWER;
+#else
+    let e_q = 0;
+    let e_k = 0;
+    let e_v = 0;
+    let e_grad_o = 0;
+    let bad = max(amax_v[0], amax_grad_o[0]);
+    let e_dz = clamp(scale_exponent(amax_v[0]) + scale_exponent(amax_grad_o[0]), -100, 100);
+    let narrower = NARROWER * power_of_two(e_dz);
+#endif
     let unit = params.scale * LOG2_E * power_of_two(-e_q) * power_of_two(-e_k);
 #if BY_KEY
     let scale_own = power_of_two(e_k);
@@ -89,13 +116,13 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
 #for side in 0..1 + THROUGH
 #for b in 0..BLOCKS
 #if side == 0
-    let upper{side}_{b} = fetch(OWN, own + r, {4 * b}u + c) * scale_own;
-    let lower{side}_{b} = fetch(OWN, own + 8u + r, {4 * b}u + c) * scale_own;
+    let upper{side}_{b} = scaled(fetch(OWN, own + r, {4 * b}u + c), scale_own);
+    let lower{side}_{b} = scaled(fetch(OWN, own + 8u + r, {4 * b}u + c), scale_own);
 #else
-    let upper{side}_{b} = fetch(OWN_FAR, own + r, {4 * b}u + c) * scale_own_far;
-    let lower{side}_{b} = fetch(OWN_FAR, own + 8u + r, {4 * b}u + c) * scale_own_far;
+    let upper{side}_{b} = scaled(fetch(OWN_FAR, own + r, {4 * b}u + c), scale_own_far);
+    let lower{side}_{b} = scaled(fetch(OWN_FAR, own + 8u + r, {4 * b}u + c), scale_own_far);
 #endif
-    put_pair(at_pair + lane, 32u, narrow(upper{side}_{b}), narrow(lower{side}_{b}));
+    put_pair(at_pair + lane, 32u, top_half(upper{side}_{b}), top_half(lower{side}_{b}));
     let own{side}_{b} = coopLoadT<FragA>(&pair[at_pair], 4u);
 #if SPLIT
     put_pair(at_pair + lane, 32u, rest(upper{side}_{b}), rest(lower{side}_{b}));
@@ -105,6 +132,9 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
 #end
 #for b in 0..BLOCKS
     var sum{b} = FragC();
+#if BOTH
+    var of_v{b} = FragC();
+#endif
 #end
 #if FORGET
 #if THROUGH
@@ -136,7 +166,7 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
         if row{n} < 16u
 #endif
         {
-            put_tile(row{n}, quad{n}, near{n} * scale_near, far{n} * scale_far);
+            put_tile(row{n}, quad{n}, scaled(near{n}, scale_near), scaled(far{n}, scale_far));
         }
 #end
         workgroupBarrier();
@@ -238,11 +268,18 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
                 x0 = select(vec4<f32>(), x0, key < vec4<u32>(seen));
                 y0 = select(vec4<f32>(), y0, key + 8u < vec4<u32>(seen));
             }
+#if BOTH
+            put_pair(at_weights, 2u, narrow(x0 * exp2(UP)), narrow(y0 * exp2(UP)));
+            let weights = coopLoad<FragA>(&pair[at_pair], 4u);
+#for b in 0..BLOCKS
+            of_v{b} = coopMultiplyAdd(weights, coopLoadT<FragB>(&far[{4 * b}], PITCH), of_v{b});
+#end
+#endif
 #if THROUGH
             // Where a key has all of its row's weight dz is 0, and grad_o v^T and del are only nearly the same.
             let del = bitcast<f32>(stat.y) * power_of_two(e_grad_o) * power_of_two(e_v);
-            x0 = select(x0 * ((x1 - del) * NARROWER), vec4<f32>(), x0 >= vec4<f32>(1.0));
-            y0 = select(y0 * ((y1 - del) * NARROWER), vec4<f32>(), y0 >= vec4<f32>(1.0));
+            x0 = select(x0 * ((x1 - del) * narrower), vec4<f32>(), x0 >= vec4<f32>(1.0));
+            y0 = select(y0 * ((y1 - del) * narrower), vec4<f32>(), y0 >= vec4<f32>(1.0));
 #if FORGET
             dz_before += select(x0, vec4<f32>(), key == vec4<u32>(query));
             dz_after += select(y0, vec4<f32>(), key + 8u == vec4<u32>(query));
@@ -290,9 +327,12 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
         workgroupBarrier();
     }
 
-    let bad = max(max(amax_q[0], amax_k[0]), max(amax_v[0], amax_grad_o[0]));
 #if THROUGH
+#if SPLIT
     let of_dz = unless_infinite(power_of_two(-e_v), bad) * power_of_two(-e_grad_o) * WIDEST;
+#else
+    let of_dz = unless_infinite(power_of_two(-e_dz), bad) * WIDEST;
+#endif
 #if BY_KEY
     let unscale = params.scale * power_of_two(-e_q);
 #else
@@ -333,4 +373,18 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
         store(0u, own + r + 8u, {4 * b}u + c, block[at_block + 40u + r * 5u + c] * unscale * of_dz);
     }
 #end
+#if BOTH
+    let of_p = unless_infinite(exp2(-UP), bad);
+#for b in 0..BLOCKS
+    subgroupBarrier();
+    coopStoreT(of_v{b}, &block[at_block], 5u);
+    subgroupBarrier();
+    if own + r < stop {
+        store(V, own + r, {4 * b}u + c, block[at_block + r * 5u + c] * of_p);
+    }
+    if own + r + 8u < stop {
+        store(V, own + r + 8u, {4 * b}u + c, block[at_block + 40u + r * 5u + c] * of_p);
+    }
+#end
+#endif
 }

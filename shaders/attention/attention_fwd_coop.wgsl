@@ -14,9 +14,11 @@ alias t_o = f32;
 
 @group(0) @binding(3) var<storage, read_write> o: array<vec4<t_o>>; // [B, T, H, D]
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>; // [B, T, H]
+#if SPLIT
 @group(0) @binding(5) var<storage, read_write> amax_q: array<u32>; // [1] bits of the largest magnitude
 @group(0) @binding(6) var<storage, read_write> amax_k: array<u32>; // [1]
 @group(0) @binding(7) var<storage, read_write> amax_v: array<u32>; // [1]
+#endif
 #if FORGET
 @group(0) @binding(8) var<storage, read_write> sums: array<vec2<i32>>; // [B, T, H], of attention_decay_sums
 #endif
@@ -54,18 +56,26 @@ fn attention_fwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
     let part = mine % 4u;
     let query = q0 + mine;
 
+#if SPLIT
     let e_q = scale_exponent(amax_q[0]);
     let e_k = scale_exponent(amax_k[0]);
     let e_v = scale_exponent(amax_v[0]);
+    let unscale = unless_infinite(power_of_two(-e_v), max(amax_q[0], max(amax_k[0], amax_v[0])));
+#else
+    let e_q = 0;
+    let e_k = 0;
+    let e_v = 0;
+    let unscale = 1.0;
+#endif
     let scale_q = power_of_two(e_q);
     let scale_k = power_of_two(e_k);
     let scale_v = power_of_two(e_v);
     let unit = params.scale * LOG2_E * power_of_two(-e_q) * power_of_two(-e_k);
 
 #for b in 0..BLOCKS
-    let upper{b} = fetch(Q, q0 + lane / 4u, {4 * b}u + lane % 4u) * scale_q;
-    let lower{b} = fetch(Q, q0 + 8u + lane / 4u, {4 * b}u + lane % 4u) * scale_q;
-    put_pair(at_pair + lane, 32u, narrow(upper{b}), narrow(lower{b}));
+    let upper{b} = scaled(fetch(Q, q0 + lane / 4u, {4 * b}u + lane % 4u), scale_q);
+    let lower{b} = scaled(fetch(Q, q0 + 8u + lane / 4u, {4 * b}u + lane % 4u), scale_q);
+    put_pair(at_pair + lane, 32u, top_half(upper{b}), top_half(lower{b}));
     let own{b} = coopLoadT<FragA>(&pair[at_pair], 4u);
 #if SPLIT
     put_pair(at_pair + lane, 32u, rest(upper{b}), rest(lower{b}));
@@ -103,7 +113,7 @@ fn attention_fwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
         if row{n} < 16u
 #endif
         {
-            put_tile(row{n}, quad{n}, near{n} * scale_k, far{n} * scale_v);
+            put_tile(row{n}, quad{n}, scaled(near{n}, scale_k), scaled(far{n}, scale_v));
         }
 #end
         workgroupBarrier();
@@ -213,8 +223,6 @@ fn attention_fwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
     }
 
     sum += subgroupShuffleXor(sum, 1u);
-    let bad = max(amax_q[0], max(amax_k[0], amax_v[0]));
-    let unscale = unless_infinite(power_of_two(-e_v), bad);
     if lane % 2u == 0u && query < stop {
         lse[first + query * params.h] = LN_2 * (m + log2(sum));
     }

@@ -6,8 +6,8 @@
 // A 16 x 16 block of scores goes from its accumulator through `block` to the lanes, and as weights through `pair` back into an
 // operand. A lane has one query, lane / 2, and of the keys the 4 from `keys` on and the 4 from keys + 8 on.
 //
-// SPLIT: f32 accuracy from pairs of f16 (lib/split). Sums over rows then begin anew with every tile and are added up in f32,
-// since the matrix unit truncates.
+// SPLIT: f32 accuracy from pairs of f16 (lib/split), of operands that are times a power of two. Sums over rows then begin anew
+// with every tile and are added up in f32, since the matrix unit truncates. Else operands are f16 as they are.
 //
 // The importing kernel declares what lib/attention_rows asks for. Grid: [ceil(T / 64), B H].
 #import lib/attention_rows
@@ -25,6 +25,12 @@ const LOADS: u32 = (BLOCKS + 1u) / 2u; // quads of a tile that a thread loads
 const LOG2_E: f32 = 1.4426950408889634;
 const LN_2: f32 = 0.6931471805599453;
 
+#if SPLIT
+alias Quad = vec4<f32>;
+#else
+alias Quad = vec4<f16>;
+#endif
+
 alias FragA = coop_mat16x16<f16, A>;
 alias FragB = coop_mat16x16<f16, B>;
 alias FragC = coop_mat16x16<f32, C>;
@@ -40,14 +46,32 @@ var<workgroup> block: array<vec4<f32>, 320>;
 var<workgroup> pair: array<vec4<f16>, 256>; // [4 subgroups, 16, 16]
 
 // Components 4 c .. of the operand's row at step t; the last row past the end of the sequence, zeros past the end of a row.
-fn fetch(operand: u32, t: u32, c: u32) -> vec4<f32> {
+fn fetch(operand: u32, t: u32, c: u32) -> Quad {
     let row = first + min(t, params.t - 1u) * params.h;
 #if WHOLE
-    return value(operand, row * (D / 4u) + c);
+    return Quad(value(operand, row * (D / 4u) + c));
 #else
     let inner = min(c, (D - 1u) / 4u);
-    let x = value(operand, row * (D / 4u) + inner);
-    return select(vec4<f32>(), x, inside(c, D));
+    let x = Quad(value(operand, row * (D / 4u) + inner));
+    return select(Quad(), x, inside(c, D));
+#endif
+}
+
+// An operand's quad times its power of two, which only pairs need.
+fn scaled(x: Quad, scale: f32) -> Quad {
+#if SPLIT
+    return x * scale;
+#else
+    return x;
+#endif
+}
+
+// What of an operand's quad fits an f16.
+fn top_half(x: Quad) -> vec4<f16> {
+#if SPLIT
+    return narrow(x);
+#else
+    return x;
 #endif
 }
 
@@ -66,10 +90,10 @@ fn rest(x: vec4<f32>) -> vec4<f16> {
 }
 
 // A thread's quads of a tile.
-fn put_tile(row: u32, quad: u32, x: vec4<f32>, y: vec4<f32>) {
+fn put_tile(row: u32, quad: u32, x: Quad, y: Quad) {
     let at = row * PITCH + quad;
-    near[at] = narrow(x);
-    far[at] = narrow(y);
+    near[at] = top_half(x);
+    far[at] = top_half(y);
 #if SPLIT
     near_low[at] = rest(x);
     far_low[at] = rest(y);

@@ -15,6 +15,8 @@ use bytemuck::{Pod, Zeroable};
 /// Rows of a head that a workgroup of the kernels for matrix units owns.
 const COOP_ROWS: usize = 64;
 const COOP: Variant = Variant::coop(41_984);
+/// Widest head whose gradients of keys and values fit the registers together.
+const MOST_FOR_BOTH: usize = 128;
 
 /// Mirrors `Params` of `lib/attention_rows`.
 #[repr(C)]
@@ -87,7 +89,7 @@ impl Attention {
             ("lse", io.write("lse")),
         ];
         let coop = l.variant().needs.coop;
-        if coop {
+        if coop && !l.mixed() {
             bindings.extend([
                 ("amax_q", amax(l, q)),
                 ("amax_k", amax(l, k)),
@@ -131,25 +133,39 @@ impl Attention {
         let row_sums = self.forget.then(|| l.scratch(rows));
         let col_sums = self.forget.then(|| l.scratch(rows));
         if l.variant().needs.coop {
-            let largest = [
-                ("amax_q", amax(l, q)),
-                ("amax_k", amax(l, k)),
-                ("amax_v", amax(l, v)),
-                ("amax_grad_o", amax(l, grad_o)),
-            ];
+            let single = l.mixed();
+            let mut read = read.to_vec();
+            if !single {
+                read.extend([("amax_q", amax(l, q)), ("amax_k", amax(l, k))]);
+            }
+            read.extend([("amax_v", amax(l, v)), ("amax_grad_o", amax(l, grad_o))]);
             let each = [
                 (q.len, grad_q, row_sums),
                 (k.len, grad_k, col_sums),
                 (v.len, grad_v, None),
             ];
-            for (of, (len, target, sums)) in each.into_iter().enumerate() {
-                if target.is_some() || sums.is_some() && grad_log_f.is_some() {
-                    let mut bindings = [&read[..], &largest].concat();
-                    bindings.push(("target_rows", or_scratch(l, target, len)));
-                    bindings.extend(sums.map(|sums| ("dz_sums", sums)));
-                    let kernel = Kernel::new("attention/attention_bwd_coop").set("OF", of);
-                    self.run_coop(l, kernel, &bindings);
+            let needed = |of: usize| {
+                let (_, target, sums) = each[of];
+                target.is_some() || sums.is_some() && grad_log_f.is_some()
+            };
+            // Keys and values together.
+            let both = single && self.d <= MOST_FOR_BOTH && needed(1) && needed(2);
+            let launches: &[(usize, &[usize])] = match both {
+                true => &[(0, &[0]), (3, &[1, 2])],
+                false => &[(0, &[0]), (1, &[1]), (2, &[2])],
+            };
+            for &(of, targets) in launches {
+                if !targets.iter().any(|&target| needed(target)) {
+                    continue;
                 }
+                let mut bindings = read.clone();
+                for (&target, name) in targets.iter().zip(["target_rows", "value_rows"]) {
+                    let (len, target, sums) = each[target];
+                    bindings.push((name, or_scratch(l, target, len)));
+                    bindings.extend(sums.map(|sums| ("dz_sums", sums)));
+                }
+                let kernel = Kernel::new("attention/attention_bwd_coop").set("OF", of);
+                self.run_coop(l, kernel, &bindings);
             }
         } else {
             if grad_q.is_some() || grad_log_f.is_some() {
