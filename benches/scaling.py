@@ -7,7 +7,7 @@
     python benches/scaling.py scaling.jsonl --draw scaling.svg   # no runs: tables in Markdown, and a picture (matplotlib)
 
 Every point is one `selectiv bench --model NAME --json`, and one line of the file as soon as it is there; points that
-the file has already are not run again. MesaNet, which has no mixed precision, runs in f32 throughout.
+the file has already are not run again.
 """
 
 import argparse
@@ -51,15 +51,14 @@ def points():
 def run(args, model, changes):
     sizes = PAPER | changes
     flags = [text for key, value in sizes.items() for text in (f"--{key}", str(value))]
-    precision = "f32" if model == "mesa_net" else args.precision
-    command = [args.selectiv, "bench", "--json", "-q", "--device", args.device, "--precision", precision, "--model", model, *flags]
+    command = [args.selectiv, "bench", "--json", "-q", "--device", args.device, "--precision", args.precision, "--model", model, *flags]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
         return {"error": done.stderr.strip().splitlines()[-1]}
     report = json.loads(done.stdout)
     (entry,) = report["entries"]
     return {
-        "device": report["device"], "commit": report["commit"], "precision": precision, "ms": entry["median_ms"],
+        "device": report["device"], "commit": report["commit"], "precision": args.precision, "ms": entry["median_ms"],
         "gib": entry["step"]["peak_bytes"] / 2**30, "launches": entry["step"]["launches"],
     }
 

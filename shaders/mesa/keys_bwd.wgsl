@@ -5,15 +5,18 @@
 #import lib/row
 
 alias t_k = f32;
+alias t_grad_kb_n = f32;
+alias t_grad_kb_m = f32;
+alias t_grad_value = f32;
 alias t_grad_k = f32;
 
 struct Params { rows: u32, d: u32 }
 
 @group(0) @binding(0) var<storage, read_write> k: array<t_k>; // [rows, d]
 @group(0) @binding(1) var<storage, read_write> beta: array<f32>; // [rows]
-@group(0) @binding(2) var<storage, read_write> grad_kb_n: array<f32>; // [rows, d]
-@group(0) @binding(3) var<storage, read_write> grad_kb_m: array<f32>; // [rows, d]
-@group(0) @binding(4) var<storage, read_write> grad_value: array<f32>; // [rows, d]
+@group(0) @binding(2) var<storage, read_write> grad_kb_n: array<t_grad_kb_n>; // [rows, d]
+@group(0) @binding(3) var<storage, read_write> grad_kb_m: array<t_grad_kb_m>; // [rows, d]
+@group(0) @binding(4) var<storage, read_write> grad_value: array<t_grad_value>; // [rows, d]
 @group(0) @binding(5) var<storage, read_write> grad_k: array<t_grad_k>; // [rows, d]
 @group(0) @binding(6) var<storage, read_write> grad_beta: array<f32>; // [rows]
 @group(0) @binding(7) var<uniform> params: Params;
@@ -35,9 +38,9 @@ fn keys_bwd(
 #for c in 0..PER
     if lane + {c}u * LANES < width {
         let at = row * params.d + lane + {c}u * LANES;
-        let grad_kb = grad_kb_n[at] + grad_kb_m[at];
+        let grad_kb = f32(grad_kb_n[at]) + f32(grad_kb_m[at]);
         along += f32(k[at]) * grad_kb;
-        grad_k[at] = t_grad_k(strength * grad_kb + grad_value[at]);
+        grad_k[at] = t_grad_k(strength * grad_kb + f32(grad_value[at]));
     }
 #end
     let sum = row_sum(vec2(along, 0.0), thread).x;

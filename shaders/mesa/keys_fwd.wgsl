@@ -1,7 +1,12 @@
-// The keys that a chunk writes, kb = beta k, and the decay factors of its rows. A workgroup a (chunk, h, b); grid
-// (chunks, H, B).
+// The keys that a chunk writes, kb = beta k, and the decay factors of its rows; HALF, kb and k in f16 as well. A workgroup a
+// (chunk, h, b); grid (chunks, H, B).
 const CHUNK: u32 = 64;
+const HALF: bool = false;
 alias t_k = f32;
+#if HALF
+alias t_kb_half = f32;
+alias t_k_half = f32;
+#endif
 #import lib/chunk
 #import lib/factors
 
@@ -10,7 +15,11 @@ alias t_k = f32;
 @group(0) @binding(2) var<storage, read_write> beta: array<f32>; // [B, T, H]
 @group(0) @binding(3) var<storage, read_write> kb: array<f32>; // [B, T, H, D]
 @group(0) @binding(4) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
-@group(0) @binding(5) var<uniform> params: Params;
+#if HALF
+@group(0) @binding(5) var<storage, read_write> kb_half: array<t_kb_half>; // [B, T, H, D]
+@group(0) @binding(6) var<storage, read_write> k_half: array<t_k_half>; // [B, T, H, D]
+#endif
+@group(0) @binding(7) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn keys_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -27,6 +36,11 @@ fn keys_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_inde
     for (var i = lane; i < rows() * params.d_k; i += 256u) {
         let key = row(i / params.d_k);
         let at = key * params.d_k + i % params.d_k;
-        kb[at] = beta[key] * f32(k[at]);
+        let written = beta[key] * f32(k[at]);
+        kb[at] = written;
+#if HALF
+        kb_half[at] = t_kb_half(written);
+        k_half[at] = t_k_half(k[at]);
+#endif
     }
 }

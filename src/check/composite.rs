@@ -30,6 +30,7 @@ fn raw_delta_rule(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {
         rows: b * t * h,
         d: d_k,
         eps: g.attr("l2norm_eps").unwrap_or(1e-6) as f32,
+        wide: false,
     };
     let (q, k) = (g.input("q")?, g.input("k")?);
     let (q, k) = (g.graph.call(norm.clone(), &[q])?[0], g.graph.call(norm, &[k])?[0]);

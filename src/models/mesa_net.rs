@@ -60,11 +60,6 @@ impl Block for MesaNet {
         Some(GATES)
     }
 
-    /// Its solve magnifies the rounding of keys: gradients of the convolution before them were off by 8 %.
-    fn takes_mixed(&self, _config: &ModelConfig) -> bool {
-        false
-    }
-
     /// `a_proj` (decay) and `b_proj` (write), with biases: 2 d H + 2 H.
     fn gate_params(&self, config: &ModelConfig) -> usize {
         let gates = GATES.switched(&config.switches);
@@ -118,6 +113,7 @@ impl Block for MesaNet {
                 rows: rows * h,
                 d: width,
                 eps: 1e-6,
+                wide: true,
             };
             one(g, norm, &[y])
         };

@@ -73,11 +73,6 @@ pub trait Block: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Whether it trains in mixed precision, with the configuration's switches.
-    fn takes_mixed(&self, _config: &ModelConfig) -> bool {
-        true
-    }
-
     /// Parameters of the projections that make decay, write and read-out gates, in one layer.
     fn gate_params(&self, config: &ModelConfig) -> usize;
 
@@ -276,15 +271,6 @@ impl ModelConfig {
             let reason = format!(
                 "d_model {} is not divisible into {} heads",
                 self.d_model, self.heads
-            );
-            return Err(UserError::Shape { op: "model", reason }.into());
-        }
-        if self.precision == Precision::Mixed
-            && let Some(block) = self.blocks.iter().find(|block| !block.takes_mixed(self))
-        {
-            let reason = format!(
-                "{} is not trained in mixed precision: give --precision f32",
-                block.name()
             );
             return Err(UserError::Shape { op: "model", reason }.into());
         }

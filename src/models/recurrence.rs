@@ -334,7 +334,16 @@ impl Recurrence {
 }
 
 fn unit(g: &mut Graph, y: TensorId, rows: usize, d: usize) -> Result<TensorId> {
-    one(g, L2Norm { rows, d, eps: 1e-6 }, &[y])
+    one(
+        g,
+        L2Norm {
+            rows,
+            d,
+            eps: 1e-6,
+            wide: false,
+        },
+        &[y],
+    )
 }
 
 fn rotated(g: &mut Graph, y: TensorId, c: &BlockContext<'_>, d: usize) -> Result<TensorId> {

@@ -66,7 +66,7 @@ impl HalfChunks {
     }
 
     /// Elements of the states as these kernels keep them: rows and columns padded to whole blocks and tiles.
-    fn padded_states(&self) -> usize {
+    pub(crate) fn padded_states(&self) -> usize {
         let columns = self.sizes.d_v.div_ceil(TILE) * TILE;
         self.blocks() * self.key_blocks() * BLOCK * columns
     }

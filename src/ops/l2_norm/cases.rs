@@ -32,7 +32,12 @@ pub fn smooth() -> Vec<Case> {
         let x = Fill::new((rows * d) as u64).normal(rows * d);
         Case::new(
             format!("rows{rows} d{d}"),
-            L2Norm { rows, d, eps },
+            L2Norm {
+                rows,
+                d,
+                eps,
+                wide: false,
+            },
             vec![x.into()],
         )
     };
@@ -45,7 +50,16 @@ fn extreme() -> Vec<Case> {
         let (rows, d) = (9, 81);
         let mut x = Fill::new(77).normal(rows * d);
         x.iter_mut().enumerate().for_each(|(i, x)| *x *= scale(i / d));
-        Case::new(name, L2Norm { rows, d, eps }, vec![x.into()])
+        Case::new(
+            name,
+            L2Norm {
+                rows,
+                d,
+                eps,
+                wide: false,
+            },
+            vec![x.into()],
+        )
     };
     vec![
         scaled("zero rows", 1e-6, |_| 0.0),
@@ -58,7 +72,12 @@ fn extreme() -> Vec<Case> {
 /// What is timed.
 pub fn benches(scale: Scale) -> Vec<Bench> {
     let (rows, d) = (scale.rows() * HEADS, D_K);
-    let op = L2Norm { rows, d, eps: 1e-6 };
+    let op = L2Norm {
+        rows,
+        d,
+        eps: 1e-6,
+        wide: false,
+    };
     vec![Bench::new(Family::Norms, format!("{rows}x{d}"), op)]
 }
 
@@ -68,6 +87,17 @@ pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>
         let [rows, d] = g.rows("x")?;
         let eps = g.needs("eps")? as f32;
         let x = g.input("x")?;
-        Ok(vec![("y", g.graph.call(L2Norm { rows, d, eps }, &[x])?[0])])
+        Ok(vec![(
+            "y",
+            g.graph.call(
+                L2Norm {
+                    rows,
+                    d,
+                    eps,
+                    wide: false,
+                },
+                &[x],
+            )?[0],
+        )])
     })
 }

@@ -1,7 +1,8 @@
 //! Rows of unit length: q and k of the delta family.
 //!
 //! Maths      y = x r, r = (sum over the row of x^2 + eps)^-1/2
-//! Shapes     x, y \[rows, d\]; saved r \[rows\]
+//! Shapes     x, y \[rows, d\]; saved r \[rows\]; y may be asked for in f32 in every precision, so that what dy has along y, which
+//!            may be most of it, cancels before it is rounded to f16
 //! Gradients  dx = r (dy - y (y . dy)), from y and r: x need not be kept
 //! Numerics   sums in f32. Exact in range while d max x^2 < 3.4e38 (|x| < 3.6e17 at d = 2592) and where squares that
 //!            vanish below 1.2e-38 do not matter beside eps; a row of zeros gives y = 0, dx = dy eps^-1/2. dx is the
@@ -31,6 +32,8 @@ pub struct L2Norm {
     pub d: usize,
     /// Added to the sum of squares.
     pub eps: f32,
+    /// Whether y is f32 in mixed precision too.
+    pub wide: bool,
 }
 
 impl OpDef for L2Norm {
@@ -45,8 +48,9 @@ impl OpDef for L2Norm {
     }
 
     fn outputs(&self) -> Vec<Port> {
+        let port = if self.wide { Port::f32 } else { Port::activation };
         vec![
-            Port::activation("y", &[self.rows, self.d]).saved(),
+            port("y", &[self.rows, self.d]).saved(),
             Port::f32("r", &[self.rows]).fixed().saved(),
         ]
     }

@@ -19,7 +19,8 @@ struct Prepared {
 }
 
 impl LinearAttention {
-    fn half(&self) -> HalfChunks {
+    /// As the variant [`HALF`] takes it.
+    pub(crate) fn half(&self) -> HalfChunks {
         HalfChunks {
             sizes: self.sizes(),
             scale: self.scale,

@@ -1,13 +1,29 @@
 use super::Mesa;
 use crate::launch::{GpuOp, GpuOut, Lower, View, Views, grid_1d};
 use crate::ops::add::Add;
-use crate::ops::chunks::Sizes;
+use crate::ops::cast::Cast;
 use crate::ops::chunks::gpu::{FIELDS_FWD, Params, coop};
+use crate::ops::chunks::half::HALF;
+use crate::ops::chunks::{Sizes, TILE};
 use crate::ops::reduce::{column_sum, or_scratch};
 use crate::ops::rows::Layout;
+use crate::port::Pass;
 use crate::shader::Kernel;
-use crate::variant::Variant;
+use crate::variant::{Needs, Variant};
 use bytemuck::{Pod, Zeroable};
+
+/// The solver in registers, its products on matrix units with operands split into two f16.
+const SPLIT: Variant = Variant {
+    name: "split_coop",
+    needs: Needs {
+        workgroup_bytes: 49_152,
+        ..coop(&[]).needs
+    },
+    ..coop(&["linear_attention/chunk_bwd"])
+};
+
+/// Rows and columns of a block of a matrix unit.
+const BLOCK: usize = 16;
 
 /// Most partial sums of the gradient of lambda.
 const MAX_PARTS: usize = 256;
@@ -27,6 +43,16 @@ struct SumParams {
     rows: u32,
     n: u32,
     parts: u32,
+}
+
+/// Written keys, and what else depends on keys and decays alone.
+struct Keys {
+    /// beta k.
+    kb: View,
+    /// beta k and k in f16, for [`HALF`].
+    half: Option<[View; 2]>,
+    /// Decay factors, `[B,H,chunks,fields,C]`.
+    table: View,
 }
 
 /// What the solver reads besides the right sides.
@@ -50,19 +76,18 @@ impl Mesa {
         self.sizes().params(1.0, FIELDS_FWD)
     }
 
-    /// Written keys beta k and the table of decay factors.
-    fn keys(&self, l: &mut Lower<'_>, k: View, g: View, beta: View) -> (View, View) {
+    fn keys(&self, l: &mut Lower<'_>, k: View, g: View, beta: View) -> Keys {
         let kb = l.scratch(k.len);
+        let half = (l.variant().name == HALF.name).then(|| [l.scratch_f16(k.len), l.scratch_f16(k.len)]);
         let sizes = self.sizes();
         let table = sizes.scratch(l, FIELDS_FWD);
-        let bindings = [("k", k), ("g", g), ("beta", beta), ("kb", kb), ("table", table)];
-        l.run(
-            sizes.kernel("mesa/keys_fwd"),
-            &bindings,
-            self.params(),
-            sizes.chunk_grid(),
-        );
-        (kb, table)
+        let mut bindings = vec![("k", k), ("g", g), ("beta", beta), ("kb", kb), ("table", table)];
+        if let Some([kb_half, k_half]) = half {
+            bindings.extend([("kb_half", kb_half), ("k_half", k_half)]);
+        }
+        let kernel = sizes.kernel("mesa/keys_fwd").set("HALF", half.is_some());
+        l.run(kernel, &bindings, self.params(), sizes.chunk_grid());
+        Keys { kb, half, table }
     }
 
     /// `solution` = (M + diag(lambda))^-1 `rhs`, token by token.
@@ -89,6 +114,56 @@ impl Mesa {
         l.run(kernel, &bindings, self.params(), self.sizes().chunk_grid());
     }
 
+    /// By the solver of the variant.
+    fn solve_any(&self, l: &mut Lower<'_>, system: System, rhs: View, solution: View, states: Option<View>) {
+        match l.variant().name == HALF.name || l.variant().name == SPLIT.name {
+            true => self.solve_split(l, system, rhs, solution, states),
+            false => self.solve(l, system, rhs, solution),
+        }
+    }
+
+    /// The same on matrix units, operands split into two f16; M to `states` as [`HalfChunks`] keeps states.
+    fn solve_split(
+        &self,
+        l: &mut Lower<'_>,
+        system: System,
+        rhs: View,
+        solution: View,
+        states: Option<View>,
+    ) {
+        let System {
+            k,
+            beta,
+            lambda,
+            table,
+            m,
+        } = system;
+        let blocks = self.b * self.h * self.chunks();
+        let key_blocks = self.d.div_ceil(BLOCK);
+        let row_blocks = self.d.div_ceil(TILE) * TILE / BLOCK;
+        let operands =
+            l.scratch_f16(blocks * 2 * (key_blocks + self.chunk / BLOCK) * row_blocks * BLOCK * BLOCK);
+        let scales = l.scratch(blocks * 4);
+        let kernel = |path| {
+            self.sizes()
+                .kernel(path)
+                .set("KEY_BLOCKS", key_blocks)
+                .set("SPLIT", true)
+        };
+        let grid = self.sizes().chunk_grid();
+        let made = [("operands", operands), ("scales", scales)];
+        let mut bindings = vec![("k", k), ("beta", beta), ("m", m), ("lambda", lambda)];
+        bindings.extend(made);
+        bindings.extend(states.map(|states| ("states", states)));
+        let operands_kernel = kernel("mesa/operands_split_coop").set("STATES", states.is_some());
+        l.run(operands_kernel, &bindings, self.params(), grid);
+        let mut bindings = vec![("rhs", rhs), ("beta", beta), ("table", table), ("lambda", lambda)];
+        bindings.extend(made);
+        bindings.push(("solution", solution));
+        let solve_kernel = kernel("mesa/solve_split_coop").set("LOOSE", l.mixed());
+        l.run(solve_kernel, &bindings, self.params(), grid);
+    }
+
     /// dlambda = -sum y * x over tokens.
     fn lambda_bwd(&self, l: &mut Lower<'_>, x: View, y: View, out: GpuOut) {
         let (rows, n) = (self.b * self.t, self.h * self.d);
@@ -111,18 +186,27 @@ impl Mesa {
 }
 
 impl GpuOp for Mesa {
-    /// Not `solve`: wrong by 0.4 on the one driver with matrix units where it was tried, and by 0.8 with each row's direction scaled to
-    /// the others' size, so that a scale shared by rows is not why.
+    /// `HALF`: the memories by it and the solver of `SPLIT`. Other sizes take `solve` without matrix units: with them it was wrong by 0.4
+    /// on the one driver where that was tried.
     const VARIANTS: &'static [Variant] = &[
+        HALF,
+        SPLIT,
         coop(&["mesa/solve", "linear_attention/chunk_bwd"]),
         Variant::PLAIN,
     ];
+
+    fn takes(&self, variant: &Variant, _: Pass, _: &Views) -> bool {
+        if variant.name == HALF.name {
+            return self.memory(1.0).half().fits();
+        }
+        variant.name != SPLIT.name || self.chunk == TILE && self.d <= 2 * TILE
+    }
 
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let (q, k, v) = (io.read("q"), io.read("k"), io.read("v"));
         let (g, beta, lambda) = (io.read("g"), io.read("beta"), io.read("lambda"));
         let [x, m] = [io.write("x"), io.write("m")];
-        let (kb, table) = self.keys(l, k, g, beta);
+        let Keys { kb, half, table } = self.keys(l, k, g, beta);
         let kernel = self.sizes().kernel("chunks/chunk_states");
         l.run(
             kernel,
@@ -137,24 +221,44 @@ impl GpuOp for Mesa {
             table,
             m,
         };
-        self.solve(l, system, q, x);
+        self.solve_any(l, system, q, x, None);
+        let kb = half.map_or(kb, |[kb, _]| kb);
         let read_out = Views::forward(
             &[("q", x), ("k", kb), ("v", v), ("g", g)],
             &[("o", io.out("o")), ("states", io.out("n"))],
         );
-        self.memory(1.0).gpu_fwd(l, &read_out);
+        match half {
+            Some(_) => self.memory(1.0).half().lower_fwd(l, &read_out),
+            None => self.memory(1.0).gpu_fwd(l, &read_out),
+        }
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
         let (x, m, grad_o) = (io.read("x"), io.read("m"), io.grad("o"));
         let (k, v, g) = (io.read("k"), io.read("v"), io.read("g"));
         let (beta, lambda) = (io.read("beta"), io.read("lambda"));
+        let Keys { kb, half, table } = self.keys(l, k, g, beta);
+        let room = |l: &mut Lower<'_>| match half {
+            Some(_) => l.scratch_f16(k.len),
+            None => l.scratch(k.len),
+        };
         // Gradients that nobody wants still need a place.
-        let [y, grad_k, grad_v] = ["q", "k", "v"].map(|name| or_scratch(l, io.wanted(name), k.len));
+        let [y, grad_k] = ["q", "k"].map(|name| or_scratch(l, io.wanted(name), k.len));
+        let grad_v = match io.wanted("v") {
+            Some(out) => out.view,
+            None => room(l),
+        };
         let [grad_g, grad_beta] = ["g", "beta"].map(|name| or_scratch(l, io.wanted(name), g.len));
-        let [u, grad_kb_n, grad_kb_m, grad_value] = [(); 4].map(|()| l.scratch(k.len));
+        let [u, grad_kb_n, grad_kb_m, grad_value] = [(); 4].map(|()| room(l));
         let grad_g_m = l.scratch(g.len);
-        let (kb, table) = self.keys(l, k, g, beta);
+        let of_memory = |scale: f32, l: &mut Lower<'_>, io: &Views| match half {
+            Some(_) => self.memory(scale).half().lower_bwd(l, io),
+            None => self.memory(scale).gpu_bwd(l, io),
+        };
+        let (kb, value, states) = match half {
+            Some([kb, k]) => (kb, k, l.scratch_f16(self.memory(1.0).half().padded_states())),
+            None => (kb, k, m),
+        };
 
         let values = Views {
             reads: vec![("q", x), ("k", kb), ("v", v), ("g", g), ("states", io.read("n"))],
@@ -164,7 +268,7 @@ impl GpuOp for Mesa {
                 .to_vec(),
             ..Views::default()
         };
-        self.memory(1.0).gpu_bwd(l, &values);
+        of_memory(1.0, l, &values);
         let system = System {
             k,
             beta,
@@ -172,16 +276,26 @@ impl GpuOp for Mesa {
             table,
             m,
         };
-        self.solve(l, system, u, y);
+        self.solve_any(l, system, u, y, half.map(|_| states));
+        // The gradient of the read-out of M.
+        let through = match half {
+            Some(_) => {
+                let through = l.scratch_f16(y.len);
+                let cast = Views::forward(&[("x", y)], &[("y", GpuOut::new(through))]);
+                Cast { numel: y.len }.gpu_fwd(l, &cast);
+                through
+            }
+            None => y,
+        };
         let keys = Views {
-            reads: vec![("q", x), ("k", kb), ("v", k), ("g", g), ("states", m)],
-            grads: vec![("o", y)],
+            reads: vec![("q", x), ("k", kb), ("v", value), ("g", g), ("states", states)],
+            grads: vec![("o", through)],
             wanted: [("k", grad_kb_m), ("v", grad_value), ("g", grad_g_m)]
                 .map(|(name, view)| (name, GpuOut::new(view)))
                 .to_vec(),
             ..Views::default()
         };
-        self.memory(-1.0).gpu_bwd(l, &keys);
+        of_memory(-1.0, l, &keys);
 
         let sum = Views::forward(&[("x", grad_g_m)], &[("y", GpuOut::new(grad_g))]);
         Add { numel: g.len }.gpu_fwd(l, &sum);

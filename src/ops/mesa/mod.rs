@@ -16,17 +16,19 @@
 //!   dq = y      dlambda = -sum_{b,t} y * x      dL/dM_t = -x_t y_t^T, as a read-out of M with the query x and do = -y
 //!            so the backward passes of the two linear attentions give grad_kb, dv, dg and the gradient of k as a value:
 //!   dk = beta grad_kb + grad_value                    dbeta = k . grad_kb
-//! Numerics   f32 throughout; decays as in `linear_attention`, cancellation-free. M_t has few large eigenvalues (it forgets,
-//!            or keys are correlated) on top of diag(lambda), so that preconditioning with diag(lambda) alone keeps the
-//!            others in a cluster at 1: 6 to 20 steps for decays from 1/2 to none; with the diagonal of M as well it takes
-//!            as many, and three times as many for correlated keys. A row stops when its residual is 2^-26 (the twin in
-//!            f64: 2^-55) of its right side, or after 4 D + 32 steps. Rounding grows with the condition number, 1 + |M| /
-//!            min lambda: |M| is at most max beta / (1 - a) for unit keys. dg and dbeta of long undecayed memories are
-//!            differences of what goes through M and through N
+//! Numerics   f32; in mixed precision v, o and the saved x are f16, q and k are not: the solve magnifies their rounding, and their
+//!            gradients are mostly along them, which unit length takes out again. Decays as in `linear_attention`,
+//!            cancellation-free. M_t has few large eigenvalues (it forgets, or keys are correlated) on top of
+//!            diag(lambda), so that preconditioning with diag(lambda) alone keeps the others in a cluster at 1: 6 to 20
+//!            steps for decays from 1/2 to none; with the diagonal of M as well it takes as many, and three times as many
+//!            for correlated keys. A row stops when its residual is 2^-26 (the twin in f64: 2^-55; in mixed precision on
+//!            matrix units 2^-18) of its right side, or after 4 D + 32 steps. Rounding grows with the condition number,
+//!            1 + |M| / min lambda: |M| is at most max beta / (1 - a) for unit keys. dg and dbeta of long undecayed
+//!            memories are differences of what goes through M and through N
 //! Cost       per token and head, I steps of the solver, 12 assumed (more where decay is weak): forward 6 D^2 + 4 C D +
 //!            I (2 D^2 + 4 C D + 14 D) FLOPs, backward 16 D^2 + 20 C D + the same for the solver; bytes, f32:
 //!            4 (5 D + 2) + 8 D^2 / C and 4 (7 D + 4) + 24 D^2 / C. On a GPU a pass takes 4 D' + C words of scratch a
-//!            token and head for the solver, D' = D rounded up to 64; the forward pass D + C for kb and scores, the
+//!            token and head for the solver, D' = D rounded up to 64 (on matrix units D' (D + C) / C); the forward pass D + C for kb and scores, the
 //!            backward pass 6 D + 2 C, and twice D^2 / C
 //! Errors     D outside 1..=256, another chunk length, a size of 0, B or H above 65,535, above 4,095 chunks, more than
 //!            2^31 - 1 words of states or scratch. That lambda is above 0 is not checked
@@ -121,8 +123,8 @@ impl OpDef for Mesa {
         let Self { b, t, h, d, .. } = *self;
         let [rows, head_rows] = [vec![b, t, h, d], vec![b, t, h]];
         vec![
-            Port::activation("q", &rows),
-            Port::activation("k", &rows).saved(),
+            Port::f32("q", &rows),
+            Port::f32("k", &rows).saved(),
             Port::activation("v", &rows).saved(),
             Port::f32("g", &head_rows).saved(),
             Port::f32("beta", &head_rows).saved(),
@@ -135,7 +137,7 @@ impl OpDef for Mesa {
         let states = [b, h, self.chunks(), d, d];
         vec![
             Port::activation("o", &[b, t, h, d]),
-            Port::f32("x", &[b, t, h, d]).fixed().saved(),
+            Port::activation("x", &[b, t, h, d]).fixed().saved(),
             Port::f32("m", &states).fixed().saved(),
             Port::f32("n", &states).fixed().saved(),
         ]

@@ -1,0 +1,19 @@
+// A chunk of 64 rows of MesaNet's system for f16 matrix units, scaled on both sides by diag(lambda)^-1/2, so that CG needs no
+// preconditioner: M' of the state at the chunk's start and K', as pairs of f16 (lib/split) in blocks of 16 x 16, each whole
+// and row by row, padded by zeros.
+const CHUNK: u32 = 64;
+const KEY_BLOCKS: u32 = 8; // ceil(D / 16)
+const COLS: u32 = {(KEY_BLOCKS + 3) / 4}; // blocks of a row that a subgroup computes; four of them share a row
+const SPLIT: bool = true;
+#import lib/chunk
+#import lib/split
+
+const ROW_BLOCKS: u32 = {4 * COLS}; // of a row of M' and K'
+// In quads.
+const M_SIZE: u32 = {KEY_BLOCKS * 4 * COLS * 64};
+const K_SIZE: u32 = {16 * COLS * 64};
+const OF_M: u32 = 0;
+const OF_M_LOW: u32 = {KEY_BLOCKS * 4 * COLS * 64};
+const OF_K: u32 = {(1 + SPLIT) * KEY_BLOCKS * 4 * COLS * 64};
+const OF_K_LOW: u32 = {(1 + SPLIT) * KEY_BLOCKS * 4 * COLS * 64 + 16 * COLS * 64};
+const OPERANDS: u32 = {(1 + SPLIT) * (KEY_BLOCKS * 4 * COLS * 64 + 16 * COLS * 64)};
