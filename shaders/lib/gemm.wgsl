@@ -117,7 +117,7 @@ fn load_b(row: u32, col: u32) -> vec4<Operand> {
     return select(vec4<Operand>(), x, inside);
 }
 
-// The quad of C at (row, col) of layer z: bias and the old value added as wanted. What lies before `own` is a neighbour's.
+// The quad of C at (row, col) of layer z: bias (once, in the first layer) and the old value added as wanted. What lies before `own` is a neighbour's.
 fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>) {
 #if !WHOLE
     if row < own.x || row >= params.m || col >= params.n {
@@ -133,7 +133,9 @@ fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>) {
     }
 #endif
 #if BIAS
-    x += vec4<f32>(bias[col], bias[col + 1u], bias[col + 2u], bias[col + 3u]);
+    if z == 0u {
+        x += vec4<f32>(bias[col], bias[col + 1u], bias[col + 2u], bias[col + 3u]);
+    }
 #endif
 #if ACCUMULATE
     x += vec4<f32>(c[at / 4u]);
@@ -143,7 +145,9 @@ fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>) {
 #for e in 0..4
     if col + {e}u >= own.y && col + {e}u < params.n {
 #if BIAS
-        x[{e}] += bias[col + {e}u];
+        if z == 0u {
+            x[{e}] += bias[col + {e}u];
+        }
 #endif
 #if ACCUMULATE
         x[{e}] += f32(c[at + {e}u]);

@@ -2,7 +2,8 @@
 //!
 //! Every product is one of three layouts of one kernel: y = x W^T, dx = dy W, dW = dy^T x. Which kernel:
 //! - `gemm_half_coop` (f16 matrix units, sums in f32) in the variant `coop` if both operands are stored in f16 and at most one
-//!   of m, n and k is below 32; its tile is 128 x 128, or 128 x 64 where that pads less or a wider one would leave the device idle;
+//!   of m, n and k is below 32; its tile is 128 x 128, or 128 x 64 where that pads less or a wider one would leave the device idle.
+//!   Where the last wave of tiles would leave most of a large card idle, its rows are a launch of their own, cut along k;
 //! - `gemm_coop` (f16 matrix units at f32 accuracy) in the variant `coop`, if the product has m, n >= 64 and k >= 32;
 //!   below, most of a 128 x 128 tile or of a step of 32 would be padding. Tails and row lengths that are no multiple of 4
 //!   are all right. Before it, `amax` finds the largest magnitude of each operand, once as long as nobody writes the tensor;
@@ -27,6 +28,13 @@ const STEP: usize = 32;
 const COOP_TILE: usize = 128;
 /// Workgroups that `gemm_half_coop` shall have at least: two an SM of a large card.
 const HALF_WORKGROUPS: usize = 256;
+/// Workgroups of it that run at once on a large card: two on each of an H100's 132 multiprocessors.
+const PLACES: usize = 264;
+/// A last wave that fills less than this part of the places is cut along k.
+const THIN_WAVE: usize = PLACES / 4;
+/// Parts that it is cut into, and the shortest of them.
+const WAVE_PARTS: usize = 8;
+const MIN_WAVE_PART: usize = 4 * STEP;
 /// `coop`: `gemm_coop` wherever a product fills its tile, `gemm_half_coop` for operands in f16.
 pub(crate) const VARIANTS: &[Variant] = &[Variant::coop(49_152), Variant::PLAIN];
 /// Most parts of a sum over rows, and fewest rows of one.
@@ -132,11 +140,57 @@ impl Gemm {
         }
     }
 
+    /// Rows before those whose tiles would be a thin last wave, if there is one and k is long enough to be cut there.
+    fn whole_waves(&self, tile: [usize; 2]) -> Option<usize> {
+        let across = self.n.div_ceil(tile[1]);
+        let last = self.tiles(tile) % PLACES;
+        let thin = self.tiles(tile) > PLACES && (1..THIN_WAVE).contains(&last);
+        let rows = (self.m.div_ceil(tile[0]) - last.div_ceil(across)) * tile[0];
+        (thin && !self.ta && rows > 0 && self.k >= 2 * MIN_WAVE_PART).then_some(rows)
+    }
+
     fn run(&self, l: &mut Lower<'_>, a: View, b: View, bias: Option<View>, c: GpuOut) {
         let half = [a, b].iter().all(|x| x.dtype == Dtype::F16);
         let tiling = self.tiling(l.variant().needs.coop, half);
+        let part = self.part(tiling.tile());
+        let cut = match tiling {
+            Tiling::Half(_) => self.whole_waves(tiling.tile()),
+            _ => None,
+        };
+        let Some(rows) = cut else {
+            return self.run_parts(l, tiling, part, a, b, bias, c);
+        };
+        let a_row = a.len / self.m;
+        let last = self.m - rows;
+        let parts = [(0, rows, part), (rows, last, self.wave_part())];
+        for (first, m, part) in parts {
+            let a = a.part(first * a_row, m * a_row);
+            let c = GpuOut {
+                view: c.view.part(first * self.n, m * self.n),
+                ..c
+            };
+            Self { m, ..*self }.run_parts(l, tiling, part, a, b, bias, c);
+        }
+    }
+
+    /// How much of k a workgroup of the last wave takes.
+    fn wave_part(&self) -> usize {
+        let part = self.k.div_ceil(WAVE_PARTS).max(MIN_WAVE_PART);
+        part.next_multiple_of(STEP)
+    }
+
+    /// With `part` of k a workgroup.
+    fn run_parts(
+        &self,
+        l: &mut Lower<'_>,
+        tiling: Tiling,
+        part: usize,
+        a: View,
+        b: View,
+        bias: Option<View>,
+        c: GpuOut,
+    ) {
         let tile = tiling.tile();
-        let part = self.part(tile);
         let parts = self.k.div_ceil(part);
         let target = if parts == 1 {
             c
