@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, HashSet};
 /// Bytes by which parameters are aligned in every bank: a legal binding offset on every adapter.
 const PARAM_ALIGN: usize = 256;
 
+/// What the name of a parameter's f16 copy ends in.
+const HALF_COPY: &str = " (f16)";
+
 /// How a parameter starts (models.md 1 and 3).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
@@ -217,9 +220,29 @@ impl Graph {
             (Precision::F32, _) => param,
             (Precision::Mixed, Param { offset, .. }) => {
                 let (name, role) = (self.scoped_name(name), Role::Bank(Bank::Half, *offset));
-                self.add(name + " (f16)", shape, Bank::Half.dtype(), role)
+                self.add(name + HALF_COPY, shape, Bank::Half.dtype(), role)
             }
         }
+    }
+
+    /// Rows `first..first + rows` of a matrix of parameters, as a matrix for products; `None` where they do not begin at a
+    /// legal binding offset. Gradients are those rows of the parameter's.
+    pub fn weight_rows(&mut self, weight: TensorId, first: usize, rows: usize) -> Option<TensorId> {
+        let TensorInfo {
+            name,
+            shape,
+            dtype,
+            role,
+        } = self.tensor(weight).clone();
+        let (Role::Bank(bank, offset), &[all, width]) = (role, &shape[..]) else {
+            unreachable!("a matrix of parameters is asked for")
+        };
+        assert!(first + rows <= all, "rows that are there");
+        // The gradients' bank is f32, whose elements are no smaller.
+        let aligned = (first * width * dtype.bytes()).is_multiple_of(PARAM_ALIGN);
+        let role = Role::Bank(bank, offset + first * width);
+        let name = format!("{name} [{first}..{}]", first + rows);
+        aligned.then(|| self.add(name, &[rows, width], dtype, role))
     }
 
     /// Puts the rounding of all parameters to f16 before the first call, if a call reads a copy. Declare the parameters first.
@@ -406,14 +429,10 @@ impl Graph {
         let Role::Bank(Bank::Param | Bank::Half, offset) = self.tensor(param).role else {
             unreachable!("only parameters are asked for")
         };
-        let of = self.params.iter().find(|p| p.offset == offset);
-        let info = self.tensor(of.map_or(param, |p| p.tensor)).clone();
-        self.add(
-            format!("d {}", info.name),
-            &info.shape,
-            Dtype::F32,
-            Role::Bank(Bank::Grad, offset),
-        )
+        let TensorInfo { name, shape, .. } = self.tensor(param).clone();
+        let name = name.strip_suffix(HALF_COPY).unwrap_or(&name);
+        let role = Role::Bank(Bank::Grad, offset);
+        self.add(format!("d {name}"), &shape, Dtype::F32, role)
     }
 
     /// Says that `grad`, written by a forward call, is dL/d `of`. [`Graph::backward`] starts from it.

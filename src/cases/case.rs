@@ -47,7 +47,7 @@ pub struct Case {
     pub allowed: Vec<(&'static str, f64)>,
     /// The step's parameters.
     pub step: StepParams,
-    /// Thousands of steps, or kernels of the largest size: too slow for GPU drivers that compute on the CPU, which leave it out.
+    /// Thousands of steps: too slow for GPU drivers that compute on the CPU, which leave it out.
     pub long: bool,
     /// It proves the variants of its op before a device runs them.
     pub self_test: bool,
@@ -74,7 +74,7 @@ impl Case {
         }
     }
 
-    /// The case as one that takes GPU drivers on the CPU minutes.
+    /// The case as one with thousands of steps.
     #[must_use]
     pub fn long(mut self) -> Self {
         self.long = true;

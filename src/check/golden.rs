@@ -435,12 +435,10 @@ fn model_entry(
     read.iter().for_each(|(_, id)| g.keep(*id));
     let grad_x = g.backward(&[(loss, seed)], &[x])?[0];
     read.push(("grad/x".to_owned(), grad_x));
-    for p in g.params() {
-        let name = g.tensor(p.tensor).name.clone();
-        let grad = g
-            .find(&format!("d {name}"))
-            .ok_or_else(|| malformed(&name, "gets no gradient"))?;
-        read.push((format!("grad/{name}"), grad));
+    let params: Vec<TensorId> = g.params().iter().map(|p| p.tensor).collect();
+    for param in params {
+        let name = format!("grad/{}", g.tensor(param).name);
+        read.push((name, g.param_grad(param)));
     }
     g.round_weights()?;
     let program = runtime.load(&g)?;

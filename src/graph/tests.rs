@@ -1,6 +1,7 @@
 use super::*;
 use crate::cpu::CpuRuntime;
 use crate::ops::add::Add;
+use crate::ops::linear::Linear;
 use crate::ops::pointwise::{Function, Pointwise};
 use crate::plan::lifetimes;
 use crate::runtime::{Data, Runtime};
@@ -204,4 +205,87 @@ fn gradients_are_checked_before_the_walk() {
     let seed = g.input("seed", &[N], Dtype::F32);
     let error = g.backward(&[(y, seed)], &[far]).unwrap_err();
     assert!(error.to_string().contains("no gradient reaches"), "{error}");
+}
+
+/// Rows of a weight as matrices of their own: what they multiply and their gradients are those of the whole.
+#[test]
+fn products_with_rows_of_a_weight_are_columns_of_the_whole() {
+    const ROWS: usize = 5;
+    const INP: usize = 64;
+    const PARTS: [usize; 2] = [2, 3];
+    let out = PARTS.iter().sum();
+    let product = |g: &mut Graph, x, w, out| {
+        let op = Linear {
+            rows: ROWS,
+            inp: INP,
+            out,
+            bias: false,
+        };
+        g.call(op, &[x, w]).unwrap()[0]
+    };
+    let run = |apart: bool| {
+        let mut g = Graph::new();
+        let x = g.input("x", &[ROWS, INP], Dtype::F32);
+        let w = g.weight("w", &[out, INP], Init::Uniform(0.1));
+        let ys = match apart {
+            true => {
+                let first = g.weight_rows(w, 0, PARTS[0]).unwrap();
+                let second = g.weight_rows(w, PARTS[0], PARTS[1]).unwrap();
+                vec![
+                    product(&mut g, x, first, PARTS[0]),
+                    product(&mut g, x, second, PARTS[1]),
+                ]
+            }
+            false => vec![product(&mut g, x, w, out)],
+        };
+        let seeds: Vec<(TensorId, TensorId)> = ys
+            .iter()
+            .map(|&y| (y, g.input("seed", &g.tensor(y).shape.clone(), Dtype::F32)))
+            .collect();
+        let grad_x = g.backward(&seeds, &[x]).unwrap()[0];
+        let grad_w = g.param_grad(w);
+        ys.iter().for_each(|y| g.keep(*y));
+        let mut runtime = CpuRuntime::<f64>::new();
+        let program = runtime.load(&g).unwrap();
+        let numbers = |n: usize, step: f32| -> Vec<f32> { (0..n).map(|i| (i as f32 * step).sin()).collect() };
+        runtime
+            .write(program, x, Data::F32(&numbers(ROWS * INP, 0.7)))
+            .unwrap();
+        runtime
+            .write(program, w, Data::F32(&numbers(out * INP, 0.3)))
+            .unwrap();
+        // Row t of the whole's gradient is that of the parts, side by side.
+        let seed = numbers(ROWS * out, 1.1);
+        let mut first = 0;
+        for (y, id) in &seeds {
+            let width = g.tensor(*y).shape[1];
+            let columns: Vec<f32> = seed
+                .chunks(out)
+                .flat_map(|row| row[first..first + width].to_vec())
+                .collect();
+            runtime.write(program, *id, Data::F32(&columns)).unwrap();
+            first += width;
+        }
+        runtime.run(program, &StepParams::eval(1)).unwrap();
+        let rows_of = |runtime: &mut CpuRuntime<f64>, id| {
+            let width = g.tensor(id).shape[1];
+            let all = runtime.read(program, id).unwrap();
+            all.chunks(width).map(<[f64]>::to_vec).collect::<Vec<_>>()
+        };
+        let columns: Vec<Vec<Vec<f64>>> = ys.iter().map(|y| rows_of(&mut runtime, *y)).collect();
+        let y: Vec<f64> = (0..ROWS)
+            .flat_map(|t| columns.iter().flat_map(move |rows| rows[t].clone()))
+            .collect();
+        let grads = [grad_x, grad_w].map(|id| runtime.read(program, id).unwrap());
+        [vec![y], grads.to_vec()].concat()
+    };
+    for (whole, parts) in run(false).iter().zip(run(true)) {
+        assert_eq!(whole.len(), parts.len());
+        for (a, b) in whole.iter().zip(parts) {
+            assert!((a - b).abs() < 1e-12 && *a != 0.0, "{a}, {b}");
+        }
+    }
+    let mut g = Graph::new();
+    let w = g.weight("w", &[4, 63], Init::Constant(0.0));
+    assert!(g.weight_rows(w, 1, 3).is_none(), "252 bytes are no legal offset");
 }

@@ -111,14 +111,11 @@ impl Block for Mamba {
         let (inner, rank) = (c.config.expand * d, step_rank(d));
         let a_log = decays.then(|| g.param("A_log", &[inner, n], Init::LogIndex(n)));
         let skip = g.param("D", &[inner], Init::Constant(1.0));
-        let width = if gates.readout_gate { 2 * inner } else { inner };
-        let both = c.linear(g, "in_proj", x, [d, width], false)?;
-        let (u, z) = match gates.readout_gate {
-            true => (
-                c.slice(g, both, width, 0, inner)?,
-                Some(c.slice(g, both, width, inner, inner)?),
-            ),
-            false => (both, None),
+        let (u, z) = if gates.readout_gate {
+            let both = c.linear_parts(g, "in_proj", x, d, &[inner, inner])?;
+            (both[0], Some(both[1]))
+        } else {
+            (c.linear(g, "in_proj", x, [d, inner], false)?, None)
         };
         let u = c.conv(g, "conv1d", u, inner, true)?;
         // What only writes is an input gate, and depends on the data.

@@ -125,11 +125,19 @@ impl Block for Mamba2 {
         let skip = g.param("D", &[h], Init::Constant(1.0));
         // Columns of the projection: z, then x, B and C, then the steps.
         let channels = inner + 2 * n;
-        let from_x = if gates.readout_gate { inner } else { 0 };
-        let from_step = from_x + channels;
-        let all = from_step + if gates.data_dependent_decay { h } else { 0 };
-        let projected = c.linear(g, "in_proj", x, [d, all], false)?;
-        let xbc = c.slice(g, projected, all, from_x, channels)?;
+        let mut widths = vec![channels];
+        if gates.readout_gate {
+            widths.insert(0, inner);
+        }
+        if gates.data_dependent_decay {
+            widths.push(h);
+        }
+        let parts = c.linear_parts(g, "in_proj", x, d, &widths)?;
+        let (z, parts) = match gates.readout_gate {
+            true => (Some(parts[0]), &parts[1..]),
+            false => (None, &parts[..]),
+        };
+        let (xbc, dt) = (parts[0], parts.get(1).copied());
         let xbc = c.conv(g, "conv1d", xbc, channels, true)?;
         let u = c.slice(g, xbc, channels, 0, inner)?;
         let write = c.slice(g, xbc, channels, inner, n)?;
@@ -138,9 +146,9 @@ impl Block for Mamba2 {
         let mut v = u;
         let mut decay = None;
         if let Some((dt_bias, a_log)) = step {
-            let dt_raw = match gates.data_dependent_decay {
-                true => c.slice(g, projected, all, from_step, h)?,
-                false => c.constant(g, rows * h, 0.0)?,
+            let dt_raw = match dt {
+                Some(dt) => dt,
+                None => c.constant(g, rows * h, 0.0)?,
             };
             if gates.input_gate == InputGate::Complementary {
                 let both = g.call(SsmGate { rows, h, p }, &[u, dt_raw, dt_bias, a_log])?;
@@ -177,14 +185,10 @@ impl Block for Mamba2 {
         let ins: Vec<TensorId> = [read, write, v].into_iter().chain(decay).collect();
         let o = c.over_time(g, scan, &ins)?;
         let y = one(g, Skip { rows, h, p }, &[o, u, skip])?;
-        let gate = match gates.readout_gate {
-            true => Some(c.slice(g, projected, all, 0, inner)?),
-            false => None,
-        };
-        if let Some(gate) = gate {
+        if let Some(gate) = z {
             c.show(Gate::Readout, Form::Silu, &[gate], h);
         }
-        let y = c.norm(g, "norm.weight", [rows, inner], y, gate, Kind::GateBefore)?;
+        let y = c.norm(g, "norm.weight", [rows, inner], y, z, Kind::GateBefore)?;
         c.linear(g, "out_proj", y, [inner, d], false)
     }
 }

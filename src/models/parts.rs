@@ -9,7 +9,7 @@ use crate::ops::pointwise::{Function, Pointwise};
 use crate::ops::rms_norm::{Kind, RmsNorm};
 use crate::ops::short_conv::ShortConv;
 use crate::ops::slice::Slice;
-use crate::tensor::TensorId;
+use crate::tensor::{Precision, TensorId};
 
 impl BlockContext<'_> {
     /// y = x W^T (+ b) of \[rows, inp\] with parameters `name.weight` (and `name.bias`), both U(+-inp^-1/2).
@@ -25,6 +25,52 @@ impl BlockContext<'_> {
         bias: bool,
     ) -> Result<TensorId> {
         g.scoped(name, |g| linear(g, x, self.rows(), inp, out, bias))
+    }
+
+    /// Columns of y = x W^T, parameters as those of [`BlockContext::linear`], each part as a tensor of its own: in mixed precision by
+    /// products with rows of W, so that nothing is copied; in f32 as slices of one product.
+    ///
+    /// # Errors
+    /// As [`BlockContext::linear`].
+    pub(super) fn linear_parts(
+        &self,
+        g: &mut Graph,
+        name: &str,
+        x: TensorId,
+        inp: usize,
+        parts: &[usize],
+    ) -> Result<Vec<TensorId>> {
+        let (rows, all) = (self.rows(), parts.iter().sum());
+        let mut end = 0;
+        let columns: Vec<(usize, usize)> = parts
+            .iter()
+            .map(|&len| {
+                end += len;
+                (end - len, len)
+            })
+            .collect();
+        g.scoped(name, |g| {
+            let weight = g.weight("weight", &[all, inp], Init::Uniform((inp as f64).powf(-0.5)));
+            let product = |g: &mut Graph, w: TensorId, out: usize| {
+                let bias = false;
+                one(g, Linear { rows, inp, out, bias }, &[x, w])
+            };
+            let each = columns.iter();
+            let weights: Option<Vec<TensorId>> = match g.precision() {
+                Precision::Mixed => each
+                    .map(|&(first, len)| g.weight_rows(weight, first, len))
+                    .collect(),
+                Precision::F32 => None,
+            };
+            if let Some(weights) = weights {
+                let each = weights.into_iter().zip(parts);
+                return each.map(|(w, &len)| product(g, w, len)).collect();
+            }
+            let y = product(g, weight, all)?;
+            let each = columns.iter();
+            each.map(|&(first, len)| self.slice(g, y, all, first, len))
+                .collect()
+        })
     }
 
     /// One output of a function of single elements, times `scale`.
