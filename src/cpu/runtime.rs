@@ -325,9 +325,12 @@ impl<R: Real> Runtime for CpuRuntime<R> {
     }
 
     fn run(&mut self, program: Program, step: &StepParams) -> Result<()> {
-        for i in 0..self.programs[program.0].graph.calls().len() {
-            self.run_call(program.0, i, step);
-        }
+        // On a thread of the pool: from outside, each op would wake one and sleep until it is done.
+        rayon::scope(|_| {
+            for i in 0..self.programs[program.0].graph.calls().len() {
+                self.run_call(program.0, i, step);
+            }
+        });
         Ok(())
     }
 

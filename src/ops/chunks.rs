@@ -19,8 +19,8 @@ pub use self::decay::Decay;
 
 use crate::error::UserError;
 use crate::port::Pass;
-use crate::twin::Real;
 use crate::twin::matmul::{Mat, Threads, matmul};
+use crate::twin::{Real, vectorize};
 
 /// Largest key and value width of a head.
 const MAX_WIDTH: usize = 256;
@@ -160,35 +160,47 @@ pub(crate) fn decay_factors<R: Real>(
     decay_out: &mut [R],
     gam: &mut [R],
 ) {
-    let mut sum = R::ZERO;
-    for i in 0..n {
-        sum += log_decay(i);
-        decay_in[i] = sum;
-    }
-    sum = R::ZERO;
-    for i in (0..n).rev() {
-        decay_out[i] = sum;
-        sum += log_decay(i);
-    }
-    for i in 0..n {
-        let (above, rest) = gam.split_at_mut(i * c);
-        let row = &mut rest[..c];
-        if i > 0 {
-            for (x, up) in row[..i].iter_mut().zip(&above[(i - 1) * c..]) {
-                *x = *up + log_decay(i);
+    vectorize(
+        #[inline(always)]
+        || {
+            let mut sum = R::ZERO;
+            for i in 0..n {
+                sum += log_decay(i);
+                decay_in[i] = sum;
             }
-        }
-        row[i] = R::ZERO;
-    }
-    exps(&mut decay_in[..n]);
-    exps(&mut decay_out[..n]);
-    for i in 0..n {
-        exps(&mut gam[i * c..][..=i]);
-        gam[i * c + i + 1..(i + 1) * c].fill(R::ZERO);
-    }
+            sum = R::ZERO;
+            for i in (0..n).rev() {
+                decay_out[i] = sum;
+                sum += log_decay(i);
+            }
+            for i in 0..n {
+                let (above, rest) = gam.split_at_mut(i * c);
+                let row = &mut rest[..c];
+                if i > 0 {
+                    let g = log_decay(i);
+                    let up = &above[(i - 1) * c..][..whole_lanes(i)];
+                    row.iter_mut().zip(up).for_each(|(x, up)| *x = *up + g);
+                }
+                row[i] = R::ZERO;
+            }
+            exps(&mut decay_in[..n]);
+            exps(&mut decay_out[..n]);
+            for (i, row) in gam.chunks_exact_mut(c).take(n).enumerate() {
+                exps(&mut row[..whole_lanes(i + 1)]);
+                row[i + 1..].fill(R::ZERO);
+            }
+        },
+    );
+}
+
+/// The first `n` columns of a row of C, and as many more as make loops over them whole: what these hold does not matter.
+#[inline(always)]
+pub(crate) fn whole_lanes(n: usize) -> usize {
+    n.next_multiple_of(8)
 }
 
 /// Exponentials in place.
+#[inline(always)]
 pub(crate) fn exps<R: Real>(x: &mut [R]) {
     x.iter_mut().for_each(|x| *x = x.exp());
 }
@@ -207,26 +219,31 @@ pub(crate) fn decay_sums<R: Real>(
     grad_g: &mut [&mut [R]],
 ) {
     let n = grad_g.len() * householder;
-    let mut sum = R::ZERO;
-    columns.fill(R::ZERO);
-    for t in (0..n).rev() {
-        sum += inward(t);
-        let columns = &mut columns[..t];
-        columns
-            .iter_mut()
-            .zip(&m[t * c..])
-            .for_each(|(sum, m)| *sum += *m);
-        if t.is_multiple_of(householder) {
-            grad_g[t / householder][0] = columns.iter().copied().sum::<R>() + sum + through;
-        }
-    }
-    sum = R::ZERO;
-    for t in 0..n {
-        if t.is_multiple_of(householder) {
-            grad_g[t / householder][0] += sum;
-        }
-        sum += outward(t);
-    }
+    vectorize(
+        #[inline(always)]
+        || {
+            let mut sum = R::ZERO;
+            columns.fill(R::ZERO);
+            for t in (0..n).rev() {
+                sum += inward(t);
+                let columns = &mut columns[..t];
+                columns
+                    .iter_mut()
+                    .zip(&m[t * c..])
+                    .for_each(|(sum, m)| *sum += *m);
+                if t.is_multiple_of(householder) {
+                    grad_g[t / householder][0] = columns.iter().copied().sum::<R>() + sum + through;
+                }
+            }
+            sum = R::ZERO;
+            for t in 0..n {
+                if t.is_multiple_of(householder) {
+                    grad_g[t / householder][0] += sum;
+                }
+                sum += outward(t);
+            }
+        },
+    );
 }
 
 /// `c = keep c + a b` on the calling thread.
@@ -242,20 +259,27 @@ pub(crate) fn product<R: Real>(
 }
 
 /// `y[i] = factor[i] x[i]`, rows of width `d`.
+#[inline(always)]
 pub(crate) fn scale_rows<R: Real>(y: &mut [R], x: &[R], factor: &[R], d: usize) {
-    for ((y, x), factor) in y.chunks_mut(d).zip(x.chunks(d)).zip(factor) {
+    for ((y, x), factor) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(factor) {
         y.iter_mut().zip(x).for_each(|(y, x)| *y = *factor * *x);
     }
 }
 
 /// Sum of products, in f64 whatever the twin's type: for sums over whole states whose terms cancel. Eight running sums, so that
 /// the loop vectorises.
+#[inline(always)]
 pub(crate) fn dot_f64<R: Real>(a: &[R], b: &[R]) -> R {
+    debug_assert_eq!(a.len(), b.len());
     let mut sums = [0.0; 8];
-    for (a, b) in a.chunks(8).zip(b.chunks(8)) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a.f64() * b.f64();
+    let ((a, rest_a), (b, rest_b)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..8 {
+            sums[i] += a[i].f64() * b[i].f64();
         }
+    }
+    for ((sum, a), b) in sums.iter_mut().zip(rest_a).zip(rest_b) {
+        *sum += a.f64() * b.f64();
     }
     R::of(sums.iter().sum())
 }

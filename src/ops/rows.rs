@@ -137,25 +137,47 @@ impl NormParams {
 }
 
 /// Sum of products. Sixteen running sums, so that the loop vectorises.
+#[inline(always)]
 pub(crate) fn dot<R: Real>(a: &[R], b: &[R]) -> R {
+    debug_assert_eq!(a.len(), b.len());
     let mut sums = [R::ZERO; 16];
-    for (a, b) in a.chunks(16).zip(b.chunks(16)) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += *a * *b;
+    let ((a, rest_a), (b, rest_b)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..16 {
+            sums[i] += a[i] * b[i];
         }
+    }
+    for ((sum, a), b) in sums.iter_mut().zip(rest_a).zip(rest_b) {
+        *sum += *a * *b;
     }
     sums.iter().copied().sum()
 }
 
 /// Sum of a slice, as [`dot`].
+#[inline(always)]
 pub(crate) fn sum<R: Real>(a: &[R]) -> R {
     let mut sums = [R::ZERO; 16];
-    for a in a.chunks(16) {
-        for (sum, a) in sums.iter_mut().zip(a) {
-            *sum += *a;
+    let (a, rest) = a.as_chunks::<16>();
+    for a in a {
+        for i in 0..16 {
+            sums[i] += a[i];
         }
     }
+    sums.iter_mut().zip(rest).for_each(|(sum, a)| *sum += *a);
     sums.iter().copied().sum()
+}
+
+/// The largest element; sixteen at a time, so that the loop vectorises.
+#[inline(always)]
+pub(crate) fn largest<R: Real>(z: &[R]) -> R {
+    let mut most = [z[0]; 16];
+    let (blocks, rest) = z.as_chunks::<16>();
+    for z in blocks {
+        for i in 0..16 {
+            most[i] = most[i].max(z[i]);
+        }
+    }
+    most.iter().chain(rest).fold(z[0], |m, v| m.max(*v))
 }
 
 #[cfg(test)]

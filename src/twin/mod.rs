@@ -1,9 +1,11 @@
-//! What an op's CPU twin is made of: number types, tensors as slices under their ports' names, matrix products.
+//! What an op's CPU twin is made of: number types, tensors as slices under their ports' names, matrix products, wide loops.
 
 pub mod matmul;
 mod real;
+mod simd;
 
 pub use real::{Real, exp_f32};
+pub use simd::vectorize;
 
 use crate::port::{OpDef, Operands, named};
 use crate::step::StepParams;

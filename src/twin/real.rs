@@ -61,27 +61,33 @@ pub trait Real:
     fn is_finite(self) -> bool;
 
     /// 1 / (1 + e^-x).
+    #[inline(always)]
     fn sigmoid(self) -> Self {
         Self::ONE / (Self::ONE + (-self).exp())
     }
     /// ln(1 + e^x), without overflow.
+    #[inline(always)]
     fn softplus(self) -> Self {
         self.max(Self::ZERO) + (-self.abs()).exp().ln_1p()
     }
     /// x sigmoid(x).
+    #[inline(always)]
     fn silu(self) -> Self {
         self * self.sigmoid()
     }
     /// d silu / dx.
+    #[inline(always)]
     fn silu_slope(self) -> Self {
         let s = self.sigmoid();
         s * (Self::ONE + self * (Self::ONE - s))
     }
     /// x times the normal distribution function of x.
+    #[inline(always)]
     fn gelu(self) -> Self {
         self * self.normal_cdf()
     }
     /// d gelu / dx.
+    #[inline(always)]
     fn gelu_slope(self) -> Self {
         let density = Self::of(0.398_942_280_401_432_7) * (Self::of(-0.5) * self * self).exp();
         self.normal_cdf() + self * density
@@ -94,9 +100,11 @@ macro_rules! real {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const EPSILON: Self = Self::EPSILON;
+            #[inline(always)]
             fn of(x: f64) -> Self {
                 x as Self
             }
+            #[inline(always)]
             fn f64(self) -> f64 {
                 f64::from(self)
             }
@@ -113,15 +121,19 @@ macro_rules! real {
             fn exp_m1(self) -> Self {
                 self.exp_m1()
             }
+            #[inline(always)]
             fn sqrt(self) -> Self {
                 self.sqrt()
             }
+            #[inline(always)]
             fn abs(self) -> Self {
                 self.abs()
             }
+            #[inline(always)]
             fn max(self, other: Self) -> Self {
                 self.max(other)
             }
+            #[inline(always)]
             fn min(self, other: Self) -> Self {
                 self.min(other)
             }

@@ -2,7 +2,7 @@ use super::{Attention, MIN_LOG_F};
 use crate::ops::rows;
 use crate::step::StepParams;
 use crate::twin::matmul::{Mat, Threads, matmul};
-use crate::twin::{CpuOp, Real, Slices};
+use crate::twin::{CpuOp, Real, Slices, vectorize};
 use rayon::prelude::*;
 
 /// Query rows of a tile.
@@ -29,11 +29,16 @@ impl CpuOp for Attention {
                     self.scores(q, k, head, t0, n, &mut p);
                     let keys = t0 + n;
                     let sums = self.of_head(&sums, b, h);
-                    for i in 0..n {
-                        let p = &mut p[i * keys..][..keys];
-                        add_decays(p, sums, t0 + i);
-                        lse[i * self.h + h] = softmax(p, t0 + i + 1);
-                    }
+                    vectorize(
+                        #[inline(always)]
+                        || {
+                            for i in 0..n {
+                                let p = &mut p[i * keys..][..keys];
+                                add_decays(p, sums, t0 + i);
+                                lse[i * self.h + h] = softmax(p, t0 + i + 1);
+                            }
+                        },
+                    );
                     let (p, v) = (Mat::rows(&p, keys), Mat::rows(&v[head..], row));
                     let o = &mut o[h * self.d..];
                     matmul((n, self.d, keys), p, v, o, row, R::ZERO, R::ONE, Threads::One);
@@ -65,7 +70,12 @@ impl CpuOp for Attention {
             // A head's rows are not contiguous in the outputs: heads work apart and are put together after.
             let heads: Vec<[Vec<R>; 4]> = (0..self.h)
                 .into_par_iter()
-                .map(|h| self.head_bwd(&saved, b, h))
+                .map(|h| {
+                    vectorize(
+                        #[inline(always)]
+                        || self.head_bwd(&saved, b, h),
+                    )
+                })
                 .collect();
             for (port, target) in sample.iter_mut().enumerate() {
                 let (Some(target), (_, width)) = (target, ports[port]) else {
@@ -125,6 +135,7 @@ impl Attention {
 
     /// dq, dk, dv of one head, each \[T, D\], and its `grad_log_f` \[T\]: query tiles in order, so that the sums over queries
     /// have one.
+    #[inline(always)]
     fn head_bwd<R: Real>(&self, x: &Saved<'_, R>, b: usize, h: usize) -> [Vec<R>; 4] {
         let (d, row) = (self.d, self.h * self.d);
         let head = b * self.t * row + h * d;
@@ -219,6 +230,7 @@ impl Attention {
 }
 
 /// Adds to the scores of the query at `t` the log decays between each key and it.
+#[inline(always)]
 fn add_decays<R: Real>(z: &mut [R], sums: Option<&[f64]>, t: usize) {
     if let Some(sums) = sums {
         for (z, sum) in z.iter_mut().zip(&sums[..=t]) {
@@ -228,10 +240,11 @@ fn add_decays<R: Real>(z: &mut [R], sums: Option<&[f64]>, t: usize) {
 }
 
 /// Softmax of the first `seen` scores in place, 0 for the others; returns ln of the sum of exponentials.
+#[inline(always)]
 fn softmax<R: Real>(z: &mut [R], seen: usize) -> R {
     let (z, masked) = z.split_at_mut(seen);
     masked.fill(R::ZERO);
-    let max = z.iter().fold(z[0], |m, z| m.max(*z));
+    let max = rows::largest(z);
     for z in z.iter_mut() {
         *z = (*z - max).exp();
     }

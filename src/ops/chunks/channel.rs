@@ -49,6 +49,7 @@ impl<R: Real> Channels<R> {
 
     /// Decay factors of a chunk of `n` rows from their log decays (none: 0): in and out of the whole chunk, and those of
     /// its sub-blocks.
+    #[inline(always)]
     pub(crate) fn factors<'x>(
         &mut self,
         n: usize,
@@ -93,6 +94,7 @@ impl<R: Real> Channels<R> {
     }
 
     /// `pair` `[C,c]`, the lower triangle of `sum_x a_ix b_jx Gam_ijx`, with the diagonal, of `n` rows.
+    #[inline(always)]
     pub(crate) fn pair<'x>(
         &mut self,
         n: usize,
@@ -133,6 +135,7 @@ impl<R: Real> Channels<R> {
     }
 
     /// From the gradient of `pair`, adds what decays to that of A, `left`, and to that of B, `right`: of i > j.
+    #[inline(always)]
     pub(crate) fn pair_bwd<'x>(
         &mut self,
         n: usize,
@@ -186,6 +189,7 @@ impl<R: Real> Channels<R> {
     }
 
     /// A * l of the sub-block of `m` rows at `first`.
+    #[inline(always)]
     fn near<'x>(&mut self, a: &impl Fn(usize) -> &'x [R], first: usize, m: usize) {
         let d_k = self.d_k;
         for i in 0..m {
@@ -196,6 +200,7 @@ impl<R: Real> Channels<R> {
     }
 
     /// B * reach of the whole sub-block at `other`, after which what lies between grows by it.
+    #[inline(always)]
     fn far<'x>(&mut self, b: &impl Fn(usize) -> &'x [R], other: usize) {
         let d_k = self.d_k;
         let r = &self.r[other * d_k..];
@@ -213,6 +218,7 @@ impl<R: Real> Channels<R> {
     }
 
     /// Carries the decay from token j on to token i, one after those before.
+    #[inline(always)]
     fn run(&mut self, i: usize, j: usize) {
         if i > j {
             add(&mut self.running, &self.log[i * self.d_k..]);
@@ -222,10 +228,12 @@ impl<R: Real> Channels<R> {
     }
 }
 
+#[inline(always)]
 fn add<R: Real>(y: &mut [R], x: &[R]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += *x);
 }
 
+#[inline(always)]
 fn add_product<R: Real>(y: &mut [R], a: &[R], b: &[R]) {
     y.iter_mut()
         .zip(a.iter().zip(b))

@@ -1,6 +1,7 @@
 use super::CrossEntropy;
+use crate::ops::rows::largest;
 use crate::step::StepParams;
-use crate::twin::{CpuOp, Real, Slices};
+use crate::twin::{CpuOp, Real, Slices, vectorize};
 use rayon::prelude::*;
 
 /// Rows that one thread takes at a time.
@@ -18,14 +19,19 @@ pub(crate) fn rows<R: Real>(classes: usize, z: &[R], labels: &[u32], lse: &mut [
         .for_each_init(
             || vec![R::ZERO; classes],
             |exps, ((z, (lse, nll)), labels)| {
-                for (r, z) in z.chunks_exact(classes).enumerate() {
-                    let max = z.iter().fold(z[0], |m, v| m.max(*v));
-                    for (e, z) in exps.iter_mut().zip(z) {
-                        *e = (*z - max).exp();
-                    }
-                    lse[r] = max + exps.iter().copied().sum::<R>().ln();
-                    nll[r] = z.get(labels[r] as usize).map_or(R::ZERO, |z| lse[r] - *z);
-                }
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for (r, z) in z.chunks_exact(classes).enumerate() {
+                            let max = largest(z);
+                            for (e, z) in exps.iter_mut().zip(z) {
+                                *e = (*z - max).exp();
+                            }
+                            lse[r] = max + exps.iter().copied().sum::<R>().ln();
+                            nll[r] = z.get(labels[r] as usize).map_or(R::ZERO, |z| lse[r] - *z);
+                        }
+                    },
+                );
             },
         );
 }
@@ -40,26 +46,28 @@ pub(crate) fn gradient_in_place<R: Real>(classes: usize, z: &mut [R], labels: &[
     z.par_chunks_mut(ROWS * classes)
         .zip(labels.par_chunks(ROWS).zip(lse.par_chunks(ROWS)))
         .for_each(|(z, (labels, lse))| {
-            for (r, z) in z.chunks_exact_mut(classes).enumerate() {
-                let label = labels[r] as usize;
-                if label >= classes {
-                    z.fill(R::ZERO);
-                    continue;
-                }
-                if lse[r].f64().abs() < LARGE {
-                    for z in z.iter_mut() {
-                        *z = weight * (*z - lse[r]).exp();
+            vectorize(
+                #[inline(always)]
+                || {
+                    for (r, z) in z.chunks_exact_mut(classes).enumerate() {
+                        let label = labels[r] as usize;
+                        if label >= classes {
+                            z.fill(R::ZERO);
+                            continue;
+                        }
+                        let lse = lse[r];
+                        if lse.f64().abs() < LARGE {
+                            z.iter_mut().for_each(|z| *z = weight * (*z - lse).exp());
+                        } else {
+                            let max = largest(z);
+                            z.iter_mut().for_each(|z| *z = (*z - max).exp());
+                            let share = weight / z.iter().copied().sum::<R>();
+                            z.iter_mut().for_each(|z| *z *= share);
+                        }
+                        z[label] -= weight;
                     }
-                } else {
-                    let max = z.iter().fold(z[0], |m, v| m.max(*v));
-                    for z in z.iter_mut() {
-                        *z = (*z - max).exp();
-                    }
-                    let share = weight / z.iter().copied().sum::<R>();
-                    z.iter_mut().for_each(|z| *z *= share);
-                }
-                z[label] -= weight;
-            }
+                },
+            );
         });
 }
 

@@ -13,7 +13,7 @@ use crate::ops::chunks::{
 use crate::ops::reduce::wanted_or;
 use crate::step::StepParams;
 use crate::twin::matmul::Mat;
-use crate::twin::{CpuOp, Real, Slices};
+use crate::twin::{CpuOp, Real, Slices, vectorize};
 use rayon::prelude::*;
 
 /// Forward inputs.
@@ -151,69 +151,88 @@ impl<R: Real> Work<R> {
         let (q, k) = (at.queries.mat(x.q, d_k), at.rows.mat(x.k, d_k));
         product((n, n, d_k), k, k.t(), &mut self.lower, c, R::ZERO);
         product((at.queries.n, n, d_k), q, k.t(), &mut self.scores, c, R::ZERO);
-        let decay = |row: &mut [R], gam: &[R]| row.iter_mut().zip(gam).for_each(|(x, gam)| *x *= *gam);
         // The upper triangle of a product may hold anything, also infinities.
-        for i in 0..n {
-            let row = &mut self.lower[i * c..][..c];
-            decay(&mut row[..i], &self.gam[i * c..]);
-            row[i..].fill(R::ZERO);
-        }
-        for (token, i) in at.reads() {
-            let row = &mut self.scores[token * c..][..c];
-            decay(&mut row[..=i], &self.gam[i * c..]);
-            row[i + 1..].fill(R::ZERO);
-        }
+        vectorize(
+            #[inline(always)]
+            || {
+                let decay = |row: &mut [R], gam: &[R], n: usize| {
+                    row[..n].iter_mut().zip(gam).for_each(|(x, gam)| *x *= *gam);
+                    row[n..].fill(R::ZERO);
+                };
+                let rows = self.lower.chunks_exact_mut(c).zip(self.gam.chunks_exact(c));
+                for (i, (row, gam)) in rows.take(n).enumerate() {
+                    decay(row, gam, i);
+                }
+                for (token, i) in at.reads() {
+                    let row = &mut self.scores[token * c..][..c];
+                    decay(row, &self.gam[i * c..], i + 1);
+                }
+            },
+        );
         self.look_at_keys(op, x, at);
     }
 
-    /// U, R = diag(beta) U and Vn = Tm R from the state.
+    /// U, R = diag(beta) U and Vn = Tm R from the state, zero in the first chunk.
     fn written(&mut self, op: &DeltaRule, x: Inputs<'_, R>, at: ChunkRows, tm: &[R], state: &[R]) {
         let (c, n, d_k, d_v) = (op.chunk, at.rows.n, op.d_k, op.d_v);
-        product(
-            (n, d_v, d_k),
-            at.rows.mat(x.k, d_k),
-            Mat::rows(state, d_v),
-            &mut self.u,
-            d_v,
-            R::ZERO,
-        );
-        for i in 0..n {
-            let (decay, beta) = (self.decay_in[i], self.beta[i]);
-            let rows = self.u[i * d_v..][..d_v]
-                .iter_mut()
-                .zip(&mut self.r[i * d_v..][..d_v]);
-            for ((u, r), v) in rows.zip(at.rows.at(x.v, d_v, i)) {
-                *u = *v - decay * *u;
-                *r = beta * *u;
-            }
+        if at.chunk > 0 {
+            let (k, state) = (at.rows.mat(x.k, d_k), Mat::rows(state, d_v));
+            product((n, d_v, d_k), k, state, &mut self.u, d_v, R::ZERO);
         }
-        product(
-            (n, d_v, n),
-            Mat::rows(tm, c),
-            Mat::rows(&self.r, d_v),
-            &mut self.vn,
-            d_v,
-            R::ZERO,
+        vectorize(
+            #[inline(always)]
+            || {
+                let rows = self.u.chunks_exact_mut(d_v).zip(self.r.chunks_exact_mut(d_v));
+                for (i, (u, r)) in rows.take(n).enumerate() {
+                    let (decay, beta, v) = (self.decay_in[i], self.beta[i], at.rows.at(x.v, d_v, i));
+                    if at.chunk == 0 {
+                        u.copy_from_slice(v);
+                    } else {
+                        u.iter_mut().zip(v).for_each(|(u, v)| *u = *v - decay * *u);
+                    }
+                    r.iter_mut().zip(u).for_each(|(r, u)| *r = beta * *u);
+                }
+            },
         );
+        let (tm_rows, r) = (Mat::rows(tm, c), Mat::rows(&self.r, d_v));
+        product((n, d_v, n), tm_rows, r, &mut self.vn, d_v, R::ZERO);
         self.stiff.refine(op, n, tm, false, &self.r, &mut self.vn);
     }
 }
 
+/// Columns of a row of the inverse that are computed at once, in registers.
+const COLUMNS: usize = 16;
+
 /// Tm = (I + diag(beta) G)^-1 by forward substitution, of the first `n` of `c` rows; `lower` is G.
 fn invert<R: Real>(c: usize, n: usize, beta: &[R], lower: &[R], tm: &mut [R]) {
-    tm.fill(R::ZERO);
-    for i in 0..c {
-        let (above, rest) = tm.split_at_mut(i * c);
-        rest[i] = R::ONE;
-        if i < n {
-            for j in 0..i {
-                let factor = beta[i] * lower[i * c + j];
-                for (x, up) in rest[..=j].iter_mut().zip(&above[j * c..]) {
-                    *x -= factor * *up;
+    vectorize(
+        #[inline(always)]
+        || {
+            tm.fill(R::ZERO);
+            for i in 0..c {
+                let (above, rest) = tm.split_at_mut(i * c);
+                let row = &mut rest[..c];
+                row[i] = R::ONE;
+                if i >= n {
+                    continue;
+                }
+                let (beta, lower) = (beta[i], &lower[i * c..][..i]);
+                let blocks = row.as_chunks_mut::<COLUMNS>().0.iter_mut();
+                for (first, x) in (0..i).step_by(COLUMNS).zip(blocks) {
+                    // Rows above the first column of the block are zero in it.
+                    let rows = above[first * c..].chunks_exact(c);
+                    let mut sum = *x;
+                    for (g, up) in lower[first..].iter().zip(rows) {
+                        let (factor, up) = (beta * *g, &up[first..][..COLUMNS]);
+                        for l in 0..COLUMNS {
+                            sum[l] -= factor * up[l];
+                        }
+                    }
+                    *x = sum;
                 }
             }
-        }
-    }
+        },
+    );
 }
 
 impl CpuOp for DeltaRule {
@@ -231,7 +250,12 @@ impl CpuOp for DeltaRule {
         if self.decay == Decay::Channel {
             heads.for_each_init(
                 || ChannelWork::new(self),
-                |w, (head, ((o, tm), states))| self.channel_fwd(x, head, o, tm, states, w),
+                |w, (head, ((o, tm), states))| {
+                    vectorize(
+                        #[inline(always)]
+                        || self.channel_fwd(x, head, o, tm, states, w),
+                    );
+                },
             );
         } else {
             heads.for_each_init(
@@ -268,7 +292,12 @@ impl CpuOp for DeltaRule {
         if self.decay == Decay::Channel {
             heads.for_each_init(
                 || (ChannelWork::new(self), ChannelBackward::new(self)),
-                |(w, bw), (head, grads)| self.channel_bwd(x, head, tm, states, grad_o, grads, w, bw),
+                |(w, bw), (head, grads)| {
+                    vectorize(
+                        #[inline(always)]
+                        || self.channel_bwd(x, head, tm, states, grad_o, grads, w, bw),
+                    );
+                },
             );
         } else {
             heads.for_each_init(
@@ -302,26 +331,17 @@ impl DeltaRule {
             invert(c, n, &w.beta, &w.lower, tm);
             w.written(self, x, at, tm, state);
 
-            product(
-                (queries, d_v, d_k),
-                at.queries.mat(x.q, d_k),
-                Mat::rows(state, d_v),
-                &mut w.o,
-                d_v,
-                R::ZERO,
-            );
-            for (token, row) in at.reads() {
-                let decay = w.decay_in[row];
-                w.o[token * d_v..][..d_v].iter_mut().for_each(|x| *x *= decay);
+            if i > 0 {
+                let (q, state) = (at.queries.mat(x.q, d_k), Mat::rows(state, d_v));
+                product((queries, d_v, d_k), q, state, &mut w.o, d_v, R::ZERO);
+                for (token, row) in at.reads() {
+                    let decay = w.decay_in[row];
+                    w.o[token * d_v..][..d_v].iter_mut().for_each(|x| *x *= decay);
+                }
             }
-            product(
-                (queries, d_v, n),
-                Mat::rows(&w.scores, c),
-                Mat::rows(&w.vn, d_v),
-                &mut w.o,
-                d_v,
-                R::ONE,
-            );
+            let (scores, vn) = (Mat::rows(&w.scores, c), Mat::rows(&w.vn, d_v));
+            let keep = if i > 0 { R::ONE } else { R::ZERO };
+            product((queries, d_v, n), scores, vn, &mut w.o, d_v, keep);
             let o = o[i * self.chunk_tokens()..].iter_mut();
             for (to, from) in o.zip(w.o.chunks(d_v)).take(queries) {
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
@@ -334,14 +354,8 @@ impl DeltaRule {
                     .zip(state)
                     .for_each(|(next, was)| *next = a * *was);
                 scale_rows(&mut w.r, &w.vn, &w.decay_out[..n], d_v);
-                product(
-                    (d_k, d_v, n),
-                    at.rows.mat(x.k, d_k).t(),
-                    Mat::rows(&w.r, d_v),
-                    next,
-                    d_v,
-                    R::ONE,
-                );
+                let (k, r) = (at.rows.mat(x.k, d_k).t(), Mat::rows(&w.r, d_v));
+                product((d_k, d_v, n), k, r, next, d_v, R::ONE);
             }
         }
     }

@@ -2,7 +2,7 @@ use super::L2Norm;
 use crate::ops::reduce::Pieces;
 use crate::ops::rows::dot;
 use crate::step::StepParams;
-use crate::twin::{CpuOp, Real, Slices};
+use crate::twin::{CpuOp, Real, Slices, vectorize};
 use rayon::prelude::*;
 
 impl CpuOp for L2Norm {
@@ -13,12 +13,15 @@ impl CpuOp for L2Norm {
         let (d, per) = (self.d, Pieces::new(self.rows).rows);
         let pieces = y.par_chunks_mut(per * d).zip(r.par_chunks_mut(per));
         pieces.zip(x.par_chunks(per * d)).for_each(|((y, r), x)| {
-            for ((y, r), x) in y.chunks_mut(d).zip(r).zip(x.chunks(d)) {
-                *r = R::ONE / (dot(x, x) + eps).sqrt();
-                for c in 0..d {
-                    y[c] = x[c] * *r;
-                }
-            }
+            vectorize(
+                #[inline(always)]
+                || {
+                    for ((y, r), x) in y.chunks_exact_mut(d).zip(r).zip(x.chunks_exact(d)) {
+                        *r = R::ONE / (dot(x, x) + eps).sqrt();
+                        y.iter_mut().zip(x).for_each(|(y, x)| *y = *x * *r);
+                    }
+                },
+            );
         });
     }
 
@@ -32,14 +35,19 @@ impl CpuOp for L2Norm {
             .par_chunks_mut(per * d)
             .enumerate()
             .for_each(|(piece, grad_x)| {
-                for (i, grad_x) in grad_x.chunks_mut(d).enumerate() {
-                    let row = piece * per + i;
-                    let (y, grad_y) = (&y[row * d..][..d], &grad_y[row * d..][..d]);
-                    let along = dot(y, grad_y);
-                    for c in 0..d {
-                        grad_x[c] = r[row] * (grad_y[c] - y[c] * along);
-                    }
-                }
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for (i, grad_x) in grad_x.chunks_exact_mut(d).enumerate() {
+                            let row = piece * per + i;
+                            let (y, grad_y) = (&y[row * d..][..d], &grad_y[row * d..][..d]);
+                            let (r, along) = (r[row], dot(y, grad_y));
+                            for (grad_x, (y, grad_y)) in grad_x.iter_mut().zip(y.iter().zip(grad_y)) {
+                                *grad_x = r * (*grad_y - *y * along);
+                            }
+                        }
+                    },
+                );
             });
     }
 }

@@ -2,7 +2,7 @@ use super::LayerNorm;
 use crate::ops::reduce::{Pieces, add_partials, wanted_or};
 use crate::ops::rows::{dot, sum};
 use crate::step::StepParams;
-use crate::twin::{CpuOp, Real, Slices};
+use crate::twin::{CpuOp, Real, Slices, vectorize};
 use rayon::prelude::*;
 
 impl CpuOp for LayerNorm {
@@ -16,19 +16,22 @@ impl CpuOp for LayerNorm {
         pieces
             .zip(x.par_chunks(per * d))
             .for_each(|((y, (offset, r)), x)| {
-                for (i, (y, x)) in y.chunks_mut(d).zip(x.chunks(d)).enumerate() {
-                    for c in 0..d {
-                        y[c] = x[c] - x[0];
-                    }
-                    offset[i] = sum(y) * inv_d;
-                    for c in 0..d {
-                        y[c] -= offset[i];
-                    }
-                    r[i] = R::ONE / (dot(y, y) * inv_d + eps).sqrt();
-                    for c in 0..d {
-                        y[c] = y[c] * r[i] * w[c] + b[c];
-                    }
-                }
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        let rows = y.chunks_exact_mut(d).zip(x.chunks_exact(d));
+                        for ((y, x), (offset, r)) in rows.zip(offset.iter_mut().zip(r)) {
+                            let x0 = x[0];
+                            y.iter_mut().zip(x).for_each(|(y, x)| *y = *x - x0);
+                            *offset = sum(y) * inv_d;
+                            y.iter_mut().for_each(|y| *y -= *offset);
+                            *r = R::ONE / (dot(y, y) * inv_d + eps).sqrt();
+                            for (y, (w, b)) in y.iter_mut().zip(w.iter().zip(b)) {
+                                *y = *y * *r * *w + *b;
+                            }
+                        }
+                    },
+                );
             });
     }
 
@@ -44,20 +47,32 @@ impl CpuOp for LayerNorm {
         let parts = parts.zip(grad_w.par_chunks_mut(d).zip(grad_b.par_chunks_mut(d)));
         parts.enumerate().for_each(|(piece, (grad_x, (grad_w, grad_b)))| {
             let (mut xh, mut q) = (vec![R::ZERO; d], vec![R::ZERO; d]);
-            for (i, grad_x) in grad_x.chunks_mut(d).enumerate() {
-                let row = piece * pieces.rows + i;
-                let (x, grad_y) = (&x[row * d..][..d], &grad_y[row * d..][..d]);
-                for c in 0..d {
-                    xh[c] = (x[c] - x[0] - offset[row]) * r[row];
-                    q[c] = grad_y[c] * w[c];
-                    grad_w[c] += grad_y[c] * xh[c];
-                    grad_b[c] += grad_y[c];
-                }
-                let (mean, along) = (sum(&q) * inv_d, dot(&q, &xh) * inv_d);
-                for c in 0..d {
-                    grad_x[c] = r[row] * (q[c] - mean - xh[c] * along);
-                }
-            }
+            vectorize(
+                #[inline(always)]
+                || {
+                    for (i, grad_x) in grad_x.chunks_exact_mut(d).enumerate() {
+                        let row = piece * pieces.rows + i;
+                        let (x, grad_y) = (&x[row * d..][..d], &grad_y[row * d..][..d]);
+                        let (x0, offset, r) = (x[0], offset[row], r[row]);
+                        for (xh, x) in xh.iter_mut().zip(x) {
+                            *xh = (*x - x0 - offset) * r;
+                        }
+                        for (q, (grad_y, w)) in q.iter_mut().zip(grad_y.iter().zip(w)) {
+                            *q = *grad_y * *w;
+                        }
+                        for (grad_w, (grad_y, xh)) in grad_w.iter_mut().zip(grad_y.iter().zip(&xh)) {
+                            *grad_w += *grad_y * *xh;
+                        }
+                        for (grad_b, grad_y) in grad_b.iter_mut().zip(grad_y) {
+                            *grad_b += *grad_y;
+                        }
+                        let (mean, along) = (sum(&q) * inv_d, dot(&q, &xh) * inv_d);
+                        for (grad_x, (q, xh)) in grad_x.iter_mut().zip(q.iter().zip(&xh)) {
+                            *grad_x = r * (*q - mean - *xh * along);
+                        }
+                    }
+                },
+            );
         });
         if let Some(sum) = io.sum("w") {
             add_partials(sum, &grad_w);

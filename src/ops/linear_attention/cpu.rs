@@ -8,7 +8,7 @@ use crate::ops::chunks::{Chunk, clamped, decay_factors, head_rows, product, rete
 use crate::ops::reduce::wanted_or;
 use crate::step::StepParams;
 use crate::twin::matmul::Mat;
-use crate::twin::{CpuOp, Real, Slices};
+use crate::twin::{CpuOp, Real, Slices, vectorize};
 use rayon::prelude::*;
 
 /// Forward inputs.
@@ -84,6 +84,7 @@ impl<R: Real> Work<R> {
     }
 
     /// What does not depend on the state: decays, P, Q * in and K * out.
+    #[inline(always)]
     fn chunk_prep(&mut self, op: &LinearAttention, x: Inputs<'_, R>, at: ChunkRows) {
         let (c, d_k, n) = (op.chunk, op.d_k, at.keys.n);
         if op.decay == Decay::Channel {
@@ -111,12 +112,12 @@ impl<R: Real> Work<R> {
             );
             let (q, k) = (at.keys.mat(x.q, d_k), at.keys.mat(x.k, d_k));
             product((n, n, d_k), q, k.t(), &mut self.scores, c, R::ZERO);
-            for i in 0..n {
-                for j in i * c..=i * c + i {
-                    self.scores[j] *= self.gam[j];
-                }
+            let rows = self.scores.chunks_exact_mut(c).zip(self.gam.chunks_exact(c));
+            for (i, (scores, gam)) in rows.take(n).enumerate() {
+                let (seen, masked) = scores.split_at_mut(i + 1);
+                seen.iter_mut().zip(gam).for_each(|(x, gam)| *x *= *gam);
                 // The upper triangle of a product may hold anything, also infinities.
-                self.scores[i * c + i + 1..(i + 1) * c].fill(R::ZERO);
+                masked.fill(R::ZERO);
             }
         }
         for i in 0..n {
@@ -129,6 +130,7 @@ impl<R: Real> Work<R> {
     }
 
     /// `y = diag(a) x` with the decay of the whole chunk of `n` tokens; rows of width `d_v`.
+    #[inline(always)]
     fn decayed(&self, y: &mut [R], x: &[R], n: usize, d_v: usize) {
         for (channel, (y, x)) in y.chunks_mut(d_v).zip(x.chunks(d_v)).enumerate() {
             let a = self.whole_decay(n, channel);
@@ -143,6 +145,7 @@ impl<R: Real> Work<R> {
 }
 
 /// Rows of width `d` times a factor each (`width` 1) or a factor each element.
+#[inline(always)]
 fn decay_rows<R: Real>(x: &mut [R], factors: &[R], width: usize, d: usize) {
     if width == 1 {
         for (row, f) in x.chunks_mut(d).zip(factors) {
@@ -165,7 +168,12 @@ impl CpuOp for LinearAttention {
             .enumerate()
             .for_each_init(
                 || Work::new(self),
-                |w, (head, (o, states))| self.head_fwd(x, head, o, states, w),
+                |w, (head, (o, states))| {
+                    vectorize(
+                        #[inline(always)]
+                        || self.head_fwd(x, head, o, states, w),
+                    );
+                },
             );
     }
 
@@ -206,7 +214,10 @@ impl CpuOp for LinearAttention {
                             g,
                             add_keys: i > 0,
                         };
-                        self.head_bwd(x, group * together + i, states, grad_o, &mut grads, w, bw);
+                        vectorize(
+                            #[inline(always)]
+                            || self.head_bwd(x, group * together + i, states, grad_o, &mut grads, w, bw),
+                        );
                     }
                 },
             );
@@ -234,6 +245,7 @@ impl LinearAttention {
     }
 
     /// Forward over the chunks of one head: `o` by rows, `states` by chunks.
+    #[inline(always)]
     fn head_fwd<R: Real>(
         &self,
         x: Inputs<'_, R>,

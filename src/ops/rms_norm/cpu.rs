@@ -2,33 +2,43 @@ use super::{Kind, RmsNorm};
 use crate::ops::reduce::{Pieces, add_partials, wanted_or};
 use crate::ops::rows::dot;
 use crate::step::StepParams;
-use crate::twin::{CpuOp, Real, Slices};
+use crate::twin::{CpuOp, Real, Slices, vectorize};
 use rayon::prelude::*;
 
 impl RmsNorm {
     /// The row that is normalised.
+    #[inline(always)]
     fn gate<R: Real>(&self, m: &mut [R], x: &[R], g: &[R]) {
         m.copy_from_slice(x);
         if self.kind == Kind::GateBefore {
-            for c in 0..self.d {
-                m[c] *= g[c].silu();
-            }
+            m.iter_mut().zip(g).for_each(|(m, g)| *m *= g.silu());
         }
     }
 
-    /// What a gate after the norm multiplies by.
-    fn activation<R: Real>(&self, g: R) -> R {
+    /// Multiplies by what a gate after the norm makes of `g`.
+    #[inline(always)]
+    fn activate<R: Real>(&self, y: &mut [R], g: &[R]) {
+        let rows = y.iter_mut().zip(g);
         match self.kind {
-            Kind::SigmoidAfter => g.sigmoid(),
-            _ => g.silu(),
+            Kind::SigmoidAfter => rows.for_each(|(y, g)| *y *= g.sigmoid()),
+            _ => rows.for_each(|(y, g)| *y *= g.silu()),
         }
     }
 
-    /// Its derivative.
-    fn slope<R: Real>(&self, g: R) -> R {
+    /// The same of `y`, and multiplies `z` by the derivative.
+    #[inline(always)]
+    fn activate_both<R: Real>(&self, y: &mut [R], z: &mut [R], g: &[R]) {
+        let rows = y.iter_mut().zip(z).zip(g);
         match self.kind {
-            Kind::SigmoidAfter => g.sigmoid() * (-g).sigmoid(),
-            _ => g.silu_slope(),
+            Kind::SigmoidAfter => rows.for_each(|((y, z), g)| {
+                let s = g.sigmoid();
+                *y *= s;
+                *z *= s * (-*g).sigmoid();
+            }),
+            _ => rows.for_each(|((y, z), g)| {
+                *y *= g.silu();
+                *z *= g.silu_slope();
+            }),
         }
     }
 
@@ -70,21 +80,24 @@ impl CpuOp for RmsNorm {
         let pieces = y.par_chunks_mut(per * d).zip(saved.par_chunks_mut(per));
         pieces.enumerate().for_each(|(piece, (y, saved))| {
             let mut m = vec![R::ZERO; d];
-            for (i, (y, saved)) in y.chunks_mut(d).zip(saved).enumerate() {
-                let row = piece * per + i;
-                let g = self.gate_row(gate, row);
-                self.gate(&mut m, &x[row * d..][..d], g);
-                let (s, keep) = self.factor(dot(&m, &m) * inv_d);
-                *saved = keep;
-                for c in 0..d {
-                    y[c] = m[c] * s * w[c];
-                }
-                if self.kind.is_after() {
-                    for c in 0..d {
-                        y[c] *= self.activation(g[c]);
+            vectorize(
+                #[inline(always)]
+                || {
+                    for (i, (y, saved)) in y.chunks_exact_mut(d).zip(saved).enumerate() {
+                        let row = piece * per + i;
+                        let g = self.gate_row(gate, row);
+                        self.gate(&mut m, &x[row * d..][..d], g);
+                        let (s, keep) = self.factor(dot(&m, &m) * inv_d);
+                        *saved = keep;
+                        for ((y, m), w) in y.iter_mut().zip(&m).zip(w) {
+                            *y = *m * s * *w;
+                        }
+                        if self.kind.is_after() {
+                            self.activate(y, g);
+                        }
                     }
-                }
-            }
+                },
+            );
         });
     }
 
@@ -113,39 +126,44 @@ impl CpuOp for RmsNorm {
             .zip(grad_w.par_chunks_mut(d));
         parts.enumerate().for_each(|(piece, ((grad_x, grad_g), grad_w))| {
             let (mut m, mut t) = (vec![R::ZERO; d], vec![R::ZERO; d]);
-            let rows = grad_x.chunks_mut(d).zip(grad_g.chunks_mut(dg_width));
-            for (i, (grad_x, grad_g)) in rows.enumerate() {
-                let row = piece * pieces.rows + i;
-                let (x, grad_y) = (&x[row * d..][..d], &grad_y[row * d..][..d]);
-                let g = self.gate_row(gate, row);
-                let (s, per_root) = self.factors(saved[row]);
-                self.gate(&mut m, x, g);
-                for c in 0..d {
-                    m[c] *= s;
-                }
-                if self.kind.is_after() {
-                    for c in 0..d {
-                        t[c] = grad_y[c] * self.activation(g[c]);
-                        grad_g[c] = grad_y[c] * m[c] * w[c] * self.slope(g[c]);
+            vectorize(
+                #[inline(always)]
+                || {
+                    let rows = grad_x.chunks_exact_mut(d).zip(grad_g.chunks_exact_mut(dg_width));
+                    for (i, (grad_x, grad_g)) in rows.enumerate() {
+                        let row = piece * pieces.rows + i;
+                        let (x, grad_y) = (&x[row * d..][..d], &grad_y[row * d..][..d]);
+                        let g = self.gate_row(gate, row);
+                        let (s, per_root) = self.factors(saved[row]);
+                        self.gate(&mut m, x, g);
+                        m.iter_mut().for_each(|m| *m *= s);
+                        t.copy_from_slice(grad_y);
+                        if self.kind.is_after() {
+                            let of = grad_y.iter().zip(&m).zip(w);
+                            for (grad_g, ((grad_y, m), w)) in grad_g.iter_mut().zip(of) {
+                                *grad_g = *grad_y * *m * *w;
+                            }
+                            self.activate_both(&mut t, grad_g, g);
+                        }
+                        let rows = t.iter_mut().zip(&m).zip(w);
+                        for (grad_w, ((t, m), w)) in grad_w.iter_mut().zip(rows) {
+                            *grad_w += *t * *m;
+                            *t *= *w;
+                        }
+                        let along = dot(&t, &m) * inv_d * per_root;
+                        for ((grad_x, t), m) in grad_x.iter_mut().zip(&t).zip(&m) {
+                            *grad_x = s * *t - *m * along;
+                        }
+                        if self.kind == Kind::GateBefore {
+                            let of = grad_g.iter_mut().zip(x).zip(g);
+                            for (grad_x, ((grad_g, x), g)) in grad_x.iter_mut().zip(of) {
+                                *grad_g = *grad_x * *x * g.silu_slope();
+                                *grad_x *= g.silu();
+                            }
+                        }
                     }
-                } else {
-                    t.copy_from_slice(grad_y);
-                }
-                for c in 0..d {
-                    grad_w[c] += t[c] * m[c];
-                    t[c] *= w[c];
-                }
-                let along = dot(&t, &m) * inv_d * per_root;
-                for c in 0..d {
-                    grad_x[c] = s * t[c] - m[c] * along;
-                }
-                if self.kind == Kind::GateBefore {
-                    for c in 0..d {
-                        grad_g[c] = grad_x[c] * x[c] * g[c].silu_slope();
-                        grad_x[c] *= g[c].silu();
-                    }
-                }
-            }
+                },
+            );
         });
         if let Some(sum) = io.sum("w") {
             add_partials(sum, &grad_w);

@@ -2,7 +2,7 @@ use super::{CHUNK, SelectiveScan};
 use crate::ops::reduce::add_partials;
 use crate::ops::rows::dot;
 use crate::step::StepParams;
-use crate::twin::{CpuOp, Real, Slices};
+use crate::twin::{CpuOp, Real, Slices, vectorize};
 use rayon::prelude::*;
 
 /// Pieces that the channels of a sequence are split into for the threads, whatever their number.
@@ -146,6 +146,7 @@ impl SelectiveScan {
     }
 
     /// y \[T, count\] and the states before each chunk \[chunks, count, N\].
+    #[inline(always)]
     fn forward<R: Real, const MAMBA: bool>(
         &self,
         flags: Flags<MAMBA>,
@@ -181,6 +182,7 @@ impl SelectiveScan {
         (y, saved)
     }
 
+    #[inline(always)]
     fn backward<R: Real, const MAMBA: bool>(
         &self,
         flags: Flags<MAMBA>,
@@ -289,8 +291,14 @@ impl CpuOp for SelectiveScan {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
         let (x, pieces) = (Inputs::new(self, &io), self.pieces());
         let run = |p| match self.flags() {
-            Ok(flags) => self.forward(flags, &x, p),
-            Err(flags) => self.forward(flags, &x, p),
+            Ok(flags) => vectorize(
+                #[inline(always)]
+                || self.forward(flags, &x, p),
+            ),
+            Err(flags) => vectorize(
+                #[inline(always)]
+                || self.forward(flags, &x, p),
+            ),
         };
         let parts: Vec<_> = pieces.par_iter().map(run).collect();
         let y: Vec<&[R]> = parts.iter().map(|(y, _)| &y[..]).collect();
@@ -305,8 +313,14 @@ impl CpuOp for SelectiveScan {
         let parts: Vec<_> = pieces
             .par_iter()
             .map(|p| match self.flags() {
-                Ok(flags) => self.backward(flags, &x, saved, grad_y, p),
-                Err(flags) => self.backward(flags, &x, saved, grad_y, p),
+                Ok(flags) => vectorize(
+                    #[inline(always)]
+                    || self.backward(flags, &x, saved, grad_y, p),
+                ),
+                Err(flags) => vectorize(
+                    #[inline(always)]
+                    || self.backward(flags, &x, saved, grad_y, p),
+                ),
             })
             .collect();
         let points: [(_, Part<R>); 3] = [

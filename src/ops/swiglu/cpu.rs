@@ -2,7 +2,7 @@ use super::SwiGlu;
 use crate::ops::reduce::{Pieces, add_partials, wanted_or};
 use crate::ops::rows::sum;
 use crate::step::StepParams;
-use crate::twin::{CpuOp, Real, Slices};
+use crate::twin::{CpuOp, Real, Slices, vectorize};
 use rayon::prelude::*;
 
 impl CpuOp for SwiGlu {
@@ -11,12 +11,17 @@ impl CpuOp for SwiGlu {
         let (d, per) = (self.d, Pieces::new(self.rows).rows);
         let pieces = io.write("y").par_chunks_mut(per * d);
         pieces.zip(x.par_chunks(per * 2 * d)).for_each(|(y, x)| {
-            for (y, x) in y.chunks_mut(d).zip(x.chunks(2 * d)) {
-                let (a, b) = x.split_at(d);
-                for c in 0..d {
-                    y[c] = a[c] * (beta * a[c]).sigmoid() * b[c];
-                }
-            }
+            vectorize(
+                #[inline(always)]
+                || {
+                    for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(2 * d)) {
+                        let (a, b) = x.split_at(d);
+                        for (y, (a, b)) in y.iter_mut().zip(a.iter().zip(b)) {
+                            *y = *a * (beta * *a).sigmoid() * *b;
+                        }
+                    }
+                },
+            );
         });
     }
 
@@ -32,23 +37,30 @@ impl CpuOp for SwiGlu {
             .enumerate()
             .for_each(|(piece, (grad_x, grad_beta))| {
                 let mut terms = vec![R::ZERO; d];
-                for (i, grad_x) in grad_x.chunks_mut(2 * d).enumerate() {
-                    let row = piece * pieces.rows + i;
-                    let (a, b) = x[row * 2 * d..][..2 * d].split_at(d);
-                    let (grad_a, grad_b) = grad_x.split_at_mut(d);
-                    let grad_y = &grad_y[row * d..][..d];
-                    for c in 0..d {
-                        let z = beta * a[c];
-                        let e = (-z.abs()).exp();
-                        let inv = R::ONE / (R::ONE + e);
-                        let sg = if z >= R::ZERO { inv } else { e * inv };
-                        let sg_slope = e * inv * inv;
-                        grad_a[c] = grad_y[c] * b[c] * (sg + z * sg_slope);
-                        grad_b[c] = grad_y[c] * a[c] * sg;
-                        terms[c] = grad_y[c] * b[c] * a[c] * (a[c] * sg_slope);
-                    }
-                    *grad_beta += sum(&terms);
-                }
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for (i, grad_x) in grad_x.chunks_exact_mut(2 * d).enumerate() {
+                            let row = piece * pieces.rows + i;
+                            let (a, b) = x[row * 2 * d..][..2 * d].split_at(d);
+                            let (grad_a, grad_b) = grad_x.split_at_mut(d);
+                            let grad_y = &grad_y[row * d..][..d];
+                            let made = terms.iter_mut().zip(grad_a.iter_mut().zip(grad_b));
+                            let given = grad_y.iter().zip(a.iter().zip(b));
+                            for ((term, (grad_a, grad_b)), (grad_y, (a, b))) in made.zip(given) {
+                                let z = beta * *a;
+                                let e = (-z.abs()).exp();
+                                let inv = R::ONE / (R::ONE + e);
+                                let sg = if z >= R::ZERO { inv } else { e * inv };
+                                let sg_slope = e * inv * inv;
+                                *grad_a = *grad_y * *b * (sg + z * sg_slope);
+                                *grad_b = *grad_y * *a * sg;
+                                *term = *grad_y * *b * *a * (*a * sg_slope);
+                            }
+                            *grad_beta += sum(&terms);
+                        }
+                    },
+                );
             });
         if let Some(sum) = io.sum("beta") {
             add_partials(sum, &grad_beta);

@@ -2,8 +2,8 @@ use super::{ChunkRows, Inputs, Work};
 use crate::ops::Decay;
 use crate::ops::chunks::{decay_sums, dot_f64, product, scale_rows};
 use crate::ops::delta_rule::DeltaRule;
-use crate::twin::Real;
 use crate::twin::matmul::Mat;
+use crate::twin::{Real, vectorize};
 
 /// Where the gradients of one head go: rows in the order of time, a row a token (q, g) or a step.
 pub(super) struct HeadGrads<'a, R> {
@@ -85,7 +85,6 @@ impl DeltaRule {
         bw: &mut BackwardWork<R>,
     ) {
         let (c, size, chunks) = (self.chunk, self.d_k * self.d_v, self.chunks());
-        bw.grad_state.fill(R::ZERO);
         for i in (0..chunks).rev() {
             let mut stages = Stages {
                 op: self,
@@ -93,6 +92,7 @@ impl DeltaRule {
                 at: ChunkRows::new(self, head, i),
                 tm: &tm[(head * chunks + i) * c * c..][..c * c],
                 state: &states[(head * chunks + i) * size..][..size],
+                is_last: i + 1 == chunks,
                 w: &mut *w,
                 bw: &mut *bw,
             };
@@ -107,20 +107,29 @@ impl DeltaRule {
             stages.query_key_bwd(&mut grads);
             stages.key_state_bwd();
             stages.key_chunk_bwd(&mut grads);
-            stages.state_bwd();
+            if i > 0 {
+                stages.state_bwd();
+            }
         }
     }
 }
 
-/// The stages of one chunk's backward pass. Those that have kernels of their own have their names.
+/// The stages of one chunk's backward pass. Those that have kernels of their own have their names. The state before the
+/// first chunk and the gradient of the one after the last are zero: products with them are left out.
 struct Stages<'a, R> {
     op: &'a DeltaRule,
     x: Inputs<'a, R>,
     at: ChunkRows,
     tm: &'a [R],
     state: &'a [R],
+    is_last: bool,
     w: &'a mut Work<R>,
     bw: &'a mut BackwardWork<R>,
+}
+
+/// 0 where a product is the first term of a sum, else 1.
+fn unless<R: Real>(is_first: bool) -> R {
+    if is_first { R::ZERO } else { R::ONE }
 }
 
 impl<R: Real> Stages<'_, R> {
@@ -140,55 +149,42 @@ impl<R: Real> Stages<'_, R> {
     fn value_bwd(&mut self) {
         let Self { op, at, w, bw, .. } = self;
         let (c, d_k, d_v, n) = (op.chunk, op.d_k, op.d_v, at.rows.n);
-        product(
-            (n, d_v, d_k),
-            at.rows.mat(self.x.k, d_k),
-            Mat::rows(&bw.grad_state, d_v),
-            &mut bw.grad_r,
-            d_v,
-            R::ZERO,
-        );
-        scale_rows(&mut bw.grad_vn, &bw.grad_r, &w.decay_out[..n], d_v);
-        product(
-            (n, d_v, at.queries.n),
-            Mat::rows(&w.scores, c).t(),
-            Mat::rows(&bw.grad_o, d_v),
-            &mut bw.grad_vn,
-            d_v,
-            R::ONE,
-        );
-        product(
-            (n, d_v, n),
-            Mat::rows(self.tm, c).t(),
-            Mat::rows(&bw.grad_vn, d_v),
-            &mut bw.grad_r,
-            d_v,
-            R::ZERO,
-        );
+        if !self.is_last {
+            let (k, grad_state) = (at.rows.mat(self.x.k, d_k), Mat::rows(&bw.grad_state, d_v));
+            product((n, d_v, d_k), k, grad_state, &mut bw.grad_r, d_v, R::ZERO);
+            vectorize(
+                #[inline(always)]
+                || scale_rows(&mut bw.grad_vn, &bw.grad_r, &w.decay_out[..n], d_v),
+            );
+        }
+        let (scores, grad_o) = (Mat::rows(&w.scores, c).t(), Mat::rows(&bw.grad_o, d_v));
+        let shape = (n, d_v, at.queries.n);
+        product(shape, scores, grad_o, &mut bw.grad_vn, d_v, unless(self.is_last));
+        let (tm, grad_vn) = (Mat::rows(self.tm, c).t(), Mat::rows(&bw.grad_vn, d_v));
+        product((n, d_v, n), tm, grad_vn, &mut bw.grad_r, d_v, R::ZERO);
         w.stiff.refine(op, n, self.tm, true, &bw.grad_vn, &mut bw.grad_r);
-        scale_rows(&mut bw.grad_v, &bw.grad_r, &w.beta[..n], d_v);
     }
 
-    /// Prediction errors Y, dbeta; dV to its place.
+    /// dV, prediction errors Y, dbeta.
     fn error_bwd(&mut self, grads: &mut HeadGrads<'_, R>) {
         let Self { op, at, w, bw, .. } = self;
         let (d_v, n, first) = (op.d_v, at.rows.n, at.rows_before(op));
-        product(
-            (n, d_v, n),
-            Mat::rows(&w.lower, op.chunk),
-            Mat::rows(&w.vn, d_v),
-            &mut bw.y,
-            d_v,
-            R::ZERO,
+        let (lower, vn) = (Mat::rows(&w.lower, op.chunk), Mat::rows(&w.vn, d_v));
+        product((n, d_v, n), lower, vn, &mut bw.y, d_v, R::ZERO);
+        vectorize(
+            #[inline(always)]
+            || {
+                scale_rows(&mut bw.grad_v, &bw.grad_r, &w.beta[..n], d_v);
+                let rows = bw.y.chunks_exact_mut(d_v).zip(w.u.chunks_exact(d_v));
+                let rows = rows.zip(bw.grad_r.chunks_exact(d_v).zip(bw.grad_v.chunks_exact(d_v)));
+                let places = grads.beta[first..].iter_mut().zip(&mut grads.v[first..]);
+                for (((y, u), (grad_r, grad_v)), (beta, v)) in rows.zip(places).take(n) {
+                    y.iter_mut().zip(u).for_each(|(y, u)| *y = *u - *y);
+                    beta[0] = dot_f64(grad_r, y);
+                    v.copy_from_slice(grad_v);
+                }
+            },
         );
-        for row in 0..n {
-            let range = row * d_v..(row + 1) * d_v;
-            for (y, u) in bw.y[range.clone()].iter_mut().zip(&w.u[range.clone()]) {
-                *y = *u - *y;
-            }
-            grads.beta[first + row][0] = dot_f64(&bw.grad_r[range.clone()], &bw.y[range.clone()]);
-            grads.v[first + row].copy_from_slice(&bw.grad_v[range]);
-        }
     }
 
     /// E, F and M, the products that the log decays see.
@@ -200,51 +196,75 @@ impl<R: Real> Stages<'_, R> {
         product((at.queries.n, n, d_v), grad_o, vn, &mut bw.e, c, R::ZERO);
         let grad_v = Mat::rows(&bw.grad_v, d_v);
         product((n, n, d_v), grad_v, vn, &mut bw.f, c, R::ZERO);
-        for row in 0..n {
-            for j in row * c..row * c + row {
-                bw.m[j] = -bw.f[j] * w.lower[j];
-                bw.f[j] = -bw.f[j] * w.gam[j];
-            }
-            bw.f[row * c + row..(row + 1) * c].fill(R::ZERO);
-        }
-        for (token, row) in at.reads() {
-            let (m, gam) = (&mut bw.m[row * c..][..row], &w.gam[row * c..][..=row]);
-            let e = &mut bw.e[token * c..][..c];
-            for ((m, e), score) in m.iter_mut().zip(&*e).zip(&w.scores[token * c..]) {
-                *m += *e * *score;
-            }
-            e.iter_mut().zip(gam).for_each(|(e, gam)| *e *= *gam);
-            e[row + 1..].fill(R::ZERO);
-        }
+        vectorize(
+            #[inline(always)]
+            || {
+                let rows = bw.f.chunks_exact_mut(c).zip(bw.m.chunks_exact_mut(c));
+                let rows = rows.zip(w.lower.chunks_exact(c).zip(w.gam.chunks_exact(c)));
+                for (row, ((f, m), (lower, gam))) in rows.take(n).enumerate() {
+                    let given = lower.iter().zip(gam).take(row);
+                    for ((f, m), (lower, gam)) in f.iter_mut().zip(m).zip(given) {
+                        *m = -*f * *lower;
+                        *f = -*f * *gam;
+                    }
+                    f[row..].fill(R::ZERO);
+                }
+                for (token, row) in at.reads() {
+                    let (m, gam) = (&mut bw.m[row * c..][..row], &w.gam[row * c..][..=row]);
+                    let e = &mut bw.e[token * c..][..c];
+                    for ((m, e), score) in m.iter_mut().zip(&*e).zip(&w.scores[token * c..]) {
+                        *m += *e * *score;
+                    }
+                    e.iter_mut().zip(gam).for_each(|(e, gam)| *e *= *gam);
+                    e[row + 1..].fill(R::ZERO);
+                }
+            },
+        );
     }
 
     /// X1, X2 and X3.
     fn state_products(&mut self) {
         let Self { op, at, w, bw, .. } = self;
-        let (d_k, d_v, n) = (op.d_k, op.d_v, at.rows.n);
-        for (token, row) in at.reads() {
-            let (to, decay) = (&mut bw.decayed_grad_o[token * d_v..][..d_v], w.decay_in[row]);
-            to.iter_mut()
-                .zip(&bw.grad_o[token * d_v..])
-                .for_each(|(to, x)| *to = decay * *x);
-        }
-        scale_rows(&mut bw.decayed_grad_v, &bw.grad_v, &w.decay_in[..n], d_v);
-        scale_rows(&mut bw.decayed_vn, &w.vn, &w.decay_out[..n], d_v);
+        let (d_k, d_v, n, queries) = (op.d_k, op.d_v, at.rows.n, at.queries.n);
+        vectorize(
+            #[inline(always)]
+            || {
+                for (token, row) in at.reads() {
+                    let (to, decay) = (&mut bw.decayed_grad_o[token * d_v..][..d_v], w.decay_in[row]);
+                    let from = &bw.grad_o[token * d_v..][..d_v];
+                    to.iter_mut().zip(from).for_each(|(to, x)| *to = decay * *x);
+                }
+                scale_rows(&mut bw.decayed_grad_v, &bw.grad_v, &w.decay_in[..n], d_v);
+                scale_rows(&mut bw.decayed_vn, &w.vn, &w.decay_out[..n], d_v);
+            },
+        );
         let state = Mat::rows(self.state, d_v).t();
-        let grad_o = Mat::rows(&bw.decayed_grad_o, d_v);
-        product((at.queries.n, d_k, d_v), grad_o, state, &mut bw.x1, d_k, R::ZERO);
-        let grad_v = Mat::rows(&bw.decayed_grad_v, d_v);
-        product((n, d_k, d_v), grad_v, state, &mut bw.x2, d_k, R::ZERO);
-        let grad_state = Mat::rows(&bw.grad_state, d_v).t();
-        let vn = Mat::rows(&bw.decayed_vn, d_v);
-        product((n, d_k, d_v), vn, grad_state, &mut bw.x3, d_k, R::ZERO);
+        if at.chunk > 0 {
+            let grad_o = Mat::rows(&bw.decayed_grad_o, d_v);
+            product((queries, d_k, d_v), grad_o, state, &mut bw.x1, d_k, R::ZERO);
+            let grad_v = Mat::rows(&bw.decayed_grad_v, d_v);
+            product((n, d_k, d_v), grad_v, state, &mut bw.x2, d_k, R::ZERO);
+        } else {
+            bw.x1.fill(R::ZERO);
+            bw.x2.fill(R::ZERO);
+        }
+        if self.is_last {
+            bw.x3.fill(R::ZERO);
+        } else {
+            let grad_state = Mat::rows(&bw.grad_state, d_v).t();
+            let vn = Mat::rows(&bw.decayed_vn, d_v);
+            product((n, d_k, d_v), vn, grad_state, &mut bw.x3, d_k, R::ZERO);
+        }
     }
 
     /// dg of the chunk's tokens, from X1, X2, X3.
     fn gate_bwd(&mut self, grads: &mut HeadGrads<'_, R>) {
         let Self { op, at, w, bw, .. } = self;
         let (d_k, householder, n) = (op.d_k, at.householder, at.rows.n);
-        let a_sd = w.decay_in[n - 1] * dot_f64(self.state, &bw.grad_state);
+        let a_sd = match at.chunk == 0 || self.is_last {
+            true => R::ZERO,
+            false => w.decay_in[n - 1] * dot_f64(self.state, &bw.grad_state),
+        };
         let (x1, x2, x3) = (&bw.x1, &bw.x2, &bw.x3);
         let inward = |t: usize| {
             let token = t / householder;
@@ -311,16 +331,12 @@ impl<R: Real> Stages<'_, R> {
         let a = w.decay_in[n - 1];
         bw.grad_state.iter_mut().for_each(|d| *d *= a);
         bw.decayed_grad_v.iter_mut().for_each(|x| *x = -*x);
-        let q = at.queries.mat(self.x.q, d_k).t();
-        let grad_o = Mat::rows(&bw.decayed_grad_o, d_v);
-        product(
-            (d_k, d_v, at.queries.n),
-            q,
-            grad_o,
-            &mut bw.grad_state,
-            d_v,
-            R::ONE,
+        let (q, grad_o) = (
+            at.queries.mat(self.x.q, d_k).t(),
+            Mat::rows(&bw.decayed_grad_o, d_v),
         );
+        let shape = (d_k, d_v, at.queries.n);
+        product(shape, q, grad_o, &mut bw.grad_state, d_v, unless(self.is_last));
         let k = at.rows.mat(self.x.k, d_k).t();
         let grad_v = Mat::rows(&bw.decayed_grad_v, d_v);
         product((d_k, d_v, n), k, grad_v, &mut bw.grad_state, d_v, R::ONE);

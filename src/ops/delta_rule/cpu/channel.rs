@@ -79,6 +79,7 @@ impl<R: Real> ChannelWork<R> {
     }
 
     /// What does not depend on the state: decays, beta, queries and keys with their decays, G and P.
+    #[inline(always)]
     fn chunk_prep(&mut self, op: &DeltaRule, x: Inputs<'_, R>, at: ChunkRows) {
         let (c, n, d_k) = (op.chunk, at.rows.n, op.d_k);
         // The log decay of a token acts at its first row.
@@ -112,6 +113,7 @@ impl<R: Real> ChannelWork<R> {
     }
 
     /// U, R = diag(beta) U and Vn = Tm R from the state.
+    #[inline(always)]
     fn written(&mut self, op: &DeltaRule, x: Inputs<'_, R>, at: ChunkRows, tm: &[R], state: &[R]) {
         let (c, n, d_k, d_v) = (op.chunk, at.rows.n, op.d_k, op.d_v);
         let (k_in, state) = (Mat::rows(&self.k_in, d_k), Mat::rows(state, d_v));
@@ -161,6 +163,7 @@ impl<R: Real> ChannelBackward<R> {
 
 impl DeltaRule {
     /// Forward over the chunks of one head: `o` by rows, `tm` and `states` by chunks.
+    #[inline(always)]
     pub(super) fn channel_fwd<R: Real>(
         &self,
         x: Inputs<'_, R>,
@@ -203,6 +206,7 @@ impl DeltaRule {
     }
 
     /// Backward over the chunks of one head, the last one first.
+    #[inline(always)]
     pub(super) fn channel_bwd<R: Real>(
         &self,
         x: Inputs<'_, R>,
@@ -259,6 +263,7 @@ impl DeltaRule {
     }
 
     /// dVn, dR, dV and dbeta of a chunk.
+    #[inline(always)]
     fn channel_values_bwd<R: Real>(
         &self,
         at: ChunkRows,
@@ -291,6 +296,7 @@ impl DeltaRule {
     }
 
     /// dQ, dK and dgk of a chunk from the gradients of the two pair sums and from X1, X2, X3.
+    #[inline(always)]
     fn channel_keys_bwd<R: Real>(
         &self,
         x: Inputs<'_, R>,

@@ -2,13 +2,16 @@
 //! all. One step of iterative refinement with the residual in f64 takes back what rounding did to G and to its inverse.
 
 use super::{ChunkRows, Inputs, Work};
-use crate::ops::chunks::product;
+use crate::ops::chunks::{product, whole_lanes};
 use crate::ops::delta_rule::DeltaRule;
-use crate::twin::Real;
 use crate::twin::matmul::Mat;
+use crate::twin::{Real, vectorize};
 
 /// Sum of magnitudes of a row of beta G above which a chunk is refined. Keys that point anywhere stay below.
 const STIFF: f64 = 16.0;
+
+/// Columns of a residual that are summed at once, in registers.
+const COLUMNS: usize = 16;
 
 /// The system of a chunk in f64, if it is refined.
 pub(super) struct Stiff<R> {
@@ -18,8 +21,12 @@ pub(super) struct Stiff<R> {
     /// `[C,d_v]`: residual, and the step that it asks for.
     residual: Vec<R>,
     step: Vec<R>,
-    /// `[C,d_v]`: the residual before it is rounded.
+    /// `[C,d_v]`: x.
     wide: Vec<f64>,
+    /// `[d_k,C]`: keys.
+    keys: Vec<f64>,
+    /// `[C]`: their products with one of them.
+    dots: Vec<f64>,
 }
 
 impl<R: Real> Stiff<R> {
@@ -31,6 +38,8 @@ impl<R: Real> Stiff<R> {
             residual: vec![R::ZERO; values],
             step: vec![R::ZERO; values],
             wide: vec![0.0; values],
+            keys: vec![0.0; op.d_k * c],
+            dots: vec![0.0; c],
         }
     }
 
@@ -48,21 +57,49 @@ impl<R: Real> Stiff<R> {
             return;
         }
         let (c, d_v) = (op.chunk, op.d_v);
-        for ((wide, b), x) in self.wide.iter_mut().zip(b).zip(&*x) {
-            *wide = b.f64() - x.f64();
-        }
-        for i in 0..n {
-            for j in 0..i {
-                let (row, from) = if transposed { (j, i) } else { (i, j) };
-                let factor = self.system[i * c + j];
-                let wide = self.wide[row * d_v..][..d_v].iter_mut();
-                wide.zip(&x[from * d_v..])
-                    .for_each(|(wide, x)| *wide -= factor * x.f64());
-            }
-        }
-        for (residual, wide) in self.residual.iter_mut().zip(&self.wide) {
-            *residual = R::of(*wide);
-        }
+        vectorize(
+            #[inline(always)]
+            || {
+                for (wide, x) in self.wide.iter_mut().zip(&*x) {
+                    *wide = x.f64();
+                }
+                for row in 0..n {
+                    let residual = &mut self.residual[row * d_v..][..d_v];
+                    for first in (0..d_v).step_by(COLUMNS) {
+                        let columns = first..d_v.min(first + COLUMNS);
+                        let mut sums = [0.0; COLUMNS];
+                        let given = b[row * d_v..][columns.clone()].iter();
+                        let own = self.wide[row * d_v..][columns.clone()].iter();
+                        for (sum, (b, x)) in sums.iter_mut().zip(given.zip(own)) {
+                            *sum = b.f64() - x;
+                        }
+                        let others = if transposed { row + 1..n } else { 0..row };
+                        for from in others {
+                            let factor = match transposed {
+                                true => self.system[from * c + row],
+                                false => self.system[row * c + from],
+                            };
+                            let x = &self.wide[from * d_v + first..];
+                            match x.first_chunk::<COLUMNS>() {
+                                Some(x) => {
+                                    for l in 0..COLUMNS {
+                                        sums[l] -= factor * x[l];
+                                    }
+                                }
+                                None => {
+                                    for (sum, x) in sums.iter_mut().zip(x) {
+                                        *sum -= factor * x;
+                                    }
+                                }
+                            }
+                        }
+                        for (residual, sum) in residual[columns].iter_mut().zip(sums) {
+                            *residual = R::of(sum);
+                        }
+                    }
+                }
+            },
+        );
         let tm = Mat::rows(tm, c);
         let tm = if transposed { tm.t() } else { tm };
         let residual = Mat::rows(&self.residual, d_v);
@@ -75,23 +112,51 @@ impl<R: Real> Stiff<R> {
 impl<R: Real> Work<R> {
     /// Looks whether the chunk, which was prepared, is to be refined.
     pub(super) fn look_at_keys(&mut self, op: &DeltaRule, x: Inputs<'_, R>, at: ChunkRows) {
-        let (c, n) = (op.chunk, at.rows.n);
-        let size = |i: usize| {
-            let row = self.lower[i * c..i * c + i].iter();
-            self.beta[i].f64().abs() * row.map(|x| x.f64().abs()).sum::<f64>()
-        };
-        self.stiff.is_stiff = (0..n).any(|i| size(i) > STIFF);
-        if !self.stiff.is_stiff {
-            return;
-        }
-        for i in 0..n {
-            for j in 0..i {
-                let pairs = at.rows.at(x.k, op.d_k, i).iter().zip(at.rows.at(x.k, op.d_k, j));
-                let dot: f64 = pairs.map(|(a, b)| a.f64() * b.f64()).sum();
-                let decayed = dot * self.gam[i * c + j].f64();
-                self.lower[i * c + j] = R::of(decayed);
-                self.stiff.system[i * c + j] = self.beta[i].f64() * decayed;
-            }
-        }
+        let (c, n, d_k) = (op.chunk, at.rows.n, op.d_k);
+        vectorize(
+            #[inline(always)]
+            || {
+                // What is beyond the diagonal is zero.
+                let size = |i: usize| {
+                    let mut sums = [0.0; 8];
+                    for x in self.lower[i * c..][..whole_lanes(i)].as_chunks::<8>().0 {
+                        for l in 0..8 {
+                            sums[l] += x[l].f64().abs();
+                        }
+                    }
+                    self.beta[i].f64().abs() * sums.iter().sum::<f64>()
+                };
+                self.stiff.is_stiff = (0..n).any(|i| size(i) > STIFF);
+                if !self.stiff.is_stiff {
+                    return;
+                }
+                let Stiff {
+                    keys, dots, system, ..
+                } = &mut self.stiff;
+                for i in 0..n {
+                    for (keys, k) in keys.chunks_exact_mut(c).zip(at.rows.at(x.k, d_k, i)) {
+                        keys[i] = k.f64();
+                    }
+                }
+                for i in 0..n {
+                    let dots = &mut dots[..whole_lanes(i)];
+                    dots.fill(0.0);
+                    for (keys, k) in keys.chunks_exact(c).zip(at.rows.at(x.k, d_k, i)) {
+                        let k = k.f64();
+                        dots.iter_mut()
+                            .zip(keys)
+                            .for_each(|(dot, other)| *dot += k * *other);
+                    }
+                    let beta = self.beta[i].f64();
+                    let (lower, system) = (&mut self.lower[i * c..][..i], &mut system[i * c..][..i]);
+                    let given = dots.iter().zip(&self.gam[i * c..]);
+                    for ((lower, system), (dot, gam)) in lower.iter_mut().zip(system).zip(given) {
+                        let decayed = *dot * gam.f64();
+                        *lower = R::of(decayed);
+                        *system = beta * decayed;
+                    }
+                }
+            },
+        );
     }
 }

@@ -58,6 +58,7 @@ impl<R: Real> BackwardWork<R> {
 
 impl LinearAttention {
     /// Backward over the chunks of one head, the last one first.
+    #[inline(always)]
     pub(super) fn head_bwd<R: Real>(
         &self,
         x: Inputs<'_, R>,
@@ -136,6 +137,7 @@ impl LinearAttention {
     }
 
     /// dQ and dK from X1 and X3, and dg: one decay a token.
+    #[inline(always)]
     fn scalar_bwd<R: Real>(
         &self,
         x: Inputs<'_, R>,
@@ -146,12 +148,15 @@ impl LinearAttention {
         grad_g: &mut [&mut [R]],
     ) {
         let (c, d_k, n) = (self.chunk, self.d_k, at.keys.n);
-        for row in 0..n {
-            for j in row * c..=row * c + row {
-                bw.m[j] = bw.e[j] * w.scores[j];
-                bw.e[j] *= w.gam[j];
+        let rows = bw.e.chunks_exact_mut(c).zip(bw.m.chunks_exact_mut(c));
+        let rows = rows.zip(w.scores.chunks_exact(c).zip(w.gam.chunks_exact(c)));
+        for (row, ((e, m), (scores, gam))) in rows.take(n).enumerate() {
+            let (seen, masked) = e.split_at_mut(row + 1);
+            for ((e, m), (score, gam)) in seen.iter_mut().zip(m).zip(scores.iter().zip(gam)) {
+                *m = *e * *score;
+                *e *= *gam;
             }
-            bw.e[row * c + row + 1..(row + 1) * c].fill(R::ZERO);
+            masked.fill(R::ZERO);
         }
         if !grad_g.is_empty() {
             let inward = |t: usize| dot_f64(&bw.x1[t * d_k..][..d_k], at.keys.at(x.q, d_k, t));
@@ -165,6 +170,7 @@ impl LinearAttention {
     }
 
     /// dQ and dK from X1 and X3, and dg: a decay a channel.
+    #[inline(always)]
     fn channel_bwd<R: Real>(
         &self,
         x: Inputs<'_, R>,
