@@ -1,6 +1,9 @@
 //! One op with data: what the checks, the tests and the fixtures run on a device.
 
-use super::deviation::{Deviation, FLOOR, Named, TOLERANCE_F32, TOLERANCE_MIXED};
+use super::deviation::{
+    Deviation, FLOOR, FLOOR_MIXED, ILL_CONDITIONED_MIXED, Named, ROUNDING_MIXED, TOLERANCE_F32,
+    TOLERANCE_MIXED,
+};
 use super::random::Fill;
 use crate::error::Result;
 use crate::graph::Graph;
@@ -100,16 +103,54 @@ impl Case {
         self
     }
 
-    /// The error allowed for a tensor on a device, in the precision of the values.
+    /// The error allowed for a tensor on a device, in the precision of the values. What is ill-conditioned in f32 is so in mixed
+    /// precision; what is bounded absolutely, by the floor, may be one rounding of a 1.
     pub fn allowed(&self, tensor: &str) -> f64 {
-        match self.values {
-            Precision::Mixed => TOLERANCE_MIXED,
-            Precision::F32 => self
-                .allowed
-                .iter()
-                .find(|(n, _)| *n == tensor)
-                .map_or(TOLERANCE_F32, |(_, a)| *a),
+        let own = self.allowed.iter().find(|(n, _)| *n == tensor);
+        match (self.values, own) {
+            (Precision::F32, own) => own.map_or(TOLERANCE_F32, |(_, allowed)| *allowed),
+            (Precision::Mixed, None) => TOLERANCE_MIXED,
+            (Precision::Mixed, Some((_, allowed))) if *allowed >= 1.0 => {
+                allowed * 2f64.powi(-12) / FLOOR_MIXED
+            }
+            (Precision::Mixed, Some((_, allowed))) => {
+                (allowed * ROUNDING_MIXED).clamp(TOLERANCE_MIXED, ILL_CONDITIONED_MIXED)
+            }
         }
+    }
+
+    /// Root mean square below which a tensor counts as this large.
+    fn floor(&self, tensor: &str) -> f64 {
+        if self.values == Precision::Mixed && self.is_activation(tensor) {
+            FLOOR_MIXED
+        } else {
+            FLOOR
+        }
+    }
+
+    /// Whether a result is stored as the precision says.
+    fn is_activation(&self, tensor: &str) -> bool {
+        let (ports, name) = match tensor.strip_prefix("d ") {
+            Some(input) => (self.op.inputs(), input),
+            None => (self.op.outputs(), tensor),
+        };
+        let mut named = ports.iter().filter(|port| port.name == name);
+        named.any(|port| port.storage == Storage::Activation)
+    }
+
+    /// Whether f16 holds the activations and weights of a case in mixed precision and, by what they should be, its results.
+    pub fn fits_half(&self, oracle: &Named) -> bool {
+        let most = f64::from(f16::MAX);
+        let ports = self.op.inputs();
+        let mut inputs = ports
+            .iter()
+            .zip(&self.inputs)
+            .filter(|(port, _)| matches!(port.storage, Storage::Activation | Storage::Weight));
+        let mut results = oracle.iter().filter(|(name, _)| self.is_activation(name));
+        inputs.all(|(_, values)| match values {
+            Values::Real(x) => x.iter().all(|x| f64::from(x.abs()) <= most),
+            Values::Int(_) => true,
+        }) && results.all(|(_, values)| values.iter().all(|x| x.abs() <= most))
     }
 
     /// The graph that [`Case::run_in`] runs.
@@ -182,7 +223,7 @@ pub fn compare(case: &Case, got: &Named, oracle: &Named) -> Vec<Deviation> {
                 name,
                 got,
                 want,
-                FLOOR * (want.len() as f64).sqrt(),
+                case.floor(name) * (want.len() as f64).sqrt(),
                 case.allowed(name),
             )
         })
@@ -310,5 +351,46 @@ impl Built {
 fn round(x: &mut [f32]) {
     for x in x {
         *x = f16::from_f32(*x).to_f32();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::CpuRuntime;
+    use crate::ops::linear::Linear;
+
+    fn product(scale: f32) -> Case {
+        let op = Linear {
+            rows: 2,
+            inp: 3,
+            out: 2,
+            bias: false,
+        };
+        let x = vec![scale; 6];
+        let w = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+        let mut case = Case::new("", op, vec![x.into(), w.into()]);
+        case.allowed = vec![("d x", 1e-4), ("d w", 1.0)];
+        case.in_mixed()
+    }
+
+    #[test]
+    fn mixed_precision_leaves_out_what_no_f16_holds() {
+        let fits = |scale: f32| {
+            let case = product(scale);
+            let oracle = case.run(&mut CpuRuntime::<f64>::new()).unwrap();
+            case.fits_half(&oracle)
+        };
+        assert!(fits(1.0) && fits(6e4) && fits(1e-30));
+        assert!(!fits(1e5) && !fits(1e20));
+    }
+
+    #[test]
+    fn what_is_ill_conditioned_in_f32_is_so_in_mixed_precision() {
+        let case = product(1.0);
+        assert_eq!(case.allowed("y"), TOLERANCE_MIXED);
+        assert_eq!(case.allowed("d x"), ILL_CONDITIONED_MIXED);
+        assert_eq!(case.allowed("d w"), 4.0);
+        assert_eq!([case.floor("y"), case.floor("d w")], [FLOOR_MIXED, FLOOR]);
     }
 }
