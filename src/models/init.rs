@@ -3,21 +3,28 @@
 use crate::graph::{Graph, Init};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 /// A whole parameter bank (models.md 1 and 3).
 pub fn initial_parameters(graph: &Graph, seed: u64) -> Vec<f32> {
     let mut bank = vec![0.0; graph.bank_len()];
+    let (mut rest, mut begin) = (&mut bank[..], 0);
+    let mut each = Vec::new();
     for p in graph.params() {
         let info = graph.tensor(p.tensor);
+        let (values, behind) = rest[p.offset - begin..].split_at_mut(info.numel());
+        (rest, begin) = (behind, p.offset + info.numel());
+        each.push((p.init, &info.name, values));
+    }
+    each.into_par_iter().for_each(|(init, name, values)| {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes());
-        hasher.update(info.name.as_bytes());
+        hasher.update(name.as_bytes());
         let mut rng = ChaCha8Rng::from_seed(*hasher.finalize().as_bytes());
-        let values = &mut bank[p.offset..p.offset + info.numel()];
         for (i, x) in values.iter_mut().enumerate() {
-            *x = draw(p.init, i, &mut rng) as f32;
+            *x = draw(init, i, &mut rng) as f32;
         }
-    }
+    });
     bank
 }
 
