@@ -20,8 +20,16 @@ impl RmsNorm {
     fn activate<R: Real>(&self, y: &mut [R], g: &[R]) {
         let rows = y.iter_mut().zip(g);
         match self.kind {
-            Kind::SigmoidAfter => rows.for_each(|(y, g)| *y *= g.sigmoid()),
-            _ => rows.for_each(|(y, g)| *y *= g.silu()),
+            Kind::SigmoidAfter => {
+                for (y, g) in rows {
+                    *y *= g.sigmoid();
+                }
+            }
+            _ => {
+                for (y, g) in rows {
+                    *y *= g.silu();
+                }
+            }
         }
     }
 
@@ -30,15 +38,19 @@ impl RmsNorm {
     fn activate_both<R: Real>(&self, y: &mut [R], z: &mut [R], g: &[R]) {
         let rows = y.iter_mut().zip(z).zip(g);
         match self.kind {
-            Kind::SigmoidAfter => rows.for_each(|((y, z), g)| {
-                let s = g.sigmoid();
-                *y *= s;
-                *z *= s * (-*g).sigmoid();
-            }),
-            _ => rows.for_each(|((y, z), g)| {
-                *y *= g.silu();
-                *z *= g.silu_slope();
-            }),
+            Kind::SigmoidAfter => {
+                for ((y, z), g) in rows {
+                    let s = g.sigmoid();
+                    *y *= s;
+                    *z *= s * (-*g).sigmoid();
+                }
+            }
+            _ => {
+                for ((y, z), g) in rows {
+                    *y *= g.silu();
+                    *z *= g.silu_slope();
+                }
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use crate::twin::{CpuOp, Real, Slices, vectorize};
 use rayon::prelude::*;
 
 /// Channels that are in registers at once.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 /// `$body` for the channels in blocks of [`LANES`], then for each that is left; `$lanes` says how many.
 macro_rules! by_blocks {

@@ -10,9 +10,6 @@ use crate::twin::{Real, vectorize};
 /// Sum of magnitudes of a row of beta G above which a chunk is refined. Keys that point anywhere stay below.
 const STIFF: f64 = 16.0;
 
-/// Columns of a residual that are summed at once, in registers.
-const COLUMNS: usize = 16;
-
 /// The system of a chunk in f64, if it is refined.
 pub(super) struct Stiff<R> {
     is_stiff: bool,
@@ -21,7 +18,7 @@ pub(super) struct Stiff<R> {
     /// `[C,d_v]`: residual, and the step that it asks for.
     residual: Vec<R>,
     step: Vec<R>,
-    /// `[C,d_v]`: x.
+    /// `[C,d_v]`: the residual before it is rounded.
     wide: Vec<f64>,
     /// `[d_k,C]`: keys.
     keys: Vec<f64>,
@@ -60,43 +57,21 @@ impl<R: Real> Stiff<R> {
         vectorize(
             #[inline(always)]
             || {
-                for (wide, x) in self.wide.iter_mut().zip(&*x) {
-                    *wide = x.f64();
+                for ((wide, b), x) in self.wide.iter_mut().zip(b).zip(&*x) {
+                    *wide = b.f64() - x.f64();
                 }
-                for row in 0..n {
-                    let residual = &mut self.residual[row * d_v..][..d_v];
-                    for first in (0..d_v).step_by(COLUMNS) {
-                        let columns = first..d_v.min(first + COLUMNS);
-                        let mut sums = [0.0; COLUMNS];
-                        let given = b[row * d_v..][columns.clone()].iter();
-                        let own = self.wide[row * d_v..][columns.clone()].iter();
-                        for (sum, (b, x)) in sums.iter_mut().zip(given.zip(own)) {
-                            *sum = b.f64() - x;
-                        }
-                        let others = if transposed { row + 1..n } else { 0..row };
-                        for from in others {
-                            let factor = match transposed {
-                                true => self.system[from * c + row],
-                                false => self.system[row * c + from],
-                            };
-                            let x = &self.wide[from * d_v + first..];
-                            match x.first_chunk::<COLUMNS>() {
-                                Some(x) => {
-                                    for l in 0..COLUMNS {
-                                        sums[l] -= factor * x[l];
-                                    }
-                                }
-                                None => {
-                                    for (sum, x) in sums.iter_mut().zip(x) {
-                                        *sum -= factor * x;
-                                    }
-                                }
-                            }
-                        }
-                        for (residual, sum) in residual[columns].iter_mut().zip(sums) {
-                            *residual = R::of(sum);
+                for i in 0..n {
+                    for j in 0..i {
+                        let (row, from) = if transposed { (j, i) } else { (i, j) };
+                        let factor = self.system[i * c + j];
+                        let (wide, x) = (&mut self.wide[row * d_v..][..d_v], &x[from * d_v..][..d_v]);
+                        for (wide, x) in wide.iter_mut().zip(x) {
+                            *wide -= factor * x.f64();
                         }
                     }
+                }
+                for (residual, wide) in self.residual.iter_mut().zip(&self.wide) {
+                    *residual = R::of(*wide);
                 }
             },
         );
