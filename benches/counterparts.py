@@ -13,7 +13,6 @@ MODELS = {
 }
 # Of these there is an f32 step to compare with: the paper trains them so.
 F32_MODELS = [model for model, best in MODELS.items() if best == "amp"]
-ONLY_F32 = ["mesa_net", "mesa"]  # no mixed precision here
 # What selectiv times by the name of an op, and what of it has a counterpart.
 OPS = {
     "delta_rule": ["delta_rule", "gated_delta_rule", "gated_delta_product"],

@@ -35,7 +35,7 @@ import threading
 import time
 
 from counterparts import (
-    F32_MODELS, KINDS, MODELS, ONLY_F32, OPS, SHAPES, Left, card_rates, head_count, op_passes, op_shape, require, step_call,
+    F32_MODELS, KINDS, MODELS, OPS, SHAPES, Left, card_rates, head_count, op_passes, op_shape, require, step_call,
     time_call, usual_shape,
 )
 
@@ -186,9 +186,7 @@ class Job:
         self.workers = {pair: Worker(*pair, args.d_model, card, folder) for pair in pairs}
 
     def run(self, args, left, say):
-        if self.name in ONLY_F32:
-            precisions = ["f32"]
-        elif self.name in MODELS or self.name in ("attention", "card"):
+        if self.name in MODELS or self.name in ("attention", "card"):
             precisions = ["mixed", "f32"]
         else:
             precisions = ["mixed"]
@@ -216,7 +214,7 @@ class Job:
         for entry in report["entries"]:
             kind = entry["name"].split(" ")[0]
             best = (kind, MODELS[kind] if entry.get("step") else "bf16")
-            worker = self.workers.get((kind, "f32") if precision == "f32" and self.name not in ONLY_F32 else best)
+            worker = self.workers.get((kind, "f32") if precision == "f32" else best)
             if kind in KINDS and worker is None and self.name in OPS:
                 continue  # f32 of a kind whose counterpart runs in bf16 only
             row = common | {"name": entry["name"], "pass": entry["pass"], "ours_ms": entry["median_ms"]}
