@@ -50,7 +50,7 @@ pub struct Case {
     pub allowed: Vec<(&'static str, f64)>,
     /// The step's parameters.
     pub step: StepParams,
-    /// Thousands of steps: too slow for GPU drivers that compute on the CPU, which leave it out.
+    /// Thousands of steps, or kernels of the largest size: too slow for GPU drivers that compute on the CPU, which leave it out.
     pub long: bool,
     /// It proves the variants of its op before a device runs them.
     pub self_test: bool,
@@ -77,7 +77,7 @@ impl Case {
         }
     }
 
-    /// The case as one with thousands of steps.
+    /// The case as one that takes GPU drivers on the CPU minutes.
     #[must_use]
     pub fn long(mut self) -> Self {
         self.long = true;

@@ -40,11 +40,9 @@ mod kernels_match_oracle {
         up_to_16: 1..=16, false;
         up_to_64: 17..=64, false;
         up_to_100: 65..=100, false;
-        up_to_200: 101..=200, false;
-        widest: 201..=256, false;
+        wider: 101..=256, false;
         forgetting_up_to_16: 1..=16, true;
-        forgetting_up_to_64: 17..=64, true;
-        forgetting_widest: 65..=256, true;
+        forgetting_wider: 17..=256, true;
     }
 }
 

@@ -24,7 +24,9 @@
 //!            factor of a pair of tokens split at the ends of their sub-blocks (16 tokens on the CPU, 4 on a GPU),
 //!            inside a sub-block explicit. g is clamped at -1e4, a gate of exactly 0. Constant: log1p in the twin, its
 //!            series in the kernel, exact to rounding. What does not decay (the diagonal of P) is left out of dg, so
-//!            that gradients of strong decays are right however small
+//!            that gradients of strong decays are right however small; with scalar decays the twin has P, dP and dV in
+//!            f64 in its backward pass, as what they are summed to (dg, then the gradients of rates and steps) cancels a
+//!            thousandfold
 //! Cost       per token and head, forward 4 d_k d_v + C (2 d_k + 2 d_v) FLOPs, backward 8 d_k d_v + C (6 d_k + 4 d_v);
 //!            with shared q, k: 2 C d_k (6 C d_k) of that once a token; bytes, f32: 4 (2 d_k + 2 d_v + n_g) +
 //!            4 d_k d_v / C and 4 (4 d_k + 3 d_v + 2 n_g) + 12 d_k d_v / C, n_g = 0, 1 or d_k log decays. On a GPU a

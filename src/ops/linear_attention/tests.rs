@@ -1,7 +1,8 @@
 use super::LinearAttention;
 use super::cases::cases;
 use super::reference::Head;
-use crate::cases::Case;
+use crate::cases::{Case, Named, Values};
+use crate::cpu::CpuRuntime;
 use crate::ops::chunks::tests::{Oracle, every_chunk_matches};
 use crate::ops::{Decay, Op, chunks};
 use crate::port::OpDef;
@@ -33,6 +34,38 @@ fn chunkwise_matches_token_by_token() {
         };
         every_chunk_matches(case, (own.b, own.h), own.chunk, &with_chunk, head, ROUNDING_F64);
     }
+}
+
+/// The gradient of a rate is a sum over time of g d g, whose terms cancel: it is known to less than the rounding of a term.
+#[test]
+fn sums_of_decay_gradients_keep_their_digits() {
+    let (mut squares, mut heads) = (0.0, 0.0f64);
+    for case in cases().iter().filter(|case| !case.long) {
+        let Op::LinearAttention(op) = &case.op else {
+            unreachable!("the cases are of this op")
+        };
+        let (Decay::Scalar, Some(Values::Real(g))) = (op.decay, case.inputs.get(3)) else {
+            continue;
+        };
+        let grad_g = |out: Named| out.into_iter().find(|(name, _)| name == "d g").unwrap().1;
+        let want = grad_g(case.run(&mut CpuRuntime::<f64>::new()).unwrap());
+        let got = grad_g(case.run(&mut CpuRuntime::<f32>::new()).unwrap());
+        for head in 0..op.h {
+            let of_head = |x: &[f64]| -> Vec<f64> {
+                let terms = x.iter().zip(g).map(|(x, g)| x * f64::from(*g));
+                terms.skip(head).step_by(op.h).collect()
+            };
+            let (want, got) = (of_head(&want), of_head(&got));
+            let all: f64 = want.iter().map(|x| x.abs()).sum();
+            if all > 0.0 {
+                let off = got.iter().sum::<f64>() - want.iter().sum::<f64>();
+                squares += (off / all).powi(2);
+                heads += 1.0;
+            }
+        }
+    }
+    let off = (squares / heads).sqrt();
+    assert!(off < f64::from(f32::EPSILON) / 2.0, "{off:e} over {heads} heads");
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub(super) struct BackwardWork<R> {
     grad_k: Vec<R>,
     /// `[C]` or `[d_k]`: sums over rows.
     columns: Vec<R>,
+    wide: Wide,
 }
 
 impl<R: Real> BackwardWork<R> {
@@ -52,6 +53,70 @@ impl<R: Real> BackwardWork<R> {
             grad_q: zeros(c * d_k),
             grad_k: zeros(c * d_k),
             columns: zeros(c.max(d_k)),
+            wide: Wide::default(),
+        }
+    }
+}
+
+/// Products of a chunk in f64 whatever the twin's type, for scalar decays: gradients of log decays, and of the steps and rates
+/// behind them, are sums over pairs of tokens of which a thousandth is left, and less.
+#[derive(Default)]
+struct Wide {
+    q: Vec<f64>,
+    k: Vec<f64>,
+    v: Vec<f64>,
+    decayed_k: Vec<f64>,
+    grad_o: Vec<f64>,
+    grad_state: Vec<f64>,
+    /// P, its gradient, dV.
+    scores: Vec<f64>,
+    e: Vec<f64>,
+    grad_v: Vec<f64>,
+}
+
+/// Rows one after the other, in f64.
+fn widen<'a, R: Real>(to: &mut Vec<f64>, rows: impl Iterator<Item = &'a [R]>) {
+    to.clear();
+    rows.for_each(|row| to.extend(row.iter().map(|x| x.f64())));
+}
+
+fn narrow<R: Real>(to: &mut [R], from: &[f64]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = R::of(*from));
+}
+
+impl<R: Real> BackwardWork<R> {
+    /// dV, dP and dP * P, in f64.
+    fn wide_products(&mut self, op: &LinearAttention, x: Inputs<'_, R>, at: ChunkRows, w: &Work<R>) {
+        let (c, d_k, d_v, n) = (op.chunk, op.d_k, op.d_v, at.keys.n);
+        let wide = &mut self.wide;
+        widen(&mut wide.q, (0..n).map(|i| at.keys.at(x.q, d_k, i)));
+        widen(&mut wide.k, (0..n).map(|i| at.keys.at(x.k, d_k, i)));
+        widen(&mut wide.v, (0..n).map(|i| at.values.at(x.v, d_v, i)));
+        widen(&mut wide.decayed_k, w.decayed_k.chunks(d_k).take(n));
+        widen(&mut wide.grad_o, self.grad_o.chunks(d_v).take(n));
+        widen(&mut wide.grad_state, self.grad_state.chunks(d_v));
+        wide.scores.resize(n * n, 0.0);
+        wide.e.resize(n * n, 0.0);
+        wide.grad_v.resize(n * d_v, 0.0);
+        let (q, k) = (Mat::rows(&wide.q, d_k), Mat::rows(&wide.k, d_k));
+        product((n, n, d_k), q, k.t(), &mut wide.scores, n, 0.0);
+        for (row, gam) in w.gam.chunks(c).enumerate().take(n) {
+            let scores = wide.scores[row * n..][..n].iter_mut();
+            scores.zip(gam).for_each(|(x, gam)| *x *= gam.f64());
+        }
+        let (scores, grad_o) = (Mat::rows(&wide.scores, n), Mat::rows(&wide.grad_o, d_v));
+        let (decayed_k, grad_state) = (Mat::rows(&wide.decayed_k, d_k), Mat::rows(&wide.grad_state, d_v));
+        product((n, d_v, d_k), decayed_k, grad_state, &mut wide.grad_v, d_v, 0.0);
+        product((n, d_v, n), scores.t(), grad_o, &mut wide.grad_v, d_v, 1.0);
+        let v = Mat::rows(&wide.v, d_v).t();
+        product((n, n, d_v), grad_o, v, &mut wide.e, n, 0.0);
+        narrow(&mut self.grad_v, &wide.grad_v);
+        for row in 0..n {
+            let (e, scores) = (&wide.e[row * n..][..n], &wide.scores[row * n..][..n]);
+            narrow(&mut self.e[row * c..], e);
+            for ((m, e), scores) in self.m[row * c..].iter_mut().zip(e).zip(scores) {
+                *m = R::of(e * scores);
+            }
         }
     }
 }
@@ -83,15 +148,19 @@ impl LinearAttention {
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * *from);
             }
 
-            let (grad_o, grad_state) = (Mat::rows(&bw.grad_o, d_v), Mat::rows(&bw.grad_state, d_v));
-            let (decayed_k, scores) = (Mat::rows(&w.decayed_k, d_k), Mat::rows(&w.scores, c));
-            product((n, d_v, d_k), decayed_k, grad_state, &mut bw.grad_v, d_v, R::ZERO);
-            product((n, d_v, n), scores.t(), grad_o, &mut bw.grad_v, d_v, R::ONE);
+            if self.decay == Decay::Scalar {
+                bw.wide_products(self, x, at, w);
+            } else {
+                let (grad_o, grad_state) = (Mat::rows(&bw.grad_o, d_v), Mat::rows(&bw.grad_state, d_v));
+                let (decayed_k, scores) = (Mat::rows(&w.decayed_k, d_k), Mat::rows(&w.scores, c));
+                product((n, d_v, d_k), decayed_k, grad_state, &mut bw.grad_v, d_v, R::ZERO);
+                product((n, d_v, n), scores.t(), grad_o, &mut bw.grad_v, d_v, R::ONE);
+                product((n, n, d_v), grad_o, v.t(), &mut bw.e, c, R::ZERO);
+            }
             for (to, from) in grads.v[i * c..].iter_mut().zip(bw.grad_v.chunks(d_v)).take(n) {
                 to.copy_from_slice(from);
             }
-
-            product((n, n, d_v), grad_o, v.t(), &mut bw.e, c, R::ZERO);
+            let (grad_o, grad_state) = (Mat::rows(&bw.grad_o, d_v), Mat::rows(&bw.grad_state, d_v));
             product(
                 (n, d_k, d_v),
                 grad_o,
@@ -148,21 +217,19 @@ impl LinearAttention {
         grad_g: &mut [&mut [R]],
     ) {
         let (c, d_k, n) = (self.chunk, self.d_k, at.keys.n);
-        let rows = bw.e.chunks_exact_mut(c).zip(bw.m.chunks_exact_mut(c));
-        let rows = rows.zip(w.scores.chunks_exact(c).zip(w.gam.chunks_exact(c)));
-        for (row, ((e, m), (scores, gam))) in rows.take(n).enumerate() {
-            let (seen, masked) = e.split_at_mut(row + 1);
-            for ((e, m), (score, gam)) in seen.iter_mut().zip(m).zip(scores.iter().zip(gam)) {
-                *m = *e * *score;
-                *e *= *gam;
-            }
-            masked.fill(R::ZERO);
-        }
         if !grad_g.is_empty() {
             let inward = |t: usize| dot_f64(&bw.x1[t * d_k..][..d_k], at.keys.at(x.q, d_k, t));
             let outward = |t: usize| dot_f64(&bw.x3[t * d_k..][..d_k], at.keys.at(x.k, d_k, t));
             let through = w.decay_in[n - 1] * dot_f64(state, &bw.grad_state);
             decay_sums(c, 1, &bw.m, inward, outward, through, &mut bw.columns, grad_g);
+        }
+        let rows = bw.e.chunks_exact_mut(c).zip(w.gam.chunks_exact(c));
+        for (row, (e, gam)) in rows.take(n).enumerate() {
+            let (seen, masked) = e.split_at_mut(row + 1);
+            for (e, gam) in seen.iter_mut().zip(gam) {
+                *e *= *gam;
+            }
+            masked.fill(R::ZERO);
         }
         let (q, k, e) = (at.keys.mat(x.q, d_k), at.keys.mat(x.k, d_k), Mat::rows(&bw.e, c));
         product((n, d_k, n), e, k, &mut bw.x1, d_k, R::ONE);
