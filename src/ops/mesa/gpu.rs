@@ -76,6 +76,7 @@ impl Mesa {
         self.sizes().params(1.0, FIELDS_FWD)
     }
 
+    /// What both passes make first.
     fn keys(&self, l: &mut Lower<'_>, k: View, g: View, beta: View) -> Keys {
         let kb = l.scratch(k.len);
         let half = (l.variant().name == HALF.name).then(|| [l.scratch_f16(k.len), l.scratch_f16(k.len)]);
@@ -90,8 +91,17 @@ impl Mesa {
         Keys { kb, half, table }
     }
 
-    /// `solution` = (M + diag(lambda))^-1 `rhs`, token by token.
-    fn solve(&self, l: &mut Lower<'_>, system: System, rhs: View, solution: View) {
+    /// `solution` = (M + diag(lambda))^-1 `rhs`, token by token; in the variant [`HALF`] M to `states`, if they are given, as it keeps states.
+    fn solve(&self, l: &mut Lower<'_>, system: System, rhs: View, solution: View, states: Option<View>) {
+        if [HALF.name, SPLIT.name].contains(&l.variant().name) {
+            self.solve_split(l, system, rhs, solution, states);
+        } else {
+            self.solve_tiles(l, system, rhs, solution);
+        }
+    }
+
+    /// By products of tiles.
+    fn solve_tiles(&self, l: &mut Lower<'_>, system: System, rhs: View, solution: View) {
         let work = l.scratch(self.b * self.h * self.chunks() * self.solver_words());
         let System {
             k,
@@ -114,15 +124,7 @@ impl Mesa {
         l.run(kernel, &bindings, self.params(), self.sizes().chunk_grid());
     }
 
-    /// By the solver of the variant.
-    fn solve_any(&self, l: &mut Lower<'_>, system: System, rhs: View, solution: View, states: Option<View>) {
-        match l.variant().name == HALF.name || l.variant().name == SPLIT.name {
-            true => self.solve_split(l, system, rhs, solution, states),
-            false => self.solve(l, system, rhs, solution),
-        }
-    }
-
-    /// The same on matrix units, operands split into two f16; M to `states` as [`HalfChunks`] keeps states.
+    /// On matrix units, operands split into two f16.
     fn solve_split(
         &self,
         l: &mut Lower<'_>,
@@ -221,7 +223,7 @@ impl GpuOp for Mesa {
             table,
             m,
         };
-        self.solve_any(l, system, q, x, None);
+        self.solve(l, system, q, x, None);
         let kb = half.map_or(kb, |[kb, _]| kb);
         let read_out = Views::forward(
             &[("q", x), ("k", kb), ("v", v), ("g", g)],
@@ -276,7 +278,7 @@ impl GpuOp for Mesa {
             table,
             m,
         };
-        self.solve_any(l, system, u, y, half.map(|_| states));
+        self.solve(l, system, u, y, half.map(|_| states));
         // The gradient of the read-out of M.
         let through = match half {
             Some(_) => {
