@@ -4,7 +4,6 @@
 const CHUNK: u32 = 64;
 const KEY_BLOCKS: u32 = 8; // ceil(D / 16)
 const COLS: u32 = {(KEY_BLOCKS + 3) / 4}; // blocks of a row that a subgroup computes; four of them share a row
-const SPLIT: bool = true;
 #import lib/chunk
 #import lib/split
 
@@ -14,6 +13,6 @@ const M_SIZE: u32 = {KEY_BLOCKS * 4 * COLS * 64};
 const K_SIZE: u32 = {16 * COLS * 64};
 const OF_M: u32 = 0;
 const OF_M_LOW: u32 = {KEY_BLOCKS * 4 * COLS * 64};
-const OF_K: u32 = {(1 + SPLIT) * KEY_BLOCKS * 4 * COLS * 64};
-const OF_K_LOW: u32 = {(1 + SPLIT) * KEY_BLOCKS * 4 * COLS * 64 + 16 * COLS * 64};
-const OPERANDS: u32 = {(1 + SPLIT) * (KEY_BLOCKS * 4 * COLS * 64 + 16 * COLS * 64)};
+const OF_K: u32 = {2 * KEY_BLOCKS * 4 * COLS * 64};
+const OF_K_LOW: u32 = {2 * KEY_BLOCKS * 4 * COLS * 64 + 16 * COLS * 64};
+const OPERANDS: u32 = {2 * (KEY_BLOCKS * 4 * COLS * 64 + 16 * COLS * 64)};

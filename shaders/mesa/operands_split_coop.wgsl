@@ -64,9 +64,7 @@ fn exponent(x: f32) -> i32 {
 fn store(at: u32, low: u32, value: vec4<f32>) {
     let rounded = high(value);
     operands[at] = vec4<t_operands>(rounded);
-#if SPLIT
     operands[at + low] = vec4<t_operands>(value - rounded);
-#endif
 }
 
 @compute @workgroup_size(256)

@@ -36,9 +36,7 @@ alias FragC = coop_mat16x16<f32, C>;
 
 // P, then the weighted scores.
 var<workgroup> p_high: array<vec4<f16>, {64 * (16 * COLS + 2)}>;
-#if SPLIT
 var<workgroup> p_low: array<vec4<f16>, {64 * (16 * COLS + 2)}>;
-#endif
 var<workgroup> scratch: array<vec4<f32>, 640>; // a block of 16 rows of 5 quads a subgroup
 var<workgroup> sums: array<f32, 512>; // two sets of [4 parts of a row, C]
 var<workgroup> logs: array<f32, 64>;
@@ -63,9 +61,7 @@ fn row_exponent(square: f32) -> i32 {
 fn set_operand(at: u32, value: vec4<f32>) {
     let rounded = high(value);
     p_high[at] = vec4<f16>(rounded);
-#if SPLIT
     p_low[at] = vec4<f16>(value - rounded);
-#endif
 }
 
 @compute @workgroup_size(256)
@@ -200,22 +196,16 @@ fn solve_split_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
         for (var kb = 0u; kb < KEY_BLOCKS; kb++) {
 #for a in 0..2
             let ph{a} = coopLoadT<FragA>(&p_high[(upper * 32u + {16 * a}u) * ROW + kb * 4u], ROW);
-#if SPLIT
             let pl{a} = coopLoadT<FragA>(&p_low[(upper * 32u + {16 * a}u) * ROW + kb * 4u], ROW);
-#endif
 #end
 #for f in 0..COLS
             {
                 let at = base + (kb * ROW_BLOCKS + part * COLS + {f}u) * 64u;
                 let mh = coopLoadT<FragB>(&operands[at + OF_M], 4u);
-#if SPLIT
                 let ml = coopLoadT<FragB>(&operands[at + OF_M_LOW], 4u);
-#endif
 #for a in 0..2
-#if SPLIT
                 t{a}{f} = coopMultiplyAdd(pl{a}, mh, t{a}{f});
                 t{a}{f} = coopMultiplyAdd(ph{a}, ml, t{a}{f});
-#endif
                 t{a}{f} = coopMultiplyAdd(ph{a}, mh, t{a}{f});
 #end
             }
@@ -223,14 +213,10 @@ fn solve_split_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
             for (var once = part; once < 2u * upper + 2u; once = 4u) {
                 let at = base + (part * ROW_BLOCKS + kb) * 64u;
                 let kh = coopLoad<FragB>(&operands[at + OF_K], 4u);
-#if SPLIT
                 let kl = coopLoad<FragB>(&operands[at + OF_K_LOW], 4u);
-#endif
 #for a in 0..2
-#if SPLIT
                 s{a} = coopMultiplyAdd(pl{a}, kh, s{a});
                 s{a} = coopMultiplyAdd(ph{a}, kl, s{a});
-#endif
                 s{a} = coopMultiplyAdd(ph{a}, kh, s{a});
 #end
             }
@@ -261,22 +247,16 @@ fn solve_split_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
         for (var jb = 0u; jb < 2u * upper + 2u; jb++) {
 #for a in 0..2
             let ph{a} = coopLoadT<FragA>(&p_high[(upper * 32u + {16 * a}u) * ROW + jb * 4u], ROW);
-#if SPLIT
             let pl{a} = coopLoadT<FragA>(&p_low[(upper * 32u + {16 * a}u) * ROW + jb * 4u], ROW);
-#endif
 #end
 #for f in 0..COLS
             {
                 let at = base + (jb * ROW_BLOCKS + part * COLS + {f}u) * 64u;
                 let kh = coopLoadT<FragB>(&operands[at + OF_K], 4u);
-#if SPLIT
                 let kl = coopLoadT<FragB>(&operands[at + OF_K_LOW], 4u);
-#endif
 #for a in 0..2
-#if SPLIT
                 u{a}{f} = coopMultiplyAdd(pl{a}, kh, u{a}{f});
                 u{a}{f} = coopMultiplyAdd(ph{a}, kl, u{a}{f});
-#endif
                 u{a}{f} = coopMultiplyAdd(ph{a}, kh, u{a}{f});
 #end
             }

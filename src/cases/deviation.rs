@@ -10,15 +10,6 @@ pub const TOLERANCE_MIXED: f64 = 5e-3;
 /// Root mean square below which a reference counts as this large.
 pub const FLOOR: f64 = 1e-6;
 
-/// The same of what is stored in f16: 2^-14, below which it has fewer than eleven bits.
-pub const FLOOR_MIXED: f64 = 6.103_515_625e-5;
-
-/// In mixed precision the most that an ill-conditioned quantity may be off by: as much as a whole model's.
-pub(super) const ILL_CONDITIONED_MIXED: f64 = 5e-2;
-
-/// How many times as much f16 rounds as f32: 2^-11 and 2^-23.
-pub(super) const ROUNDING_MIXED: f64 = 4096.0;
-
 /// One tensor's error against a reference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deviation {

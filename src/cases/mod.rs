@@ -7,6 +7,6 @@ mod golden;
 mod random;
 
 pub use case::{Case, Values, compare};
-pub use deviation::{Deviation, FLOOR, FLOOR_MIXED, Named, TOLERANCE_F32, TOLERANCE_MIXED};
+pub use deviation::{Deviation, FLOOR, Named, TOLERANCE_F32, TOLERANCE_MIXED};
 pub use golden::Golden;
 pub use random::Fill;

@@ -146,12 +146,7 @@ impl Mesa {
         let operands =
             l.scratch_f16(blocks * 2 * (key_blocks + self.chunk / BLOCK) * row_blocks * BLOCK * BLOCK);
         let scales = l.scratch(blocks * 4);
-        let kernel = |path| {
-            self.sizes()
-                .kernel(path)
-                .set("KEY_BLOCKS", key_blocks)
-                .set("SPLIT", true)
-        };
+        let kernel = |path| self.sizes().kernel(path).set("KEY_BLOCKS", key_blocks);
         let grid = self.sizes().chunk_grid();
         let made = [("operands", operands), ("scales", scales)];
         let mut bindings = vec![("k", k), ("beta", beta), ("m", m), ("lambda", lambda)];
