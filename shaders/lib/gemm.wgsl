@@ -118,20 +118,15 @@ fn load_b(row: u32, col: u32) -> vec4<Operand> {
 }
 
 // The quad of C at (row, col) of layer z: bias (once, in the first layer) and the old value added as wanted. What lies before `own` is a neighbour's.
+#if VC
 fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>) {
 #if !WHOLE
-    if row < own.x || row >= params.m || col >= params.n {
+    if row < own.x || row >= params.m || col < own.y || col >= params.n {
         return;
     }
 #endif
     let at = (z * params.m + row) * params.n + col;
     var x = product;
-#if VC
-#if !WHOLE
-    if col < own.y {
-        return;
-    }
-#endif
 #if BIAS
     if z == 0u {
         x += vec4<f32>(bias[col], bias[col + 1u], bias[col + 2u], bias[col + 3u]);
@@ -141,19 +136,29 @@ fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>) {
     x += vec4<f32>(c[at / 4u]);
 #endif
     c[at / 4u] = vec4<t_c>(x);
+}
 #else
+fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>) {
 #for e in 0..4
-    if col + {e}u >= own.y && col + {e}u < params.n {
+    store_element(z, row, col + {e}u, own, product[{e}]);
+#end
+}
+
+// The same for one element.
+fn store_element(z: u32, row: u32, col: u32, own: vec2<u32>, product: f32) {
+    if row < own.x || row >= params.m || col < own.y || col >= params.n {
+        return;
+    }
+    let at = (z * params.m + row) * params.n + col;
+    var x = product;
 #if BIAS
-        if z == 0u {
-            x[{e}] += bias[col + {e}u];
-        }
+    if z == 0u {
+        x += bias[col];
+    }
 #endif
 #if ACCUMULATE
-        x[{e}] += f32(c[at + {e}u]);
+    x += f32(c[at]);
 #endif
-        c[at + {e}u] = t_c(x[{e}]);
-    }
-#end
-#endif
+    c[at] = t_c(x);
 }
+#endif

@@ -207,6 +207,7 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #for j in 0..2
     coopStoreT(acc{i}_{j}, &staged[sg * 64u], 4u);
     workgroupBarrier();
+#if VC
 #for h in 0..2
     store_c(
         wg.z,
@@ -216,6 +217,18 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         staged[sg * 64u + {h * 32}u + lane % 32u] * unscale * unscale_rest,
     );
 #end
+#else
+    // Neighbours side by side: rows need not begin at quads.
+#for h in 0..8
+    store_element(
+        wg.z,
+        m0 + wm + {i * 16 + h * 2}u + lane % 32u / 16u,
+        n0 + wn + {j * 16}u + lane % 16u,
+        own,
+        staged[sg * 64u + {h * 8}u + lane % 32u / 4u][lane % 4u] * unscale * unscale_rest,
+    );
+#end
+#endif
     workgroupBarrier();
 #end
 #end

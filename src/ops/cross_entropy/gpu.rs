@@ -1,24 +1,32 @@
 use super::CrossEntropy;
-use crate::launch::{GpuOp, Lower, View, Views, grid_1d};
+use crate::launch::{Bound, GpuOp, Lower, View, Views, grid_1d};
 use crate::shader::Kernel;
 
-/// lse and negative log-likelihood of every row.
-pub(crate) fn rows(l: &mut Lower<'_>, op: &CrossEntropy, z: View, labels: View, lse: View, nll: View) {
-    let params = [op.rows as u32, op.classes as u32];
-    l.run(
-        Kernel::new("cross_entropy/cross_entropy_rows"),
-        &[("z", z), ("labels", labels), ("lse", lse), ("nll", nll)],
-        params,
-        grid_1d(op.rows),
-    );
+/// lse and negative log-likelihood of every row; the gradient of the logits in the same pass, if it has a place of its own.
+pub(crate) fn rows(
+    l: &mut Lower<'_>,
+    op: &CrossEntropy,
+    z: View,
+    labels: View,
+    lse: View,
+    nll: View,
+    gradient: Option<Gradient>,
+) {
+    let mut bindings = vec![("z", z), ("labels", labels), ("lse", lse), ("nll", nll)];
+    let kernel = Kernel::new("cross_entropy/cross_entropy_rows").set("GRADIENT", gradient.is_some());
+    let (kernel, row) = with_gradient(kernel, op, &mut bindings, gradient);
+    let params = [op.rows, op.classes, row].map(|n| n as u32);
+    l.run(kernel, &bindings, params, grid_1d(op.rows));
 }
 
 /// What a gradient is times of, and where it goes.
+#[derive(Clone, Copy)]
 pub(crate) struct Gradient {
     /// dloss, or the loss scale: the first of its values; 1 without.
     pub factor: Option<View>,
-    /// `None`: the place of the logits. Its rows may be longer than those: zeros are put behind them.
-    pub to: Option<View>,
+    /// Its rows may be longer than those of the logits: zeros are put behind them. It may be the place of the logits, where
+    /// lse is known.
+    pub to: View,
 }
 
 /// The gradient of the logits.
@@ -28,23 +36,36 @@ pub(crate) fn gradient(
     z: View,
     labels: View,
     lse: View,
-    Gradient { factor, to }: Gradient,
+    wanted: Gradient,
 ) {
-    let kernel = Kernel::new("cross_entropy/cross_entropy_bwd")
-        .set("IN_PLACE", to.is_none())
-        .set("FACTOR", factor.is_some());
+    let in_place = wanted.to == z;
     let mut bindings = vec![("z", z), ("labels", labels), ("lse", lse)];
-    bindings.extend(factor.map(|factor| ("dloss", factor)));
-    bindings.extend(to.map(|to| ("grad_z", to)));
-    let row = to.map_or(op.classes, |to| to.len / op.rows);
+    let kernel = Kernel::new("cross_entropy/cross_entropy_bwd").set("IN_PLACE", in_place);
+    let (kernel, row) = with_gradient(kernel, op, &mut bindings, Some(wanted));
+    bindings.retain(|(name, _)| !(in_place && *name == "grad_z"));
     let params = [op.rows, op.classes, row].map(|n| n as u32);
     l.run(kernel, &bindings, params, grid_1d((op.rows * row).div_ceil(256)));
+}
+
+/// The kernel with what it binds for a gradient, and the elements of a row of that.
+fn with_gradient(
+    kernel: Kernel,
+    op: &CrossEntropy,
+    bindings: &mut Vec<Bound>,
+    gradient: Option<Gradient>,
+) -> (Kernel, usize) {
+    let Some(Gradient { factor, to }) = gradient else {
+        return (kernel, op.classes);
+    };
+    bindings.push(("grad_z", to));
+    bindings.extend(factor.map(|factor| ("dloss", factor)));
+    (kernel.set("FACTOR", factor.is_some()), to.len / op.rows)
 }
 
 impl GpuOp for CrossEntropy {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let (loss, lse, nll) = (io.write("loss"), io.write("lse"), io.write("nll"));
-        rows(l, self, io.read("logits"), io.read("labels"), lse, nll);
+        rows(l, self, io.read("logits"), io.read("labels"), lse, nll, None);
         l.run(
             Kernel::new("cross_entropy/cross_entropy_loss"),
             &[("nll", nll), ("loss", loss)],
@@ -63,7 +84,7 @@ impl GpuOp for CrossEntropy {
         );
         let to = Gradient {
             factor: Some(dloss),
-            to: Some(grad_z.view),
+            to: grad_z.view,
         };
         gradient(l, self, z, labels, lse, to);
     }

@@ -38,14 +38,16 @@ impl GpuOp for HeadLoss {
                 nll.part(row0, rows),
             );
             linear::gpu::fwd(l, &linear, x, w, Some(b), GpuOut::new(z));
-            cross_entropy::gpu::rows(l, &ce, z, labels, lse, nll);
+            let factor = io.read_if("scale");
+            let apart = half.map(|half| half.part(0, rows * row));
+            let gradient = |to| cross_entropy::gpu::Gradient { factor, to };
+            cross_entropy::gpu::rows(l, &ce, z, labels, lse, nll, apart.map(gradient));
             window_accuracy::gpu::predict(l, &self.accuracy(n), first, [z, lse, windows, predictions]);
             if self.train {
-                let to = half.map(|half| half.part(0, rows * row));
-                let factor = io.read_if("scale");
-                let wanted = cross_entropy::gpu::Gradient { factor, to };
-                cross_entropy::gpu::gradient(l, &ce, z, labels, lse, wanted);
-                let grad_z = to.unwrap_or(z);
+                let grad_z = apart.unwrap_or(z);
+                if apart.is_none() {
+                    cross_entropy::gpu::gradient(l, &ce, z, labels, lse, gradient(z));
+                }
                 let grad_x = io.write("grad_x").part(row0 * self.d, rows * self.d);
                 let add = |name: &str| {
                     let out = io.out(name);
