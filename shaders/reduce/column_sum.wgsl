@@ -1,15 +1,16 @@
 // Second stage of a sum over rows: sum[c] (+)= sum over p of partials[p, c], always in the same order.
-// A workgroup does COLUMNS columns; 256 / COLUMNS threads share one, each takes every so-manieth part, then a tree.
+// A workgroup does COLUMNS columns, at most 256; 256 / COLUMNS threads share one, each takes every so-manieth part, then a tree.
 // Grid: ops::grid_1d over ceil(n / COLUMNS). Host: `ops::reduce::column_sum`.
 #import lib/grid
 
 const COLUMNS: u32 = 32;
 const SLICES: u32 = 256 / COLUMNS;
+alias t_sum = f32;
 
 struct Params { parts: u32, n: u32, accumulate: u32 }
 
 @group(0) @binding(0) var<storage, read_write> partials: array<f32>; // [parts, n]
-@group(0) @binding(1) var<storage, read_write> sum: array<f32>; // [n]
+@group(0) @binding(1) var<storage, read_write> sum: array<t_sum>; // [n]
 @group(0) @binding(2) var<uniform> params: Params;
 
 var<workgroup> slices: array<f32, 256>;
@@ -39,8 +40,8 @@ fn column_sum(
     if slice == 0u && c < params.n {
         var result = slices[thread];
         if params.accumulate != 0u {
-            result += sum[c];
+            result += f32(sum[c]);
         }
-        sum[c] = result;
+        sum[c] = t_sum(result);
     }
 }

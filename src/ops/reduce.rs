@@ -75,10 +75,18 @@ struct Params {
     accumulate: u32,
 }
 
+/// Workgroups that a second stage shall have at least, if its columns are enough: two a multiprocessor of a large GPU.
+#[cfg(feature = "gpu")]
+const SECOND_STAGE: usize = 256;
+
 /// Second stage: sums `partial` `[parts, n]` over its rows into `out` `[n]`, or adds to it.
 #[cfg(feature = "gpu")]
 pub(crate) fn column_sum(l: &mut Lower<'_>, partial: View, parts: usize, n: usize, out: GpuOut) {
-    let columns = n.next_power_of_two().min(32);
+    // As many columns a workgroup as leave no thread without a part and the device no place without a workgroup, but
+    // 32 bytes of them: less is read at once only in part.
+    let busy = 256 / parts.next_power_of_two().min(256);
+    let columns = (n / SECOND_STAGE).max(1).next_power_of_two();
+    let columns = columns.clamp(8, 256).max(busy).min(n.next_power_of_two());
     let params = Params {
         parts: parts as u32,
         n: n as u32,

@@ -44,6 +44,8 @@ pub(super) fn shapes() -> Vec<Case> {
         (1000, 250, 10),  // tiles of 64
         (1000, 330, 162), // tails in every extent, and sums long enough to carry accumulators
         (300, 200, 272),  // tails of whole quads in every extent
+        (333, 140, 8),    // dx from few columns, tails of rows and of threads
+        (50, 36, 16),
     ];
     let mut cases = Vec::new();
     for (i, &(rows, inp, out)) in SHAPES.iter().enumerate() {

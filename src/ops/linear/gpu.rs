@@ -1,6 +1,7 @@
 //! Launches, as functions that the head uses chunk by chunk.
 //!
 //! Every product is one of three layouts of one kernel: y = x W^T, dx = dy W, dW = dy^T x. Which kernel:
+//! - `gemm_thin` for dx of at most 16 outputs in whole quads, such as the gates of heads;
 //! - `gemm_half_coop` (f16 matrix units, sums in f32) in the variant `coop` if both operands are stored in f16 and at most one
 //!   of m, n and k is below 32; its tile is 128 x 128, or 128 x 64 where that pads less or a wider one would leave the device idle.
 //!   Where the last wave of tiles would leave most of a large card idle, its rows are a launch of their own, cut along k;
@@ -12,6 +13,7 @@
 
 use super::Linear;
 use crate::launch::{GpuOp, GpuOut, Lower, View, Views, grid_1d};
+use crate::ops::reduce::column_sum;
 use crate::port::Pass;
 use crate::shader::Kernel;
 use crate::tensor::Dtype;
@@ -37,6 +39,9 @@ const WAVE_PARTS: usize = 8;
 const MIN_WAVE_PART: usize = 4 * STEP;
 /// `coop`: `gemm_coop` wherever a product fills its tile, `gemm_half_coop` for operands in f16.
 pub(crate) const VARIANTS: &[Variant] = &[Variant::coop(49_152), Variant::PLAIN];
+/// Most columns of A that `gemm_thin` takes, and rows of C of one of its threads.
+const THIN: usize = 16;
+const THIN_ROWS: usize = 16;
 /// Most parts of a sum over rows, and fewest rows of one.
 const SUM_PARTS: usize = 128;
 const SUM_ROWS: usize = 64;
@@ -66,6 +71,7 @@ struct GemmParams {
 /// The kernel of a product: its rows and columns of a tile.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Tiling {
+    Thin,
     Plain(usize),
     Split,
     Half(usize),
@@ -75,6 +81,7 @@ impl Tiling {
     /// Rows and columns of a tile.
     fn tile(self) -> [usize; 2] {
         match self {
+            Self::Thin => [THIN_ROWS, 4],
             Self::Plain(edge) => [edge, edge],
             Self::Split => [COOP_TILE, COOP_TILE],
             Self::Half(cols) => [COOP_TILE, cols],
@@ -108,6 +115,12 @@ impl Gemm {
         [128, 64].into_iter().find(fits).unwrap_or(32)
     }
 
+    /// Whether `gemm_thin` computes it.
+    fn is_thin(&self) -> bool {
+        let quads = self.k.is_multiple_of(4) && self.n.is_multiple_of(4);
+        !self.ta && !self.tb && self.k <= THIN && quads
+    }
+
     /// Whether it fills a tile of `gemm_coop`.
     fn fills_tile(&self) -> bool {
         self.m >= 64 && self.n >= 64 && self.k >= 32
@@ -131,7 +144,9 @@ impl Gemm {
 
     /// The kernel for operands that are both f16 (`half`) or not, on matrix units (`coop`) or not.
     fn tiling(&self, coop: bool, half: bool) -> Tiling {
-        if coop && half && self.fills_half_tile() {
+        if self.is_thin() {
+            Tiling::Thin
+        } else if coop && half && self.fills_half_tile() {
             Tiling::Half(self.half_cols())
         } else if coop && self.fills_tile() {
             Tiling::Split
@@ -154,6 +169,7 @@ impl Gemm {
         let tiling = self.tiling(l.variant().needs.coop, half);
         let part = self.part(tiling.tile());
         let cut = match tiling {
+            Tiling::Thin => return self.run_thin(l, a, b, c),
             Tiling::Half(_) => self.whole_waves(tiling.tile()),
             _ => None,
         };
@@ -171,6 +187,17 @@ impl Gemm {
             };
             Self { m, ..*self }.run_parts(l, tiling, part, a, b, bias, c);
         }
+    }
+
+    fn run_thin(&self, l: &mut Lower<'_>, a: View, b: View, c: GpuOut) {
+        let kernel = Kernel::new("linear/gemm_thin")
+            .set("K", self.k)
+            .set("ROWS", THIN_ROWS)
+            .set("ACCUMULATE", c.accumulate);
+        let params = [self.m, self.n, a.len / self.m].map(|x| x as u32);
+        let threads = self.n / 4 * self.m.div_ceil(THIN_ROWS);
+        let bindings = [("a", a), ("b", b), ("c", c.view)];
+        l.run(kernel, &bindings, params, grid_1d(threads.div_ceil(256)));
     }
 
     /// How much of k a workgroup of the last wave takes.
@@ -219,6 +246,7 @@ impl Gemm {
             kernel.set("OVERLAP", within_k && !self.k.is_multiple_of(STEP))
         };
         let kernel = match tiling {
+            Tiling::Thin => unreachable!("it has a launch of its own"),
             Tiling::Plain(edge) => Kernel::new("linear/gemm").set("TILE", edge),
             Tiling::Split => {
                 bindings.extend([("amax_a", amax(l, a)), ("amax_b", amax(l, b))]);
@@ -253,7 +281,7 @@ impl Gemm {
         let grid = [self.n.div_ceil(tile[1]), self.m.div_ceil(tile[0]), parts].map(|x| x as u32);
         l.run(kernel, &bindings, params, grid);
         if parts > 1 {
-            sum_parts(l, target.view, parts, c);
+            column_sum(l, target.view, parts, self.m * self.n, c);
         }
     }
 }
@@ -274,19 +302,6 @@ pub(crate) fn amax(l: &mut Lower<'_>, x: View) -> View {
         );
     }
     slot
-}
-
-/// y (+)= x\[0\] + x\[1\] + .., in this order.
-fn sum_parts(l: &mut Lower<'_>, x: View, parts: usize, y: GpuOut) {
-    let n = y.view.len;
-    let params = [n as u32, parts as u32, y.accumulate.into()];
-    let kernel = Kernel::new("linear/sum_parts");
-    l.run(
-        kernel,
-        &[("x", x), ("y", y.view)],
-        params,
-        grid_1d(n.div_ceil(256)),
-    );
 }
 
 impl Linear {
@@ -358,7 +373,7 @@ pub(crate) fn grad_b(l: &mut Lower<'_>, op: &Linear, grad_y: View, grad_b: GpuOu
         params,
         grid,
     );
-    sum_parts(l, sums, parts, grad_b);
+    column_sum(l, sums, parts, op.out, grad_b);
 }
 
 impl GpuOp for Linear {
@@ -376,7 +391,7 @@ impl GpuOp for Linear {
         };
         let on_units = |(product, operands): &(Gemm, [View; 2])| {
             let half = operands.iter().all(|view| view.dtype == Dtype::F16);
-            !matches!(product.tiling(true, half), Tiling::Plain(_))
+            matches!(product.tiling(true, half), Tiling::Split | Tiling::Half(_))
         };
         !variant.needs.coop || products.iter().any(on_units)
     }

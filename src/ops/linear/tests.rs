@@ -209,9 +209,11 @@ mod gpu {
             workgroup_bytes: 32_768,
             ..with_matrix_units()
         };
-        let narrow = launches(25_600, 256, 4, &with_matrix_units());
+        let narrow = |out| launches(25_600, 256, out, &with_matrix_units());
+        assert_eq!(count(&narrow(4), "linear/gemm_thin"), 1);
+        assert_eq!(count(&narrow(4), "linear/gemm"), 2);
         for all in [
-            narrow,
+            narrow(5),
             launches(25_600, 256, 256, &Caps::webgpu_default()),
             launches(25_600, 256, 256, &no_memory),
         ] {
@@ -228,7 +230,7 @@ mod gpu {
             gemms.map(|d| d.kernel.consts["TILE"].to_string()).collect()
         };
         assert_eq!(tiles(25_600, 256, 256), ["128u", "128u", "128u"]);
-        assert_eq!(tiles(25_600, 256, 4), ["32u", "128u", "32u"]);
+        assert_eq!(tiles(25_600, 256, 5), ["32u", "128u", "32u"]);
         assert_eq!(tiles(1000, 250, 250), ["64u", "64u", "32u"]);
     }
 }
