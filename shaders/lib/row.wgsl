@@ -23,13 +23,16 @@ fn row_sum(v: vec2<f32>, thread: u32) -> vec2<f32> {
     return sum;
 }
 
-// Sum over the rows side by side, of the caller's lane. For all threads of the workgroup together.
+// Sum over the rows side by side, of the caller's lane, for the threads of the first row; nothing for the others, who would
+// take the memory's time. For all threads of the workgroup together.
 fn lane_sum(v: vec2<f32>, thread: u32) -> vec2<f32> {
     row_buffer[thread] = v;
     workgroupBarrier();
-    var sum = row_buffer[thread % LANES];
-    for (var row = 1u; row < ROWS_AT_ONCE; row++) {
-        sum += row_buffer[row * LANES + thread % LANES];
+    var sum = v;
+    if thread < LANES {
+        for (var row = 1u; row < ROWS_AT_ONCE; row++) {
+            sum += row_buffer[row * LANES + thread];
+        }
     }
     workgroupBarrier();
     return sum;

@@ -1,6 +1,7 @@
 // With dpre_t = dy_t silu'(pre_t): dx_t = sum_j w_j dpre_{t+3-j}, and partial sums of dw_j = sum dpre_t x_{t-3+j} and
 // db = sum dpre_t. Thread (part p, group of channels) does the units p, p + parts, .. (RUN steps of one sequence each) and
-// runs three steps past a unit's end, since dx_t needs dpre up to t + 3. Grid: ops::grid_1d over ceil(parts groups / 256).
+// runs three steps past a unit's end, since dx_t needs dpre up to t + 3. It asks for four steps at once: with fewer it waits for
+// memory. Grid: ops::grid_1d over ceil(parts groups / 256).
 #import lib/grid
 #import lib/conv
 
@@ -59,7 +60,7 @@ fn short_conv_bwd(
     for (var unit = item / params.groups; unit < params.units; unit += params.parts) {
         let begin = unit % params.blocks * RUN;
         let end = min(begin + RUN, params.t);
-        var at = (unit / params.blocks * params.t + begin) * stride + c;
+        let origin = unit / params.blocks * params.t * stride + c;
         // x_{t-3}, x_{t-2}, x_{t-1}, and dpre there
 #for j in 0..3
         var x{j} = Lanes();
@@ -67,42 +68,42 @@ fn short_conv_bwd(
 #end
         if begin > 0u {
 #for j in 0..3
-            x{j} = Lanes(x[at - {3 - j}u * stride]);
+            x{j} = Lanes(x[origin + (begin - {3 - j}u) * stride]);
 #end
         }
-        let until = min(end + 3u, params.t);
-        var next = at;
-        var x_ahead = Lanes(x[at]);
-        var grad_ahead = Lanes(grad_y[at]);
-        for (var t = begin; t < end + 3u; t++) {
-            var grad_now = Lanes();
-            let now = x_ahead;
-            let grad_here = grad_ahead;
-            next += select(0u, stride, t + 1u < until);
-            x_ahead = Lanes(x[next]);
-            grad_ahead = Lanes(grad_y[next]);
-            if t < params.t {
-                grad_now = grad_here * silu_slope_lanes(convolve(taps, x0, x1, x2, now) + bias);
-                if t < end {
-#for j in 0..3
-                    sum{j} += grad_now * x{j};
+        for (var first = begin; first < end + 3u; first += 4u) {
+#for i in 0..4
+            let at{i} = origin + min(first + {i}u, params.t - 1u) * stride;
+            let now{i} = Lanes(x[at{i}]);
+            let grad_here{i} = Lanes(grad_y[at{i}]);
 #end
-                    sum3 += grad_now * now;
+#for i in 0..4
+            {
+                let t = first + {i}u;
+                var grad_now = Lanes();
+                if t < params.t {
+                    grad_now = grad_here{i} * silu_slope_lanes(convolve(taps, x0, x1, x2, now{i}) + bias);
+                    if t < end {
+#for j in 0..3
+                        sum{j} += grad_now * x{j};
+#end
+                        sum3 += grad_now * now{i};
 #if BIAS
-                    grad_b_sum += grad_now;
+                        grad_b_sum += grad_now;
 #endif
+                    }
+                }
+                if t >= begin + 3u && t < end + 3u {
+                    grad_x[origin + (t - 3u) * stride] = a_grad_x(convolve(back, grad0, grad1, grad2, grad_now));
                 }
                 x0 = x1;
                 x1 = x2;
-                x2 = now;
+                x2 = now{i};
+                grad0 = grad1;
+                grad1 = grad2;
+                grad2 = grad_now;
             }
-            if t >= begin + 3u {
-                grad_x[at - 3u * stride] = a_grad_x(convolve(back, grad0, grad1, grad2, grad_now));
-            }
-            grad0 = grad1;
-            grad1 = grad2;
-            grad2 = grad_now;
-            at += stride;
+#end
         }
     }
 #if WIDE

@@ -1,5 +1,5 @@
 // y_t = silu(sum_j w_j x_{t-3+j} (+ b)). A thread does one channel or four over RUN steps of a sequence, with the last
-// inputs in registers; neighbours do neighbouring channels. Grid: ops::grid_1d over ceil(units groups / 256), a unit being
+// inputs in registers, four steps at once; neighbours do neighbouring channels. Grid: ops::grid_1d over ceil(units groups / 256), a unit being
 // RUN steps of one sequence, a group the channels of a thread.
 #import lib/grid
 #import lib/conv
@@ -42,27 +42,32 @@ fn short_conv_fwd(
     let stride = params.groups;
     let begin = unit % params.blocks * RUN;
     let end = min(begin + RUN, params.t);
-    var at = (unit / params.blocks * params.t + begin) * stride + c;
+    let origin = unit / params.blocks * params.t * stride + c;
     // x_{t-3}, x_{t-2}, x_{t-1}
     var x0 = Lanes();
     var x1 = Lanes();
     var x2 = Lanes();
     if begin > 0u {
-        x0 = Lanes(x[at - 3u * stride]);
-        x1 = Lanes(x[at - 2u * stride]);
-        x2 = Lanes(x[at - stride]);
+        x0 = Lanes(x[origin + (begin - 3u) * stride]);
+        x1 = Lanes(x[origin + (begin - 2u) * stride]);
+        x2 = Lanes(x[origin + (begin - 1u) * stride]);
     }
     let taps = taps_of(c);
     var bias = Lanes();
 #if BIAS
     bias = b[c];
 #endif
-    for (var t = begin; t < end; t++) {
-        let now = Lanes(x[at]);
-        y[at] = a_y(silu_lanes(convolve(taps, x0, x1, x2, now) + bias));
+    for (var first = begin; first < end; first += 4u) {
+#for i in 0..4
+        let now{i} = Lanes(x[origin + min(first + {i}u, end - 1u) * stride]);
+#end
+#for i in 0..4
+        if first + {i}u < end {
+            y[origin + (first + {i}u) * stride] = a_y(silu_lanes(convolve(taps, x0, x1, x2, now{i}) + bias));
+        }
         x0 = x1;
         x1 = x2;
-        x2 = now;
-        at += stride;
+        x2 = now{i};
+#end
     }
 }

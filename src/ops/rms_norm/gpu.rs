@@ -1,19 +1,21 @@
 use super::RmsNorm;
-use crate::launch::{GpuOp, Lower, Views, grid_1d};
+use crate::launch::{GpuOp, Lower, View, Views, grid_1d};
 use crate::ops::reduce::{column_sum, or_scratch};
 use crate::ops::rows::{Layout, NormParams};
 use crate::shader::Kernel;
+use crate::tensor::Dtype;
 
 impl RmsNorm {
     fn params(&self, parts: usize) -> NormParams {
         NormParams::new([self.rows, self.d], self.eps, parts)
     }
 
-    fn kernel(&self, path: &'static str) -> Kernel {
+    fn kernel(&self, path: &'static str, x: View) -> Kernel {
         Layout::quads(self.d)
             .kernel(path)
             .set("KIND", self.kind as usize)
             .set("GATED", self.kind.gated())
+            .set("ROUNDED", x.dtype == Dtype::F16)
     }
 }
 
@@ -27,7 +29,7 @@ impl GpuOp for RmsNorm {
             ("saved", io.write("s")),
         ];
         bindings.extend(io.read_if("g").map(|g| ("g", g)));
-        let kernel = self.kernel("rms_norm/rms_norm_fwd");
+        let kernel = self.kernel("rms_norm/rms_norm_fwd", io.read("x"));
         l.run(kernel, &bindings, self.params(groups), grid_1d(groups));
     }
 
@@ -47,7 +49,7 @@ impl GpuOp for RmsNorm {
         if let Some(g) = io.read_if("g") {
             bindings.extend([("g", g), ("grad_g", or_scratch(l, io.wanted("g"), g.len))]);
         }
-        let kernel = self.kernel("rms_norm/rms_norm_bwd");
+        let kernel = self.kernel("rms_norm/rms_norm_bwd", x);
         l.run(kernel, &bindings, self.params(parts), grid_1d(parts));
         if let Some(out) = io.wanted("w") {
             column_sum(l, grad_w, parts, self.d, out);

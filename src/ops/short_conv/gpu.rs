@@ -48,9 +48,11 @@ impl ShortConv {
         }
     }
 
-    fn kernel(&self, path: &'static str, run: usize, width: usize) -> Kernel {
+    fn kernel(&self, path: &'static str, run: usize, width: usize, x: View) -> Kernel {
         let kernel = Kernel::new(path).set("RUN", run).set("BIAS", self.bias);
-        kernel.set("WIDE", width > 1)
+        kernel
+            .set("WIDE", width > 1)
+            .set("ROUNDED", x.dtype == Dtype::F16)
     }
 }
 
@@ -60,7 +62,7 @@ impl GpuOp for ShortConv {
         let width = self.width(l, io.read("x"));
         let mut bindings = vec![("x", io.read("x")), ("w", io.read("w")), ("y", io.write("y"))];
         bindings.extend(io.read_if("b").map(|b| ("b", b)));
-        let kernel = self.kernel("short_conv/short_conv_fwd", RUN_FWD, width);
+        let kernel = self.kernel("short_conv/short_conv_fwd", RUN_FWD, width, io.read("x"));
         let grid = grid_1d((units * self.channels / width).div_ceil(256));
         l.run(kernel, &bindings, self.params(RUN_FWD, units, width), grid);
     }
@@ -87,7 +89,7 @@ impl GpuOp for ShortConv {
             bindings.extend([("b", b), ("grad_b", sums)]);
             sums
         });
-        let kernel = self.kernel("short_conv/short_conv_bwd", RUN_BWD, width);
+        let kernel = self.kernel("short_conv/short_conv_bwd", RUN_BWD, width, x);
         let grid = grid_1d((parts * n / width).div_ceil(256));
         l.run(kernel, &bindings, self.params(RUN_BWD, parts, width), grid);
         if let Some(out) = io.wanted("w") {
