@@ -62,10 +62,12 @@ const OF_OUT: u32 = 0;
 const OF_VN: u32 = 64 * ROW;
 const OF_DV: u32 = 128 * ROW;
 var<workgroup> tile: array<vec4<f16>, {128 * ROW + DELTA * 64 * ROW}>;
-// 16 rows of 10 quads a subgroup; later 4 x 4 blocks; last a block a subgroup, then parts of row sums. VECTORS come after
-// the first tiles.
-const PARTS: u32 = 512;
-const VECTORS: u32 = 1024;
+// 16 rows of 10 quads a subgroup; later 4 x 4 blocks; last 16 rows of all channels, of two matrices. VECTORS come after the
+// first tiles.
+const CHANNELS: u32 = {KEY_BLOCKS * 4 + 2}; // quads from row to row, so that rows start in different banks
+const SECOND: u32 = {16 * (KEY_BLOCKS * 4 + 2)};
+const PASSES: u32 = {(KEY_BLOCKS + 3) / 4}; // of a row's 16 threads
+const VECTORS: u32 = 1088;
 const DOTS: u32 = 5; // and the next: halves of dbeta
 const ROW_SUMS: u32 = 7; // and the next two: X1 . q, X2 . k, X3 . k
 var<workgroup> scratch: array<vec4<f32>, 1280>;
@@ -82,19 +84,6 @@ fn vector_quad(vector: u32, i4: u32) -> vec4<f32> {
     return scratch[VECTORS + vector * 16u + i4];
 }
 
-// A subgroup's part of sums over the columns of d_k.
-fn set_part(sum: u32, subgroup: u32, i: u32, x: f32) {
-    scratch[PARTS + (sum * 8u + subgroup) * 16u + i / 4u][i % 4u] = x;
-}
-
-fn part_sum(sum: u32, i: u32) -> f32 {
-    var total = 0.0;
-    for (var s = 0u; s < KEY_BLOCKS; s++) {
-        total += scratch[PARTS + (sum * 8u + s) * 16u + i / 4u][i % 4u];
-    }
-    return total;
-}
-
 fn row_of(w: u32) -> u32 {
     return w / 256u * 16u + w % 64u / 4u;
 }
@@ -103,6 +92,24 @@ fn column_of(w: u32) -> u32 {
     return w / 64u % 4u * 16u + w % 4u * 4u;
 }
 #if GATES
+
+// Quad c of row i of K or Q in blocks from `first` on; 0 behind the channels.
+fn channel_quad(first: u32, i: u32, c: u32) -> vec4<f32> {
+    let inside = c < QUADS;
+    return select(vec4(0.0), vec4<f32>(operands[first + select(0u, block_place(i, c, KEY_BLOCKS), inside)]), inside);
+}
+
+// A row's sum over channels from the parts of its 16 lanes.
+fn set_row_sum(sum: u32, i: u32, part: f32, lane: u32) {
+    var total = part;
+    total += subgroupShuffleXor(total, 1u);
+    total += subgroupShuffleXor(total, 2u);
+    total += subgroupShuffleXor(total, 4u);
+    total += subgroupShuffleXor(total, 8u);
+    if lane == 0u {
+        set_vector(ROW_SUMS + sum, i, total);
+    }
+}
 
 // Sums down each column of the `blocks` rows of blocks in `scratch`, from a row to its block's last, in their place.
 fn sum_columns(thread: u32, blocks: u32) {
@@ -314,12 +321,28 @@ fn chunk_bwd_half_coop(
 #end
 #endif
     }
+    // Results go to memory 16 rows at a time, a row in 16 threads. What they need of memory is asked for before the barriers.
+    let r_out = thread / 16u;
+    let c_out = thread % 16u;
+#if GATES
+#for n in 0..QUERY_BLOCKS
+    let score{n} = vec4<f32>(operands[base + OF_P + thread + {256 * n}u]);
+#end
+#if DELTA
+#for n in 0..4
+    let lower{n} = vec4<f32>(squares[square + OF_G + thread + {256 * n}u]);
+#end
+#endif
+#endif
     workgroupBarrier();
 #if !CHANNEL
     if thread < 64u {
         set_vector(GATE, thread, log_decay_of(thread));
         set_vector(DECAY_IN_OF, thread, table[entry(DECAY_IN, thread)]);
         set_vector(DECAY_OUT_OF, thread, table[entry(DECAY_OUT, thread)]);
+#if GATES
+        set_vector(ROW_SUMS, thread, 0.0);
+#endif
     }
 #endif
 #if DELTA
@@ -372,46 +395,41 @@ fn chunk_bwd_half_coop(
     }
     workgroupBarrier();
 #end
-    // Blocks of 16 rows to memory, a row in two lanes.
-    let block_at = subgroup * 64u;
-    let half = thread % 32u / 2u * 4u + thread % 2u * 2u;
 #for n in 0..4
-#for t in 0..3
-#if DELTA || t != 1
     {
-#if t == 0
-        coopStoreT(x{n}, &scratch[block_at], 4u);
-#else
-#if t == 1
-        coopStoreT(y{n}, &scratch[block_at], 4u);
-#else
-        coopStoreT(z{n}, &scratch[block_at], 4u);
-#endif
-#endif
+        let here = {16 * n}u + r_out;
+#for m in 0..PASSES
+        let decay_in{m} = decays_in(here, c_out + {16 * m}u);
+        let decay_out{m} = decays_out(here, c_out + {16 * m}u);
+#end
+        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+            coopStoreT(x{n}, &scratch[4u * subgroup], CHANNELS);
+            coopStoreT(z{n}, &scratch[SECOND + 4u * subgroup], CHANNELS);
+        }
         workgroupBarrier();
-        let here = {16 * n}u + thread % 32u / 2u;
-#for m in 0..2
-        {
-            let quad = subgroup * 4u + thread % 2u * 2u + {m}u;
-            let value = scratch[block_at + half + {m}u];
-            if is_row(here) && 4u * quad < params.d_k {
-                let at = (row(here) * params.d_k) / 4u + quad;
-#if t == 0
-                query_sums[at] = params.scale * decays_in(here, quad) * value;
-#else
-#if t == 1
-                erase_sums[at] = -decays_in(here, quad) * value;
-#else
-                key_sums[at] = decays_out(here, quad) * value;
-#endif
-#endif
-            }
+#for m in 0..PASSES
+        let at{m} = r_out * CHANNELS + c_out + {16 * m}u;
+        let quad{m} = row(here) * (params.d_k / 4u) + c_out + {16 * m}u;
+        let inside{m} = is_row(here) & (4u * (c_out + {16 * m}u) < params.d_k);
+        if inside{m} {
+            query_sums[quad{m}] = params.scale * decay_in{m} * scratch[at{m}];
+            key_sums[quad{m}] = decay_out{m} * scratch[SECOND + at{m}];
         }
 #end
         workgroupBarrier();
-    }
-#endif
+#if DELTA
+        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+            coopStoreT(y{n}, &scratch[4u * subgroup], CHANNELS);
+        }
+        workgroupBarrier();
+#for m in 0..PASSES
+        if inside{m} {
+            erase_sums[quad{m}] = -decay_in{m} * scratch[at{m}];
+        }
 #end
+        workgroupBarrier();
+#endif
+    }
 #end
     // Eight lanes a channel.
     for (var channel = thread / 8u; channel < KEY_BLOCKS * 16u; channel += 32u) {
@@ -445,7 +463,9 @@ fn chunk_bwd_half_coop(
 #end
 #endif
     workgroupBarrier();
-    for (var w = thread; w < QUERY_BLOCKS * 256u; w += 256u) {
+#for n in 0..QUERY_BLOCKS
+    {
+        let w = thread + {256 * n}u;
         let end = last(row_of(w));
         let column = column_of(w);
         var x = vec4(0.0);
@@ -455,9 +475,10 @@ fn chunk_bwd_half_coop(
         }
         tile[OF_OUT + row_of(w) * ROW + column / 4u] = vec4<f16>(x);
 #if GATES
-        scratch[w] *= vec4<f32>(operands[base + OF_P + w]);
+        scratch[w] *= score{n};
 #endif
     }
+#end
     workgroupBarrier();
 #if GATES
     sum_columns(thread, QUERY_BLOCKS);
@@ -474,7 +495,9 @@ fn chunk_bwd_half_coop(
 #end
     }
     workgroupBarrier();
-    for (var w = thread; w < 1024u; w += 256u) {
+#for n in 0..4
+    {
+        let w = thread + {256 * n}u;
         let end = row_of(w);
         let column = column_of(w);
         var x = vec4(0.0);
@@ -484,9 +507,10 @@ fn chunk_bwd_half_coop(
         }
         tile[OF_DV + end * ROW + column / 4u] = vec4<f16>(x);
 #if GATES
-        scratch[w] *= -vec4<f32>(squares[square + OF_G + w]);
+        scratch[w] *= -lower{n};
 #endif
     }
+#end
     workgroupBarrier();
 #if GATES
     sum_columns(thread, 4u);
@@ -529,105 +553,102 @@ fn chunk_bwd_half_coop(
         }
 #end
     }
-    // Blocks of 16 rows to memory, a row in two lanes.
-    let block_at = subgroup * 64u;
-    let half = thread % 32u / 2u * 4u + thread % 2u * 2u;
-    let column = 4u * (subgroup * 4u + thread % 2u * 2u);
-    let operand = min(subgroup, KEY_BLOCKS - 1u) * 64u + half;
 #for n in 0..QUERY_BLOCKS
     {
-        let token = {16 * n}u + thread % 32u / 2u;
-        let factor = params.scale * vector_at(DECAY_IN_OF, last(token));
-        coopStoreT(p{n}, &scratch[block_at], 4u);
-        workgroupBarrier();
-#for m in 0..2
-        let inner{m} = scratch[block_at + half + {m}u];
-#end
-        workgroupBarrier();
-        coopStoreT(x{n}, &scratch[block_at], 4u);
-        workgroupBarrier();
-        var sum = 0.0;
-#for m in 0..2
-        {
-            let through = factor * scratch[block_at + half + {m}u];
-            let j = column + {4 * m}u;
-            let spot = spot_at(query(token) * params.d_k + j, is_query(token) && j < params.d_k);
-            if spot.ok {
-                grad_q[spot.at] = vec4<t_grad_q>(inner{m} + through);
-            }
-            sum += dot(through, vec4<f32>(operands[base + OF_Q + {n * 64}u * KEY_BLOCKS + operand + {m}u]));
-        }
-#end
-        workgroupBarrier();
+        let token = {16 * n}u + r_out;
 #if GATES
-        sum += subgroupShuffleXor(sum, 1u);
-        if thread % 2u == 0u {
-            set_part(0u, subgroup, token, sum);
-        }
+#for m in 0..PASSES
+        let query{m} = channel_quad(base + OF_Q, token, c_out + {16 * m}u);
+#end
 #endif
+        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+            coopStoreT(p{n}, &scratch[4u * subgroup], CHANNELS);
+            coopStoreT(x{n}, &scratch[SECOND + 4u * subgroup], CHANNELS);
+        }
+        workgroupBarrier();
+        let factor = params.scale * vector_at(DECAY_IN_OF, last(token));
+        var sum = 0.0;
+#for m in 0..PASSES
+        {
+            let quad = c_out + {16 * m}u;
+            let at = r_out * CHANNELS + quad;
+            let through = factor * scratch[SECOND + at];
+            let spot = spot_at(query(token) * params.d_k + 4u * quad, is_query(token) & (4u * quad < params.d_k));
+            if spot.ok {
+                grad_q[spot.at] = vec4<t_grad_q>(scratch[at] + through);
+#if GATES
+                sum += dot(through, query{m});
+#endif
+            }
+        }
+#end
+#if GATES
+        set_row_sum(0u, token, sum, c_out);
+#endif
+        workgroupBarrier();
     }
 #end
 #for n in 0..4
     {
-        let here = {16 * n}u + thread % 32u / 2u;
-        coopStoreT(k{n}, &scratch[block_at], 4u);
-        workgroupBarrier();
-#for m in 0..2
-        let inner{m} = scratch[block_at + half + {m}u];
-#end
-        workgroupBarrier();
-#if DELTA
-        coopStoreT(y{n}, &scratch[block_at], 4u);
-        workgroupBarrier();
-#for m in 0..2
-        let erased{m} = vector_at(DECAY_IN_OF, here) * scratch[block_at + half + {m}u];
-#end
-        workgroupBarrier();
-#else
-#for m in 0..2
-        let erased{m} = vec4(0.0);
+        let here = {16 * n}u + r_out;
+#if GATES
+#for m in 0..PASSES
+        let key{m} = channel_quad(base + OF_K, here, c_out + {16 * m}u);
 #end
 #endif
-        coopStoreT(z{n}, &scratch[block_at], 4u);
+        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+            coopStoreT(k{n}, &scratch[4u * subgroup], CHANNELS);
+#if DELTA
+            coopStoreT(y{n}, &scratch[SECOND + 4u * subgroup], CHANNELS);
+#else
+            coopStoreT(z{n}, &scratch[SECOND + 4u * subgroup], CHANNELS);
+#endif
+        }
         workgroupBarrier();
+#for m in 0..PASSES
+        let at{m} = r_out * CHANNELS + c_out + {16 * m}u;
+        let inner{m} = scratch[at{m}];
+#if DELTA
+        let erased{m} = vector_at(DECAY_IN_OF, here) * scratch[SECOND + at{m}];
+#endif
+#end
+#if DELTA
+        workgroupBarrier();
+        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+            coopStoreT(z{n}, &scratch[SECOND + 4u * subgroup], CHANNELS);
+        }
+        workgroupBarrier();
+#endif
         var erased = 0.0;
         var kept = 0.0;
-#for m in 0..2
+#for m in 0..PASSES
         {
-            let through = vector_at(DECAY_OUT_OF, here) * scratch[block_at + half + {m}u];
-            let j = column + {4 * m}u;
-            let spot = spot_at(row(here) * params.d_k + j, is_row(here) && j < params.d_k);
+            let quad = c_out + {16 * m}u;
+            let through = vector_at(DECAY_OUT_OF, here) * scratch[SECOND + at{m}];
+            let spot = spot_at(row(here) * params.d_k + 4u * quad, is_row(here) & (4u * quad < params.d_k));
             if spot.ok {
+#if DELTA
                 grad_k[spot.at] = vec4<t_grad_k>(inner{m} - erased{m} + through);
-            }
-            let key = vec4<f32>(operands[base + OF_K + {n * 64}u * KEY_BLOCKS + operand + {m}u]);
-            erased += dot(erased{m}, key);
-            kept += dot(through, key);
-        }
-#end
-        workgroupBarrier();
-#if GATES
-        erased += subgroupShuffleXor(erased, 1u);
-        kept += subgroupShuffleXor(kept, 1u);
-        if thread % 2u == 0u {
-            set_part(1u, subgroup, here, erased);
-            set_part(2u, subgroup, here, kept);
-        }
+#else
+                grad_k[spot.at] = vec4<t_grad_k>(inner{m} + through);
 #endif
+#if GATES
+#if DELTA
+                erased += dot(erased{m}, key{m});
+#endif
+                kept += dot(through, key{m});
+#endif
+            }
+        }
+#end
+#if GATES
+        set_row_sum(1u, here, erased, c_out);
+        set_row_sum(2u, here, kept, c_out);
+#endif
+        workgroupBarrier();
     }
 #end
 #if GATES
-    workgroupBarrier();
-    if thread < 192u {
-        let sum = thread / 64u;
-        let row_here = thread % 64u;
-        var total = 0.0;
-        if sum > 0u || row_here < QUERY_BLOCKS * 16u {
-            total = part_sum(sum, row_here);
-        }
-        set_vector(ROW_SUMS + sum, row_here, total);
-    }
-    workgroupBarrier();
     let start = token_here * HOUSEHOLDER;
     for (var t = thread % 4u; t < 64u; t += 4u) {
         grad_gate += select(0.0, vector_at(ROW_SUMS, t), t >= token_here);

@@ -1,13 +1,14 @@
 // What of a chunk does not depend on the state, ready for `state_fwd_half_coop` and the backward pass (lib/half_chunk):
 // decays as f32 in the table, all else in f16. DELTA: Tm = (I + G diag(beta))^-1 comes in f32 from forward substitution in
 // blocks of 16 rows that are joined in pairs; the squares, Tm and G, are saved, and read in the backward pass (BACK). By
-// CHANNEL the decays, P and G come from channel_factors_fwd and channel_prep_fwd. A
+// CHANNEL the decays, P and G come from channel_factors_fwd and channel_prep_fwd, and P is saved. A
 // workgroup a (chunk, h, b); grid (chunks, H, B). Workgroup memory at most 48 KiB. Source: Yang et al. 2024, "Gated
 // Linear Attention", section 4, and "Parallelizing Linear Transformers with the Delta Rule", section 3 (UT transform).
 alias t_q = f16;
 alias t_k = f16;
 alias t_operands = f16;
 alias t_squares = f16;
+alias t_kept = f16;
 const BACK: bool = false;
 #import lib/half_chunk
 #import lib/half_decays
@@ -26,6 +27,9 @@ const INVERSE: bool = DELTA && !BACK;
 @group(0) @binding(6) var<storage, read_write> beta: array<f32>; // [B, T HOUSEHOLDER, H]
 #endif
 #if CHANNEL
+@group(0) @binding(10) var<storage, read_write> kept: array<vec4<t_kept>>; // [B, H, chunks, C, C], in blocks: scale P
+#endif
+#if CHANNEL && !BACK
 @group(0) @binding(7) var<storage, read_write> scores: array<vec4<f32>>; // [B, H, chunks, C, C]: P
 #endif
 #if CHANNEL && INVERSE
@@ -40,6 +44,9 @@ const TM: u32 = 1024;
 const SCORES: u32 = {1024 + 512 * (HOUSEHOLDER > 1)};
 const VECTORS: u32 = 1024 + 128;
 const STRENGTH: u32 = 5;
+// Quads of Q and of K a thread has in registers.
+const QUERY_QUADS: u32 = {(QUERY_BLOCKS * KEY_BLOCKS + 7) / 8};
+const KEY_QUADS: u32 = {(KEY_BLOCKS + 1) / 2};
 const STAGED: u32 = {1024 + (KEY_BLOCKS > 4) * (256 * KEY_BLOCKS - 1024)};
 var<workgroup> m: array<vec4<f32>, 2048>;
 var<workgroup> staged: array<vec4<f16>, STAGED>; // Q, then K, as blocks; then Tm diag(in)
@@ -154,15 +161,31 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #if DELTA
     let square = block() * SQUARES;
 #endif
+    // All that comes from memory is asked for at once.
+#for n in 0..QUERY_QUADS
+    let q_row{n} = (thread + {512 * n}u) / QUADS;
+    let q_place{n} = block_place(q_row{n}, (thread + {512 * n}u) % QUADS, KEY_BLOCKS);
+    let q{n} = query_quad(q_row{n}, (thread + {512 * n}u) % QUADS);
+#end
+#for n in 0..KEY_QUADS
+    let k_row{n} = (thread + {512 * n}u) / QUADS;
+    let k_place{n} = block_place(k_row{n}, (thread + {512 * n}u) % QUADS, KEY_BLOCKS);
+    let k{n} = key_quad(k_row{n}, (thread + {512 * n}u) % QUADS);
+#end
+#if DELTA && BACK
+#for n in 0..2
+    let tm{n} = vec4<f32>(squares[square + OF_TM + thread + {512 * n}u]);
+#end
+#endif
 #if !CHANNEL
-    for (var w = thread; w < QUERY_BLOCKS * 16u * QUADS; w += 512u) {
-        let place = block_place(w / QUADS, w % QUADS, KEY_BLOCKS);
-        let x = query_quad(w / QUADS, w % QUADS);
-        staged[place] = x;
+#for n in 0..QUERY_QUADS
+    if q_row{n} < QUERY_BLOCKS * 16u {
+        staged[q_place{n}] = q{n};
 #if PLAIN
-        operands[base + OF_Q + place] = vec4<t_operands>(x);
+        operands[base + OF_Q + q_place{n}] = vec4<t_operands>(q{n});
 #endif
     }
+#end
 #endif
     if thread < 64u {
 #if !CHANNEL
@@ -181,14 +204,16 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     }
     workgroupBarrier();
 #if CHANNEL
-    for (var w = thread; w < 64u * QUADS; w += 512u) {
-        let place = block_place(w / QUADS, w % QUADS, KEY_BLOCKS);
-        let x = vec4<f32>(key_quad(w / QUADS, w % QUADS));
-        operands[base + OF_K_OUT + place] = vec4<t_operands>(x * decays_out(w / QUADS, w % QUADS));
+#for n in 0..KEY_QUADS
+    if k_row{n} < 64u {
+        let x = vec4<f32>(k{n});
+        let column = (thread + {512 * n}u) % QUADS;
+        operands[base + OF_K_OUT + k_place{n}] = vec4<t_operands>(x * decays_out(k_row{n}, column));
 #if DELTA
-        staged[place] = vec4<f16>(x * decays_in(w / QUADS, w % QUADS));
+        staged[k_place{n}] = vec4<f16>(x * decays_in(k_row{n}, column));
 #endif
     }
+#end
 #else
     // Half a row of blocks of Q K^T or, from subgroup 8 on, of K K^T. Loops that run once: naga takes no `if` around matrix
     // operations.
@@ -205,14 +230,14 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         set_block_sums(thread);
     }
     workgroupBarrier();
-    for (var w = thread; w < 64u * QUADS; w += 512u) {
-        let place = block_place(w / QUADS, w % QUADS, KEY_BLOCKS);
-        let x = key_quad(w / QUADS, w % QUADS);
-        staged[place] = x;
+#for n in 0..KEY_QUADS
+    if k_row{n} < 64u {
+        staged[k_place{n}] = k{n};
 #if PLAIN
-        operands[base + OF_K + place] = vec4<t_operands>(x);
+        operands[base + OF_K + k_place{n}] = vec4<t_operands>(k{n});
 #endif
     }
+#end
     if thread < 64u {
         let decay_in = exp(log_decay_in(thread));
         let decay_out = exp(log_decay_out(thread));
@@ -248,6 +273,9 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     workgroupBarrier();
 #endif
     for (var w = thread; w < QUERY_BLOCKS * 256u; w += 512u) {
+#if CHANNEL && BACK
+        operands[base + OF_P + w] = vec4<t_operands>(kept[block() * 1024u + w]);
+#else
         let end = last(row_of(w));
         let j = column_of(w);
         var p = vec4(0.0);
@@ -260,6 +288,10 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #endif
         }
         operands[base + OF_P + w] = vec4<t_operands>(p);
+#if CHANNEL
+        kept[block() * 1024u + w] = vec4<t_kept>(p);
+#endif
+#endif
     }
 #if INVERSE
     for (var w = thread; w < 1024u; w += 512u) {
@@ -284,20 +316,23 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         invert_diagonal(thread);
     }
 #endif
-    for (var w = thread; w < QUERY_BLOCKS * 16u * QUADS; w += 512u) {
-        let r = w / QUADS;
+#for n in 0..QUERY_QUADS
+    if q_row{n} < QUERY_BLOCKS * 16u {
 #if CHANNEL
-        let x = params.scale * decays_in(last(r), w % QUADS) * vec4<f32>(query_quad(r, w % QUADS));
+        let decay = decays_in(last(q_row{n}), (thread + {512 * n}u) % QUADS);
 #else
-        let x = params.scale * vector_at(DECAY_IN_OF, last(r)) * vec4<f32>(query_quad(r, w % QUADS));
+        let decay = vector_at(DECAY_IN_OF, last(q_row{n}));
 #endif
-        operands[base + OF_Q_IN + block_place(r, w % QUADS, KEY_BLOCKS)] = vec4<t_operands>(x);
+        operands[base + OF_Q_IN + q_place{n}] = vec4<t_operands>(params.scale * decay * vec4<f32>(q{n}));
     }
+#end
 #if !CHANNEL
-    for (var w = thread; w < 64u * QUADS; w += 512u) {
-        let r = w / (KEY_BLOCKS * 64u) * 16u + w % 64u / 4u;
-        operands[base + OF_K_OUT + w] = vec4<t_operands>(vector_at(DECAY_OUT_OF, r) * vec4<f32>(staged[w]));
+#for n in 0..KEY_QUADS
+    if k_row{n} < 64u {
+        let x = vector_at(DECAY_OUT_OF, k_row{n}) * vec4<f32>(k{n});
+        operands[base + OF_K_OUT + k_place{n}] = vec4<t_operands>(x);
     }
+#end
 #endif
 #if DELTA
     workgroupBarrier();
@@ -317,11 +352,13 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #end
     }
     workgroupBarrier();
-    for (var w = thread; w < 1024u; w += 512u) {
-        var x = vec4(0.0);
+#for n in 0..2
+    {
+        let w = thread + {512 * n}u;
 #if BACK
-        x = vec4<f32>(squares[square + OF_TM + w]);
+        let x = tm{n};
 #else
+        var x = vec4(0.0);
         if column_of(w) / 16u <= row_of(w) / 16u {
             x = m[TM + w];
         }
@@ -333,6 +370,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         staged[w] = vec4<f16>(x * vector_quad(DECAY_IN_OF, column_of(w) / 4u));
 #endif
     }
+#end
     workgroupBarrier();
     for (var once = column; once < KEY_BLOCKS; once = KEY_BLOCKS) {
 #for i in 0..2

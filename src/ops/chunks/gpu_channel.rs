@@ -41,28 +41,35 @@ impl Channels {
         self.sizes.key_kernel(path).set("HOUSEHOLDER", self.householder)
     }
 
-    /// The table of decay factors (and write strengths), and P, `[B,H,chunks,C,C]`; with `lower`, G there.
-    pub(crate) fn prepare(&self, l: &mut Lower<'_>, io: &Views, lower: Option<View>) -> [View; 2] {
-        let (sizes, params) = (self.sizes, self.params);
-        let [k, gk] = ["k", "gk"].map(|name| (name, io.read(name)));
+    /// The table of decay factors (and write strengths).
+    pub(crate) fn factors(&self, l: &mut Lower<'_>, io: &Views) -> View {
+        let sizes = self.sizes;
         let rows = sizes.b * sizes.t * self.householder * sizes.h;
         let table = l.scratch(rows * (2 * sizes.d_k + self.extra));
-        let scores = sizes.scratch(l, sizes.chunk);
-        let mut bindings = vec![gk, ("table", table)];
+        let mut bindings = vec![("gk", io.read("gk")), ("table", table)];
         bindings.extend(self.delta.then(|| ("beta", io.read("beta"))));
         let kernel = self
             .kernel("chunks/channel_factors_fwd")
             .set("CHANNEL", true)
             .set("EXTRA", self.extra);
-        l.run(kernel, &bindings, params, sizes.tile_grid(sizes.d_k));
+        l.run(kernel, &bindings, self.params, sizes.tile_grid(sizes.d_k));
+        table
+    }
+
+    /// P, `[B,H,chunks,C,C]`; with `lower`, G there.
+    pub(crate) fn scores(&self, l: &mut Lower<'_>, io: &Views, lower: Option<View>) -> View {
+        let sizes = self.sizes;
+        let [q, k, gk] = ["q", "k", "gk"].map(|name| (name, io.read(name)));
+        let scores = sizes.scratch(l, sizes.chunk);
         let kernel = self.pairs("chunks/channel_prep_fwd");
-        let bindings = [k, gk, ("scores", scores), ("q", io.read("q"))];
-        l.run(kernel.clone(), &bindings, params, sizes.chunk_grid());
+        let bindings = [k, gk, ("scores", scores), q];
+        l.run(kernel.clone(), &bindings, self.params, sizes.chunk_grid());
         if let Some(lower) = lower {
             let kernel = kernel.set("OF_KEYS", true);
-            l.run(kernel, &[k, gk, ("scores", lower)], params, sizes.chunk_grid());
+            let bindings = [k, gk, ("scores", lower)];
+            l.run(kernel, &bindings, self.params, sizes.chunk_grid());
         }
-        [table, scores]
+        scores
     }
 
     /// Room for the sums.

@@ -146,14 +146,35 @@ impl HalfChunks {
         }
     }
 
+    /// What the port `states` keeps: those of all chunks and, by channel, the bound P behind them, which takes longer to
+    /// compute than to read.
+    fn kept(&self, l: &mut Lower<'_>, states: View) -> (View, Option<Bound>) {
+        let padded = self.padded_states();
+        let scores = if self.by_channel() {
+            self.blocks() * ROWS * ROWS
+        } else {
+            0
+        };
+        let all = l.saved_f16(states, padded + scores);
+        let scores = (scores > 0).then(|| ("kept", all.part(padded, scores)));
+        (all.part(0, padded), scores)
+    }
+
     /// What the port `tm` of a delta rule keeps: Tm and G.
     fn squares(&self, l: &mut Lower<'_>, tm: impl FnOnce() -> View) -> Option<Bound> {
         let len = 2 * self.blocks() * ROWS * ROWS;
         self.delta.then(|| ("squares", l.saved_f16(tm(), len)))
     }
 
-    /// The operands of all chunks, and the row factors; Tm and G to `squares`, or, `back`, from there.
-    fn prepare(&self, l: &mut Lower<'_>, io: &Views, squares: Option<Bound>, back: bool) -> Prepared {
+    /// The operands of all chunks, and the row factors; Tm and G, and P, to `squares` and `kept`, or, `back`, from there.
+    fn prepare(
+        &self,
+        l: &mut Lower<'_>,
+        io: &Views,
+        squares: Option<Bound>,
+        kept: Option<Bound>,
+        back: bool,
+    ) -> Prepared {
         let keys = self.key_blocks() * BLOCK * ROWS;
         let query_rows = self.sizes.tokens.div_ceil(BLOCK) * BLOCK;
         let queries = query_rows * self.key_blocks() * BLOCK;
@@ -161,14 +182,9 @@ impl HalfChunks {
         let copies = usize::from(self.delta) + 1 + plain;
         let operands = copies * keys + (1 + plain) * queries + query_rows * ROWS;
         let operands = l.scratch_f16(self.blocks() * operands);
-        let of_channels = self.by_channel().then(|| {
-            let lower = (self.delta && !back).then(|| self.sizes.scratch(l, ROWS));
-            let [table, scores] = self.channels().prepare(l, io, lower);
-            (table, scores, lower)
-        });
-        let table = match of_channels {
-            Some((table, ..)) => table,
-            None => self.sizes.scratch(l, FIELDS_FWD),
+        let table = match self.by_channel() {
+            true => self.channels().factors(l, io),
+            false => self.sizes.scratch(l, FIELDS_FWD),
         };
         let mut bindings = vec![
             ("q", io.read("q")),
@@ -177,10 +193,11 @@ impl HalfChunks {
             ("table", table),
         ];
         bindings.extend(io.read_if("g").map(|g| ("g", g)));
-        bindings.extend(squares);
+        bindings.extend(squares.into_iter().chain(kept));
         bindings.extend(self.delta.then(|| ("beta", io.read("beta"))));
-        if let Some((_, scores, lower)) = of_channels {
-            bindings.push(("scores", scores));
+        if self.by_channel() && !back {
+            let lower = self.delta.then(|| self.sizes.scratch(l, ROWS));
+            bindings.push(("scores", self.channels().scores(l, io, lower)));
             bindings.extend(lower.map(|lower| ("lower", lower)));
         }
         let kernel = self
@@ -204,8 +221,8 @@ impl HalfChunks {
 
     fn lower_quads_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let squares = self.squares(l, || io.write("tm"));
-        let Prepared { operands, table } = self.prepare(l, io, squares, false);
-        let states = l.saved_f16(io.write("states"), self.padded_states());
+        let (states, kept) = self.kept(l, io.write("states"));
+        let Prepared { operands, table } = self.prepare(l, io, squares, kept, false);
         let mut bindings = vec![
             ("operands", operands),
             ("table", table),
@@ -221,7 +238,7 @@ impl HalfChunks {
 
     fn lower_quads_bwd(&self, l: &mut Lower<'_>, io: &Views) {
         let squares = self.squares(l, || io.read("tm"));
-        let states = l.saved_f16(io.read("states"), self.padded_states());
+        let (states, kept) = self.kept(l, io.read("states"));
         let (v, grad_o) = (io.read("v"), io.grad("o"));
         let gates = self.decay == Decay::Scalar;
         let (sizes, params) = (self.sizes, self.params());
@@ -237,7 +254,7 @@ impl HalfChunks {
             false => grad,
         });
         let value_tiles = sizes.d_v.div_ceil(TILE);
-        let Prepared { operands, table } = self.prepare(l, io, squares, true);
+        let Prepared { operands, table } = self.prepare(l, io, squares, kept, true);
         let grad_vn = if self.delta { l.scratch_f16(v.len) } else { grad_v };
         let grad_states = l.scratch_f16(self.padded_states());
         let overlaps = gates.then(|| l.scratch(self.blocks() * value_tiles * SUBGROUPS));

@@ -78,7 +78,9 @@ impl LinearAttention {
     /// Decay factors and P.
     fn prepare(&self, l: &mut Lower<'_>, io: &Views, fields: usize) -> Prepared {
         if self.by_channel() {
-            let [table, scores] = self.channels(fields).prepare(l, io, None);
+            let channels = self.channels(fields);
+            let table = channels.factors(l, io);
+            let scores = channels.scores(l, io, None);
             return Prepared { scores, table };
         }
         let sizes = self.sizes();

@@ -39,7 +39,9 @@ impl DeltaRule {
         let apart = self.householder > 1 || o.1.dtype != Dtype::F32;
         let vn = ("vn", if apart { l.scratch(v.1.len) } else { o.1 });
         let (sizes, params) = (self.sizes(), self.channel_params());
-        let [table, scores] = self.channels().prepare(l, io, Some(tm.1));
+        let channels = self.channels();
+        let table = channels.factors(l, io);
+        let scores = channels.scores(l, io, Some(tm.1));
         let (table, scores) = (("table", table), ("scores", scores));
         let kernel = self.channel_kernel("delta_rule/inverse_fwd");
         l.run(kernel, &[table, tm], params, sizes.chunk_grid());
@@ -69,7 +71,8 @@ impl DeltaRule {
         let (sizes, params) = (self.sizes(), self.channel_params());
         let [key_grid, value_grid] = [self.d_k, self.d_v].map(|width| sizes.tile_grid(width));
         let lower = sizes.scratch(l, self.chunk);
-        let [table, scores] = channels.prepare(l, io, Some(lower));
+        let table = channels.factors(l, io);
+        let scores = channels.scores(l, io, Some(lower));
         let vn = l.scratch(v.1.len);
         let grad_states = ("grad_states", l.scratch(states.1.len));
         let sums = channels.sums(l, io);
