@@ -8,7 +8,8 @@
 //! Gradients  computed on the way forward (dloss = 1, or the loss scale): `Graph::backward` starts from dx
 //! Numerics   as in the ops it is made of. In mixed precision logits are f32 and their gradients f16, times the loss scale
 //!            (the first of the four values of `scale`, see `grad_norm`)
-//! Cost       2 B T d K FLOPs forward, 6 B T d K in training; the logits of one piece are written and read 3 times
+//! Cost       2 B T d K FLOPs forward, 6 B T d K in training; the logits of one piece are written once and read by
+//!            the losses, the accuracy and, in f32, the gradient, which replaces them; in mixed precision that comes with the losses
 //! Errors     a sequence whose logits exceed the adapter's largest binding is refused when the plan is loaded
 //! Source     models.md 2, 4.11, 4.12; golden: the model fixtures
 
