@@ -342,15 +342,15 @@ pub(crate) mod gpu {
     }
 
     /// Kernels agree with the f64 twin: in mixed precision; in f32 unchecked twice and checked once, from poisoned memory, all three bit for bit
-    /// the same. Drivers that compute on the CPU take long to compile: no long cases run there, few in mixed precision, and checked
-    /// those alone that bring a new branch (see [`Texts`]).
+    /// the same. Drivers that compute on the CPU take long to compile: none run there that are long or alike, few in mixed precision, and
+    /// checked those alone that bring a new branch (see [`Texts`]). What is alike brings none.
     pub(crate) fn kernels_match_oracle(cases: &[Case]) {
         for a in &adapter::adapters() {
             let open = |checked| GpuRuntime::new(Gpu::open(a, Options { checked }).unwrap());
             let (mut fast, mut checked) = (open(false), open(true));
-            let long = adapter::is_hardware(a);
+            let all = adapter::is_hardware(a);
             if fast.gpu().caps().f16 {
-                let some = if long { cases.len() } else { 3 };
+                let some = if all { cases.len() } else { 3 };
                 for case in cases.iter().filter(|case| !case.long).take(some) {
                     let case = case.clone().in_mixed();
                     let oracle = case.run(&mut CpuRuntime::<f64>::new()).unwrap();
@@ -363,7 +363,7 @@ pub(crate) mod gpu {
                 }
             }
             let mut seen = Texts::default();
-            for case in cases.iter().filter(|case| long || !case.long) {
+            for case in cases.iter().filter(|case| all || !case.long && !case.alike) {
                 let oracle = case.run(&mut CpuRuntime::<f64>::new()).unwrap();
                 let first = case.run(&mut fast).unwrap();
                 report(case, &fast.device(), &compare(case, &first, &oracle));
@@ -371,13 +371,18 @@ pub(crate) mod gpu {
                 let again = case.run(&mut fast).unwrap();
                 assert!(bits(&first) == bits(&again), "{name}: other bits the second time");
                 let graph = case.graph(Precision::F32).unwrap();
-                if seen.add(&graph, fast.gpu().caps()) || long {
+                if seen.add(&graph, fast.gpu().caps()) || all {
                     let checked = case.run(&mut checked).unwrap();
                     assert!(
                         bits(&first) == bits(&checked),
                         "{name}: other bits in checked mode"
                     );
                 }
+            }
+            for case in cases.iter().filter(|case| case.alike) {
+                let new = seen.add(&case.graph(Precision::F32).unwrap(), fast.gpu().caps());
+                let name = format!("{} {}", case.op.name(), case.name);
+                assert!(!new, "{name}: no case that runs everywhere has its branches");
             }
         }
     }

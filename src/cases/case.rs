@@ -49,6 +49,9 @@ pub struct Case {
     pub step: StepParams,
     /// Thousands of steps, or kernels of the largest size: too slow for GPU drivers that compute on the CPU, which leave it out.
     pub long: bool,
+    /// Its kernels differ in numbers alone (writes a token, length of chunks, width of tiles) from those of cases that run everywhere:
+    /// tests leave it out on GPU drivers that compute on the CPU, which take seconds to compile them.
+    pub alike: bool,
     /// It proves the variants of its op before a device runs them.
     pub self_test: bool,
     /// The precision that holds all values exactly: in mixed, activations, weights and gradients are rounded to f16.
@@ -69,6 +72,7 @@ impl Case {
             allowed: Vec::new(),
             step,
             long: false,
+            alike: false,
             self_test: false,
             values: Precision::F32,
         }
@@ -78,6 +82,13 @@ impl Case {
     #[must_use]
     pub fn long(mut self) -> Self {
         self.long = true;
+        self
+    }
+
+    /// The case, if `alike`, as one whose kernels are like those of others.
+    #[must_use]
+    pub fn alike_if(mut self, alike: bool) -> Self {
+        self.alike = alike;
         self
     }
 

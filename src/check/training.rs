@@ -356,8 +356,12 @@ mod tests {
                     runtime.read(program, grad).unwrap()
                 })
                 .collect();
-            for (p, grad) in net.graph.params().iter().zip(&grads) {
-                let info = net.graph.tensor(p.tensor);
+            let forward = model.eval_net(1, batch.t, data.spec().length).unwrap();
+            let program = runtime.load(&forward.graph).unwrap();
+            write_inputs(&mut runtime, program, &forward, &batch, 0..1).unwrap();
+            assert_eq!(forward.graph.params().len(), grads.len(), "{name}");
+            for (p, grad) in forward.graph.params().iter().zip(&grads) {
+                let info = forward.graph.tensor(p.tensor);
                 let here = &start[p.offset..p.offset + info.numel()];
                 let v = crate::cases::Fill::new(p.offset as u64 + 7).normal(here.len());
                 let h = 1e-5;
@@ -372,7 +376,7 @@ mod tests {
                 let mut loss = |sign: f64| {
                     put(&mut runtime, sign);
                     runtime.run(program, &step).unwrap();
-                    runtime.read(program, net.stats).unwrap()[head_loss::LOSS]
+                    runtime.read(program, forward.stats).unwrap()[head_loss::LOSS]
                 };
                 // Five points: the solve of MesaNet is too curved for three.
                 let (one, two) = (loss(1.0) - loss(-1.0), loss(2.0) - loss(-2.0));

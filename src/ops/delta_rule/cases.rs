@@ -78,6 +78,22 @@ impl Recipe {
         self
     }
 
+    /// Run everywhere: of one write a token, chunks of 16, those of 32 by elements but not with decays by channel, and those
+    /// of 64 by quads; two writes in chunks of 16; three, which leave a row over; four without decays by channel.
+    fn alike(&self) -> bool {
+        let (.., d_k, d_v) = self.sizes;
+        let quads = d_k % 4 == 0 && d_v % 4 == 0;
+        let channel = self.decay == Decay::Channel;
+        match (self.householder, self.chunk) {
+            (1, 32) => quads || channel,
+            (1, 64) => !quads && d_k > 1,
+            (1, _) | (3, _) => false,
+            (2, chunk) => chunk > 16,
+            (4, _) => channel,
+            _ => true,
+        }
+    }
+
     fn case(&self) -> Case {
         let (b, t, h, d_k, d_v) = self.sizes;
         let scale = (d_k as f32).powf(-0.5);
@@ -134,7 +150,7 @@ impl Recipe {
             "B{b} T{t} H{h} dk{d_k} dv{d_v} C{}{householder}{decay} {}",
             self.chunk, self.name
         );
-        let mut case = Case::new(name.trim_end(), op, inputs);
+        let mut case = Case::new(name.trim_end(), op, inputs).alike_if(self.alike());
         if self.correlation > 0.9 && matches!(self.g, Draw::All(0.0)) {
             case.allowed.push(("d g", ILL_CONDITIONED));
         }

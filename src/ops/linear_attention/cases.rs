@@ -48,7 +48,14 @@ fn case(name: &str, sizes: Sizes, decay: Decay, shared_qk: bool, draw: Draw) -> 
     }
     let shared = if shared_qk { " shared" } else { "" };
     let name = format!("B{b} T{t} H{h} dk{d_k} dv{d_v} C{chunk} {decay:?}{shared} {name}");
-    Case::new(name.trim_end(), op, inputs)
+    // Run everywhere: chunks of 16, those of 32 by elements and all of 64; with decays by channel those of 16, and of 64 by quads.
+    let quads = d_k % 4 == 0 && d_v % 4 == 0;
+    let alike = match chunk {
+        32 => quads || decay == Decay::Channel,
+        64 => !quads && decay == Decay::Channel,
+        _ => false,
+    };
+    Case::new(name.trim_end(), op, inputs).alike_if(alike)
 }
 
 /// Sizes around the chunk, its sub-blocks and the tiles of the kernels; gates at their limits; decay that breaks
