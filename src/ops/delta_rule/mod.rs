@@ -17,7 +17,8 @@
 //!            Scalar [B,T,H], Channel [B,T,H,d_k] (as `gk`), Constant and None no input; saved: tm [B,H,chunks,C,C] (whole, the rows of the padding are those of the identity) and
 //!            states [B,H,chunks,d_k,d_v] (S at each chunk's start); d_k and d_v from 1 to 256, C 16, 32 or 64, n 1
 //!            to 8, any T; a chunk that is partly filled is padded with k = 0, beta = 0, g = 0
-//! Gradients  with Do = scale dO and D = dL/dS' of the chunk, in reverse order (Gam, P, G, U, Vn are computed again):
+//! Gradients  with Do = scale dO and D = dL/dS' of the chunk, in reverse order (Gam, P, G, U, Vn are computed again;
+//!            `half_coop` keeps G and, of Channel, P, in f16):
 //!   dVn = P^T Do + diag(out) K D   dR = Tm^T dVn   dV = b dR   Y = U - G Vn   dbeta_i = dR_i . Y_i
 //!   D   <- a D + Q^T diag(in) Do - K^T diag(in) dV
 //!   E   = tril(Do Vn^T) * Gam                    F = -stril(dV Vn^T) * Gam

@@ -10,7 +10,8 @@
 //! Shapes     q, k [B,T,H,d_k], shared by the heads [B,T,d_k]; v, o [B,T,H,d_v]; g (log decay, <= 0): Scalar [B,T,H],
 //!            Channel [B,T,H,d_k], Constant and None no input; saved: states [B,H,chunks,d_k,d_v] (S at each chunk's
 //!            start); d_k and d_v from 1 to 256, C 16, 32 or 64, any T; a last chunk may be partly filled
-//! Gradients  with Do = scale dO and D = dL/dS' of the chunk, in reverse order (in, out, Gam, P are computed again):
+//! Gradients  with Do = scale dO and D = dL/dS' of the chunk, in reverse order (in, out, Gam, P are computed again; `half_coop`
+//!            keeps P of Channel, in f16, behind the states):
 //!   dV  = P^T Do + (K * out) D              D  <- diag(a) D + (Q * in)^T Do
 //!   dP  = tril(Do V^T)                      X1 = p * (Do S^T)                 X3 = s * (V D^T)
 //!   dQ_ix = X1_ix + sum_j dP_ij k_jx Gam_ijx                dK_jx = X3_jx + sum_i dP_ij q_ix Gam_ijx
