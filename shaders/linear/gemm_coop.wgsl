@@ -10,72 +10,22 @@
 enable f16;
 enable wgpu_cooperative_matrix;
 alias Operand = f32;
-#import lib/gemm
+const THREADS: u32 = 256;
+#import lib/gemm_units
 #import lib/split
 
 @group(0) @binding(4) var<storage, read_write> amax_a: array<u32>; // [1] bits of the largest magnitude
 @group(0) @binding(5) var<storage, read_write> amax_b: array<u32>; // [1]
 
-// Tiles lie as the matrices are stored, rows along k or along the edge. In vec4: quads of a row, row length, all; rows
-// that one pass of the 256 threads fills.
-#if TA
-const A_QUADS: u32 = 32;
-const A_ROW: u32 = 34;
-const A_SIZE: u32 = 1088;
-const A_PASS: u32 = 8;
-#else
-const A_QUADS: u32 = 8;
-const A_ROW: u32 = 10;
-const A_SIZE: u32 = 1280;
-const A_PASS: u32 = 32;
-#endif
-#if TB
-const B_QUADS: u32 = 8;
-const B_ROW: u32 = 10;
-const B_SIZE: u32 = 1280;
-const B_PASS: u32 = 32;
-#else
-const B_QUADS: u32 = 32;
-const B_ROW: u32 = 34;
-const B_SIZE: u32 = 1088;
-const B_PASS: u32 = 8;
-#endif
-
 var<workgroup> a_hi: array<vec4<f16>, A_SIZE>;
 var<workgroup> a_lo: array<vec4<f16>, A_SIZE>;
-var<workgroup> b_hi: array<vec4<f16>, B_SIZE>;
-var<workgroup> b_lo: array<vec4<f16>, B_SIZE>;
+var<workgroup> b_hi: array<vec4<f16>, {B_SIZE}>;
+var<workgroup> b_lo: array<vec4<f16>, {B_SIZE}>;
 var<workgroup> staged: array<vec4<f32>, 512>; // [8 subgroups, 16, 16]
 
 alias FragA = coop_mat16x16<f16, A>;
 alias FragB = coop_mat16x16<f16, B>;
 alias FragC = coop_mat16x16<f32, C>;
-
-fn fetch_a(edge: u32, k: u32, row: u32, quad: u32) -> vec4<f32> {
-#if TA
-    return load_a(k + row, edge + quad * 4u);
-#else
-    return load_a(edge + row, k + quad * 4u);
-#endif
-}
-
-fn fetch_b(edge: u32, k: u32, row: u32, quad: u32) -> vec4<f32> {
-#if TB
-    return load_b(edge + row, k + quad * 4u);
-#else
-    return load_b(k + row, edge + quad * 4u);
-#endif
-}
-
-// The row of a tile that a thread fills. Rows of 64 bytes: r and r + 4 side by side, so that no two threads of a
-// store meet in a bank.
-fn tile_row(lane: u32, quads: u32) -> u32 {
-    let row = lane / quads;
-    if quads == 8u {
-        return (row & 0xfffffff8u) | ((row & 1u) << 2u) | ((row >> 1u) & 3u);
-    }
-    return row;
-}
 
 @compute @workgroup_size(256)
 fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -113,19 +63,32 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     let start = wg.z * params.part.x;
     var fresh = start;
     var k = step_at(fresh);
-#for i in 0..4
+#if RUNNING
+    let across_a = across_a();
+    let across_b = across_b();
+    let along_a = along_a();
+    let along_b = along_b();
+    var pa = first_a(m0, k, row_a, quad_a);
+    var pb = first_b(n0, k, row_b, quad_b);
+#for i in 0..A_PASSES
+    var ga{i} = a[pa + {i * A_PASS}u * across_a];
+    var gb{i} = b[pb + {i * B_PASS}u * across_b];
+#end
+#else
+#for i in 0..A_PASSES
     var ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);
     var gb{i} = fetch_b(n0, k, row_b + {i * B_PASS}u, quad_b);
 #end
+#endif
     for (var t = 0u; ; t += 1u) {
 #if OVERLAP
         if k < fresh {
-#for i in 0..4
+#for i in 0..A_PASSES
             ga{i} = zeroed_a(ga{i}, k, row_a + {i * A_PASS}u, quad_a, fresh);
 #end
         }
 #endif
-#for i in 0..4
+#for i in 0..A_PASSES
         {
             let xa = ga{i} * scale_a;
             let ha = high(xa);
@@ -143,11 +106,20 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         let more = fresh + 32u < min(start + params.part[t % 4u], params.k);
         // The last step fetches its own tiles once more.
         fresh += select(0u, 32u, more);
+#if RUNNING
+        pa += select(0u, along_a, more);
+        pb += select(0u, along_b, more);
+#for i in 0..A_PASSES
+        ga{i} = a[pa + {i * A_PASS}u * across_a];
+        gb{i} = b[pb + {i * B_PASS}u * across_b];
+#end
+#else
         k = step_at(fresh);
-#for i in 0..4
+#for i in 0..A_PASSES
         ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);
         gb{i} = fetch_b(n0, k, row_b + {i * B_PASS}u, quad_b);
 #end
+#endif
 #for i in 0..4
 #for h in 0..2
 #if TA
@@ -201,34 +173,11 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     let bad = max(amax_a[0], amax_b[0]) >= 0x7f800000u;
     let unscale = bitcast<f32>(select(bitcast<u32>(power_of_two(e / 2)), 0x7fc00000u, bad));
     let unscale_rest = power_of_two(e - e / 2);
-    let row = (lane % 32u) / 4u;
-    let quad = lane % 4u;
 #for i in 0..4
 #for j in 0..2
     coopStoreT(acc{i}_{j}, &staged[sg * 64u], 4u);
     workgroupBarrier();
-#if VC
-#for h in 0..2
-    store_c(
-        wg.z,
-        m0 + wm + {i * 16 + h * 8}u + row,
-        n0 + wn + {j * 16}u + quad * 4u,
-        own,
-        staged[sg * 64u + {h * 32}u + lane % 32u] * unscale * unscale_rest,
-    );
-#end
-#else
-    // Neighbours side by side: rows need not begin at quads.
-#for h in 0..8
-    store_element(
-        wg.z,
-        m0 + wm + {i * 16 + h * 2}u + lane % 32u / 16u,
-        n0 + wn + {j * 16}u + lane % 16u,
-        own,
-        staged[sg * 64u + {h * 8}u + lane % 32u / 4u][lane % 4u] * unscale * unscale_rest,
-    );
-#end
-#endif
+    store_block(wg.z, m0 + wm + {i * 16}u, n0 + wn + {j * 16}u, own, sg * 64u, lane % 32u, unscale, unscale_rest);
     workgroupBarrier();
 #end
 #end

@@ -9,36 +9,10 @@
 // 23,040 B (nn), 21,504 B (TA) with TN 128.
 enable f16;
 enable wgpu_cooperative_matrix;
-const TN: u32 = 128; // 64 or 128
 alias Operand = f16;
-#import lib/gemm
-const RUNNING: bool = VA && VB && WITHIN_M && WITHIN_N && WITHIN_K && !OVERLAP; // addresses advance by a step
+const THREADS: u32 = 128;
+#import lib/gemm_units
 
-// Tiles lie as the matrices are stored, rows along k or along the edge. In vec4: quads of a row, row length, all; rows
-// that one pass of the 128 threads fills.
-#if TA
-const A_QUADS: u32 = 32;
-const A_ROW: u32 = 34;
-const A_SIZE: u32 = 1088;
-const A_PASS: u32 = 4;
-#else
-const A_QUADS: u32 = 8;
-const A_ROW: u32 = 10;
-const A_SIZE: u32 = 1280;
-const A_PASS: u32 = 16;
-#endif
-#if TB
-const B_QUADS: u32 = 8;
-const B_ROW: u32 = 10;
-const B_SIZE: u32 = TN * 10;
-const B_PASS: u32 = 16;
-#else
-const B_QUADS: u32 = TN / 4;
-const B_ROW: u32 = TN / 4 + 2;
-const B_SIZE: u32 = 32 * (TN / 4 + 2);
-const B_PASS: u32 = 512 / TN;
-#endif
-const B_PASSES: u32 = TN / 16;
 const COLS: u32 = TN / 32; // fragments of a subgroup along n
 
 var<workgroup> sa: array<vec4<f16>, A_SIZE>;
@@ -48,32 +22,6 @@ var<workgroup> staged: array<vec4<f32>, 256>; // [4 subgroups, 16, 16]
 alias FragA = coop_mat16x16<f16, A>;
 alias FragB = coop_mat16x16<f16, B>;
 alias FragC = coop_mat16x16<f32, C>;
-
-fn fetch_a(edge: u32, k: u32, row: u32, quad: u32) -> vec4<f16> {
-#if TA
-    return load_a(k + row, edge + quad * 4u);
-#else
-    return load_a(edge + row, k + quad * 4u);
-#endif
-}
-
-fn fetch_b(edge: u32, k: u32, row: u32, quad: u32) -> vec4<f16> {
-#if TB
-    return load_b(edge + row, k + quad * 4u);
-#else
-    return load_b(k + row, edge + quad * 4u);
-#endif
-}
-
-// The row of a tile that a thread fills. Rows of 64 bytes: r and r + 4 side by side, so that no two threads of a
-// store meet in a bank.
-fn tile_row(lane: u32, quads: u32) -> u32 {
-    let row = lane / quads;
-    if quads == 8u {
-        return (row & 0xfffffff8u) | ((row & 1u) << 2u) | ((row >> 1u) & 3u);
-    }
-    return row;
-}
 
 @compute @workgroup_size(128)
 fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -108,31 +56,20 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     var fresh = start;
     var k = step_at(fresh);
 #if RUNNING
-    let across_a = params.a_row / 4u;
-#if TB
-    let across_b = params.k / 4u;
-    var pb = (n0 + row_b) * across_b + k / 4u + quad_b;
-    let along_b = 8u;
-#else
-    let across_b = params.n / 4u;
-    var pb = (k + row_b) * across_b + n0 / 4u + quad_b;
-    let along_b = 32u * across_b;
-#endif
-#if TA
-    var pa = (k + row_a) * across_a + m0 / 4u + quad_a;
-    let along_a = 32u * across_a;
-#else
-    var pa = (m0 + row_a) * across_a + k / 4u + quad_a;
-    let along_a = 8u;
-#endif
-#for i in 0..8
+    let across_a = across_a();
+    let across_b = across_b();
+    let along_a = along_a();
+    let along_b = along_b();
+    var pa = first_a(m0, k, row_a, quad_a);
+    var pb = first_b(n0, k, row_b, quad_b);
+#for i in 0..A_PASSES
     var ga{i} = vec4<Operand>(a[pa + {i * A_PASS}u * across_a]);
 #end
 #for i in 0..B_PASSES
     var gb{i} = vec4<Operand>(b[pb + {i * B_PASS}u * across_b]);
 #end
 #else
-#for i in 0..8
+#for i in 0..A_PASSES
     var ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);
 #end
 #for i in 0..B_PASSES
@@ -142,12 +79,12 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     for (var t = 0u; ; t += 1u) {
 #if OVERLAP
         if k < fresh {
-#for i in 0..8
+#for i in 0..A_PASSES
             ga{i} = zeroed_a(ga{i}, k, row_a + {i * A_PASS}u, quad_a, fresh);
 #end
         }
 #endif
-#for i in 0..8
+#for i in 0..A_PASSES
         sa[at_a + {i * A_PASS * A_ROW}u] = ga{i};
 #end
 #for i in 0..B_PASSES
@@ -162,7 +99,7 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
 #if RUNNING
         pa += select(0u, along_a, more);
         pb += select(0u, along_b, more);
-#for i in 0..8
+#for i in 0..A_PASSES
         ga{i} = vec4<Operand>(a[pa + {i * A_PASS}u * across_a]);
 #end
 #for i in 0..B_PASSES
@@ -170,7 +107,7 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
 #end
 #else
         k = step_at(fresh);
-#for i in 0..8
+#for i in 0..A_PASSES
         ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);
 #end
 #for i in 0..B_PASSES
@@ -203,34 +140,11 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
             break;
         }
     }
-    let row = (lane % 32u) / 4u;
-    let quad = lane % 4u;
 #for i in 0..4
 #for j in 0..COLS
     coopStoreT(acc{i}_{j}, &staged[sg * 64u], 4u);
     workgroupBarrier();
-#if VC
-#for h in 0..2
-    store_c(
-        wg.z,
-        m0 + wm + {i * 16 + h * 8}u + row,
-        n0 + wn + {j * 16}u + quad * 4u,
-        own,
-        staged[sg * 64u + {h * 32}u + lane % 32u],
-    );
-#end
-#else
-    // Neighbours side by side: rows need not begin at quads.
-#for h in 0..8
-    store_element(
-        wg.z,
-        m0 + wm + {i * 16 + h * 2}u + lane % 32u / 16u,
-        n0 + wn + {j * 16}u + lane % 16u,
-        own,
-        staged[sg * 64u + {h * 8}u + lane % 32u / 4u][lane % 4u],
-    );
-#end
-#endif
+    store_block(wg.z, m0 + wm + {i * 16}u, n0 + wn + {j * 16}u, own, sg * 64u, lane % 32u, 1.0, 1.0);
     workgroupBarrier();
 #end
 #end

@@ -4,10 +4,10 @@
 //! - `gemm_thin` for dx of at most 16 outputs in whole quads, such as the gates of heads;
 //! - `gemm_half_coop` (f16 matrix units, sums in f32) in the variant `coop` if both operands are stored in f16 and at most one
 //!   of m, n and k is below 32; its tile is 128 x 128, or 128 x 64 where that pads less or a wider one would leave the device idle.
-//!   Where the last wave of tiles would leave most of a large card idle, its rows are a launch of their own, cut along k;
 //! - `gemm_coop` (f16 matrix units at f32 accuracy) in the variant `coop`, if the product has m, n >= 64 and k >= 32;
 //!   below, most of a 128 x 128 tile or of a step of 32 would be padding. Tails and row lengths that are no multiple of 4
 //!   are all right. Before it, `amax` finds the largest magnitude of each operand, once as long as nobody writes the tensor;
+//!   In both, where the last wave of tiles would leave most of a large card idle, its rows are a launch of their own, cut along k;
 //! - otherwise `gemm`, with the largest tile of 128, 64 and 32 that fills 64 workgroups and pads the result by at most a
 //!   quarter more than tiles of 32 would. A head of 4 classes and a batch of few rows end up with 32.
 
@@ -30,11 +30,9 @@ const STEP: usize = 32;
 const COOP_TILE: usize = 128;
 /// Workgroups that `gemm_half_coop` shall have at least: two an SM of a large card.
 const HALF_WORKGROUPS: usize = 256;
-/// Workgroups of it that run at once on a large card: two on each of an H100's 132 multiprocessors.
-const PLACES: usize = 264;
-/// A last wave that fills less than this part of the places is cut along k.
-const THIN_WAVE: usize = PLACES / 4;
-/// Parts that it is cut into, and the shortest of them.
+/// Multiprocessors of a large card (H100). One has room for two workgroups of `gemm_half_coop`, or for one of `gemm_coop`.
+const MULTIPROCESSORS: usize = 132;
+/// Parts that a thin last wave is cut into, and the shortest of them.
 const WAVE_PARTS: usize = 8;
 const MIN_WAVE_PART: usize = 4 * STEP;
 /// `coop`: `gemm_coop` wherever a product fills its tile, `gemm_half_coop` for operands in f16.
@@ -85,6 +83,15 @@ impl Tiling {
             Self::Plain(edge) => [edge, edge],
             Self::Split => [COOP_TILE, COOP_TILE],
             Self::Half(cols) => [COOP_TILE, cols],
+        }
+    }
+
+    /// Workgroups that run at once on a large card, where that was measured.
+    fn places(self) -> Option<usize> {
+        match self {
+            Self::Thin | Self::Plain(_) => None,
+            Self::Split => Some(MULTIPROCESSORS),
+            Self::Half(_) => Some(2 * MULTIPROCESSORS),
         }
     }
 }
@@ -155,11 +162,14 @@ impl Gemm {
         }
     }
 
-    /// Rows before those whose tiles would be a thin last wave, if there is one and k is long enough to be cut there.
-    fn whole_waves(&self, tile: [usize; 2]) -> Option<usize> {
+    /// Rows before those whose tiles would be a last wave on less than a quarter of the places, if there is one and k is long
+    /// enough to be cut there.
+    fn whole_waves(&self, tiling: Tiling) -> Option<usize> {
+        let places = tiling.places()?;
+        let tile = tiling.tile();
         let across = self.n.div_ceil(tile[1]);
-        let last = self.tiles(tile) % PLACES;
-        let thin = self.tiles(tile) > PLACES && (1..THIN_WAVE).contains(&last);
+        let last = self.tiles(tile) % places;
+        let thin = self.tiles(tile) > places && (1..places / 4).contains(&last);
         let rows = (self.m.div_ceil(tile[0]) - last.div_ceil(across)) * tile[0];
         (thin && !self.ta && rows > 0 && self.k >= 2 * MIN_WAVE_PART).then_some(rows)
     }
@@ -167,14 +177,17 @@ impl Gemm {
     fn run(&self, l: &mut Lower<'_>, a: View, b: View, bias: Option<View>, c: GpuOut) {
         let half = [a, b].iter().all(|x| x.dtype == Dtype::F16);
         let tiling = self.tiling(l.variant().needs.coop, half);
+        if tiling == Tiling::Thin {
+            return self.run_thin(l, a, b, c);
+        }
+        let mut bindings = vec![("b", b)];
+        bindings.extend(bias.map(|bias| ("bias", bias)));
+        if tiling == Tiling::Split {
+            bindings.extend([("amax_a", amax(l, a)), ("amax_b", amax(l, b))]);
+        }
         let part = self.part(tiling.tile());
-        let cut = match tiling {
-            Tiling::Thin => return self.run_thin(l, a, b, c),
-            Tiling::Half(_) => self.whole_waves(tiling.tile()),
-            _ => None,
-        };
-        let Some(rows) = cut else {
-            return self.run_parts(l, tiling, part, a, b, bias, c);
+        let Some(rows) = self.whole_waves(tiling) else {
+            return self.run_parts(l, tiling, part, a, &bindings, c);
         };
         let a_row = a.len / self.m;
         let last = self.m - rows;
@@ -185,7 +198,7 @@ impl Gemm {
                 view: c.view.part(first * self.n, m * self.n),
                 ..c
             };
-            Self { m, ..*self }.run_parts(l, tiling, part, a, b, bias, c);
+            Self { m, ..*self }.run_parts(l, tiling, part, a, &bindings, c);
         }
     }
 
@@ -206,15 +219,14 @@ impl Gemm {
         part.next_multiple_of(STEP)
     }
 
-    /// With `part` of k a workgroup.
+    /// With `part` of k a workgroup; `others` are the bindings but A and C.
     fn run_parts(
         &self,
         l: &mut Lower<'_>,
         tiling: Tiling,
         part: usize,
         a: View,
-        b: View,
-        bias: Option<View>,
+        others: &[(&'static str, View)],
         c: GpuOut,
     ) {
         let tile = tiling.tile();
@@ -227,8 +239,9 @@ impl Gemm {
         // Rows may be longer than their columns.
         let a_row = a.len / if self.ta { self.k } else { self.m };
         let b_row = if self.tb { self.k } else { self.n };
-        let mut bindings = vec![("a", a), ("b", b), ("c", target.view)];
-        bindings.extend(bias.map(|bias| ("bias", bias)));
+        let mut bindings = vec![("a", a), ("c", target.view)];
+        bindings.extend(others);
+        let bias = others.iter().any(|(name, _)| *name == "bias");
         let quads = |row: usize| row.is_multiple_of(4);
         // Where the last tile or step begins: within the matrices if it fits, but at a quad of A as stored, whose rows may
         // be padded. B is not, so that a step along k can leave it then.
@@ -248,10 +261,7 @@ impl Gemm {
         let kernel = match tiling {
             Tiling::Thin => unreachable!("it has a launch of its own"),
             Tiling::Plain(edge) => Kernel::new("linear/gemm").set("TILE", edge),
-            Tiling::Split => {
-                bindings.extend([("amax_a", amax(l, a)), ("amax_b", amax(l, b))]);
-                on_units(Kernel::new("linear/gemm_coop"))
-            }
+            Tiling::Split => on_units(Kernel::new("linear/gemm_coop")),
             Tiling::Half(cols) => on_units(Kernel::new("linear/gemm_half_coop")).set("TN", cols),
         };
         let kernel = kernel
@@ -260,7 +270,7 @@ impl Gemm {
             .set("VA", quads(a_row))
             .set("VB", quads(b_row))
             .set("VC", quads(self.n))
-            .set("BIAS", bias.is_some())
+            .set("BIAS", bias)
             .set(
                 "WHOLE",
                 self.m.is_multiple_of(tile[0]) && self.n.is_multiple_of(tile[1]),

@@ -1,0 +1,120 @@
+// What the products on matrix units share beside lib/gemm: tiles of 128 rows and TN columns, k in steps of 32, and how 16 x 16
+// results leave. The importing kernel has THREADS and declares `staged`, vec4<f32> in workgroup memory.
+const TN: u32 = 128; // columns of a tile
+#import lib/gemm
+const RUNNING: bool = VA && VB && WITHIN_M && WITHIN_N && WITHIN_K && !OVERLAP; // addresses advance by a step
+
+// Tiles lie as the matrices are stored, rows along k or along the edge, padded by 8 f16. In vec4: quads of a row, row length,
+// all; rows that one pass of the threads fills, and such passes.
+#if TA
+const A_QUADS: u32 = 32;
+const A_ROW: u32 = 34;
+const A_SIZE: u32 = 1088;
+#else
+const A_QUADS: u32 = 8;
+const A_ROW: u32 = 10;
+const A_SIZE: u32 = 1280;
+#endif
+#if TB
+const B_QUADS: u32 = 8;
+const B_ROW: u32 = 10;
+const B_SIZE: u32 = TN * 10;
+#else
+const B_QUADS: u32 = TN / 4;
+const B_ROW: u32 = TN / 4 + 2;
+const B_SIZE: u32 = 32 * (TN / 4 + 2);
+#endif
+const A_PASS: u32 = THREADS / A_QUADS;
+const B_PASS: u32 = THREADS / B_QUADS;
+const A_PASSES: u32 = 1024 / THREADS;
+const B_PASSES: u32 = TN * 8 / THREADS;
+
+fn fetch_a(edge: u32, k: u32, row: u32, quad: u32) -> vec4<Operand> {
+#if TA
+    return load_a(k + row, edge + quad * 4u);
+#else
+    return load_a(edge + row, k + quad * 4u);
+#endif
+}
+
+fn fetch_b(edge: u32, k: u32, row: u32, quad: u32) -> vec4<Operand> {
+#if TB
+    return load_b(edge + row, k + quad * 4u);
+#else
+    return load_b(k + row, edge + quad * 4u);
+#endif
+}
+#if RUNNING
+
+// Quads from row to row as stored, from step to step, and where a thread's first one is.
+fn across_a() -> u32 {
+    return params.a_row / 4u;
+}
+
+fn across_b() -> u32 {
+#if TB
+    return params.k / 4u;
+#else
+    return params.n / 4u;
+#endif
+}
+
+fn along_a() -> u32 {
+#if TA
+    return 32u * across_a();
+#else
+    return 8u;
+#endif
+}
+
+fn along_b() -> u32 {
+#if TB
+    return 8u;
+#else
+    return 32u * across_b();
+#endif
+}
+
+fn first_a(edge: u32, k: u32, row: u32, quad: u32) -> u32 {
+#if TA
+    return (k + row) * across_a() + edge / 4u + quad;
+#else
+    return (edge + row) * across_a() + k / 4u + quad;
+#endif
+}
+
+fn first_b(edge: u32, k: u32, row: u32, quad: u32) -> u32 {
+#if TB
+    return (edge + row) * across_b() + k / 4u + quad;
+#else
+    return (k + row) * across_b() + edge / 4u + quad;
+#endif
+}
+#endif
+
+// The row of a tile that a thread fills. Rows of 64 bytes: r and r + 4 side by side, so that no two threads of a
+// store meet in a bank.
+fn tile_row(lane: u32, quads: u32) -> u32 {
+    let row = lane / quads;
+    if quads == 8u {
+        return (row & 0xfffffff8u) | ((row & 1u) << 2u) | ((row >> 1u) & 3u);
+    }
+    return row;
+}
+
+// 16 x 16 results times two factors, from `staged` on to (row, col) of layer z, by 32 lanes.
+fn store_block(z: u32, row: u32, col: u32, own: vec2<u32>, first: u32, lane: u32, factor: f32, rest: f32) {
+#if VC
+#for h in 0..2
+    store_c(z, row + {h * 8}u + lane / 4u, col + lane % 4u * 4u, own, staged[first + {h * 32}u + lane] * factor * rest);
+#end
+#else
+    // Neighbours side by side: rows need not begin at quads.
+#for h in 0..8
+    {
+        let x = staged[first + {h * 8}u + lane / 4u][lane % 4u] * factor * rest;
+        store_element(z, row + {h * 2}u + lane / 16u, col + lane % 16u, own, x);
+    }
+#end
+#endif
+}
