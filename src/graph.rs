@@ -225,8 +225,8 @@ impl Graph {
         }
     }
 
-    /// Rows `first..first + rows` of a matrix of parameters, as a matrix for products; `None` where they do not begin at a
-    /// legal binding offset. Gradients are those rows of the parameter's.
+    /// Rows `first..first + rows` of a parameter or of its copy for products, a row being what one index of the first extent
+    /// has; `None` where they do not begin at a legal binding offset. Gradients are those rows of the parameter's.
     pub fn weight_rows(&mut self, weight: TensorId, first: usize, rows: usize) -> Option<TensorId> {
         let TensorInfo {
             name,
@@ -234,15 +234,17 @@ impl Graph {
             dtype,
             role,
         } = self.tensor(weight).clone();
-        let (Role::Bank(bank, offset), &[all, width]) = (role, &shape[..]) else {
-            unreachable!("a matrix of parameters is asked for")
+        let (Role::Bank(bank, offset), [all, row @ ..]) = (role, &shape[..]) else {
+            unreachable!("a parameter with rows is asked for")
         };
-        assert!(first + rows <= all, "rows that are there");
+        let width = numel(row);
+        assert!(first + rows <= *all, "rows that are there");
         // The gradients' bank is f32, whose elements are no smaller.
         let aligned = (first * width * dtype.bytes()).is_multiple_of(PARAM_ALIGN);
         let role = Role::Bank(bank, offset + first * width);
         let name = format!("{name} [{first}..{}]", first + rows);
-        aligned.then(|| self.add(name, &[rows, width], dtype, role))
+        let shape = [&[rows], row].concat();
+        aligned.then(|| self.add(name, &shape, dtype, role))
     }
 
     /// Puts the rounding of all parameters to f16 before the first call, if a call reads a copy. Declare the parameters first.

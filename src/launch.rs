@@ -18,6 +18,8 @@ pub struct Caps {
     pub coop: bool,
     /// 16-bit floats in shaders.
     pub f16: bool,
+    /// 64-bit integers in shaders.
+    pub int64: bool,
     /// Subgroup operations.
     pub subgroups: bool,
     /// Smallest subgroup.
@@ -54,6 +56,7 @@ impl Caps {
             software: false,
             coop: false,
             f16: false,
+            int64: false,
             subgroups: false,
             subgroup_min: 4,
             subgroup_max: 128,
@@ -70,6 +73,7 @@ impl Caps {
     pub fn offers(&self, variant: &Variant) -> bool {
         let needs = &variant.needs;
         (self.coop || !needs.coop)
+            && (self.int64 || !needs.int64)
             && (needs.subgroup == 0 || self.subgroups && self.subgroup_min >= needs.subgroup)
             && self.workgroup_bytes >= needs.workgroup_bytes
             && self.workgroup_threads >= needs.workgroup_threads
@@ -380,8 +384,8 @@ impl<'a> Lower<'a> {
     }
 
     /// Adds a launch. `bindings` are the storage bindings by their names in the shader; `alias t_<name>` is set to f16 where
-    /// the view is. `params` mirrors the shader's `params` uniform; `()` if it has none. A shader with a constant `COOP` gets
-    /// it as the variant says; in mixed precision one with a constant `SPLIT` that the op has not set does without the low
+    /// the view is. `params` mirrors the shader's `params` uniform; `()` if it has none. A shader with a constant `COOP` or `INT64`
+    /// gets it as the variant says; in mixed precision one with a constant `SPLIT` that the op has not set does without the low
     /// halves of its operands.
     pub fn run<P: bytemuck::NoUninit>(
         &mut self,
@@ -395,6 +399,10 @@ impl<'a> Lower<'a> {
         } = self.variant;
         let coop = needs.coop && !without_coop.contains(&kernel.path) && kernel.declares("COOP");
         let kernel = if coop { kernel.set("COOP", true) } else { kernel };
+        let kernel = match needs.int64 && kernel.declares("INT64") {
+            true => kernel.set("INT64", true),
+            false => kernel,
+        };
         let single = self.mixed() && kernel.declares("SPLIT") && !kernel.sets("SPLIT");
         let kernel = if single {
             kernel.set("SPLIT", false)

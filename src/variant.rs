@@ -10,6 +10,8 @@ pub struct Needs {
     pub coop: bool,
     /// Subgroup functions, and never fewer invocations in a subgroup than this, in order of the workgroup's; 0: none.
     pub subgroup: u32,
+    /// Integers of 64 bits.
+    pub int64: bool,
     /// Workgroup memory of its largest kernel, in bytes.
     pub workgroup_bytes: u32,
     /// Invocations of its largest workgroup.
@@ -23,6 +25,7 @@ impl Needs {
     pub const WEBGPU: Self = Self {
         coop: false,
         subgroup: 0,
+        int64: false,
         workgroup_bytes: 16_384,
         workgroup_threads: 256,
         storage_bindings: 8,
@@ -64,6 +67,16 @@ impl Variant {
             ..Self::PLAIN
         }
     }
+
+    /// High halves of products, for random bits, from 64-bit integers.
+    pub const INT64: Self = Self {
+        name: "int64",
+        needs: Needs {
+            int64: true,
+            ..Needs::WEBGPU
+        },
+        ..Self::PLAIN
+    };
 
     /// What its self-test proves, such as `linear/coop f32`.
     pub fn proof(&self, op: &str, storage: Dtype) -> String {

@@ -1,7 +1,12 @@
 // Philox4x32-10: four words of random bits from a counter and a key; mirrors src/philox.rs.
 
-// High word of a 32 x 32 bit product, from products of 16-bit halves.
+const INT64: bool = false; // there are integers of 64 bits
+
+// High word of a 32 x 32 bit product, else from products of 16-bit halves.
 fn mul_high(a: u32, b: u32) -> u32 {
+#if INT64
+    return u32((u64(a) * u64(b)) >> 32u);
+#else
     let a0 = a & 0xffffu;
     let a1 = a >> 16u;
     let b0 = b & 0xffffu;
@@ -9,6 +14,7 @@ fn mul_high(a: u32, b: u32) -> u32 {
     let low = a1 * b0 + ((a0 * b0) >> 16u);
     let middle = a0 * b1 + (low & 0xffffu);
     return a1 * b1 + (low >> 16u) + (middle >> 16u);
+#endif
 }
 
 fn philox4x32(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {

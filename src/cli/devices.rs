@@ -81,6 +81,7 @@ pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
         "workgroup memory",
         "subgroups",
         "f16",
+        "int64",
         "matrix units",
         "matrix shapes",
         "maintenance1",
@@ -123,6 +124,7 @@ pub fn run(args: &DevicesArgs, common: &Common) -> Result<()> {
                 .as_u64()
                 .map_or("-".to_owned(), |m| format!("{m}..{}", d["subgroup_max"])),
             text("f16"),
+            text("int64"),
             text("coop"),
             d["matrix_shapes"]
                 .as_array()
@@ -189,6 +191,7 @@ fn adapters(measure: bool) -> Result<Vec<Value>> {
                 "subgroup_max": caps.subgroup_max,
                 "subgroups": caps.subgroups,
                 "f16": caps.f16,
+                "int64": caps.int64,
                 "coop": caps.coop,
                 "matrix_shapes": adapter::matrix_shapes(a),
                 "cooperative_matrix_maintenance1": adapter::reports(a, MAINTENANCE1),

@@ -94,6 +94,7 @@ pub fn caps(adapter: &wgpu::Adapter) -> Caps {
         software: !is_hardware(adapter),
         coop,
         f16: features.contains(wgpu::Features::SHADER_F16),
+        int64: features.contains(wgpu::Features::SHADER_INT64),
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         subgroup_min: info.subgroup_min_size,
         subgroup_max: info.subgroup_max_size,

@@ -38,6 +38,7 @@ impl Gpu {
     /// [`DeviceError::Driver`] if the driver opens no device.
     pub fn open(adapter: &wgpu::Adapter, options: Options) -> Result<Self> {
         let want = wgpu::Features::SHADER_F16
+            | wgpu::Features::SHADER_INT64
             | wgpu::Features::SUBGROUP
             | wgpu::Features::SUBGROUP_BARRIER
             | wgpu::Features::TIMESTAMP_QUERY

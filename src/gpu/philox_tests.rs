@@ -16,9 +16,10 @@ fn draw(@builtin(workgroup_id) id: vec3<u32>) {
 }
 ";
 
-/// Bits for each counter and key.
-fn draw(gpu: &Gpu, inputs: &[([u32; 4], [u32; 2])]) -> Vec<[u32; 4]> {
-    let text = Kernel::new("lib/philox").expand().unwrap() + ENTRY;
+/// Bits for each counter and key, with or without 64-bit integers.
+fn draw(gpu: &Gpu, int64: bool, inputs: &[([u32; 4], [u32; 2])]) -> Vec<[u32; 4]> {
+    let kernel = Kernel::new("lib/philox").set("INT64", int64);
+    let text = kernel.expand().unwrap() + ENTRY;
     let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: None,
         source: wgpu::ShaderSource::Wgsl(text.into()),
@@ -86,14 +87,19 @@ fn gives_the_known_answers() {
     }
     for a in &adapter::adapters() {
         let gpu = Gpu::open(a, Options::default()).unwrap();
-        let got = draw(&gpu, &known);
-        let want: Vec<_> = KNOWN.iter().map(|k| k.2).collect();
-        assert_eq!(got, want, "{}", gpu.description());
-        let want: Vec<_> = chained.iter().map(|(c, k)| philox4x32(*c, *k)).collect();
-        assert!(
-            draw(&gpu, &chained) == want,
-            "{}: other bits than the CPU's",
-            gpu.description()
-        );
+        for int64 in [false, true] {
+            if int64 && !adapter::caps(a).int64 {
+                continue;
+            }
+            let got = draw(&gpu, int64, &known);
+            let want: Vec<_> = KNOWN.iter().map(|k| k.2).collect();
+            assert_eq!(got, want, "{}, int64 {int64}", gpu.description());
+            let want: Vec<_> = chained.iter().map(|(c, k)| philox4x32(*c, *k)).collect();
+            assert!(
+                draw(&gpu, int64, &chained) == want,
+                "{}, int64 {int64}: other bits than the CPU's",
+                gpu.description()
+            );
+        }
     }
 }

@@ -26,6 +26,7 @@ fn offers() -> [Caps; 4] {
         ..Caps::webgpu_default()
     };
     let card = Caps {
+        int64: true,
         subgroups: true,
         subgroup_min: 32,
         subgroup_max: 32,
@@ -194,17 +195,16 @@ fn every_text_is_translated() {
 fn translations(text: &str, module: &naga::Module, entry: &str) -> Vec<(&'static str, String)> {
     let coop = text.contains("coop_mat");
     let subgroups = text.contains("subgroupShuffle");
+    let int64 = text.contains("u64");
     let (flags, stage) = (naga::valid::ValidationFlags::all(), naga::ShaderStage::Compute);
     let capabilities = if coop {
         naga::valid::Capabilities::all()
     } else {
-        // What WebGPU has, with 16-bit floats and subgroups where the text asks for them.
-        let more = if subgroups {
-            naga::valid::Capabilities::SUBGROUP
-        } else {
-            naga::valid::Capabilities::empty()
-        };
-        naga::valid::Capabilities::SHADER_FLOAT16 | more
+        // What WebGPU has, with 16-bit floats, and subgroups and 64-bit integers where the text asks for them.
+        let mut all = naga::valid::Capabilities::SHADER_FLOAT16;
+        all.set(naga::valid::Capabilities::SUBGROUP, subgroups);
+        all.set(naga::valid::Capabilities::SHADER_INT64, int64);
+        all
     };
     let info = match naga::valid::Validator::new(flags, capabilities).validate(module) {
         Ok(info) => info,

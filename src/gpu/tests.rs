@@ -53,6 +53,7 @@ fn offers() -> [Caps; 2] {
     };
     let all = Caps {
         coop: true,
+        int64: true,
         subgroups: true,
         subgroup_min: 32,
         subgroup_max: 32,

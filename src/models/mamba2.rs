@@ -123,25 +123,33 @@ impl Block for Mamba2 {
             (dt_bias, g.param("A_log", &[h], Init::LogUniform(1.0, 16.0)))
         });
         let skip = g.param("D", &[h], Init::Constant(1.0));
-        // Columns of the projection: z, then x, B and C, then the steps.
+        // Columns of the projection: z, then x, B and C, then the steps. x is apart where its parameters can be.
         let channels = inner + 2 * n;
-        let mut widths = vec![channels];
-        if gates.readout_gate {
-            widths.insert(0, inner);
-        }
-        if gates.data_dependent_decay {
-            widths.push(h);
-        }
-        let parts = c.linear_parts(g, "in_proj", x, d, &widths)?;
-        let (z, parts) = match gates.readout_gate {
-            true => (Some(parts[0]), &parts[1..]),
-            false => (None, &parts[..]),
+        let convs = match inner.is_multiple_of(64) {
+            true => vec![inner, 2 * n],
+            false => vec![channels],
         };
-        let (xbc, dt) = (parts[0], parts.get(1).copied());
-        let xbc = c.conv(g, "conv1d", xbc, channels, true)?;
-        let u = c.slice(g, xbc, channels, 0, inner)?;
-        let write = c.slice(g, xbc, channels, inner, n)?;
-        let read = c.slice(g, xbc, channels, inner + n, n)?;
+        let gate = gates.readout_gate.then_some(inner);
+        let steps = gates.data_dependent_decay.then_some(h);
+        let widths: Vec<usize> = gate
+            .into_iter()
+            .chain(convs.iter().copied())
+            .chain(steps)
+            .collect();
+        let parts = c.linear_parts(g, "in_proj", x, d, &widths)?;
+        let (z, parts) = parts.split_at(usize::from(gates.readout_gate));
+        let (xbc, dt) = parts.split_at(convs.len());
+        let (z, dt) = (z.first().copied(), dt.first().copied());
+        let xbc: Vec<(TensorId, usize)> = xbc.iter().copied().zip(convs).collect();
+        let conved = c.conv_parts(g, "conv1d", &xbc, true)?;
+        let (_, width) = xbc[xbc.len() - 1];
+        let u = match conved[..] {
+            [u, _] => u,
+            _ => c.slice(g, conved[0], width, 0, inner)?,
+        };
+        let bc = conved[conved.len() - 1];
+        let write = c.slice(g, bc, width, width - 2 * n, n)?;
+        let read = c.slice(g, bc, width, width - n, n)?;
 
         let mut v = u;
         let mut decay = None;

@@ -131,21 +131,46 @@ impl BlockContext<'_> {
         channels: usize,
         bias: bool,
     ) -> Result<TensorId> {
+        Ok(self.conv_parts(g, name, &[(x, channels)], bias)?[0])
+    }
+
+    /// The same of channels that lie in several tensors, each but the last with a multiple of 64.
+    pub(super) fn conv_parts(
+        &self,
+        g: &mut Graph,
+        name: &str,
+        parts: &[(TensorId, usize)],
+        bias: bool,
+    ) -> Result<Vec<TensorId>> {
+        let each = parts.iter();
         if !self.gates().conv {
-            return self.pointwise(g, Function::Silu, 1.0, x);
+            return each
+                .map(|&(x, _)| self.pointwise(g, Function::Silu, 1.0, x))
+                .collect();
         }
+        let all = parts.iter().map(|&(_, channels)| channels).sum();
         g.scoped(name, |g| {
-            let mut ins = vec![x, g.param("weight", &[channels, 1, 4], Init::Uniform(0.5))];
+            let mut params = vec![g.param("weight", &[all, 1, 4], Init::Uniform(0.5))];
             if bias {
-                ins.push(g.param("bias", &[channels], Init::Uniform(0.5)));
+                params.push(g.param("bias", &[all], Init::Uniform(0.5)));
             }
-            let conv = ShortConv {
-                b: self.b,
-                t: self.t,
-                channels,
-                bias,
-            };
-            self.over_time(g, conv, &ins)
+            let mut end = 0;
+            each.map(|&(x, channels)| {
+                end += channels;
+                let mut ins = vec![x];
+                for &param in &params {
+                    ins.push(match channels == all {
+                        true => param,
+                        false => g
+                            .weight_rows(param, end - channels, channels)
+                            .expect("64 numbers begin a legal binding"),
+                    });
+                }
+                let (b, t) = (self.b, self.t);
+                let conv = ShortConv { b, t, channels, bias };
+                self.over_time(g, conv, &ins)
+            })
+            .collect()
         })
     }
 

@@ -20,7 +20,7 @@ pub fn cases() -> Vec<Case> {
     let op = |rows, d, p, tag| Dropout { rows, d, p, tag };
     vec![
         case("", op(64, 1, 0.5, 0), on(1, 0, 0)),
-        case("", op(63, 3, 0.2, 1), on(2, 77, 64)),
+        case("", op(63, 3, 0.2, 1), on(2, 77, 64)).self_test(),
         case("", op(500, 4, 0.2, 2), on(3, 1, 25_600)),
         case("", op(33, 81, 0.2, 3), on(4, 3124, 5)),
         case("", op(5, 1000, 0.9, 4), on(5, 2, 0)),
@@ -29,7 +29,8 @@ pub fn cases() -> Vec<Case> {
             " last counters",
             op(65, 60, 0.2, u32::MAX),
             on(u32::MAX, u32::MAX, u32::MAX - 7),
-        ),
+        )
+        .self_test(),
         case(" p 0", op(7, 60, 0.0, 8), on(7, 4, 0)),
         case(
             " off",

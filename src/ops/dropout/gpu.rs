@@ -2,6 +2,7 @@ use super::Dropout;
 use crate::launch::{Bound, GpuOp, Lower, Views, grid_1d};
 use crate::philox::DROPOUT_KEY;
 use crate::shader::{Kernel, Value};
+use crate::variant::Variant;
 use bytemuck::{Pod, Zeroable};
 
 /// Mirrors `Params` of both kernels.
@@ -40,6 +41,8 @@ impl Dropout {
 }
 
 impl GpuOp for Dropout {
+    const VARIANTS: &'static [Variant] = &[Variant::INT64, Variant::PLAIN];
+
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         self.launch(
             l,

@@ -8,6 +8,7 @@
 //!            round(2^32 p). So it is the same on every device, in both passes and for every micro-batch split; one
 //!            counter serves a tensor as long as its tag is its own in the model
 //! Numerics   one multiplication and one addition an element
+//! Variants   `int64`: high halves of the generator's products from 64-bit integers, the same bits; `plain`: from halves
 //! Cost       forward 2 n FLOPs, 12 n bytes; backward n FLOPs, 8 n bytes; n = rows d. The generator's integer
 //!            operations, about 60 an element, are not counted
 //! Errors     rows or d 0, more than 2^31 - 1 elements, p outside \[0, 1)

@@ -28,7 +28,8 @@ pub fn cases() -> Vec<Case> {
             op(9, 2, 60, 0.9, u32::MAX),
             on(u32::MAX, u32::MAX, u32::MAX - 7),
             |x| x,
-        ),
+        )
+        .self_test(),
         case(" p 0", op(2, 7, 60, 0.0, 8), on(7, 4, 0), |x| x),
         case(" off", op(2, 300, 7, 0.2, 9), off, |x| 3.0 * x),
         case(" lower tail", op(2, 7, 81, 0.2, 9), off, |x| -3.5 - 0.5 * x.abs()),

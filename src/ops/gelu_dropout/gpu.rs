@@ -2,6 +2,7 @@ use super::GeluDropout;
 use crate::launch::{Bound, GpuOp, Lower, Views, grid_1d};
 use crate::philox::DROPOUT_KEY;
 use crate::shader::{Kernel, Value};
+use crate::variant::Variant;
 use bytemuck::{Pod, Zeroable};
 
 /// Mirrors `Params` of both kernels.
@@ -36,6 +37,8 @@ impl GeluDropout {
 }
 
 impl GpuOp for GeluDropout {
+    const VARIANTS: &'static [Variant] = &[Variant::INT64, Variant::PLAIN];
+
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         self.launch(
             l,
