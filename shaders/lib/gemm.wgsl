@@ -117,9 +117,21 @@ fn load_b(row: u32, col: u32) -> vec4<Operand> {
     return select(vec4<Operand>(), x, inside);
 }
 
-// The quad of C at (row, col) of layer z: bias (once, in the first layer) and the old value added as wanted. What lies before `own` is a neighbour's.
+// What is in C's quad at (row, col), to be added to: to be asked for before it is needed. Zeros where there is nothing.
+fn old_c(row: u32, col: u32) -> vec4<t_c> {
+    var old = vec4<t_c>();
+#if ACCUMULATE && VC
+    if WHOLE || (row < params.m && col < params.n) {
+        old = c[(row * params.n + col) / 4u];
+    }
+#endif
+    return old;
+}
+
+// The quad of C at (row, col) of layer z: bias (once, in the first layer) and what was there before added as wanted. What lies
+// before `own` is a neighbour's.
 #if VC
-fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>) {
+fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>, old: vec4<t_c>) {
 #if !WHOLE
     if row < own.x || row >= params.m || col < own.y || col >= params.n {
         return;
@@ -133,12 +145,12 @@ fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>) {
     }
 #endif
 #if ACCUMULATE
-    x += vec4<f32>(c[at / 4u]);
+    x += vec4<f32>(old);
 #endif
     c[at / 4u] = vec4<t_c>(x);
 }
 #else
-fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>) {
+fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>, old: vec4<t_c>) {
 #for e in 0..4
     store_element(z, row, col + {e}u, own, product[{e}]);
 #end

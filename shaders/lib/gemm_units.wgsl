@@ -102,12 +102,22 @@ fn tile_row(lane: u32, quads: u32) -> u32 {
     return row;
 }
 
+// Two quads of a lane.
+struct Old { x: vec4<t_c>, y: vec4<t_c> }
+
+// What is in C where a lane stores quads of the 16 x 16 block at (row, col).
+fn old_block(row: u32, col: u32, lane: u32) -> Old {
+    let first = row + lane / 4u;
+    let quad = col + lane % 4u * 4u;
+    return Old(old_c(first, quad), old_c(first + 8u, quad));
+}
+
 // 16 x 16 results times two factors, from `staged` on to (row, col) of layer z, by 32 lanes.
-fn store_block(z: u32, row: u32, col: u32, own: vec2<u32>, first: u32, lane: u32, factor: f32, rest: f32) {
+fn store_block(z: u32, row: u32, col: u32, own: vec2<u32>, first: u32, lane: u32, factor: f32, rest: f32, old: Old) {
 #if VC
-#for h in 0..2
-    store_c(z, row + {h * 8}u + lane / 4u, col + lane % 4u * 4u, own, staged[first + {h * 32}u + lane] * factor * rest);
-#end
+    let quad = col + lane % 4u * 4u;
+    store_c(z, row + lane / 4u, quad, own, staged[first + lane] * factor * rest, old.x);
+    store_c(z, row + 8u + lane / 4u, quad, own, staged[first + 32u + lane] * factor * rest, old.y);
 #else
     // Neighbours side by side: rows need not begin at quads.
 #for h in 0..8

@@ -114,7 +114,10 @@ fn gemm(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
 #for u in 0..U
 #for r in 0..4
 #for v in 0..U
-    store_c(wg.z, m0 + (row + {u * SIDE}u) * 4u + {r}u, n0 + (col + {v * SIDE}u) * 4u, vec2<u32>(), c{u}_{r}_{v});
+    {
+        let to = vec2<u32>(m0 + (row + {u * SIDE}u) * 4u + {r}u, n0 + (col + {v * SIDE}u) * 4u);
+        store_c(wg.z, to.x, to.y, vec2<u32>(), c{u}_{r}_{v}, old_c(to.x, to.y));
+    }
 #end
 #end
 #end

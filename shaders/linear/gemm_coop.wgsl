@@ -173,11 +173,20 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     let bad = max(amax_a[0], amax_b[0]) >= 0x7f800000u;
     let unscale = bitcast<f32>(select(bitcast<u32>(power_of_two(e / 2)), 0x7fc00000u, bad));
     let unscale_rest = power_of_two(e - e / 2);
+    // What C is added to is asked for a row of blocks ahead.
+#for j in 0..2
+    let old0_{j} = old_block(m0 + wm, n0 + wn + {j * 16}u, lane % 32u);
+#end
 #for i in 0..4
+#if i < 3
+#for j in 0..2
+    let old{i + 1}_{j} = old_block(m0 + wm + {i * 16 + 16}u, n0 + wn + {j * 16}u, lane % 32u);
+#end
+#endif
 #for j in 0..2
     coopStoreT(acc{i}_{j}, &staged[sg * 64u], 4u);
     workgroupBarrier();
-    store_block(wg.z, m0 + wm + {i * 16}u, n0 + wn + {j * 16}u, own, sg * 64u, lane % 32u, unscale, unscale_rest);
+    store_block(wg.z, m0 + wm + {i * 16}u, n0 + wn + {j * 16}u, own, sg * 64u, lane % 32u, unscale, unscale_rest, old{i}_{j});
     workgroupBarrier();
 #end
 #end

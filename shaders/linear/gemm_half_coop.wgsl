@@ -140,11 +140,20 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
             break;
         }
     }
+    // What C is added to is asked for a row of blocks ahead.
+#for j in 0..COLS
+    let old0_{j} = old_block(m0 + wm, n0 + wn + {j * 16}u, lane % 32u);
+#end
 #for i in 0..4
+#if i < 3
+#for j in 0..COLS
+    let old{i + 1}_{j} = old_block(m0 + wm + {i * 16 + 16}u, n0 + wn + {j * 16}u, lane % 32u);
+#end
+#endif
 #for j in 0..COLS
     coopStoreT(acc{i}_{j}, &staged[sg * 64u], 4u);
     workgroupBarrier();
-    store_block(wg.z, m0 + wm + {i * 16}u, n0 + wn + {j * 16}u, own, sg * 64u, lane % 32u, 1.0, 1.0);
+    store_block(wg.z, m0 + wm + {i * 16}u, n0 + wn + {j * 16}u, own, sg * 64u, lane % 32u, 1.0, 1.0, old{i}_{j});
     workgroupBarrier();
 #end
 #end
