@@ -14,6 +14,7 @@ const WITHIN_N: bool = false; // .. along n
 const WITHIN_K: bool = false; // .. along k
 const WHOLE: bool = false; // m and n are made of whole tiles: no store needs a guard
 const ACCUMULATE: bool = false; // C is added to
+const CUT: bool = false; // rows of C from `params.rows` on are cut along k: layer z > 0 is of their part z - 1, in `sums`
 const OVERLAP: bool = false; // the last step along k begins before the one before it ends
 const ROWS_A: bool = (TA && WITHIN_K) || (!TA && WITHIN_M); // no load leaves A as stored by its row
 const COLS_A: bool = (TA && WITHIN_M) || (!TA && WITHIN_K); // .. by its column
@@ -26,6 +27,7 @@ alias t_c = f32;
 
 struct Params {
     part: vec4<u32>, // four times the same: how much of k a layer (z) of the grid takes
+    cut: vec4<u32>, // the same for what is CUT
     m: u32,
     n: u32,
     k: u32,
@@ -33,6 +35,7 @@ struct Params {
     last_m: u32, // where the last tile begins
     last_n: u32,
     last_k: u32, // where the last step along k begins, with OVERLAP
+    rows: u32, // of C that are not CUT
 }
 
 #if VA
@@ -54,6 +57,18 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> bias: array<f32>; // [n]
 #endif
 @group(0) @binding(6) var<uniform> params: Params;
+#if CUT
+#if VC
+@group(0) @binding(7) var<storage, read_write> sums: array<vec4<f32>>; // [z - 1, m - rows, n]
+#else
+@group(0) @binding(7) var<storage, read_write> sums: array<f32>; // [z - 1, m - rows, n]
+#endif
+
+// Where an element of a cut row is in `sums`.
+fn place_in_sums(z: u32, row: u32, col: u32) -> u32 {
+    return ((z - 1u) * (params.m - params.rows) + row - params.rows) * params.n + col;
+}
+#endif
 
 const QUAD: vec4<u32> = vec4<u32>(0u, 1u, 2u, 3u);
 
@@ -140,8 +155,14 @@ fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>, old: 
     let at = (z * params.m + row) * params.n + col;
     var x = product;
 #if BIAS
-    if z == 0u {
+    if z <= {CUT}u {
         x += vec4<f32>(bias[col], bias[col + 1u], bias[col + 2u], bias[col + 3u]);
+    }
+#endif
+#if CUT
+    if z > 0u {
+        sums[place_in_sums(z, row, col) / 4u] = x;
+        return;
     }
 #endif
 #if ACCUMULATE
@@ -164,8 +185,14 @@ fn store_element(z: u32, row: u32, col: u32, own: vec2<u32>, product: f32) {
     let at = (z * params.m + row) * params.n + col;
     var x = product;
 #if BIAS
-    if z == 0u {
+    if z <= {CUT}u {
         x += bias[col];
+    }
+#endif
+#if CUT
+    if z > 0u {
+        sums[place_in_sums(z, row, col)] = x;
+        return;
     }
 #endif
 #if ACCUMULATE

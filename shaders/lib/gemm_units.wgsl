@@ -29,6 +29,35 @@ const B_PASS: u32 = THREADS / B_QUADS;
 const A_PASSES: u32 = 1024 / THREADS;
 const B_PASSES: u32 = TN * 8 / THREADS;
 
+// What a workgroup computes: the tile from `own` on of a layer, along k from `start` on.
+struct Place { own: vec2<u32>, layer: u32, start: u32 }
+
+fn place_of(wg: vec3<u32>) -> Place {
+#if CUT
+    let across = (params.n + {TN - 1}u) / TN;
+    let whole = params.rows / 128u * across;
+    let cut = (params.m + 127u) / 128u * across - whole;
+    if wg.x >= whole {
+        let tile = whole + (wg.x - whole) % cut;
+        let part = (wg.x - whole) / cut;
+        return Place(vec2<u32>(tile / across * 128u, tile % across * TN), part + 1u, part * params.cut.x);
+    }
+    return Place(vec2<u32>(wg.x / across * 128u, wg.x % across * TN), 0u, 0u);
+#else
+    return Place(vec2<u32>(wg.y * 128u, wg.x * TN), wg.z, wg.z * params.part.x);
+#endif
+}
+
+// Where its part of k ends. Read anew in step t, from a place that changes: a driver that knew the number of steps would unroll
+// the loop, take five times as long to compile it, and spill.
+fn end_of(place: Place, t: u32) -> u32 {
+    var length = params.part[t % 4u];
+#if CUT
+    length = select(length, params.cut[t % 4u], place.layer > 0u);
+#endif
+    return min(place.start + length, params.k);
+}
+
 fn fetch_a(edge: u32, k: u32, row: u32, quad: u32) -> vec4<Operand> {
 #if TA
     return load_a(k + row, edge + quad * 4u);

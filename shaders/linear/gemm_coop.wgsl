@@ -5,7 +5,8 @@
 // A workgroup computes a 128 x 128 tile of one layer (z) of C, each of its 8 subgroups (of 32) 64 x 32; k in steps of 32,
 // the next tiles in registers while the products run. Rows in workgroup memory are padded by 8 f16. C goes through
 // workgroup memory, one fragment a subgroup at a time: coopStoreT could neither guard tails nor take any row length.
-// Grid: [ceil(n / 128), ceil(m / 128), ceil(k / part)], `part` a multiple of 32; any m, n, k. Workgroup memory 49,152 B
+// Grid: [ceil(n / 128), ceil(m / 128), ceil(k / part)], `part` a multiple of 32; any m, n, k. CUT: a row of the tiles before `rows`
+// and then of all parts of the others. Workgroup memory 49,152 B
 // (TB), 46,080 B (nn), 43,008 B (TA).
 enable f16;
 enable wgpu_cooperative_matrix;
@@ -29,7 +30,8 @@ alias FragC = coop_mat16x16<f32, C>;
 
 @compute @workgroup_size(256)
 fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let own = vec2<u32>(wg.y * 128u, wg.x * 128u);
+    let place = place_of(wg);
+    let own = place.own;
     let m0 = min(own.x, params.last_m);
     let n0 = min(own.y, params.last_n);
     let sg = lane / 32u;
@@ -60,8 +62,7 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     var acc{i}_{j} = FragC();
 #end
 #end
-    let start = wg.z * params.part.x;
-    var fresh = start;
+    var fresh = place.start;
     var k = step_at(fresh);
 #if RUNNING
     let across_a = across_a();
@@ -101,9 +102,7 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         }
 #end
         workgroupBarrier();
-        // The end is read anew in every step, from a place that changes: a driver that knew the number of steps would
-        // unroll the loop and spill.
-        let more = fresh + 32u < min(start + params.part[t % 4u], params.k);
+        let more = fresh + 32u < end_of(place, t);
         // The last step fetches its own tiles once more.
         fresh += select(0u, 32u, more);
 #if RUNNING
@@ -186,7 +185,7 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #for j in 0..2
     coopStoreT(acc{i}_{j}, &staged[sg * 64u], 4u);
     workgroupBarrier();
-    store_block(wg.z, m0 + wm + {i * 16}u, n0 + wn + {j * 16}u, own, sg * 64u, lane % 32u, unscale, unscale_rest, old{i}_{j});
+    store_block(place.layer, m0 + wm + {i * 16}u, n0 + wn + {j * 16}u, own, sg * 64u, lane % 32u, unscale, unscale_rest, old{i}_{j});
     workgroupBarrier();
 #end
 #end

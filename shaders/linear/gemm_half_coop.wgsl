@@ -5,7 +5,8 @@
 // the next tiles in registers while the products run, one tile in workgroup memory: with a second one, or more than 24,576 B
 // in all, fewer workgroups are resident and the products take twice as long. Rows in workgroup memory are padded by 8 f16.
 // C goes through workgroup memory, one fragment a subgroup at a time: coopStoreT could neither convert nor guard tails.
-// Grid: [ceil(n / TN), ceil(m / 128), ceil(k / part)], `part` a multiple of 32; any m, n, k. Workgroup memory 24,576 B (TB),
+// Grid: [ceil(n / TN), ceil(m / 128), ceil(k / part)], `part` a multiple of 32; any m, n, k. CUT: a row of the tiles before `rows`
+// and then of all parts of the others. Workgroup memory 24,576 B (TB),
 // 23,040 B (nn), 21,504 B (TA) with TN 128.
 enable f16;
 enable wgpu_cooperative_matrix;
@@ -25,7 +26,8 @@ alias FragC = coop_mat16x16<f32, C>;
 
 @compute @workgroup_size(128)
 fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let own = vec2<u32>(wg.y * 128u, wg.x * TN);
+    let place = place_of(wg);
+    let own = place.own;
     let m0 = min(own.x, params.last_m);
     let n0 = min(own.y, params.last_n);
     let sg = lane / 32u;
@@ -52,8 +54,7 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     var acc{i}_{j} = FragC();
 #end
 #end
-    let start = wg.z * params.part.x;
-    var fresh = start;
+    var fresh = place.start;
     var k = step_at(fresh);
 #if RUNNING
     let across_a = across_a();
@@ -91,9 +92,7 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
         sb[at_b + {i * B_PASS * B_ROW}u] = gb{i};
 #end
         workgroupBarrier();
-        // The end is read anew in every step, from a place that changes: a driver that knew the number of steps would
-        // unroll the loop, and take five times as long to compile it.
-        let more = fresh + 32u < min(start + params.part[t % 4u], params.k);
+        let more = fresh + 32u < end_of(place, t);
         // The last step fetches its own tiles once more.
         fresh += select(0u, 32u, more);
 #if RUNNING
@@ -153,7 +152,7 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
 #for j in 0..COLS
     coopStoreT(acc{i}_{j}, &staged[sg * 64u], 4u);
     workgroupBarrier();
-    store_block(wg.z, m0 + wm + {i * 16}u, n0 + wn + {j * 16}u, own, sg * 64u, lane % 32u, 1.0, 1.0, old{i}_{j});
+    store_block(place.layer, m0 + wm + {i * 16}u, n0 + wn + {j * 16}u, own, sg * 64u, lane % 32u, 1.0, 1.0, old{i}_{j});
     workgroupBarrier();
 #end
 #end

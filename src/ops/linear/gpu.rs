@@ -7,7 +7,7 @@
 //! - `gemm_coop` (f16 matrix units at f32 accuracy) in the variant `coop`, if the product has m, n >= 64 and k >= 32;
 //!   below, most of a 128 x 128 tile or of a step of 32 would be padding. Tails and row lengths that are no multiple of 4
 //!   are all right. Before it, `amax` finds the largest magnitude of each operand, once as long as nobody writes the tensor;
-//!   In both, where the last wave of tiles would leave most of a large card idle, its rows are a launch of their own, cut along k;
+//!   In both, where the last wave of tiles would leave most of a large card idle, its rows are cut along k;
 //! - otherwise `gemm`, with the largest tile of 128, 64 and 32 that fills 64 workgroups and pads the result by at most a
 //!   quarter more than tiles of 32 would. A head of 4 classes and a batch of few rows end up with 32.
 
@@ -59,11 +59,13 @@ struct Gemm {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct GemmParams {
     part: [u32; 4],
+    cut: [u32; 4],
     m: u32,
     n: u32,
     k: u32,
     a_row: u32,
     last: [u32; 3],
+    rows: u32,
 }
 
 /// The kernel of a product: its rows and columns of a tile.
@@ -163,7 +165,7 @@ impl Gemm {
     }
 
     /// Rows before those whose tiles would be a last wave on less than a quarter of the places, if there is one and k is long
-    /// enough to be cut there.
+    /// enough to be cut there. All workgroups are in a row of the grid then.
     fn whole_waves(&self, tiling: Tiling) -> Option<usize> {
         let places = tiling.places()?;
         let tile = tiling.tile();
@@ -171,7 +173,8 @@ impl Gemm {
         let last = self.tiles(tile) % places;
         let thin = self.tiles(tile) > places && (1..places / 4).contains(&last);
         let rows = (self.m.div_ceil(tile[0]) - last.div_ceil(across)) * tile[0];
-        (thin && !self.ta && rows > 0 && self.k >= 2 * MIN_WAVE_PART).then_some(rows)
+        let fits = self.tiles(tile) + WAVE_PARTS * across * last.div_ceil(across) <= 65_535;
+        (thin && fits && !self.ta && rows > 0 && self.k >= 2 * MIN_WAVE_PART).then_some(rows)
     }
 
     fn run(&self, l: &mut Lower<'_>, a: View, b: View, bias: Option<View>, c: GpuOut) {
@@ -180,25 +183,90 @@ impl Gemm {
         if tiling == Tiling::Thin {
             return self.run_thin(l, a, b, c);
         }
-        let mut bindings = vec![("b", b)];
+        let tile = tiling.tile();
+        let part = self.part(tile);
+        let parts = self.k.div_ceil(part);
+        let target = if parts == 1 {
+            c
+        } else {
+            GpuOut::new(l.scratch(parts * self.m * self.n))
+        };
+        let mut bindings = vec![("a", a), ("b", b), ("c", target.view)];
         bindings.extend(bias.map(|bias| ("bias", bias)));
         if tiling == Tiling::Split {
             bindings.extend([("amax_a", amax(l, a)), ("amax_b", amax(l, b))]);
         }
-        let part = self.part(tiling.tile());
-        let Some(rows) = self.whole_waves(tiling) else {
-            return self.run_parts(l, tiling, part, a, &bindings, c);
+        // Rows that are cut along k, and into how many parts.
+        let (cut, cuts) = (self.wave_part(), self.k.div_ceil(self.wave_part()));
+        let rows = self.whole_waves(tiling);
+        let sums = rows.map(|rows| (rows, l.scratch(cuts * (self.m - rows) * self.n)));
+        bindings.extend(sums.map(|(_, sums)| ("sums", sums)));
+        // Rows may be longer than their columns.
+        let a_row = a.len / if self.ta { self.k } else { self.m };
+        let b_row = if self.tb { self.k } else { self.n };
+        let quads = |row: usize| row.is_multiple_of(4);
+        // Where the last tile or step begins: within the matrices if it fits, but at a quad of A as stored, whose rows may
+        // be padded. B is not, so that a step along k can leave it then.
+        let last_of = |extent: usize, tile: usize, quads: bool| {
+            let last = extent.saturating_sub(tile);
+            if quads { last.next_multiple_of(4) } else { last }
         };
-        let a_row = a.len / self.m;
-        let last = self.m - rows;
-        let parts = [(0, rows, part), (rows, last, self.wave_part())];
-        for (first, m, part) in parts {
-            let a = a.part(first * a_row, m * a_row);
-            let c = GpuOut {
-                view: c.view.part(first * self.n, m * self.n),
-                ..c
-            };
-            Self { m, ..*self }.run_parts(l, tiling, part, a, &bindings, c);
+        let last_k = last_of(self.k, STEP, !self.ta && quads(a_row));
+        let within_k = last_k + STEP <= self.k;
+        let on_units = |kernel: Kernel| {
+            let kernel = kernel.set("WITHIN_M", self.m >= tile[0]);
+            let kernel = kernel
+                .set("WITHIN_N", self.n >= tile[1])
+                .set("WITHIN_K", within_k);
+            kernel
+                .set("OVERLAP", within_k && !self.k.is_multiple_of(STEP))
+                .set("CUT", sums.is_some())
+        };
+        let kernel = match tiling {
+            Tiling::Thin => unreachable!("it has a launch of its own"),
+            Tiling::Plain(edge) => Kernel::new("linear/gemm").set("TILE", edge),
+            Tiling::Split => on_units(Kernel::new("linear/gemm_coop")),
+            Tiling::Half(cols) => on_units(Kernel::new("linear/gemm_half_coop")).set("TN", cols),
+        };
+        let kernel = kernel
+            .set("TA", self.ta)
+            .set("TB", self.tb)
+            .set("VA", quads(a_row))
+            .set("VB", quads(b_row))
+            .set("VC", quads(self.n))
+            .set("BIAS", bias.is_some())
+            .set(
+                "WHOLE",
+                self.m.is_multiple_of(tile[0]) && self.n.is_multiple_of(tile[1]),
+            )
+            .set("ACCUMULATE", target.accumulate);
+        let params = GemmParams {
+            part: [part as u32; 4],
+            cut: [cut as u32; 4],
+            m: self.m as u32,
+            n: self.n as u32,
+            k: self.k as u32,
+            a_row: a_row as u32,
+            last: [
+                last_of(self.m, tile[0], self.ta && quads(a_row)) as u32,
+                last_of(self.n, tile[1], false) as u32,
+                last_k as u32,
+            ],
+            rows: rows.unwrap_or(self.m) as u32,
+        };
+        let across = self.n.div_ceil(tile[1]);
+        let grid = match rows.map(|rows| across * (rows / tile[0])) {
+            Some(whole) => [whole + cuts * (self.tiles(tile) - whole), 1, 1],
+            None => [across, self.m.div_ceil(tile[0]), parts],
+        };
+        l.run(kernel, &bindings, params, grid.map(|x| x as u32));
+        if let Some((rows, sums)) = sums {
+            let numel = (self.m - rows) * self.n;
+            let view = c.view.part(rows * self.n, numel);
+            column_sum(l, sums, cuts, numel, GpuOut { view, ..c });
+        }
+        if parts > 1 {
+            column_sum(l, target.view, parts, self.m * self.n, c);
         }
     }
 
@@ -217,82 +285,6 @@ impl Gemm {
     fn wave_part(&self) -> usize {
         let part = self.k.div_ceil(WAVE_PARTS).max(MIN_WAVE_PART);
         part.next_multiple_of(STEP)
-    }
-
-    /// With `part` of k a workgroup; `others` are the bindings but A and C.
-    fn run_parts(
-        &self,
-        l: &mut Lower<'_>,
-        tiling: Tiling,
-        part: usize,
-        a: View,
-        others: &[(&'static str, View)],
-        c: GpuOut,
-    ) {
-        let tile = tiling.tile();
-        let parts = self.k.div_ceil(part);
-        let target = if parts == 1 {
-            c
-        } else {
-            GpuOut::new(l.scratch(parts * self.m * self.n))
-        };
-        // Rows may be longer than their columns.
-        let a_row = a.len / if self.ta { self.k } else { self.m };
-        let b_row = if self.tb { self.k } else { self.n };
-        let mut bindings = vec![("a", a), ("c", target.view)];
-        bindings.extend(others);
-        let bias = others.iter().any(|(name, _)| *name == "bias");
-        let quads = |row: usize| row.is_multiple_of(4);
-        // Where the last tile or step begins: within the matrices if it fits, but at a quad of A as stored, whose rows may
-        // be padded. B is not, so that a step along k can leave it then.
-        let last_of = |extent: usize, tile: usize, quads: bool| {
-            let last = extent.saturating_sub(tile);
-            if quads { last.next_multiple_of(4) } else { last }
-        };
-        let last_k = last_of(self.k, STEP, !self.ta && quads(a_row));
-        let within_k = last_k + STEP <= self.k;
-        let on_units = |kernel: Kernel| {
-            let kernel = kernel.set("WITHIN_M", self.m >= tile[0]);
-            let kernel = kernel
-                .set("WITHIN_N", self.n >= tile[1])
-                .set("WITHIN_K", within_k);
-            kernel.set("OVERLAP", within_k && !self.k.is_multiple_of(STEP))
-        };
-        let kernel = match tiling {
-            Tiling::Thin => unreachable!("it has a launch of its own"),
-            Tiling::Plain(edge) => Kernel::new("linear/gemm").set("TILE", edge),
-            Tiling::Split => on_units(Kernel::new("linear/gemm_coop")),
-            Tiling::Half(cols) => on_units(Kernel::new("linear/gemm_half_coop")).set("TN", cols),
-        };
-        let kernel = kernel
-            .set("TA", self.ta)
-            .set("TB", self.tb)
-            .set("VA", quads(a_row))
-            .set("VB", quads(b_row))
-            .set("VC", quads(self.n))
-            .set("BIAS", bias)
-            .set(
-                "WHOLE",
-                self.m.is_multiple_of(tile[0]) && self.n.is_multiple_of(tile[1]),
-            )
-            .set("ACCUMULATE", target.accumulate);
-        let params = GemmParams {
-            part: [part as u32; 4],
-            m: self.m as u32,
-            n: self.n as u32,
-            k: self.k as u32,
-            a_row: a_row as u32,
-            last: [
-                last_of(self.m, tile[0], self.ta && quads(a_row)) as u32,
-                last_of(self.n, tile[1], false) as u32,
-                last_k as u32,
-            ],
-        };
-        let grid = [self.n.div_ceil(tile[1]), self.m.div_ceil(tile[0]), parts].map(|x| x as u32);
-        l.run(kernel, &bindings, params, grid);
-        if parts > 1 {
-            column_sum(l, target.view, parts, self.m * self.n, c);
-        }
     }
 }
 

@@ -177,7 +177,7 @@ mod gpu {
 
     #[test]
     fn matrix_units_scan_each_tensor_once() {
-        let all = launches(12_800, 256, 1601, &with_matrix_units());
+        let all = launches(25_600, 256, 1601, &with_matrix_units());
         assert_eq!(count(&all, "linear/gemm_coop"), 3);
         assert_eq!(count(&all, "linear/amax"), 3);
     }
@@ -198,7 +198,7 @@ mod gpu {
                 })
                 .collect()
         };
-        assert_eq!(guarded(20_000, 1024, 4368), ["---", "---", "---"]);
+        assert_eq!(guarded(25_600, 1024, 4368), ["---", "---", "---"]);
         assert_eq!(guarded(301, 333, 130), ["---", "---", "---"]);
         assert_eq!(guarded(64, 200, 333), ["g--", "g--", "---"]);
     }
