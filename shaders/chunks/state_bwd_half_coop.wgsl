@@ -70,7 +70,33 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #for n in 0..KEY_BLOCKS
         let k{n} = coopLoadT<FragA>(&operands[base + OF_K_OUT + (i * KEY_BLOCKS + {n}u) * 64u], 4u);
 #end
+#for n in 0..QUERY_BLOCKS
+        var q{n} = FragA();
+#end
+#if DELTA
+#for n in 0..4
+        var w{n} = FragA();
+#end
+#endif
+        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+#if DELTA
+#for n in 0..4
+            w{n} = coopLoad<FragA>(&operands[base + OF_W + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
+#end
+#endif
+#for n in 0..QUERY_BLOCKS
+            q{n} = coopLoad<FragA>(&operands[base + OF_Q_IN + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
+#end
+        }
 #if GATES
+        let own = min(subgroup, {KEY_BLOCKS - 1}u) * 16u + r;
+#for half in 0..2
+#for n in 0..2
+        let from{half}_{n} = state_place(own + {8 * n}u, first + {8 * half}u + c);
+        let left{half}_{n} = states[from{half}_{n}];
+        let right{half}_{n} = states[from{half}_{n} + 1u];
+#end
+#end
         var overlap = 0.0;
 #endif
         for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
@@ -89,7 +115,7 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
                 grad_states[at] = vec4<t_grad_states>(x);
                 grad_states[at + 1u] = vec4<t_grad_states>(y);
 #if GATES
-                overlap += dot(x, vec4<f32>(states[at])) + dot(y, vec4<f32>(states[at + 1u]));
+                overlap += dot(x, vec4<f32>(left{half}_{n})) + dot(y, vec4<f32>(right{half}_{n}));
 #endif
 #if CHANNEL
                 scratch[mine + ({8 * n}u + r) * 10u + c] = whole{n} * x;
@@ -127,17 +153,7 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         y{m} = coopMultiplyAdd(k{n}, coopLoadT<FragB>(&tile[{n * 16 * ROW + m * 4}u + j], ROW), y{m});
 #end
 #end
-#if DELTA
-#for n in 0..4
-        var w{n} = FragA();
-#end
-#endif
         for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
-#if DELTA
-#for n in 0..4
-            w{n} = coopLoad<FragA>(&operands[base + OF_W + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
-#end
-#endif
 #if !CHANNEL
 #for m in 0..4
             s{m} = s{m} * whole;
@@ -145,9 +161,8 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #endif
 #for n in 0..QUERY_BLOCKS
             {
-                let q = coopLoad<FragA>(&operands[base + OF_Q_IN + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
 #for m in 0..4
-                s{m} = coopMultiplyAdd(q, coopLoadT<FragB>(&tile[OUTPUTS + {n * 16 * ROW + m * 4}u], ROW), s{m});
+                s{m} = coopMultiplyAdd(q{n}, coopLoadT<FragB>(&tile[OUTPUTS + {n * 16 * ROW + m * 4}u], ROW), s{m});
 #end
             }
 #end

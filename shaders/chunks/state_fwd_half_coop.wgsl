@@ -73,6 +73,21 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         let w{n} = coopLoadT<FragA>(&operands[base + OF_W + (i * KEY_BLOCKS + {n}u) * 64u], 4u);
 #end
 #endif
+        // What the second half needs of memory, asked for before its barriers.
+#for n in 0..4
+        var p{n} = FragA();
+        var k{n} = FragA();
+#end
+        for (var once = i; once < QUERY_BLOCKS; once = QUERY_BLOCKS) {
+#for n in 0..4
+            p{n} = coopLoadT<FragA>(&operands[base + OF_P + (i * 4u + {n}u) * 64u], 4u);
+#end
+        }
+        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+#for n in 0..4
+            k{n} = coopLoad<FragA>(&operands[base + OF_K_OUT + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
+#end
+        }
 #if QUERY_BLOCKS == 4
 #for n in 0..KEY_BLOCKS
         let q{n} = coopLoadT<FragA>(&operands[base + OF_Q_IN + (i * KEY_BLOCKS + {n}u) * 64u], 4u);
@@ -150,21 +165,6 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
         }
 #endif
-        // What the second half needs of memory, asked for before its barriers.
-#for n in 0..4
-        var p{n} = FragA();
-        var k{n} = FragA();
-#end
-        for (var once = i; once < QUERY_BLOCKS; once = QUERY_BLOCKS) {
-#for n in 0..4
-            p{n} = coopLoadT<FragA>(&operands[base + OF_P + (i * 4u + {n}u) * 64u], 4u);
-#end
-        }
-        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
-#for n in 0..4
-            k{n} = coopLoad<FragA>(&operands[base + OF_K_OUT + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
-#end
-        }
 #if DELTA
         coopStoreT(y0, &scratch[mine], 10u);
         coopStoreT(y1, &scratch[mine + 4u], 10u);
