@@ -72,8 +72,8 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     var pa = first_a(m0, k, row_a, quad_a);
     var pb = first_b(n0, k, row_b, quad_b);
 #for i in 0..A_PASSES
-    var ga{i} = a[pa + {i * A_PASS}u * across_a];
-    var gb{i} = b[pb + {i * B_PASS}u * across_b];
+    var ga{i} = vec4<Operand>(a[pa + {i * A_PASS}u * across_a]);
+    var gb{i} = vec4<Operand>(b[pb + {i * B_PASS}u * across_b]);
 #end
 #else
 #for i in 0..A_PASSES
@@ -109,8 +109,8 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         pa += select(0u, along_a, more);
         pb += select(0u, along_b, more);
 #for i in 0..A_PASSES
-        ga{i} = a[pa + {i * A_PASS}u * across_a];
-        gb{i} = b[pb + {i * B_PASS}u * across_b];
+        ga{i} = vec4<Operand>(a[pa + {i * A_PASS}u * across_a]);
+        gb{i} = vec4<Operand>(b[pb + {i * B_PASS}u * across_b]);
 #end
 #else
         k = step_at(fresh);

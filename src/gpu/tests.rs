@@ -9,7 +9,7 @@ use crate::cpu::CpuRuntime;
 use crate::error::Room;
 use crate::graph::Graph;
 use crate::launch::{Bound, Caps, Lower, Source, View};
-use crate::models::{ModelConfig, block};
+use crate::models::{BLOCKS, ModelConfig, block};
 use crate::ops::cases::cases;
 use crate::ops::linear::Linear;
 use crate::runtime::Runtime;
@@ -104,6 +104,25 @@ fn every_variant_binds_what_its_ports_say() {
         }
     }
     assert!(narrow > 1000, "only {narrow} bindings are stored in f16");
+}
+
+/// So do the launches of a training step of every model at the paper's width, where loads of whole tiles run.
+#[test]
+fn every_step_binds_what_its_ports_say() {
+    let [_, caps] = offers();
+    let mut whole = 0;
+    for block in BLOCKS {
+        for precision in [Precision::F32, Precision::Mixed] {
+            let model = ModelConfig::new(*block, 1, 1024, 41, 1601);
+            let model = ModelConfig { precision, ..model };
+            let graph = model.train_net(8, 128, 64).unwrap().graph;
+            let lowered = lower(&graph, &caps, &Choice::default());
+            check(&graph, &lowered).unwrap_or_else(|e| panic!("{}: {e}", block.name()));
+            let on_units = lowered.dispatches.iter();
+            whole += on_units.filter(|d| d.kernel.path.ends_with("_coop")).count();
+        }
+    }
+    assert!(whole > 100, "only {whole} launches run on matrix units");
 }
 
 /// Every list ends with what runs everywhere, names differ, and every other variant has cases that prove it, forward and
