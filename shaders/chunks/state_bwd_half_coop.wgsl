@@ -70,6 +70,7 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #for n in 0..KEY_BLOCKS
         let k{n} = coopLoadT<FragA>(&operands[base + OF_K_OUT + (i * KEY_BLOCKS + {n}u) * 64u], 4u);
 #end
+        // What comes behind the chunk's barriers is asked for before them.
 #for n in 0..QUERY_BLOCKS
         var q{n} = FragA();
 #end

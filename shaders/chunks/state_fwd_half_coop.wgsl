@@ -73,7 +73,7 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         let w{n} = coopLoadT<FragA>(&operands[base + OF_W + (i * KEY_BLOCKS + {n}u) * 64u], 4u);
 #end
 #endif
-        // What the second half needs of memory, asked for before its barriers.
+        // What the second half needs of memory, asked for before the chunk's barriers.
 #for n in 0..4
         var p{n} = FragA();
         var k{n} = FragA();

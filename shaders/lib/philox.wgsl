@@ -2,7 +2,7 @@
 
 const INT64: bool = false; // there are integers of 64 bits
 
-// High word of a 32 x 32 bit product, else from products of 16-bit halves.
+// High word of a 32 x 32 bit product; without 64-bit integers from products of 16-bit halves.
 fn mul_high(a: u32, b: u32) -> u32 {
 #if INT64
     return u32((u64(a) * u64(b)) >> 32u);
