@@ -1,13 +1,13 @@
 // What of a chunk does not depend on the state, ready for `state_fwd_half_coop` and the backward pass (lib/half_chunk):
-// decays as f32 in the table, all else in f16. DELTA: Tm = (I + G diag(beta))^-1 comes in f32 from forward substitution in
-// blocks of 16 rows that are joined in pairs; the squares, Tm and G, are saved, and read in the backward pass (BACK). By
+// decays as f32 in the table, all else in f16. DELTA: Zn, with (I + G diag(beta)) Zn = -G, comes in f32 from forward
+// substitution in blocks of 16 rows that are joined in pairs; it is saved, and read in the backward pass (BACK). By
 // CHANNEL the decays, P and G come from channel_factors_fwd and channel_prep_fwd, and P is saved. A
 // workgroup a (chunk, h, b); grid (chunks, H, B). Workgroup memory at most 48 KiB. Source: Yang et al. 2024, "Gated
 // Linear Attention", section 4, and "Parallelizing Linear Transformers with the Delta Rule", section 3 (UT transform).
 alias t_q = f16;
 alias t_k = f16;
 alias t_operands = f16;
-alias t_squares = f16;
+alias t_zn = f16;
 alias t_kept = f16;
 const BACK: bool = false;
 #import lib/half_chunk
@@ -23,7 +23,7 @@ const INVERSE: bool = DELTA && !BACK;
 @group(0) @binding(4) var<storage, read_write> g: array<f32>; // [B, T, H]
 #endif
 #if DELTA
-@group(0) @binding(5) var<storage, read_write> squares: array<vec4<t_squares>>; // [B, H, chunks, SQUARES]
+@group(0) @binding(5) var<storage, read_write> zn: array<vec4<t_zn>>; // [B, H, chunks, C, C], in blocks
 @group(0) @binding(6) var<storage, read_write> beta: array<f32>; // [B, T HOUSEHOLDER, H]
 #endif
 #if CHANNEL
@@ -37,10 +37,10 @@ const INVERSE: bool = DELTA && !BACK;
 #endif
 @group(0) @binding(9) var<uniform> params: Params;
 
-// In `m`, 4 x 4 blocks of f32 each: G diag(beta), the blocks above its diagonal between products; Q K^T, then Tm. Two blocks
-// above the diagonal of Tm keep the vectors. With several writes a token Q K^T has at most two rows of blocks, all whole.
+// In `m`, 4 x 4 blocks of f32 each: G, the blocks above its diagonal between products; Q K^T, then Zn. Two blocks above the
+// diagonal of Zn keep the vectors. With several writes a token Q K^T has at most two rows of blocks, all whole.
 const LOWER: u32 = 0;
-const TM: u32 = 1024;
+const ZN: u32 = 1024;
 const SCORES: u32 = {1024 + 512 * (HOUSEHOLDER > 1)};
 const VECTORS: u32 = 1024 + 128;
 const STRENGTH: u32 = 5;
@@ -49,7 +49,7 @@ const QUERY_QUADS: u32 = {(QUERY_BLOCKS * KEY_BLOCKS + 7) / 8};
 const KEY_QUADS: u32 = {(KEY_BLOCKS + 1) / 2};
 const STAGED: u32 = {1024 + (KEY_BLOCKS > 4) * (256 * KEY_BLOCKS - 1024)};
 var<workgroup> m: array<vec4<f32>, 2048>;
-var<workgroup> staged: array<vec4<f16>, STAGED>; // Q, then K, as blocks; then Tm diag(in)
+var<workgroup> staged: array<vec4<f16>, STAGED>; // Q, then K, as blocks; then (I + Zn diag(beta)) diag(in)
 
 fn set_vector(vector: u32, i: u32, x: f32) {
     m[VECTORS + vector * 16u + i / 4u][i % 4u] = x;
@@ -87,26 +87,26 @@ fn column_of(w: u32) -> u32 {
 }
 #if INVERSE
 
-// Four columns of a row of a product of 16 x 16 blocks: row r of the block at `a`, quad c of the one at `b`.
-fn row_times_block(a: u32, r: u32, b: u32, c: u32) -> vec4<f32> {
+// Four columns of a row of A diag(beta) B: row r of the block A at `a`, of column `block` of blocks, quad c of the B at `b`.
+fn row_times_block(a: u32, r: u32, block: u32, b: u32, c: u32) -> vec4<f32> {
     var sum = vec4(0.0);
     for (var n = 0u; n < 4u; n++) {
-        let left = m[a + 4u * r + n];
+        let left = m[a + 4u * r + n] * vector_quad(STRENGTH, 4u * block + n);
         let right = b + 16u * n + c;
         sum += left.x * m[right] + left.y * m[right + 4u] + left.z * m[right + 8u] + left.w * m[right + 12u];
     }
     return sum;
 }
 
-// The inverse of the unit lower triangle I + LOWER, to TM: the blocks on the diagonal, a column a thread.
+// Zn: the blocks on the diagonal, a column a thread.
 fn invert_diagonal(thread: u32) {
     let b = block_at(thread / 16u, thread / 16u);
     let column = thread % 16u;
 #for i in 0..16
-    var x{i} = select(0.0, 1.0, column == {i}u);
+    var x{i} = -m[LOWER + b + {4 * i}u + column / 4u][column % 4u];
 #for n in 0..(i + 3) / 4
     {
-        let a = m[LOWER + b + {4 * i + n}u];
+        let a = m[LOWER + b + {4 * i + n}u] * vector_quad(STRENGTH, thread / 16u * 4u + {n}u);
 #for e in 0..4
 #if 4 * n + e < i
         x{i} -= a[{e}] * x{4 * n + e};
@@ -114,41 +114,44 @@ fn invert_diagonal(thread: u32) {
 #end
     }
 #end
-    m[TM + b + {4 * i}u + column / 4u][column % 4u] = x{i};
+    m[ZN + b + {4 * i}u + column / 4u][column % 4u] = x{i};
 #end
 }
 
-// The blocks below them: -T2 A T1 for T1 above and T2 beside the block A, of 16 rows and then of 32.
+// The blocks below them: -(I + Z2 diag(beta)) A (I + diag(beta) Z1) for Z1 above and Z2 beside the block A of G, of 16 rows
+// and then of 32.
 fn join(thread: u32) {
     let pair = thread / 64u * 2u;
     let r = thread % 64u / 4u;
     let c = thread % 4u;
     if thread < 128u {
-        let left = row_times_block(LOWER + block_at(pair + 1u, pair), r, TM + block_at(pair, pair), c);
+        let a = LOWER + block_at(pair + 1u, pair);
+        let left = m[a + thread % 64u] + row_times_block(a, r, pair, ZN + block_at(pair, pair), c);
         m[LOWER + block_at(pair, pair + 1u) + thread % 64u] = left;
     }
     workgroupBarrier();
     if thread < 128u {
-        let below = row_times_block(TM + block_at(pair + 1u, pair + 1u), r, LOWER + block_at(pair, pair + 1u), c);
-        m[TM + block_at(pair + 1u, pair) + thread % 64u] = -below;
+        let left = LOWER + block_at(pair, pair + 1u);
+        let below = row_times_block(ZN + block_at(pair + 1u, pair + 1u), r, pair + 1u, left, c);
+        m[ZN + block_at(pair + 1u, pair) + thread % 64u] = -m[left + thread % 64u] - below;
     }
     workgroupBarrier();
     let i = thread / 128u % 2u;
     let j = thread / 64u % 2u;
     var sum = vec4(0.0);
     if thread < 256u {
+        sum = m[LOWER + block_at(2u + i, j) + thread % 64u];
         for (var n = j; n < 2u; n++) {
-            sum += row_times_block(LOWER + block_at(2u + i, n), r, TM + block_at(n, j), c);
+            sum += row_times_block(LOWER + block_at(2u + i, n), r, n, ZN + block_at(n, j), c);
         }
         m[LOWER + block_at(i, 2u + j) + thread % 64u] = sum;
     }
     workgroupBarrier();
     if thread < 256u {
-        sum = vec4(0.0);
         for (var n = 0u; n <= i; n++) {
-            sum += row_times_block(TM + block_at(2u + i, 2u + n), r, LOWER + block_at(n, 2u + j), c);
+            sum += row_times_block(ZN + block_at(2u + i, 2u + n), r, 2u + n, LOWER + block_at(n, 2u + j), c);
         }
-        m[TM + block_at(2u + i, j) + thread % 64u] = -sum;
+        m[ZN + block_at(2u + i, j) + thread % 64u] = -sum;
     }
 }
 #endif
@@ -159,7 +162,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     let subgroup = thread / 32u;
     let base = block() * OPERANDS;
 #if DELTA
-    let square = block() * SQUARES;
+    let square = block() * SQUARE;
 #endif
     // All that comes from memory is asked for at once.
 #for n in 0..QUERY_QUADS
@@ -174,7 +177,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #end
 #if DELTA && BACK
 #for n in 0..2
-    let tm{n} = vec4<f32>(squares[square + OF_TM + thread + {512 * n}u]);
+    let zn{n} = vec4<f32>(zn[square + thread + {512 * n}u]);
 #end
 #endif
 #if !CHANNEL
@@ -182,7 +185,9 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     if q_row{n} < QUERY_BLOCKS * 16u {
         staged[q_place{n}] = q{n};
 #if PLAIN
-        operands[base + OF_Q + q_place{n}] = vec4<t_operands>(q{n});
+        if block() == plain_block() {
+            operands[base + OF_Q + q_place{n}] = vec4<t_operands>(q{n});
+        }
 #endif
     }
 #end
@@ -234,7 +239,9 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     if k_row{n} < 64u {
         staged[k_place{n}] = k{n};
 #if PLAIN
-        operands[base + OF_K + k_place{n}] = vec4<t_operands>(k{n});
+        if block() == plain_block() {
+            operands[base + OF_K + k_place{n}] = vec4<t_operands>(k{n});
+        }
 #endif
     }
 #end
@@ -307,9 +314,8 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #endif
         }
         if j / 16u <= r / 16u {
-            m[LOWER + w] = pair * vector_quad(STRENGTH, j / 4u);
+            m[LOWER + w] = pair;
         }
-        squares[square + OF_G + w] = vec4<t_squares>(pair);
     }
     workgroupBarrier();
     if thread < 64u {
@@ -356,14 +362,16 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     {
         let w = thread + {512 * n}u;
 #if BACK
-        let x = tm{n};
+        var x = zn{n};
 #else
         var x = vec4(0.0);
         if column_of(w) / 16u <= row_of(w) / 16u {
-            x = m[TM + w];
+            x = m[ZN + w];
         }
-        squares[square + OF_TM + w] = vec4<t_squares>(x);
+        zn[square + w] = vec4<t_zn>(x);
 #endif
+        let own = vec4(column_of(w)) + vec4(0u, 1u, 2u, 3u) == vec4(row_of(w));
+        x = x * vector_quad(STRENGTH, column_of(w) / 4u) + select(vec4(0.0), vec4(1.0), own);
 #if CHANNEL
         staged[w] = vec4<f16>(x);
 #else

@@ -47,8 +47,8 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #for n in 0..4
     var s{n} = FragC();
 #end
-    for (var left = params.chunks; left > 0u; left--) {
-        chunk = left - 1u;
+    for (var done = 0u; done < chunks_at(done); done++) {
+        chunk = params.chunks - 1u - done;
         let base = block() * OPERANDS;
 #if CHANNEL
 #for n in 0..2

@@ -1,11 +1,12 @@
-// The recurrence over chunks with the state in registers: with Vn = V or, DELTA, Vn = diag(beta) Y of Y = Tm V + W S,
+// The recurrence over chunks with the state in registers: with Vn = V or, DELTA, Vn = diag(beta) Y of
+//   Y = V + Zn diag(beta) V + W S,
 //   O = scale diag(in) Q S + scale P Vn    S <- a S + (diag(out) K)^T Vn
 // and S of each chunk's start to memory. Subgroup s keeps rows 16 s .. of S in f32 and computes half a row of blocks of Y
 // and O. A workgroup a (64 columns of d_v, h, b), sequential over chunks; grid (ceil(d_v / 64), H, B). Workgroup memory at
 // most 48,128 B. Source: Yang et al. 2024, "Gated Linear Attention", section 4, and "Parallelizing Linear Transformers with
 // the Delta Rule", section 3.
 alias t_operands = f16;
-alias t_squares = f16;
+alias t_zn = f16;
 alias t_states = f16;
 alias t_v = f16;
 alias t_o = f16;
@@ -14,7 +15,7 @@ alias t_o = f16;
 
 @group(0) @binding(0) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
 #if DELTA
-@group(0) @binding(1) var<storage, read_write> squares: array<vec4<t_squares>>; // [B, H, chunks, SQUARES]
+@group(0) @binding(1) var<storage, read_write> zn: array<vec4<t_zn>>; // [B, H, chunks, C, C], in blocks
 #endif
 @group(0) @binding(2) var<storage, read_write> table: array<Factors>; // see lib/half_factors
 @group(0) @binding(3) var<storage, read_write> v: array<vec4<t_v>>; // [B, T HOUSEHOLDER, H, d_v]
@@ -22,7 +23,7 @@ alias t_o = f16;
 @group(0) @binding(5) var<storage, read_write> states: array<vec4<t_states>>; // [B, H, chunks, d_k, d_v], padded
 @group(0) @binding(6) var<uniform> params: Params;
 
-const VALUES: u32 = {KEY_BLOCKS * 16 * ROW}; // in `tile`: the state, then V, later Vn
+const VALUES: u32 = {KEY_BLOCKS * 16 * ROW}; // in `tile`: the state, then V or diag(beta) V, later Vn
 var<workgroup> tile: array<vec4<f16>, {KEY_BLOCKS * 16 * ROW + 64 * ROW}>;
 var<workgroup> scratch: array<vec4<f32>, 1280>; // 16 rows of 10 quads a subgroup
 
@@ -47,7 +48,7 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #for n in 0..4
     var s{n} = FragC();
 #end
-    for (var done = 0u; done < params.chunks; done++) {
+    for (var done = 0u; done < chunks_at(done); done++) {
         chunk = done;
         let base = block() * OPERANDS;
 #if CHANNEL
@@ -58,16 +59,17 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         let whole = decay_whole(0u);
 #endif
 #for n in 0..2
-        let v{n} = value_quad({32 * n}u + thread / 8u, first + thread % 8u * 2u);
-        let u{n} = value_quad({32 * n}u + thread / 8u, first + thread % 8u * 2u + 1u);
+#for m in 0..2
+        let v{n}_{m} = value_quad(16u * i + {8 * n}u + r, first + j + c + {m}u);
+#end
 #end
 #if DELTA
-        let square = block() * SQUARES;
+        let square = block() * SQUARE;
 #for n in 0..2
         let strength{n} = strength_of(16u * i + {8 * n}u + r);
 #end
 #for n in 0..4
-        let t{n} = coopLoadT<FragA>(&squares[square + OF_TM + (i * 4u + {n}u) * 64u], 4u);
+        let z{n} = coopLoadT<FragA>(&zn[square + (i * 4u + {n}u) * 64u], 4u);
 #end
 #for n in 0..KEY_BLOCKS
         let w{n} = coopLoadT<FragA>(&operands[base + OF_W + (i * KEY_BLOCKS + {n}u) * 64u], 4u);
@@ -123,8 +125,13 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
         }
 #for n in 0..2
-        tile[VALUES + ({32 * n}u + thread / 8u) * ROW + thread % 8u * 2u] = v{n};
-        tile[VALUES + ({32 * n}u + thread / 8u) * ROW + thread % 8u * 2u + 1u] = u{n};
+#for m in 0..2
+#if DELTA
+        tile[VALUES + (16u * i + {8 * n}u + r) * ROW + j + c + {m}u] = vec4<f16>(strength{n} * vec4<f32>(v{n}_{m}));
+#else
+        tile[VALUES + (16u * i + {8 * n}u + r) * ROW + j + c + {m}u] = v{n}_{m};
+#endif
+#end
 #end
         workgroupBarrier();
 #for m in 0..2
@@ -136,7 +143,7 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
 #for n in 0..4
 #for m in 0..2
-        y{m} = coopMultiplyAdd(t{n}, coopLoadT<FragB>(&tile[VALUES + {n * 16 * ROW + m * 4}u + j], ROW), y{m});
+        y{m} = coopMultiplyAdd(z{n}, coopLoadT<FragB>(&tile[VALUES + {n * 16 * ROW + m * 4}u + j], ROW), y{m});
 #end
 #end
 #endif
@@ -173,8 +180,9 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         {
             let at = mine + ({8 * n}u + r) * 10u + c;
             let to = VALUES + (16u * i + {8 * n}u + r) * ROW + j + c;
-            tile[to] = vec4<f16>(strength{n} * scratch[at]);
-            tile[to + 1u] = vec4<f16>(strength{n} * scratch[at + 1u]);
+#for m in 0..2
+            tile[to + {m}u] = vec4<f16>(strength{n} * (vec4<f32>(v{n}_{m}) + scratch[at + {m}u]));
+#end
         }
 #end
         workgroupBarrier();

@@ -6,7 +6,8 @@ const HOUSEHOLDER: u32 = 1;
 const SHARED: bool = false;
 const QUERIES: u32 = CHUNK / HOUSEHOLDER;
 const ROWS: u32 = CHUNK / HOUSEHOLDER * HOUSEHOLDER;
-struct Params { t: u32, h: u32, chunks: u32, d_k: u32, d_v: u32, scale: f32, fields: u32 }
+// `ends`: chunks, four times, see `chunks_at`.
+struct Params { t: u32, h: u32, chunks: u32, d_k: u32, d_v: u32, scale: f32, fields: u32, ends: vec4<u32> }
 
 // Fields of the table, each C words of the block of a (b, h, chunk).
 const DECAY_IN: u32 = 0; // decay from the chunk's start to the row

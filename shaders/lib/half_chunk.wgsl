@@ -3,15 +3,15 @@
 // 64 columns in workgroup memory, ROW quads a row.
 const CHUNK: u32 = 64;
 const KEY_BLOCKS: u32 = 8; // of a row of K: ceil(d_k / 16)
-const PLAIN: bool = false; // K and Q are there as they are, too
-const DELTA: bool = true; // writes correct the state: there are W, Tm and G
+const PLAIN: bool = false; // K and Q are there as they are, too; SHARED, only with the first head
+const DELTA: bool = true; // writes correct the state: there are W and Zn
 #import lib/chunk
 
 const QUERY_BLOCKS: u32 = {(QUERIES + 15) / 16};
 const QUADS: u32 = KEY_BLOCKS * 4; // of a row of K
 const ROW: u32 = 18; // 16, and two more so that rows start in different banks
 
-// Where the operands of a chunk lie, in quads: W = -Tm diag(in) K, diag(out) K, scale diag(in) Q, scale P, K, Q; decays by
+// Where the operands of a chunk lie, in quads: W = -(I + Zn diag(beta)) diag(in) K, diag(out) K, scale diag(in) Q, scale P, K, Q; decays by
 // channel multiply the elements of K and Q.
 const OF_W: u32 = 0;
 const OF_K_OUT: u32 = {DELTA * KEY_BLOCKS * 256};
@@ -20,10 +20,8 @@ const OF_P: u32 = {OF_Q_IN + QUERY_BLOCKS * KEY_BLOCKS * 64};
 const OF_K: u32 = {OF_P + QUERY_BLOCKS * 256};
 const OF_Q: u32 = {OF_K + KEY_BLOCKS * 256};
 const OPERANDS: u32 = {OF_K + PLAIN * (KEY_BLOCKS * 256 + QUERY_BLOCKS * KEY_BLOCKS * 64)};
-// Tm = (I + G diag(beta))^-1 and G, 4 x 4 blocks each.
-const OF_TM: u32 = 0;
-const OF_G: u32 = 1024;
-const SQUARES: u32 = 2048;
+// Quads of Zn = -(I + G diag(beta))^-1 G, strictly below the diagonal: (I + G diag(beta))^-1 = I + Zn diag(beta).
+const SQUARE: u32 = 1024;
 
 alias FragA = coop_mat16x16<f16, A>;
 alias FragB = coop_mat16x16<f16, B>;
@@ -32,6 +30,25 @@ alias FragC = coop_mat16x16<f32, C>;
 // Place of quad c of row i in blocks, `blocks` of them side by side.
 fn block_place(i: u32, c: u32, blocks: u32) -> u32 {
     return (i / 16u * blocks + c / 4u) * 64u + i % 16u * 4u + c % 4u;
+}
+
+// Chunks, and rows of the chunk, read anew in step i, from a place that changes: a driver that knew them, or how many rows there
+// can be, would unroll loops and take five times as long to compile them.
+fn chunks_at(i: u32) -> u32 {
+    return params.ends[i % 4u];
+}
+
+fn rows_at(i: u32) -> u32 {
+    return min(ROWS + chunks_at(i) - params.chunks, params.t * HOUSEHOLDER - chunk * ROWS);
+}
+
+// Index of the chunk whose operands have K and Q as they are.
+fn plain_block() -> u32 {
+#if SHARED
+    return batch * params.h * params.chunks + chunk;
+#else
+    return block();
+#endif
 }
 
 // Quads of a row of the saved states, padded to whole tiles of 64 columns.

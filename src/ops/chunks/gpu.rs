@@ -31,6 +31,9 @@ pub(crate) struct Params {
     d_v: u32,
     scale: f32,
     fields: u32,
+    padding: u32,
+    /// Chunks, four times: what loops end at, for drivers that shall not unroll them.
+    ends: [u32; 4],
 }
 
 impl Sizes {
@@ -44,6 +47,8 @@ impl Sizes {
             d_v: self.d_v as u32,
             scale,
             fields: fields as u32,
+            padding: 0,
+            ends: [self.chunks() as u32; 4],
         }
     }
 

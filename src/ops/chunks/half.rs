@@ -160,18 +160,18 @@ impl HalfChunks {
         (all.part(0, padded), scores)
     }
 
-    /// What the port `tm` of a delta rule keeps: Tm and G.
-    fn squares(&self, l: &mut Lower<'_>, tm: impl FnOnce() -> View) -> Option<Bound> {
-        let len = 2 * self.blocks() * ROWS * ROWS;
-        self.delta.then(|| ("squares", l.saved_f16(tm(), len)))
+    /// What the port `tm` of a delta rule keeps: Zn (`shaders/lib/half_chunk.wgsl`).
+    fn zn(&self, l: &mut Lower<'_>, tm: impl FnOnce() -> View) -> Option<Bound> {
+        let len = self.blocks() * ROWS * ROWS;
+        self.delta.then(|| ("zn", l.saved_f16(tm(), len)))
     }
 
-    /// The operands of all chunks, and the row factors; Tm and G, and P, to `squares` and `kept`, or, `back`, from there.
+    /// The operands of all chunks, and the row factors; Zn and P to `zn` and `kept` or, `back`, from there.
     fn prepare(
         &self,
         l: &mut Lower<'_>,
         io: &Views,
-        squares: Option<Bound>,
+        zn: Option<Bound>,
         kept: Option<Bound>,
         back: bool,
     ) -> Prepared {
@@ -193,7 +193,7 @@ impl HalfChunks {
             ("table", table),
         ];
         bindings.extend(io.read_if("g").map(|g| ("g", g)));
-        bindings.extend(squares.into_iter().chain(kept));
+        bindings.extend(zn.into_iter().chain(kept));
         bindings.extend(self.delta.then(|| ("beta", io.read("beta"))));
         if self.by_channel() && !back {
             let lower = self.delta.then(|| self.sizes.scratch(l, ROWS));
@@ -207,7 +207,7 @@ impl HalfChunks {
         Prepared { operands, table }
     }
 
-    /// Forward: o, and the states (and Tm and G) for the backward pass.
+    /// Forward: o, and the states (and Zn) for the backward pass.
     pub(crate) fn lower_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let (wide, rows) = self.in_quads();
         in_wide_rows(l, io, &rows, |l, io| wide.lower_quads_fwd(l, io));
@@ -220,9 +220,9 @@ impl HalfChunks {
     }
 
     fn lower_quads_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let squares = self.squares(l, || io.write("tm"));
+        let zn = self.zn(l, || io.write("tm"));
         let (states, kept) = self.kept(l, io.write("states"));
-        let Prepared { operands, table } = self.prepare(l, io, squares, kept, false);
+        let Prepared { operands, table } = self.prepare(l, io, zn, kept, false);
         let mut bindings = vec![
             ("operands", operands),
             ("table", table),
@@ -230,14 +230,14 @@ impl HalfChunks {
             ("o", io.write("o")),
             ("states", states),
         ];
-        bindings.extend(squares);
+        bindings.extend(zn);
         let grid = self.sizes.grid(self.sizes.d_v.div_ceil(TILE));
         let kernel = self.kernel("chunks/state_fwd_half_coop", false);
         l.run(kernel, &bindings, self.params(), grid);
     }
 
     fn lower_quads_bwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let squares = self.squares(l, || io.read("tm"));
+        let zn = self.zn(l, || io.read("tm"));
         let (states, kept) = self.kept(l, io.read("states"));
         let (v, grad_o) = (io.read("v"), io.grad("o"));
         let gates = self.decay == Decay::Scalar;
@@ -254,7 +254,7 @@ impl HalfChunks {
             false => grad,
         });
         let value_tiles = sizes.d_v.div_ceil(TILE);
-        let Prepared { operands, table } = self.prepare(l, io, squares, kept, true);
+        let Prepared { operands, table } = self.prepare(l, io, zn, kept, true);
         let grad_vn = if self.delta { l.scratch_f16(v.len) } else { grad_v };
         let grad_states = l.scratch_f16(self.padded_states());
         let overlaps = gates.then(|| l.scratch(self.blocks() * value_tiles * SUBGROUPS));
@@ -275,14 +275,25 @@ impl HalfChunks {
         );
 
         let mut bindings = common.to_vec();
-        bindings.extend([("v", v), ("states", states)]);
-        bindings.extend(squares);
-        if self.delta {
-            let grad_beta = grad_of("beta", l);
-            bindings.extend([("grad_vn", grad_vn), ("grad_v", grad_v), ("grad_beta", grad_beta)]);
+        bindings.push(("states", states));
+        if let Some(zn) = zn {
+            let errors = [
+                operands,
+                zn,
+                ("table", table),
+                ("v", v),
+                ("states", states),
+                ("grad_vn", grad_vn),
+                ("grad_v", grad_v),
+                ("grad_beta", grad_of("beta", l)),
+            ];
+            let kernel = self.kernel("chunks/error_bwd_half_coop", true);
+            l.run(kernel, &errors, params, sizes.chunk_grid());
+            bindings.extend([("v", grad_vn), ("grad_v", grad_v)]);
+        } else {
+            bindings.push(("v", v));
         }
-        // By channel W is all that is read of them.
-        bindings.extend((self.delta || !self.by_channel()).then_some(operands));
+        bindings.extend((!self.by_channel()).then_some(operands));
         if self.by_channel() {
             return self.lower_channel_bwd(l, io, bindings, [grad_q, grad_k]);
         }
