@@ -5,7 +5,8 @@
 // and, GATES, of what decays from the chunk's start to a row, from a row on, and from a row to the chunk's end,
 //   dg_t = sum_{i >= t} (q_i . dQ_i + k_i . (F K - diag(in) X2 - E^T Q - F^T K)_i) + sum_{i < t} k_i . (diag(out) X3)_i + a <S, D>.
 // By CHANNEL what the kernels of chunks/channel_* turn into dQ, dK and dgk: the terms in X1, X2 and X3, E and F without Gam, sums
-// of a S * D. Subgroup s has the columns 16 s .. of d_k; dQ and dK have a row a head, SHARED or not. A workgroup a (chunk, h, b);
+// of a S * D. Subgroup s has the columns 16 s .. of d_k; dQ and dK have a row a head, SHARED or not; UNIT,
+// they are of the rows before they had unit length. A workgroup a (chunk, h, b);
 // grid (chunks, H, B). Workgroup memory at most 47 KiB, 21,504 B if not DELTA. Source: as of `state_fwd_half_coop`.
 const GATES: bool = true;
 alias t_operands = f16;
@@ -61,6 +62,8 @@ const OF_OUT: u32 = 0;
 const OF_VN: u32 = {64 * (10 + DELTA * 8)};
 const OF_DV: u32 = 128 * ROW;
 var<workgroup> tile: array<vec4<f16>, {1280 + DELTA * (192 * ROW - 1280)}>;
+// Where K is: what decays by 1 to the chunk's end is K.
+const OF_KEYS: u32 = {OF_K_OUT + DECAYS * (OF_K - OF_K_OUT)};
 // HELD rows of 4 blocks; then two matrices of 16 rows of all channels or of 64 at a time.
 const HELD: u32 = {2 + DELTA * 2};
 const PASSES: u32 = {(KEY_BLOCKS + 3) / 4}; // of a row's 16 threads
@@ -69,6 +72,8 @@ const IN_TURN: u32 = {1 + DELTA * (PASSES - 1)}; // passes
 const CHANNELS: u32 = {IN_TURN * 16 + 2}; // quads from row to row, so that rows start in different banks
 const SECOND: u32 = {16 * CHANNELS};
 const VECTORS: u32 = {576 + DELTA * 512};
+// A log decay below this passes on less than the sums round to, and its gradient has that factor.
+const CLOSED: f32 = -20.0;
 const ROW_SUMS: u32 = 5; // and the next two: by query, by key what counts from its row on, and up to it
 var<workgroup> scratch: array<vec4<f32>, {VECTORS + 128}>;
 
@@ -117,7 +122,7 @@ fn in_turn(subgroup: u32, turn: u32) -> bool {
 fn place_in_turn(subgroup: u32) -> u32 {
     return select(subgroup % 4u, subgroup, DELTA) * 4u;
 }
-#if GATES
+#if GATES || UNIT
 
 // Quad c of row i of K or Q in blocks from `first` on; 0 behind the channels.
 fn channel_quad(first: u32, i: u32, c: u32) -> vec4<f32> {
@@ -125,15 +130,21 @@ fn channel_quad(first: u32, i: u32, c: u32) -> vec4<f32> {
     return select(vec4(0.0), vec4<f32>(operands[first + select(0u, block_place(i, c, KEY_BLOCKS), inside)]), inside);
 }
 
-// To a row's sum over channels, the parts of its 16 lanes.
-fn add_row_sum(sum: u32, i: u32, part: f32, lane: u32) {
+// Sum of a row's 16 lanes.
+fn lane_total(part: f32) -> f32 {
     var total = part;
     total += subgroupShuffleXor(total, 1u);
     total += subgroupShuffleXor(total, 2u);
     total += subgroupShuffleXor(total, 4u);
     total += subgroupShuffleXor(total, 8u);
+    return total;
+}
+#endif
+#if GATES
+
+fn add_row_sum(sum: u32, i: u32, part: f32, lane: u32) {
     if lane == 0u {
-        set_vector(ROW_SUMS + sum, i, vector_at(ROW_SUMS + sum, i) + total);
+        set_vector(ROW_SUMS + sum, i, vector_at(ROW_SUMS + sum, i) + part);
     }
 }
 #endif
@@ -345,7 +356,7 @@ fn chunk_bwd_half_coop(
 #end
     for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
 #for n in 0..4
-        keys{n} = coopLoadT<FragB>(&operands[base + OF_K + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
+        keys{n} = coopLoadT<FragB>(&operands[base + OF_KEYS + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
 #end
 #for n in 0..QUERY_BLOCKS
         queries{n} = coopLoadT<FragB>(&operands[base + OF_Q + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
@@ -411,7 +422,7 @@ fn chunk_bwd_half_coop(
 #if DELTA
             keys{m},
 #else
-            coopLoadT<FragB>(&operands[base + OF_K + ({m}u * KEY_BLOCKS + subgroup) * 64u], 4u),
+            coopLoadT<FragB>(&operands[base + OF_KEYS + ({m}u * KEY_BLOCKS + subgroup) * 64u], 4u),
 #endif
             p{u / TURNS},
         );
@@ -423,29 +434,41 @@ fn chunk_bwd_half_coop(
     {
         let token = {(u - 1) / TURNS * 16}u + r_out;
         let factor = params.scale * vector_at(DECAY_IN_OF, last(token));
-        var sum = 0.0;
+        // Of the gradient along the query.
+        var along = 0.0;
 #for m in 0..IN_TURN
-        {
-            let quad = c_out + {16 * ((u - 1) % TURNS + m)}u;
-            let at = r_out * CHANNELS + c_out + {16 * m}u;
-            let grad = scratch[at] + factor * scratch[SECOND + at];
-            let spot = spot_at(query(token) * params.d_k + 4u * quad, is_query(token) & (4u * quad < params.d_k));
-            if spot.ok {
-                grad_q[spot.at] = vec4<t_grad_q>(grad);
-#if GATES
-                sum += dot(grad, query{u - 1}_{m});
+        let at{m} = r_out * CHANNELS + c_out + {16 * m}u;
+        let quad{m} = c_out + {16 * ((u - 1) % TURNS + m)}u;
+        let inside{m} = is_query(token) & (4u * quad{m} < params.d_k);
+        let grad{m} = select(vec4(0.0), scratch[at{m}] + factor * scratch[SECOND + at{m}], inside{m});
+#if GATES || UNIT
+        along += dot(grad{m}, query{u - 1}_{m});
 #endif
-            }
+#end
+#if GATES || UNIT
+        along = lane_total(along);
+#endif
+#if GATES
+        add_row_sum(0u, token, along, c_out);
+#endif
+#for m in 0..IN_TURN
+        if inside{m} {
+            let spot = query(token) * (params.d_k / 4u) + quad{m};
+#if UNIT
+            grad_q[spot] = vec4<t_grad_q>(unit{u - 1} * (grad{m} - along * query{u - 1}_{m}));
+#else
+            grad_q[spot] = vec4<t_grad_q>(grad{m});
+#endif
         }
 #end
-#if GATES
-        add_row_sum(0u, token, sum, c_out);
-#endif
     }
     workgroupBarrier();
 #endif
 #if u < QUERY_BLOCKS * TURNS
-#if GATES
+#if UNIT
+    let unit{u} = table[entry(UNIT_QUERY, {u / TURNS * 16}u + r_out)];
+#endif
+#if GATES || UNIT
 #for m in 0..IN_TURN
     let query{u}_{m} = channel_quad(base + OF_Q, {u / TURNS * 16}u + r_out, c_out + {16 * (u % TURNS + m)}u);
 #end
@@ -504,42 +527,58 @@ fn chunk_bwd_half_coop(
         let here = {(u - 1) / TURNS * 16}u + r_out;
         var from_here = 0.0;
         var up_to_here = 0.0;
+        var along = 0.0;
 #for m in 0..IN_TURN
-        {
-            let quad = c_out + {16 * ((u - 1) % TURNS + m)}u;
-            let at = r_out * CHANNELS + c_out + {16 * m}u;
+        let at{m} = r_out * CHANNELS + c_out + {16 * m}u;
+        let quad{m} = c_out + {16 * ((u - 1) % TURNS + m)}u;
+        let inside{m} = is_row(here) & (4u * quad{m} < params.d_k);
 #if GATES || !DELTA
-            let late = scratch[at];
+        let late{m} = scratch[at{m}];
 #else
-            let late = vec4(0.0);
+        let late{m} = vec4(0.0);
 #endif
 #if DELTA
-            let early = early{u - 1}_{m};
+        let early{m} = early{u - 1}_{m};
 #else
-            let early = vec4(0.0);
+        let early{m} = vec4(0.0);
 #endif
-            let through = vector_at(DECAY_OUT_OF, here) * scratch[SECOND + at];
-            let spot = spot_at(row(here) * params.d_k + 4u * quad, is_row(here) & (4u * quad < params.d_k));
-            if spot.ok {
-                grad_k[spot.at] = vec4<t_grad_k>(early + late + through);
+        let through{m} = vector_at(DECAY_OUT_OF, here) * scratch[SECOND + at{m}];
+        let grad{m} = select(vec4(0.0), early{m} + late{m} + through{m}, inside{m});
 #if GATES
-                from_here += dot(early - late, key{u - 1}_{m});
-                up_to_here += dot(through, key{u - 1}_{m});
+        from_here += select(0.0, dot(early{m} - late{m}, key{u - 1}_{m}), inside{m});
+        up_to_here += select(0.0, dot(through{m}, key{u - 1}_{m}), inside{m});
 #endif
-            }
-        }
+#if UNIT
+        along += dot(grad{m}, key{u - 1}_{m});
+#endif
 #end
 #if GATES
-        add_row_sum(1u, here, from_here, c_out);
-        add_row_sum(2u, here, up_to_here, c_out);
+        add_row_sum(1u, here, lane_total(from_here), c_out);
+        add_row_sum(2u, here, lane_total(up_to_here), c_out);
 #endif
+#if UNIT
+        along = lane_total(along);
+#endif
+#for m in 0..IN_TURN
+        if inside{m} {
+            let spot = row(here) * (params.d_k / 4u) + quad{m};
+#if UNIT
+            grad_k[spot] = vec4<t_grad_k>(unit_key{u - 1} * (grad{m} - along * key{u - 1}_{m}));
+#else
+            grad_k[spot] = vec4<t_grad_k>(grad{m});
+#endif
+        }
+#end
     }
     workgroupBarrier();
 #endif
 #if u < 4 * TURNS
-#if GATES
+#if UNIT
+    let unit_key{u} = table[entry(UNIT_KEY, {u / TURNS * 16}u + r_out)];
+#endif
+#if GATES || UNIT
 #for m in 0..IN_TURN
-    let key{u}_{m} = channel_quad(base + OF_K, {u / TURNS * 16}u + r_out, c_out + {16 * (u % TURNS + m)}u);
+    let key{u}_{m} = channel_quad(base + OF_KEYS, {u / TURNS * 16}u + r_out, c_out + {16 * (u % TURNS + m)}u);
 #end
 #endif
 #if DELTA
@@ -581,7 +620,8 @@ fn chunk_bwd_half_coop(
     grad_gate += subgroupShuffleXor(grad_gate, 1u);
     grad_gate += subgroupShuffleXor(grad_gate, 2u);
     if thread % 4u == 0u && is_query(token_here) {
-        grad_g[query(token_here)] = grad_gate;
+        let open = vector_at(GATE, token_here * HOUSEHOLDER) >= CLOSED;
+        grad_g[query(token_here)] = select(0.0, grad_gate, open);
     }
 #endif
 #endif

@@ -10,6 +10,7 @@ alias t_operands = f16;
 alias t_zn = f16;
 alias t_kept = f16;
 const BACK: bool = false;
+const EPS: f32 = 1e-6; // UNIT: added to the square of a length
 #import lib/half_chunk
 #import lib/half_decays
 #import lib/half_factors
@@ -72,6 +73,26 @@ fn query_quad(i: u32, c: u32) -> vec4<f16> {
     let spot = in_queries(i, 4u * c);
     return select(vec4<f16>(), vec4<f16>(q[spot.at]), spot.ok);
 }
+
+#if UNIT
+
+// What brings a row to unit length, of which each of QUADS lanes side by side has a quad.
+fn unit_factor(quad: vec4<f16>) -> f32 {
+    var sum = dot(vec4<f32>(quad), vec4<f32>(quad));
+#if KEY_BLOCKS > 4
+    sum += subgroupShuffleXor(sum, 16u);
+#endif
+#if KEY_BLOCKS > 2
+    sum += subgroupShuffleXor(sum, 8u);
+#endif
+#if KEY_BLOCKS > 1
+    sum += subgroupShuffleXor(sum, 4u);
+#endif
+    sum += subgroupShuffleXor(sum, 2u);
+    sum += subgroupShuffleXor(sum, 1u);
+    return inverseSqrt(sum + EPS);
+}
+#endif
 
 fn block_at(i: u32, j: u32) -> u32 {
     return (i * 4u + j) * 64u;
@@ -168,16 +189,40 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #for n in 0..QUERY_QUADS
     let q_row{n} = (thread + {512 * n}u) / QUADS;
     let q_place{n} = block_place(q_row{n}, (thread + {512 * n}u) % QUADS, KEY_BLOCKS);
-    let q{n} = query_quad(q_row{n}, (thread + {512 * n}u) % QUADS);
+    var q{n} = query_quad(q_row{n}, (thread + {512 * n}u) % QUADS);
 #end
 #for n in 0..KEY_QUADS
     let k_row{n} = (thread + {512 * n}u) / QUADS;
     let k_place{n} = block_place(k_row{n}, (thread + {512 * n}u) % QUADS, KEY_BLOCKS);
-    let k{n} = key_quad(k_row{n}, (thread + {512 * n}u) % QUADS);
+    var k{n} = key_quad(k_row{n}, (thread + {512 * n}u) % QUADS);
 #end
 #if DELTA && BACK
 #for n in 0..2
     let zn{n} = vec4<f32>(zn[square + thread + {512 * n}u]);
+#end
+#endif
+#if UNIT
+#for n in 0..QUERY_QUADS
+    {
+        let factor = unit_factor(q{n});
+        q{n} = vec4<f16>(factor * vec4<f32>(q{n}));
+#if BACK
+        if thread % QUADS == 0u && q_row{n} < QUERY_BLOCKS * 16u {
+            table[entry(UNIT_QUERY, q_row{n})] = factor;
+        }
+#endif
+    }
+#end
+#for n in 0..KEY_QUADS
+    {
+        let factor = unit_factor(k{n});
+        k{n} = vec4<f16>(factor * vec4<f32>(k{n}));
+#if BACK
+        if thread % QUADS == 0u && k_row{n} < 64u {
+            table[entry(UNIT_KEY, k_row{n})] = factor;
+        }
+#endif
+    }
 #end
 #endif
 #if !CHANNEL
@@ -238,7 +283,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #for n in 0..KEY_QUADS
     if k_row{n} < 64u {
         staged[k_place{n}] = k{n};
-#if PLAIN
+#if PLAIN && DECAYS
         if block() == plain_block() {
             operands[base + OF_K + k_place{n}] = vec4<t_operands>(k{n});
         }

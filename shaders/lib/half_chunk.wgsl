@@ -4,6 +4,7 @@
 const CHUNK: u32 = 64;
 const KEY_BLOCKS: u32 = 8; // of a row of K: ceil(d_k / 16)
 const PLAIN: bool = false; // K and Q are there as they are, too; SHARED, only with the first head
+const UNIT: bool = false; // Q and K are brought to unit length first; their blocks are 1, 2, 4 or 8 then
 const DELTA: bool = true; // writes correct the state: there are W and Zn
 #import lib/chunk
 
@@ -20,6 +21,9 @@ const OF_P: u32 = {OF_Q_IN + QUERY_BLOCKS * KEY_BLOCKS * 64};
 const OF_K: u32 = {OF_P + QUERY_BLOCKS * 256};
 const OF_Q: u32 = {OF_K + KEY_BLOCKS * 256};
 const OPERANDS: u32 = {OF_K + PLAIN * (KEY_BLOCKS * 256 + QUERY_BLOCKS * KEY_BLOCKS * 64)};
+// UNIT, fields of the table: what the rows of Q and K are multiplied by.
+const UNIT_QUERY: u32 = 3;
+const UNIT_KEY: u32 = 4;
 // Quads of Zn = -(I + G diag(beta))^-1 G, strictly below the diagonal: (I + G diag(beta))^-1 = I + Zn diag(beta).
 const SQUARE: u32 = 1024;
 

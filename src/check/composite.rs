@@ -45,6 +45,7 @@ fn raw_delta_rule(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {
         decay: Decay::Scalar,
         householder: 1,
         chunk: CHUNK,
+        unit: false,
     };
     let ins = [q, k, g.input("v")?, g.input("beta")?, g.input("g")?];
     Ok(vec![("o", g.graph.call(op, &ins)?[0])])

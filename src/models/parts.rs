@@ -9,7 +9,7 @@ use crate::ops::pointwise::{Function, Pointwise};
 use crate::ops::rms_norm::{Kind, RmsNorm};
 use crate::ops::short_conv::ShortConv;
 use crate::ops::slice::Slice;
-use crate::tensor::{Precision, TensorId};
+use crate::tensor::TensorId;
 
 impl BlockContext<'_> {
     /// y = x W^T (+ b) of \[rows, inp\] with parameters `name.weight` (and `name.bias`), both U(+-inp^-1/2).
@@ -27,8 +27,8 @@ impl BlockContext<'_> {
         g.scoped(name, |g| linear(g, x, self.rows(), inp, out, bias))
     }
 
-    /// Columns of y = x W^T, parameters as those of [`BlockContext::linear`], each part as a tensor of its own: in mixed precision by
-    /// products with rows of W, so that nothing is copied; in f32 as slices of one product.
+    /// Columns of y = x W^T, parameters as those of [`BlockContext::linear`], each part as a tensor of its own: by products with
+    /// rows of W, so that nothing is copied, or as slices of one product where rows do not begin at a legal binding offset.
     ///
     /// # Errors
     /// As [`BlockContext::linear`].
@@ -56,12 +56,9 @@ impl BlockContext<'_> {
                 one(g, Linear { rows, inp, out, bias }, &[x, w])
             };
             let each = columns.iter();
-            let weights: Option<Vec<TensorId>> = match g.precision() {
-                Precision::Mixed => each
-                    .map(|&(first, len)| g.weight_rows(weight, first, len))
-                    .collect(),
-                Precision::F32 => None,
-            };
+            let weights: Option<Vec<TensorId>> = each
+                .map(|&(first, len)| g.weight_rows(weight, first, len))
+                .collect();
             if let Some(weights) = weights {
                 let each = weights.into_iter().zip(parts);
                 return each.map(|(w, &len)| product(g, w, len)).collect();

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Init};
 use crate::ops::Decay;
 use crate::ops::decay_gate::DecayGate;
-use crate::ops::delta_rule::{DeltaRule, MAX_HOUSEHOLDER};
+use crate::ops::delta_rule::{DeltaRule, EPS, MAX_HOUSEHOLDER};
 use crate::ops::fill::{Content, Fill};
 use crate::ops::l2_norm::L2Norm;
 use crate::ops::linear_attention::LinearAttention;
@@ -19,7 +19,7 @@ use crate::ops::repeat::Repeat;
 use crate::ops::rms_norm::Kind;
 use crate::ops::rope::Rope;
 use crate::ops::scale::Scale;
-use crate::tensor::TensorId;
+use crate::tensor::{Precision, TensorId};
 
 /// Rank of the projection of a decay by channel.
 const GATE_RANK: usize = 16;
@@ -164,7 +164,13 @@ impl Block for Recurrence {
         let mut q = c.conved(g, "q", x, d)?;
         let mut k = c.conved(g, "k", x, householder * d)?;
         let mut v = c.conved(g, "v", x, householder * inner)?;
-        if self.unit_keys {
+        // In mixed precision the op brings them to unit length itself, where it is faster so.
+        let unit_in_op = g.precision() == Precision::Mixed
+            && c.decoding.is_none()
+            && gates.channel_mixing
+            && gates.decay != DecayKind::Channel
+            && !self.rotary;
+        if self.unit_keys && !unit_in_op {
             q = unit(g, q, rows * h, d_k)?;
             k = unit(g, k, rows * householder * h, d_k)?;
         }
@@ -232,6 +238,7 @@ impl Block for Recurrence {
                 decay: of_state,
                 householder,
                 chunk: c.config.chunk,
+                unit: self.unit_keys && unit_in_op,
             };
             let ins: Vec<TensorId> = [q, k, v, beta].into_iter().chain(decay).collect();
             c.over_time(g, rule, &ins)?
@@ -339,7 +346,7 @@ fn unit(g: &mut Graph, y: TensorId, rows: usize, d: usize) -> Result<TensorId> {
         L2Norm {
             rows,
             d,
-            eps: 1e-6,
+            eps: EPS,
             wide: false,
         },
         &[y],

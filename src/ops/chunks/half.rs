@@ -45,6 +45,8 @@ pub(crate) struct HalfChunks {
     pub(crate) householder: usize,
     /// Whether all heads have the same q and k.
     pub(crate) shared: bool,
+    /// Whether rows of q and k are brought to unit length first, with this added to their squares ([`HalfChunks::fits_unit`]).
+    pub(crate) unit: Option<f32>,
 }
 
 /// What both passes make first.
@@ -96,8 +98,18 @@ impl HalfChunks {
             && self.padded_states() <= 2 * self.blocks() * d_k * d_v
     }
 
+    /// Whether the kernels can bring rows to unit length themselves: a row is in lanes of one subgroup.
+    pub(crate) fn fits_unit(&self) -> bool {
+        !self.by_channel() && !self.shared && self.key_blocks().is_power_of_two()
+    }
+
+    /// Fields of the table: those of all, and what rows are multiplied by.
+    fn fields(&self) -> usize {
+        FIELDS_FWD + if self.unit.is_some() { 2 } else { 0 }
+    }
+
     fn params(&self) -> Params {
-        self.sizes.params(self.scale, FIELDS_FWD)
+        self.sizes.params(self.scale, self.fields())
     }
 
     fn by_channel(&self) -> bool {
@@ -121,7 +133,12 @@ impl HalfChunks {
             .set("SHARED", self.shared)
             .set("KEY_BLOCKS", self.key_blocks())
             .set("DELTA", self.delta)
-            .set("PLAIN", self.plain(back));
+            .set("PLAIN", self.plain(back))
+            .set("UNIT", self.unit.is_some());
+        let kernel = match self.unit {
+            Some(eps) if kernel.declares("EPS") => kernel.set("EPS", eps),
+            _ => kernel,
+        };
         match self.by_channel() {
             true => kernel.set("CHANNEL", true).set("EXTRA", self.extra()),
             false => kernel,
@@ -184,7 +201,7 @@ impl HalfChunks {
         let operands = l.scratch_f16(self.blocks() * operands);
         let table = match self.by_channel() {
             true => self.channels().factors(l, io),
-            false => self.sizes.scratch(l, FIELDS_FWD),
+            false => self.sizes.scratch(l, self.fields()),
         };
         let mut bindings = vec![
             ("q", io.read("q")),

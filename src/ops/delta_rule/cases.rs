@@ -28,6 +28,8 @@ struct Recipe {
     decay: Decay,
     /// Log decays, of which `decay` says how many.
     g: Draw,
+    /// Whether queries and keys come at other lengths than 1.
+    unit: bool,
 }
 
 impl Recipe {
@@ -42,6 +44,7 @@ impl Recipe {
             beta,
             decay: Decay::Scalar,
             g,
+            unit: false,
         }
     }
 
@@ -62,6 +65,11 @@ impl Recipe {
 
     fn g(mut self, g: Draw) -> Self {
         self.g = g;
+        self
+    }
+
+    fn unit(mut self) -> Self {
+        self.unit = true;
         self
     }
 
@@ -107,11 +115,12 @@ impl Recipe {
             decay: self.decay,
             householder: self.householder,
             chunk: self.chunk,
+            unit: self.unit,
         };
         let tokens = b * t * h;
         let rows = tokens * self.householder;
         let mut fill = Fill::new((t * 7 + d_k * 31 + d_v) as u64);
-        let q = fill.unit_rows(tokens, d_k);
+        let mut q = fill.unit_rows(tokens, d_k);
         let mut k = fill.unit_rows(rows, d_k);
         if self.correlation > 0.0 {
             let common = fill.unit_rows(h, d_k);
@@ -123,6 +132,11 @@ impl Recipe {
                     .for_each(|(x, c)| *x = own * *x + shared * c);
                 let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
                 row.iter_mut().for_each(|x| *x /= norm);
+            }
+        }
+        if self.unit {
+            for (i, row) in q.chunks_mut(d_k).chain(k.chunks_mut(d_k)).enumerate() {
+                row.iter_mut().for_each(|x| *x *= [1.0, 0.3, 4.0][i % 3]);
             }
         }
         let v = fill.normal(rows * d_v);
@@ -147,8 +161,10 @@ impl Recipe {
             n => format!(" n{n}"),
         };
         let name = format!(
-            "B{b} T{t} H{h} dk{d_k} dv{d_v} C{}{householder}{decay} {}",
-            self.chunk, self.name
+            "B{b} T{t} H{h} dk{d_k} dv{d_v} C{}{householder}{decay}{} {}",
+            self.chunk,
+            if self.unit { " unit" } else { "" },
+            self.name
         );
         let mut case = Case::new(name.trim_end(), op, inputs).alike_if(self.alike());
         if self.correlation > 0.9 && matches!(self.g, Draw::All(0.0)) {
@@ -273,6 +289,19 @@ pub fn cases() -> Vec<Case> {
             .plain()
             .correlation(1.0)
             .beta(Draw::All(2.0)),
+        Recipe::new("", (2, 15, 2, 4, 4), 16).unit(),
+        Recipe::new("", (1, 20, 1, 5, 3), 16)
+            .unit()
+            .householder(3)
+            .plain(),
+        Recipe::new("", (1, 70, 2, 48, 32), 64).unit(),
+        Recipe::new("mixed decay", (1, 70, 2, 128, 72), 64)
+            .unit()
+            .g(MIXTURE)
+            .beta(REFLECTING),
+        Recipe::new("", (1, 33, 2, 64, 36), 64).unit().householder(4),
+        Recipe::new("", (1, 70, 1, 7, 16), 64).unit().plain(),
+        Recipe::new("", (1, 17, 1, 4, 8), 16).unit().channel(),
         Recipe::new("", (1, 3, 1, 4, 4), 16).decay(Decay::Constant),
         Recipe::new("", (1, 1, 1, 4, 4), 16).channel(),
         Recipe::new("", (2, 15, 2, 4, 4), 16).channel(),
@@ -345,6 +374,11 @@ pub fn cases() -> Vec<Case> {
         Recipe::new("", (1, 40, 1, 48, 64), 64)
             .decay(Decay::Constant)
             .householder(4),
+        Recipe::new("", (1, 70, 2, 128, 64), 64).unit(),
+        Recipe::new("", (1, 40, 1, 16, 32), 64)
+            .unit()
+            .householder(4)
+            .plain(),
     ];
     let long = [
         Recipe::new("", (1, LONG, 2, 16, 32), 64),
@@ -392,6 +426,7 @@ pub fn benches(scale: Scale) -> Vec<Bench> {
                 decay,
                 householder,
                 chunk,
+                unit: false,
             };
             op.into()
         })
@@ -425,6 +460,7 @@ pub fn golden(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, TensorId)>
             decay,
             householder: rows / t.max(1),
             chunk: CHUNK,
+            unit: false,
         };
         let ins = g.inputs(names)?;
         Ok(vec![("o", g.graph.call(op, &ins)?[0])])

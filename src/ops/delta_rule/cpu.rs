@@ -235,9 +235,34 @@ fn invert<R: Real>(c: usize, n: usize, beta: &[R], lower: &[R], tm: &mut [R]) {
     );
 }
 
+/// Queries and keys at unit length, and what they were multiplied by.
+struct UnitRows<R> {
+    q: (Vec<R>, Vec<R>),
+    k: (Vec<R>, Vec<R>),
+}
+
+impl<R: Real> UnitRows<R> {
+    fn of(op: &DeltaRule, x: Inputs<'_, R>) -> Self {
+        let rows = |x: &[R], per_token| {
+            let norm = op.norm(per_token);
+            let (mut y, mut r) = (vec![R::ZERO; x.len()], vec![R::ZERO; norm.rows]);
+            norm.normalise(x, &mut y, &mut r);
+            (y, r)
+        };
+        Self {
+            q: rows(x.q, 1),
+            k: rows(x.k, op.householder),
+        }
+    }
+}
+
 impl CpuOp for DeltaRule {
     fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
-        let x = Inputs::new(&io);
+        let mut x = Inputs::new(&io);
+        let unit = self.unit.then(|| UnitRows::of(self, x));
+        if let Some(unit) = &unit {
+            (x.q, x.k) = (&unit.q.0, &unit.k.0);
+        }
         let (o, tm, states) = (io.write("o"), io.write("tm"), io.write("states"));
         let heads = head_rows(o, self.d_v, self.t, self.h);
         let per_head = tm.len() / heads.len();
@@ -266,14 +291,20 @@ impl CpuOp for DeltaRule {
     }
 
     fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
-        let x = Inputs::new(&io);
+        let mut x = Inputs::new(&io);
+        let unit = self.unit.then(|| UnitRows::of(self, x));
+        if let Some(unit) = &unit {
+            (x.q, x.k) = (&unit.q.0, &unit.k.0);
+        }
         let (tm, states, grad_o) = (io.read("tm"), io.read("states"), io.grad("o"));
         // Gradients that nobody wants still need a place.
         let mut spare: [Vec<R>; 5] = Default::default();
         let [spare_q, spare_k, spare_v, spare_beta, spare_g] = &mut spare;
         let (t, h, rows) = (self.t, self.h, self.t * self.householder);
-        let grad_q = head_rows(wanted_or(io.wanted("q"), spare_q, x.q.len()), self.d_k, t, h);
-        let grad_k = head_rows(wanted_or(io.wanted("k"), spare_k, x.k.len()), self.d_k, rows, h);
+        let all_q = wanted_or(io.wanted("q"), spare_q, x.q.len());
+        let all_k = wanted_or(io.wanted("k"), spare_k, x.k.len());
+        let grad_q = head_rows(all_q, self.d_k, t, h);
+        let grad_k = head_rows(all_k, self.d_k, rows, h);
         let grad_v = head_rows(wanted_or(io.wanted("v"), spare_v, x.v.len()), self.d_v, rows, h);
         let grad_beta = head_rows(wanted_or(io.wanted("beta"), spare_beta, x.beta.len()), 1, rows, h);
         let wanted_g = io.wanted("g").or(io.wanted("gk"));
@@ -304,6 +335,10 @@ impl CpuOp for DeltaRule {
                 || (Work::new(self), BackwardWork::new(self)),
                 |(w, bw), (head, grads)| self.head_bwd(x, head, tm, states, grad_o, grads, w, bw),
             );
+        }
+        if let Some(UnitRows { q, k }) = &unit {
+            self.norm(1).normalise_bwd(&q.0, &q.1, all_q);
+            self.norm(self.householder).normalise_bwd(&k.0, &k.1, all_k);
         }
     }
 }

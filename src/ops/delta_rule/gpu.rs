@@ -1,11 +1,12 @@
 mod channel;
 
-use super::DeltaRule;
+use super::{DeltaRule, EPS};
 use crate::launch::{GpuOp, Lower, View, Views};
 use crate::ops::Decay;
 use crate::ops::chunks::TILE;
 use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, Params, coop};
 use crate::ops::chunks::half::{HALF, HalfChunks};
+use crate::ops::l2_norm::gpu::in_unit_rows;
 use crate::ops::reduce::or_scratch;
 use crate::port::Pass;
 use crate::shader::Kernel;
@@ -21,7 +22,26 @@ impl DeltaRule {
             delta: true,
             householder: self.householder,
             shared: false,
+            unit: self.unit.then_some(EPS),
         }
+    }
+
+    /// Launches of `lower` for this op with queries and keys at unit length, by other kernels before it where its own cannot.
+    fn with_unit_rows(
+        &self,
+        l: &mut Lower<'_>,
+        io: &Views,
+        lower: impl FnOnce(&Self, &mut Lower<'_>, &Views),
+    ) {
+        if !self.unit || l.variant().name == HALF.name && self.half().fits_unit() {
+            return lower(self, l, io);
+        }
+        let plain = Self {
+            unit: false,
+            ..self.clone()
+        };
+        let norms = [("q", self.norm(1)), ("k", self.norm(self.householder))];
+        in_unit_rows(l, io, &norms, |l, io| lower(&plain, l, io));
     }
 
     fn params(&self, fields: usize) -> Params {
@@ -86,6 +106,16 @@ impl GpuOp for DeltaRule {
     }
 
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
+        self.with_unit_rows(l, io, Self::lower_fwd);
+    }
+
+    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+        self.with_unit_rows(l, io, Self::lower_bwd);
+    }
+}
+
+impl DeltaRule {
+    fn lower_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         if l.variant().name == HALF.name {
             return self.half().lower_fwd(l, io);
         }
@@ -134,7 +164,7 @@ impl GpuOp for DeltaRule {
         );
     }
 
-    fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
+    fn lower_bwd(&self, l: &mut Lower<'_>, io: &Views) {
         if l.variant().name == HALF.name {
             return self.half().lower_bwd(l, io);
         }

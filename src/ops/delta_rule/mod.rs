@@ -9,6 +9,8 @@
 //!   G  = stril(K K^T * Gam)     Tm = (I + b G)^-1           P = tril(Q K^T * Gam)
 //!   U  = V - diag(in) K S       Vn = Tm b U                 O = scale (diag(in) Q S + P Vn)
 //!   S' = a S + K^T diag(out) Vn
+//! Asked for `unit` queries and keys, q and k above are the rows of the inputs over (sum of squares + 1e-6)^1/2, as of
+//! `l2_norm`: computed again in the backward pass, so that only the inputs are kept.
 //! n Householder factors a token, each with its own write: the same on the time axis T n, with g_t at the first row of
 //! token t and 0 at its others, q_t and o_t at the last. Q, O, P and E have a row a token, C / n a chunk, all else a row
 //! a write; a chunk is the most whole tokens that fit C rows. A decay by channel goes into the sums over channels, in
@@ -18,7 +20,7 @@
 //!            states [B,H,chunks,d_k,d_v] (S at each chunk's start); d_k and d_v from 1 to 256, C 16, 32 or 64, n 1
 //!            to 8, any T; a chunk that is partly filled is padded with k = 0, beta = 0, g = 0
 //! Gradients  with Do = scale dO and D = dL/dS' of the chunk, in reverse order (Gam, P, G, U, Vn are computed again;
-//!            `half_coop` keeps G and, of Channel, P, in f16):
+//!            `half_coop` keeps Tm G and, of Channel, P, in f16):
 //!   dVn = P^T Do + diag(out) K D   dR = Tm^T dVn   dV = b dR   Y = U - G Vn   dbeta_i = dR_i . Y_i
 //!   D   <- a D + Q^T diag(in) Do - K^T diag(in) dV
 //!   E   = tril(Do Vn^T) * Gam                    F = -stril(dV Vn^T) * Gam
@@ -31,9 +33,10 @@
 //!            at -1e4, a gate of exactly 0. Tm comes from forward substitution in blocks of 16 rows, joined in pairs: the
 //!            product form of the inverse would overflow for correlated keys. On matrix units, products are of operands
 //!            split into two f16, with a scale for every 16 or 32 of the inner dimension (`lib/tile`). In mixed precision the
-//!            variant `half_coop` (`chunks/half`) keeps S in f32 accumulators and reads operands in f16; with Tm taken as
-//!            (I + G b)^-1, Y = Tm U and Vn = b Y, so that dbeta needs no division. dg uses sums over rectangles of M, without
-//!            cancelling cumulative sums. Error against f64 1e-7 to 3e-6 for any keys and beta in [0, 2). Known limit: with (nearly) equal
+//!            variant `half_coop` (`chunks/half`) keeps S in f32 accumulators and reads operands in f16; with Z = (I + G b)^-1 G,
+//!            Y = U - Z b U, Vn = b Y, dR = dVn - Z^T b dVn and dV = b dR, so that dbeta needs no division. dg uses sums over
+//!            rectangles of M, without cancelling cumulative sums; in `half_coop` sums of q . dQ and k . dK, whose parts inside a
+//!            chunk cancel to f32, being products of the same rounded E and F; where g < -20, dg, which has the factor e^g, is 0. Error against f64 1e-7 to 3e-6 for any keys and beta in [0, 2). Known limit: with (nearly) equal
 //!            keys and no decay dg itself is ill-conditioned, a difference of sums that cancel: 1e-5 to 1e-4 in f32
 //!            whatever the form
 //! Cost       per token and head, forward 2 d_k d_v + C (2 d_k + 2 d_v) + n (4 d_k d_v + C (4 d_k + 2 d_v) + C^2 / 3)
@@ -61,6 +64,7 @@ mod tests;
 
 use super::Decay;
 use super::chunks::{MAX_GRID, Sizes};
+use super::l2_norm::L2Norm;
 use crate::error::UserError;
 use crate::port::{OpDef, Pass, Port, ports_bytes};
 use crate::tensor::Precision;
@@ -70,6 +74,9 @@ pub const CHUNK: usize = 64;
 
 /// Most Householder factors a token; the smallest chunk holds two tokens then.
 pub const MAX_HOUSEHOLDER: usize = 8;
+
+/// Added to the square of a length that is brought to 1.
+pub const EPS: f32 = 1e-6;
 
 /// Chunks of a sequence: each takes up to four workgroups, one for 64 columns of a head.
 const MAX_CHUNKS: usize = MAX_GRID / 4;
@@ -104,6 +111,8 @@ pub struct DeltaRule {
     pub householder: usize,
     /// C, rows of a chunk, one a write: 16, 32 or 64 ([`CHUNK`] if nothing speaks against it).
     pub chunk: usize,
+    /// Whether queries and keys are brought to unit length first.
+    pub unit: bool,
 }
 
 impl DeltaRule {
@@ -115,6 +124,16 @@ impl DeltaRule {
     /// Chunks of a sequence, the last one partly filled.
     pub fn chunks(&self) -> usize {
         self.sizes().chunks()
+    }
+
+    /// What brings so many rows a token and head of q or k to unit length.
+    fn norm(&self, rows: usize) -> L2Norm {
+        L2Norm {
+            rows: self.b * self.t * self.h * rows,
+            d: self.d_k,
+            eps: EPS,
+            wide: false,
+        }
     }
 
     /// Its sizes, as the family has them.
@@ -190,7 +209,11 @@ impl OpDef for DeltaRule {
                     + n * (12.0 * d_k * d_v + c * (8.0 * d_k + 8.0 * d_v))
             }
         };
-        token_heads * flops
+        let norm = match self.unit {
+            true => self.norm(1 + self.householder).flops(pass),
+            false => 0.0,
+        };
+        token_heads * flops + norm
     }
 
     fn bytes(&self, pass: Pass, precision: Precision) -> f64 {

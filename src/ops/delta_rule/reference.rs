@@ -1,6 +1,6 @@
 //! The recurrence as it is defined, token by token, and its adjoint: what twin and kernels are held against.
 
-use super::DeltaRule;
+use super::{DeltaRule, EPS};
 use crate::ops::Decay;
 use crate::ops::chunks::matrix::{Matrix, dot, minus, times};
 use crate::ops::chunks::tests::Oracle;
@@ -36,6 +36,9 @@ impl Head<'_> {
 
     /// Output and gradients, from the gradient of the output.
     pub(super) fn run(&self, all: &mut Oracle, grad_o: &[f64]) {
+        if self.op.unit {
+            return self.run_unit(all, grad_o);
+        }
         let (writes, states) = self.forward(&mut all.o);
         let (d_k, d_v) = (self.op.d_k, self.op.d_v);
         let put = |to: &mut [f64], row: usize, x: &[f64]| {
@@ -71,6 +74,39 @@ impl Head<'_> {
                 Decay::Channel => all.grads[4][token * d_k..(token + 1) * d_k].copy_from_slice(&of_channel),
             }
             grad_s.scale(&self.decay(t));
+        }
+    }
+
+    /// The same of queries and keys that come at any length.
+    fn run_unit(&self, all: &mut Oracle, grad_o: &[f64]) {
+        let op = DeltaRule {
+            unit: false,
+            ..self.op.clone()
+        };
+        let length = |row: &[f64]| (dot(row, row) + f64::from(EPS)).sqrt();
+        let mut x = self.x.to_vec();
+        for rows in &mut x[..2] {
+            rows.chunks_mut(op.d_k).for_each(|row| {
+                let length = length(row);
+                row.iter_mut().for_each(|x| *x /= length);
+            });
+        }
+        let head = Head {
+            op: &op,
+            x: &x,
+            ..*self
+        };
+        head.run(all, grad_o);
+        for t in 0..op.t {
+            let rows = [(0, self.token(t))].into_iter();
+            for (port, row) in rows.chain(self.writes(t).map(|j| (1, j))) {
+                let (unit, length) = (head.row(port, row), length(self.row(port, row)));
+                let grad = &mut all.grads[port][row * op.d_k..][..op.d_k];
+                let along = dot(unit, grad);
+                for (grad, unit) in grad.iter_mut().zip(unit) {
+                    *grad = (*grad - unit * along) / length;
+                }
+            }
         }
     }
 

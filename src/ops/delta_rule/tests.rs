@@ -48,6 +48,7 @@ fn refuses_widths_and_chunks_it_cannot_have() {
         decay: Decay::None,
         householder: 1,
         chunk: 64,
+        unit: false,
     };
     assert!(op.validate().is_ok());
     let refused = |op: DeltaRule| op.validate().unwrap_err().to_string();

@@ -15,7 +15,7 @@
 pub mod cases;
 mod cpu;
 #[cfg(feature = "gpu")]
-mod gpu;
+pub(crate) mod gpu;
 #[cfg(test)]
 mod tests;
 

@@ -46,6 +46,8 @@ pub(super) fn shapes() -> Vec<Case> {
         (300, 200, 272),  // tails of whole quads in every extent
         (333, 140, 8),    // dx from few columns, tails of rows and of threads
         (50, 36, 16),
+        (1100, 600, 8), // gates of heads: most of a tile of matrix units is padding
+        (1100, 600, 9),
     ];
     let mut cases = Vec::new();
     for (i, &(rows, inp, out)) in SHAPES.iter().enumerate() {

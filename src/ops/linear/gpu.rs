@@ -4,8 +4,9 @@
 //! - `gemm_thin` for dx of at most 16 outputs in whole quads, such as the gates of heads;
 //! - `gemm_half_coop` (f16 matrix units, sums in f32) in the variant `coop` if both operands are stored in f16 and at most one
 //!   of m, n and k is below 32; its tile is 128 x 128, or 128 x 64 where that pads less or a wider one would leave the device idle.
-//! - `gemm_coop` (f16 matrix units at f32 accuracy) in the variant `coop`, if the product has m, n >= 64 and k >= 32;
-//!   below, most of a 128 x 128 tile or of a step of 32 would be padding. Tails and row lengths that are no multiple of 4
+//! - `gemm_coop` (f16 matrix units at f32 accuracy) in the variant `coop`, if the product has m, n >= 64 and k >= 32, or m or n
+//!   below that and both others so large that padding costs less than the plain kernel (gates of heads); elsewhere most of a
+//!   128 x 128 tile or of a step of 32 would be padding. Tails and row lengths that are no multiple of 4
 //!   are all right. Before it, `amax` finds the largest magnitude of each operand, once as long as nobody writes the tensor;
 //!   In both, where the last wave of tiles would leave most of a large card idle, its rows are cut along k;
 //! - otherwise `gemm`, with the largest tile of 128, 64 and 32 that fills 64 workgroups and pads the result by at most a
@@ -130,9 +131,10 @@ impl Gemm {
         !self.ta && !self.tb && self.k <= THIN && quads
     }
 
-    /// Whether it fills a tile of `gemm_coop`.
+    /// Whether it fills a tile of `gemm_coop`, or one edge of it so long that the padding of the other is worth it.
     fn fills_tile(&self) -> bool {
-        self.m >= 64 && self.n >= 64 && self.k >= 32
+        let (short, long) = (self.m.min(self.n), self.m.max(self.n));
+        short >= 64 && self.k >= 32 || short >= 8 && long.min(self.k) >= 512
     }
 
     /// Whether `gemm_half_coop` is worth it: two of its extents fill a tile. A third that is small is padding, which

@@ -28,6 +28,7 @@ impl LinearAttention {
             delta: false,
             householder: 1,
             shared: self.shared_qk,
+            unit: None,
         }
     }
 

@@ -58,8 +58,9 @@ pub struct RecurrenceStep {
 }
 
 impl From<&DeltaRule> for RecurrenceStep {
-    /// One token of the delta rule.
+    /// One token of the delta rule, whose queries and keys have unit length already where the rule asks for that.
     fn from(op: &DeltaRule) -> Self {
+        assert!(!op.unit, "a step takes rows as they are");
         Self {
             b: op.b,
             h: op.h,
