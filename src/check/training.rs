@@ -257,16 +257,22 @@ pub(super) fn first_updates(
             ..StepParams::eval(batch.tokens)
         };
         schedule.adam(s, &mut step);
-        runtime.clear_bank(Bank::Grad)?;
-        write_inputs(runtime, train, &net, &batch, 0..BATCH)?;
-        runtime.run(train, &step)?;
-        runtime.run(optimiser, &step)?;
-        curve
-            .losses
-            .push(runtime.read(train, net.stats)?[head_loss::LOSS]);
-        curve
-            .norms
-            .push(runtime.read(optimiser, update.stats)?[grad_norm::NORM]);
+        // An update that is left out, as the loss scale was too large for it, is made again at half of that.
+        let (loss, norm) = loop {
+            runtime.clear_bank(Bank::Grad)?;
+            write_inputs(runtime, train, &net, &batch, 0..BATCH)?;
+            runtime.run(train, &step)?;
+            runtime.run(optimiser, &step)?;
+            let stats = runtime.read(optimiser, update.stats)?;
+            if stats[grad_norm::SKIPPED] == 0.0 {
+                break (
+                    runtime.read(train, net.stats)?[head_loss::LOSS],
+                    stats[grad_norm::NORM],
+                );
+            }
+        };
+        curve.losses.push(loss);
+        curve.norms.push(norm);
     }
     runtime.reset();
     Ok(curve)
