@@ -1,13 +1,14 @@
 // The gradients of a chunk's queries and keys from dO, the states at its ends, and Vn and dV of `error_bwd_half_coop` or, if
-// not DELTA, Vn = V. By tiles of 64 columns of d_v, sums of X1 = dO S^T, X2 = dV S^T, X3 = Vn D^T, dO Vn^T and dV Vn^T; then,
-// with E = scale tril(dO Vn^T) * Gam and F = -stril(dV Vn^T) * Gam, of which X2 and F are there if DELTA,
+// not DELTA, Vn = V. By tiles of 64 columns of d_v, or 32, sums of X1 = dO S^T, X2 = dV S^T, X3 = Vn D^T, dO Vn^T and
+// dV Vn^T; then, with E = scale tril(dO Vn^T) * Gam and F = -stril(dV Vn^T) * Gam, of which X2 and F are there if DELTA,
 //   dQ = E K + scale diag(in) X1    dK = E^T Q + (F + F^T) K - diag(in) X2 + diag(out) X3
-// and, GATES, of what decays from the chunk's start to a row, from a row on, and from a row to the chunk's end,
-//   dg_t = sum_{i >= t} (q_i . dQ_i + k_i . (F K - diag(in) X2 - E^T Q - F^T K)_i) + sum_{i < t} k_i . (diag(out) X3)_i + a <S, D>.
-// By CHANNEL what the kernels of chunks/channel_* turn into dQ, dK and dgk: the terms in X1, X2 and X3, E and F without Gam, sums
-// of a S * D. Subgroup s has the columns 16 s .. of d_k; dQ and dK have a row a head, SHARED or not; UNIT,
-// they are of the rows before they had unit length. A workgroup a (chunk, h, b);
-// grid (chunks, H, B). Workgroup memory at most 47 KiB, 21,504 B if not DELTA. Source: as of `state_fwd_half_coop`.
+// and, GATES, of what decays from a row's token on and of what decays up to its own,
+//   dg_t = sum_{i >= t} (q_i . dQ_i + k_i . (F K - diag(in) X2 - E^T Q - F^T K)_i) + sum_{i < t} k_i . (diag(out) X3)_i
+//     + a <S, D>
+// By CHANNEL what the kernels of chunks/channel_* turn into dQ, dK and dgk: the terms in X1, X2 and X3, E and F without Gam,
+// sums of a S * D. Subgroup s has the columns 16 s .. of d_k; dQ and dK have a row a head, SHARED or not, and are of the rows
+// before they had unit length where UNIT. A workgroup a (chunk, h, b); grid (chunks, H, B). Workgroup memory at most
+// 47 KiB, 21,504 B if not DELTA. Source: as of `state_fwd_half_coop`.
 const GATES: bool = true;
 alias t_operands = f16;
 alias t_v = f16;

@@ -1,8 +1,8 @@
 // The errors of a chunk of a delta rule backward, from dVn and the state at its start:
 //   Y = V + Zn diag(beta) V + W S    dR = dVn + Zn^T diag(beta) dVn    Vn = diag(beta) Y    dV = diag(beta) dR
 //   dbeta_i = dR_i . Y_i
-// Vn takes the place of dVn. Each of 4 subgroups has 16 columns of d_v at a time and waits for no other. A workgroup a (chunk, h,
-// b); grid (chunks, H, B). Workgroup memory 13,312 B. Source: as of `state_fwd_half_coop`.
+// Vn takes the place of dVn. Each of 4 subgroups has 16 columns of d_v at a time and waits for no other. A workgroup a (chunk,
+// h, b); grid (chunks, H, B). Workgroup memory 13,312 B. Source: as of `state_fwd_half_coop`.
 alias t_operands = f16;
 alias t_zn = f16;
 alias t_v = f16;

@@ -12,8 +12,8 @@ const QUERY_BLOCKS: u32 = {(QUERIES + 15) / 16};
 const QUADS: u32 = KEY_BLOCKS * 4; // of a row of K
 const ROW: u32 = 18; // 16, and two more so that rows start in different banks
 
-// Where the operands of a chunk lie, in quads: W = -(I + Zn diag(beta)) diag(in) K, diag(out) K, scale diag(in) Q, scale P, K, Q; decays by
-// channel multiply the elements of K and Q.
+// Where the operands of a chunk lie, in quads: W = -(I + Zn diag(beta)) diag(in) K, diag(out) K, scale diag(in) Q, scale P,
+// K, Q; decays by channel multiply the elements of K and Q. Without decays K is not there, being diag(out) K.
 const OF_W: u32 = 0;
 const OF_K_OUT: u32 = {DELTA * KEY_BLOCKS * 256};
 const OF_Q_IN: u32 = {OF_K_OUT + KEY_BLOCKS * 256};
@@ -36,8 +36,8 @@ fn block_place(i: u32, c: u32, blocks: u32) -> u32 {
     return (i / 16u * blocks + c / 4u) * 64u + i % 16u * 4u + c % 4u;
 }
 
-// Chunks, and rows of the chunk, read anew in step i, from a place that changes: a driver that knew them, or how many rows there
-// can be, would unroll loops and take five times as long to compile them.
+// Chunks, and rows of the chunk, read anew in step i, from a place that changes: a driver that knew them, or how many rows
+// there can be, would unroll loops and take five times as long to compile them.
 fn chunks_at(i: u32) -> u32 {
     return params.ends[i % 4u];
 }
