@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::ops::Decay;
 use crate::ops::attention::Attention;
 use crate::ops::decay_gate::DecayGate;
-use crate::ops::delta_rule::{CHUNK, DeltaRule};
+use crate::ops::delta_rule::{CHUNK, DeltaRule, EPS};
 use crate::ops::fill::{Content, Fill};
 use crate::ops::l2_norm::L2Norm;
 use crate::ops::rms_norm::{Kind, RmsNorm};
@@ -26,14 +26,19 @@ pub(super) fn composite(g: &mut Golden<'_>) -> Option<Result<Vec<(&'static str, 
 
 fn raw_delta_rule(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {
     let [[b, t, h, d_k], [.., d_v]] = [g.sizes("k")?, g.sizes("v")?];
-    let norm = L2Norm {
-        rows: b * t * h,
-        d: d_k,
-        eps: g.attr("l2norm_eps").unwrap_or(1e-6) as f32,
-        wide: false,
-    };
-    let (q, k) = (g.input("q")?, g.input("k")?);
-    let (q, k) = (g.graph.call(norm.clone(), &[q])?[0], g.graph.call(norm, &[k])?[0]);
+    let (mut q, mut k) = (g.input("q")?, g.input("k")?);
+    let eps = g.attr("l2norm_eps").map_or(EPS, |eps| eps as f32);
+    // The op's own norm adds that and nothing else.
+    let unit = eps == EPS;
+    if !unit {
+        let norm = L2Norm {
+            rows: b * t * h,
+            d: d_k,
+            eps,
+            wide: false,
+        };
+        (q, k) = (g.graph.call(norm.clone(), &[q])?[0], g.graph.call(norm, &[k])?[0]);
+    }
     let scale = g.scale(d_k);
     let op = DeltaRule {
         b,
@@ -45,7 +50,7 @@ fn raw_delta_rule(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)>> {
         decay: Decay::Scalar,
         householder: 1,
         chunk: CHUNK,
-        unit: false,
+        unit,
     };
     let ins = [q, k, g.input("v")?, g.input("beta")?, g.input("g")?];
     Ok(vec![("o", g.graph.call(op, &ins)?[0])])
