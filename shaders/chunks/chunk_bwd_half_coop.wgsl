@@ -107,14 +107,6 @@ fn error_quad(i: u32, c: u32) -> vec4<f16> {
 }
 #endif
 
-fn row_of(w: u32) -> u32 {
-    return w / 256u * 16u + w % 64u / 4u;
-}
-
-fn column_of(w: u32) -> u32 {
-    return w / 64u % 4u * 16u + w % 4u * 4u;
-}
-
 // Whether a subgroup's channels come to `scratch` in a turn, and where their rows begin there.
 fn in_turn(subgroup: u32, turn: u32) -> bool {
     return subgroup < KEY_BLOCKS && (DELTA || subgroup / 4u == turn);

@@ -97,15 +97,6 @@ fn unit_factor(quad: vec4<f16>) -> f32 {
 fn block_at(i: u32, j: u32) -> u32 {
     return (i * 4u + j) * 64u;
 }
-
-// Row of place w in 4 x 4 blocks, and its first column.
-fn row_of(w: u32) -> u32 {
-    return w / 256u * 16u + w % 64u / 4u;
-}
-
-fn column_of(w: u32) -> u32 {
-    return w / 64u % 4u * 16u + w % 4u * 4u;
-}
 #if INVERSE
 
 // Four columns of a row of A diag(beta) B: row r of the block A at `a`, of column `block` of blocks, quad c of the B at `b`.

@@ -22,17 +22,17 @@ alias t_grad_v = f16;
 @group(0) @binding(7) var<storage, read_write> grad_beta: array<f32>; // [B, T HOUSEHOLDER, H]
 @group(0) @binding(8) var<uniform> params: Params;
 
-// Of each subgroup: diag(beta) V, then diag(beta) dVn, as blocks; a block of f32; sums of rows.
-const SUMS: u32 = 256;
+// Of each subgroup: diag(beta) V, then diag(beta) dVn, as blocks; a block of f32; its part of dR_i . Y_i.
 var<workgroup> tile: array<vec4<f16>, 1024>;
-var<workgroup> scratch: array<vec4<f32>, 320>;
+var<workgroup> scratch: array<vec4<f32>, 256>;
+var<workgroup> sums: array<f32, 256>;
 
-fn quad_of_values(i: u32, c: u32) -> vec4<f16> {
+fn value_quad(i: u32, c: u32) -> vec4<f16> {
     let spot = in_values(i, 4u * c);
     return select(vec4<f16>(), vec4<f16>(v[spot.at]), spot.ok);
 }
 
-fn quad_of_grads(i: u32, c: u32) -> vec4<f16> {
+fn grad_quad(i: u32, c: u32) -> vec4<f16> {
     let spot = in_values(i, 4u * c);
     return select(vec4<f16>(), vec4<f16>(grad_vn[spot.at]), spot.ok);
 }
@@ -48,17 +48,16 @@ fn error_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
     let c = thread % 4u;
     let base = block() * OPERANDS + OF_W;
     let square = block() * SQUARE;
-    if thread < 64u {
-        scratch[SUMS + thread] = vec4(0.0);
-    }
+    sums[thread] = 0.0;
+    sums[thread + 128u] = 0.0;
     workgroupBarrier();
     for (var first = subgroup * 4u; first < state_quads(); first += 16u) {
 #for n in 0..KEY_BLOCKS
         let state{n} = coopLoadT<FragB>(&states[state_place({16 * n}u, first)], 4u);
 #end
 #for i in 0..8
-        let v{i} = quad_of_values({8 * i}u + r, first + c);
-        let grad{i} = quad_of_grads({8 * i}u + r, first + c);
+        let v{i} = value_quad({8 * i}u + r, first + c);
+        let grad{i} = grad_quad({8 * i}u + r, first + c);
         let strength{i} = strength_of({8 * i}u + r);
 #end
 #for i in 0..8
@@ -112,7 +111,7 @@ fn error_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
                 sum += subgroupShuffleXor(sum, 1u);
                 sum += subgroupShuffleXor(sum, 2u);
                 if c == 0u {
-                    scratch[SUMS + 16u * i + {8 * n}u + r][subgroup] += sum;
+                    sums[mine + 16u * i + {8 * n}u + r] += sum;
                 }
             }
 #end
@@ -121,7 +120,6 @@ fn error_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
     }
     workgroupBarrier();
     if thread < 64u && is_row(thread) {
-        let sums = scratch[SUMS + thread];
-        grad_beta[row(thread)] = (sums.x + sums.y) + (sums.z + sums.w);
+        grad_beta[row(thread)] = (sums[thread] + sums[thread + 64u]) + (sums[thread + 128u] + sums[thread + 192u]);
     }
 }

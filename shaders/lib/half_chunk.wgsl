@@ -55,6 +55,15 @@ fn plain_block() -> u32 {
 #endif
 }
 
+// Row of place w in 4 x 4 blocks, and its first column.
+fn row_of(w: u32) -> u32 {
+    return w / 256u * 16u + w % 64u / 4u;
+}
+
+fn column_of(w: u32) -> u32 {
+    return w / 64u % 4u * 16u + w % 4u * 4u;
+}
+
 // Quads of a row of the saved states, padded to whole tiles of 64 columns.
 fn state_quads() -> u32 {
     return (params.d_v + 63u) / 64u * 16u;

@@ -164,12 +164,12 @@ impl Block for Recurrence {
         let mut q = c.conved(g, "q", x, d)?;
         let mut k = c.conved(g, "k", x, householder * d)?;
         let mut v = c.conved(g, "v", x, householder * inner)?;
-        // In mixed precision the op brings them to unit length itself, where it is faster so.
-        let unit_in_op = g.precision() == Precision::Mixed
+        // In mixed precision the op brings them to unit length itself, where its kernels can; turning them keeps their length.
+        let unit_in_op = self.unit_keys
+            && g.precision() == Precision::Mixed
             && c.decoding.is_none()
             && gates.channel_mixing
-            && gates.decay != DecayKind::Channel
-            && !self.rotary;
+            && gates.decay != DecayKind::Channel;
         if self.unit_keys && !unit_in_op {
             q = unit(g, q, rows * h, d_k)?;
             k = unit(g, k, rows * householder * h, d_k)?;
@@ -238,7 +238,7 @@ impl Block for Recurrence {
                 decay: of_state,
                 householder,
                 chunk: c.config.chunk,
-                unit: self.unit_keys && unit_in_op,
+                unit: unit_in_op,
             };
             let ins: Vec<TensorId> = [q, k, v, beta].into_iter().chain(decay).collect();
             c.over_time(g, rule, &ins)?

@@ -310,11 +310,10 @@ impl HalfChunks {
         } else {
             bindings.push(("v", v));
         }
-        bindings.extend((!self.by_channel()).then_some(operands));
         if self.by_channel() {
             return self.lower_channel_bwd(l, io, bindings, [grad_q, grad_k]);
         }
-        bindings.extend([("grad_q", grad_q), ("grad_k", grad_k)]);
+        bindings.extend([operands, ("grad_q", grad_q), ("grad_k", grad_k)]);
         bindings.extend(overlaps);
         if gates {
             bindings.extend([("g", io.read("g")), ("grad_g", grad_of("g", l))]);

@@ -301,10 +301,16 @@ impl CpuOp for DeltaRule {
         let mut spare: [Vec<R>; 5] = Default::default();
         let [spare_q, spare_k, spare_v, spare_beta, spare_g] = &mut spare;
         let (t, h, rows) = (self.t, self.h, self.t * self.householder);
-        let all_q = wanted_or(io.wanted("q"), spare_q, x.q.len());
-        let all_k = wanted_or(io.wanted("k"), spare_k, x.k.len());
-        let grad_q = head_rows(all_q, self.d_k, t, h);
-        let grad_k = head_rows(all_k, self.d_k, rows, h);
+        let of_q = wanted_or(io.wanted("q"), spare_q, x.q.len());
+        let of_k = wanted_or(io.wanted("k"), spare_k, x.k.len());
+        let room = |len: usize| vec![R::ZERO; if self.unit { len } else { 0 }];
+        let (mut unit_q, mut unit_k) = (room(x.q.len()), room(x.k.len()));
+        let (to_q, to_k) = match self.unit {
+            true => (&mut unit_q[..], &mut unit_k[..]),
+            false => (&mut *of_q, &mut *of_k),
+        };
+        let grad_q = head_rows(to_q, self.d_k, t, h);
+        let grad_k = head_rows(to_k, self.d_k, rows, h);
         let grad_v = head_rows(wanted_or(io.wanted("v"), spare_v, x.v.len()), self.d_v, rows, h);
         let grad_beta = head_rows(wanted_or(io.wanted("beta"), spare_beta, x.beta.len()), 1, rows, h);
         let wanted_g = io.wanted("g").or(io.wanted("gk"));
@@ -337,8 +343,9 @@ impl CpuOp for DeltaRule {
             );
         }
         if let Some(UnitRows { q, k }) = &unit {
-            self.norm(1).normalise_bwd(&q.0, &q.1, all_q);
-            self.norm(self.householder).normalise_bwd(&k.0, &k.1, all_k);
+            self.norm(1).normalise_bwd(&q.0, &q.1, &unit_q, of_q);
+            self.norm(self.householder)
+                .normalise_bwd(&k.0, &k.1, &unit_k, of_k);
         }
     }
 }

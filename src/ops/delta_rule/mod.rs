@@ -20,7 +20,7 @@
 //!            states [B,H,chunks,d_k,d_v] (S at each chunk's start); d_k and d_v from 1 to 256, C 16, 32 or 64, n 1
 //!            to 8, any T; a chunk that is partly filled is padded with k = 0, beta = 0, g = 0
 //! Gradients  with Do = scale dO and D = dL/dS' of the chunk, in reverse order (Gam, P, G, U, Vn are computed again;
-//!            `half_coop` keeps Tm G and, of Channel, P, in f16):
+//!            `half_coop` keeps G Tm and, of Channel, P, in f16):
 //!   dVn = P^T Do + diag(out) K D   dR = Tm^T dVn   dV = b dR   Y = U - G Vn   dbeta_i = dR_i . Y_i
 //!   D   <- a D + Q^T diag(in) Do - K^T diag(in) dV
 //!   E   = tril(Do Vn^T) * Gam                    F = -stril(dV Vn^T) * Gam
@@ -44,7 +44,7 @@
 //!            4 (d_k + d_v + 1) + 4 n (d_k + d_v + 1 + d_k d_v / C + C) and
 //!            4 (2 d_k + d_v + 2) + 4 n (2 d_k + 2 d_v + 2 + 3 d_k d_v / C + C). The saved states are 4 n d_k d_v / C of
 //!            them. On a GPU dV and, for n = 1, o serve as work space; the backward pass takes n (d_k d_v / C + d_v + C
-//!            + 21) + C further words
+//!            + 21) + C further words. `unit`: that of `l2_norm` besides
 //! Errors     d_k or d_v outside 1..=256, another chunk length, n outside 1..=8, a size of 0, B or H above 65,535,
 //!            above 16,383 chunks
 //! Source     Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", section 3;

@@ -24,21 +24,22 @@ impl L2Norm {
         });
     }
 
-    /// The gradient of the rows from that of those at unit length, which `grad` holds at first.
-    pub(crate) fn normalise_bwd<R: Real>(&self, y: &[R], r: &[R], grad: &mut [R]) {
+    /// The gradient of the rows from that of those at unit length.
+    pub(crate) fn normalise_bwd<R: Real>(&self, y: &[R], r: &[R], grad_y: &[R], grad_x: &mut [R]) {
         let (d, per) = (self.d, Pieces::new(self.rows).rows);
-        grad.par_chunks_mut(per * d)
+        grad_x
+            .par_chunks_mut(per * d)
             .enumerate()
-            .for_each(|(piece, grad)| {
+            .for_each(|(piece, grad_x)| {
                 vectorize(
                     #[inline(always)]
                     || {
-                        for (i, grad) in grad.chunks_exact_mut(d).enumerate() {
+                        for (i, grad_x) in grad_x.chunks_exact_mut(d).enumerate() {
                             let row = piece * per + i;
-                            let y = &y[row * d..][..d];
-                            let (r, along) = (r[row], dot(y, grad));
-                            for (grad, y) in grad.iter_mut().zip(y) {
-                                *grad = r * (*grad - *y * along);
+                            let (y, grad_y) = (&y[row * d..][..d], &grad_y[row * d..][..d]);
+                            let (r, along) = (r[row], dot(y, grad_y));
+                            for (grad_x, (y, grad_y)) in grad_x.iter_mut().zip(y.iter().zip(grad_y)) {
+                                *grad_x = r * (*grad_y - *y * along);
                             }
                         }
                     },
@@ -57,8 +58,7 @@ impl CpuOp for L2Norm {
     fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
         let (y, r, grad_y) = (io.read("y"), io.read("r"), io.grad("y"));
         if let Some((grad_x, _)) = io.wanted("x") {
-            grad_x.copy_from_slice(grad_y);
-            self.normalise_bwd(y, r, grad_x);
+            self.normalise_bwd(y, r, grad_y, grad_x);
         }
     }
 }

@@ -46,8 +46,8 @@ pub(super) fn shapes() -> Vec<Case> {
         (300, 200, 272),  // tails of whole quads in every extent
         (333, 140, 8),    // dx from few columns, tails of rows and of threads
         (50, 36, 16),
-        (1100, 600, 8), // gates of heads: most of a tile of matrix units is padding
-        (1100, 600, 9),
+        (8200, 520, 8), // gates of heads: most of a tile of matrix units is padding
+        (8200, 514, 9),
     ];
     let mut cases = Vec::new();
     for (i, &(rows, inp, out)) in SHAPES.iter().enumerate() {
@@ -56,7 +56,8 @@ pub(super) fn shapes() -> Vec<Case> {
         let mut fill = Fill::new(i as u64);
         let (x, w) = (fill.normal(rows * inp), fill.normal(inp * out));
         let case = case(name, (rows, inp, out), x, w, bias.then(|| fill.normal(out)));
-        let carries = [(1000, 330, 162), (300, 200, 272), (128, 128, 128)].contains(&(rows, inp, out));
+        let carries =
+            [(1000, 330, 162), (300, 200, 272), (128, 128, 128), (8200, 520, 8)].contains(&(rows, inp, out));
         cases.push(if carries { case.self_test() } else { case });
     }
     cases

@@ -5,7 +5,7 @@
 //! - `gemm_half_coop` (f16 matrix units, sums in f32) in the variant `coop` if both operands are stored in f16 and at most one
 //!   of m, n and k is below 32; its tile is 128 x 128, or 128 x 64 where that pads less or a wider one would leave the device idle.
 //! - `gemm_coop` (f16 matrix units at f32 accuracy) in the variant `coop`, if the product has m, n >= 64 and k >= 32, or m or n
-//!   below that and both others so large that padding costs less than the plain kernel (gates of heads); elsewhere most of a
+//!   below that and tiles for 64 workgroups all the same (gates of heads, 8 of 1,024 inputs and 25,600 rows); elsewhere most of a
 //!   128 x 128 tile or of a step of 32 would be padding. Tails and row lengths that are no multiple of 4
 //!   are all right. Before it, `amax` finds the largest magnitude of each operand, once as long as nobody writes the tensor;
 //!   In both, where the last wave of tiles would leave most of a large card idle, its rows are cut along k;
@@ -131,10 +131,12 @@ impl Gemm {
         !self.ta && !self.tb && self.k <= THIN && quads
     }
 
-    /// Whether it fills a tile of `gemm_coop`, or one edge of it so long that the padding of the other is worth it.
+    /// Whether it fills a tile of `gemm_coop`; or most of that is padding, but there is work for enough workgroups.
     fn fills_tile(&self) -> bool {
-        let (short, long) = (self.m.min(self.n), self.m.max(self.n));
-        short >= 64 && self.k >= 32 || short >= 8 && long.min(self.k) >= 512
+        let tile = [COOP_TILE; 2];
+        let workgroups = self.tiles(tile) * self.k.div_ceil(self.part(tile));
+        let short = self.m.min(self.n);
+        short >= 64 && self.k >= 32 || short >= 8 && self.k >= 512 && workgroups >= 64
     }
 
     /// Whether `gemm_half_coop` is worth it: two of its extents fill a tile. A third that is small is padding, which
