@@ -405,6 +405,16 @@ fn chunk_bwd_half_coop(
 #endif
     // Rows of blocks in turn: one is multiplied before the one ahead of it leaves.
 #for u in 0..QUERY_BLOCKS * TURNS + 1
+#if u < QUERY_BLOCKS * TURNS
+#if UNIT
+    let unit{u} = table[entry(UNIT_QUERY, {u / TURNS * 16}u + r_out)];
+#endif
+#if GATES || UNIT
+#for m in 0..IN_TURN
+    let query{u}_{m} = channel_quad(base + OF_Q, {u / TURNS * 16}u + r_out, c_out + {16 * (u % TURNS + m)}u);
+#end
+#endif
+#endif
 #if u < QUERY_BLOCKS * TURNS && u % TURNS == 0
     var p{u / TURNS} = FragC();
     for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
@@ -458,14 +468,6 @@ fn chunk_bwd_half_coop(
     workgroupBarrier();
 #endif
 #if u < QUERY_BLOCKS * TURNS
-#if UNIT
-    let unit{u} = table[entry(UNIT_QUERY, {u / TURNS * 16}u + r_out)];
-#endif
-#if GATES || UNIT
-#for m in 0..IN_TURN
-    let query{u}_{m} = channel_quad(base + OF_Q, {u / TURNS * 16}u + r_out, c_out + {16 * (u % TURNS + m)}u);
-#end
-#endif
     for (var once = subgroup; in_turn(once, {u % TURNS}u); once = 8u) {
         coopStoreT(p{u / TURNS}, &scratch[place_in_turn(subgroup)], CHANNELS);
         coopStoreT(x{u / TURNS}, &scratch[SECOND + place_in_turn(subgroup)], CHANNELS);
@@ -474,6 +476,16 @@ fn chunk_bwd_half_coop(
 #endif
 #end
 #for u in 0..4 * TURNS + 1
+#if u < 4 * TURNS
+#if UNIT
+    let unit_key{u} = table[entry(UNIT_KEY, {u / TURNS * 16}u + r_out)];
+#endif
+#if GATES || UNIT
+#for m in 0..IN_TURN
+    let key{u}_{m} = channel_quad(base + OF_KEYS, {u / TURNS * 16}u + r_out, c_out + {16 * (u % TURNS + m)}u);
+#end
+#endif
+#endif
 #if u < 4 * TURNS && u % TURNS == 0
     // F K apart only if GATES.
     var early{u / TURNS} = FragC();
@@ -566,14 +578,6 @@ fn chunk_bwd_half_coop(
     workgroupBarrier();
 #endif
 #if u < 4 * TURNS
-#if UNIT
-    let unit_key{u} = table[entry(UNIT_KEY, {u / TURNS * 16}u + r_out)];
-#endif
-#if GATES || UNIT
-#for m in 0..IN_TURN
-    let key{u}_{m} = channel_quad(base + OF_KEYS, {u / TURNS * 16}u + r_out, c_out + {16 * (u % TURNS + m)}u);
-#end
-#endif
 #if DELTA
     for (var once = subgroup; in_turn(once, {u % TURNS}u); once = 8u) {
         coopStoreT(early{u / TURNS}, &scratch[place_in_turn(subgroup)], CHANNELS);

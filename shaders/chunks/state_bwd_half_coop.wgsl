@@ -1,7 +1,7 @@
 // The recurrence over chunks backward, from the last, with D = dL/dS' in registers as `state_fwd_half_coop` has S:
 //   dVn = scale P^T dO + diag(out) K D    D <- a D + (scale diag(in) Q)^T dO [DELTA: + W^T diag(beta) dVn]
-// and D of each chunk's end to memory, with sums of S D where GATES. A workgroup a (64 columns of d_v, h, b); grid
-// (ceil(d_v / 64), H, B). Workgroup memory at most 48,128 B. Source: as of `state_fwd_half_coop`.
+// and D of each chunk's end to memory, with sums of S D where GATES. A workgroup a (32 columns of d_v, h, b); grid
+// (2 ceil(d_v / 64), H, B). Workgroup memory at most 24,576 B. Source: as of `state_fwd_half_coop`.
 const GATES: bool = true; // there are log decays that want a gradient
 alias t_operands = f16;
 alias t_states = f16;
@@ -22,165 +22,158 @@ alias t_grad_states = f16;
 #endif
 @group(0) @binding(7) var<uniform> params: Params;
 
-const STATE_ROWS: u32 = {64 + (KEY_BLOCKS > 4) * (KEY_BLOCKS * 16 - 64)};
-const OUTPUTS: u32 = {STATE_ROWS * ROW}; // in `tile`: D, later diag(beta) dVn; then dO
-var<workgroup> tile: array<vec4<f16>, {STATE_ROWS * ROW + QUERY_BLOCKS * 16 * ROW}>;
-var<workgroup> scratch: array<vec4<f32>, 1280>; // 16 rows of 10 quads a subgroup
+const HELD: u32 = {(KEY_BLOCKS + 3) / 4}; // rows of blocks of D that a subgroup keeps
+const TILE_ROW: u32 = 10; // quads of a row of 32 columns, and two more so that rows start in different banks
+const OUTPUTS: u32 = {640 + (KEY_BLOCKS > 4) * (KEY_BLOCKS * 160 - 640)}; // in `tile`: D, later diag(beta) dVn; then dO
+var<workgroup> tile: array<vec4<f16>, {640 + (KEY_BLOCKS > 4) * (KEY_BLOCKS * 160 - 640) + QUERY_BLOCKS * 160}>;
+const SCRATCH_ROW: u32 = 9;
+var<workgroup> scratch: array<vec4<f32>, 576>; // 16 rows a subgroup
 
 fn output_quad(i: u32, c: u32) -> vec4<f16> {
     let spot = in_outputs(i, 4u * c);
     return select(vec4<f16>(), vec4<f16>(grad_o[spot.at]), spot.ok);
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(128)
 fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     head = wg.y;
     batch = wg.z;
     let subgroup = thread / 32u;
-    let mine = subgroup * 160u;
-    // Rows and quads of a lane, row of blocks and first quad of a subgroup as in `state_fwd_half_coop`.
+    let mine = subgroup * 16u * SCRATCH_ROW;
+    // Rows and quads of a lane as in `state_fwd_half_coop`; dVn has a row of blocks a subgroup.
     let r = thread % 32u / 4u;
     let c = thread % 4u * 2u;
-    let i = subgroup / 2u;
-    let j = subgroup % 2u * 8u;
-    let first = wg.x * 16u;
-#for n in 0..4
-    var s{n} = FragC();
+    let first = wg.x * 8u;
+#for b in 0..HELD
+    let own{b} = min({4 * b}u + subgroup, {KEY_BLOCKS - 1}u);
+#for m in 0..2
+    var s{b}_{m} = FragC();
+#end
 #end
     for (var done = 0u; done < chunks_at(done); done++) {
         chunk = params.chunks - 1u - done;
         let base = block() * OPERANDS;
 #if CHANNEL
+#for b in 0..HELD
 #for n in 0..2
-        let whole{n} = decay_whole(subgroup * 16u + {8 * n}u + r);
+        let whole{b}_{n} = decay_whole({64 * b}u + subgroup * 16u + {8 * n}u + r);
+#end
 #end
 #else
         let whole = decay_whole(0u);
 #endif
-#for n in 0..2
-        let v{n} = output_quad({32 * n}u + thread / 8u, first + thread % 8u * 2u);
-        let u{n} = output_quad({32 * n}u + thread / 8u, first + thread % 8u * 2u + 1u);
-#if DELTA
-        let strength{n} = strength_of(16u * i + {8 * n}u + r);
-#endif
-#end
 #for n in 0..QUERY_BLOCKS
-        let p{n} = coopLoad<FragA>(&operands[base + OF_P + ({4 * n}u + i) * 64u], 4u);
+        let v{n} = output_quad({16 * n}u + thread / 8u, first + thread % 8u);
+#end
+#if DELTA
+#for n in 0..2
+        let strength{n} = strength_of(16u * subgroup + {8 * n}u + r);
+#end
+#endif
+        // What the products need of memory is asked for before the chunk's barriers.
+#for n in 0..QUERY_BLOCKS
+        let p{n} = coopLoad<FragA>(&operands[base + OF_P + ({4 * n}u + subgroup) * 64u], 4u);
 #end
 #for n in 0..KEY_BLOCKS
-        let k{n} = coopLoadT<FragA>(&operands[base + OF_K_OUT + (i * KEY_BLOCKS + {n}u) * 64u], 4u);
+        let k{n} = coopLoadT<FragA>(&operands[base + OF_K_OUT + (subgroup * KEY_BLOCKS + {n}u) * 64u], 4u);
 #end
-        // What comes behind the chunk's barriers is asked for before them.
+#for b in 0..HELD
 #for n in 0..QUERY_BLOCKS
-        var q{n} = FragA();
+        let q{b}_{n} = coopLoad<FragA>(&operands[base + OF_Q_IN + ({n}u * KEY_BLOCKS + own{b}) * 64u], 4u);
 #end
-#if DELTA
-#for n in 0..4
-        var w{n} = FragA();
 #end
-#endif
-        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
-#if DELTA
-#for n in 0..4
-            w{n} = coopLoad<FragA>(&operands[base + OF_W + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
-#end
-#endif
-#for n in 0..QUERY_BLOCKS
-            q{n} = coopLoad<FragA>(&operands[base + OF_Q_IN + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
-#end
-        }
 #if GATES
-        let own = min(subgroup, {KEY_BLOCKS - 1}u) * 16u + r;
-#for half in 0..2
+#for b in 0..HELD
 #for n in 0..2
-        let from{half}_{n} = state_place(own + {8 * n}u, first + {8 * half}u + c);
-        let left{half}_{n} = states[from{half}_{n}];
-        let right{half}_{n} = states[from{half}_{n} + 1u];
+        let place{b}_{n} = state_place(own{b} * 16u + {8 * n}u + r, first + c);
+        let left{b}_{n} = states[place{b}_{n}];
+        let right{b}_{n} = states[place{b}_{n} + 1u];
 #end
 #end
         var overlap = 0.0;
 #endif
-        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
-#for half in 0..2
-            coopStoreT(s{2 * half}, &scratch[mine], 10u);
-            coopStoreT(s{2 * half + 1}, &scratch[mine + 4u], 10u);
+#for b in 0..HELD
+        for (var once = {4 * b}u + subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+            coopStoreT(s{b}_0, &scratch[mine], SCRATCH_ROW);
+            coopStoreT(s{b}_1, &scratch[mine + 4u], SCRATCH_ROW);
             subgroupBarrier();
 #for n in 0..2
             {
-                let x = scratch[mine + ({8 * n}u + r) * 10u + c];
-                let y = scratch[mine + ({8 * n}u + r) * 10u + c + 1u];
-                let to = (subgroup * 16u + {8 * n}u + r) * ROW + {8 * half}u + c;
-                tile[to] = vec4<f16>(x);
-                tile[to + 1u] = vec4<f16>(y);
-                let at = state_place(subgroup * 16u + {8 * n}u + r, first + {8 * half}u + c);
-                grad_states[at] = vec4<t_grad_states>(x);
-                grad_states[at + 1u] = vec4<t_grad_states>(y);
+                let at = mine + ({8 * n}u + r) * SCRATCH_ROW + c;
+                let x = scratch[at];
+                let y = scratch[at + 1u];
+                let row = {64 * b}u + subgroup * 16u + {8 * n}u + r;
+                tile[row * TILE_ROW + c] = vec4<f16>(x);
+                tile[row * TILE_ROW + c + 1u] = vec4<f16>(y);
+                let place = state_place(row, first + c);
+                grad_states[place] = vec4<t_grad_states>(x);
+                grad_states[place + 1u] = vec4<t_grad_states>(y);
 #if GATES
-                overlap += dot(x, vec4<f32>(left{half}_{n})) + dot(y, vec4<f32>(right{half}_{n}));
+                overlap += dot(x, vec4<f32>(left{b}_{n})) + dot(y, vec4<f32>(right{b}_{n}));
 #endif
 #if CHANNEL
-                scratch[mine + ({8 * n}u + r) * 10u + c] = whole{n} * x;
-                scratch[mine + ({8 * n}u + r) * 10u + c + 1u] = whole{n} * y;
+                scratch[at] = whole{b}_{n} * x;
+                scratch[at + 1u] = whole{b}_{n} * y;
 #endif
             }
 #end
             subgroupBarrier();
 #if CHANNEL
-            s{2 * half} = coopLoadT<FragC>(&scratch[mine], 10u);
-            s{2 * half + 1} = coopLoadT<FragC>(&scratch[mine + 4u], 10u);
+            s{b}_0 = coopLoadT<FragC>(&scratch[mine], SCRATCH_ROW);
+            s{b}_1 = coopLoadT<FragC>(&scratch[mine + 4u], SCRATCH_ROW);
             subgroupBarrier();
 #endif
-#end
         }
+#end
 #if GATES
         overlap = subgroupAdd(overlap);
         if thread % 32u == 0u {
-            overlaps[(block() * ((params.d_v + 63u) / 64u) + wg.x) * 8u + subgroup] = overlap;
+            overlaps[(block() * ((params.d_v + 63u) / 64u) * 2u + wg.x) * 4u + subgroup] = overlap;
         }
 #endif
-#for n in 0..2
-        if {32 * n}u + thread / 8u < QUERY_BLOCKS * 16u {
-            tile[OUTPUTS + ({32 * n}u + thread / 8u) * ROW + thread % 8u * 2u] = v{n};
-            tile[OUTPUTS + ({32 * n}u + thread / 8u) * ROW + thread % 8u * 2u + 1u] = u{n};
-        }
+#for n in 0..QUERY_BLOCKS
+        tile[OUTPUTS + ({16 * n}u + thread / 8u) * TILE_ROW + thread % 8u] = v{n};
 #end
         workgroupBarrier();
 #for m in 0..2
         var y{m} = FragC();
 #for n in 0..QUERY_BLOCKS
-        y{m} = coopMultiplyAdd(p{n}, coopLoadT<FragB>(&tile[OUTPUTS + {n * 16 * ROW + m * 4}u + j], ROW), y{m});
+        y{m} = coopMultiplyAdd(p{n}, coopLoadT<FragB>(&tile[OUTPUTS + {n * 160 + m * 4}u], TILE_ROW), y{m});
 #end
 #for n in 0..KEY_BLOCKS
-        y{m} = coopMultiplyAdd(k{n}, coopLoadT<FragB>(&tile[{n * 16 * ROW + m * 4}u + j], ROW), y{m});
+        y{m} = coopMultiplyAdd(k{n}, coopLoadT<FragB>(&tile[{n * 160 + m * 4}u], TILE_ROW), y{m});
 #end
 #end
-        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+#for b in 0..HELD
+#for m in 0..2
 #if !CHANNEL
-#for m in 0..4
-            s{m} = s{m} * whole;
-#end
+        s{b}_{m} = s{b}_{m} * whole;
 #endif
 #for n in 0..QUERY_BLOCKS
-            {
-#for m in 0..4
-                s{m} = coopMultiplyAdd(q{n}, coopLoadT<FragB>(&tile[OUTPUTS + {n * 16 * ROW + m * 4}u], ROW), s{m});
+        s{b}_{m} = coopMultiplyAdd(q{b}_{n}, coopLoadT<FragB>(&tile[OUTPUTS + {n * 160 + m * 4}u], TILE_ROW), s{b}_{m});
 #end
-            }
 #end
-        }
-        coopStoreT(y0, &scratch[mine], 10u);
-        coopStoreT(y1, &scratch[mine + 4u], 10u);
+#end
+#if DELTA
+#for b in 0..HELD
+#for n in 0..4
+        let w{b}_{n} = coopLoad<FragA>(&operands[base + OF_W + ({n}u * KEY_BLOCKS + own{b}) * 64u], 4u);
+#end
+#end
+#endif
+        coopStoreT(y0, &scratch[mine], SCRATCH_ROW);
+        coopStoreT(y1, &scratch[mine + 4u], SCRATCH_ROW);
         workgroupBarrier();
 #for n in 0..2
         {
-            let write = 16u * i + {8 * n}u + r;
+            let write = 16u * subgroup + {8 * n}u + r;
 #for m in 0..2
             {
-                let x = scratch[mine + ({8 * n}u + r) * 10u + c + {m}u];
+                let x = scratch[mine + ({8 * n}u + r) * SCRATCH_ROW + c + {m}u];
 #if DELTA
-                tile[write * ROW + j + c + {m}u] = vec4<f16>(strength{n} * x);
+                tile[write * TILE_ROW + c + {m}u] = vec4<f16>(strength{n} * x);
 #endif
-                let spot = in_values(write, 4u * (first + j + c + {m}u));
+                let spot = in_values(write, 4u * (first + c + {m}u));
                 if spot.ok {
                     grad_vn[spot.at] = vec4<t_grad_vn>(x);
                 }
@@ -190,13 +183,13 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
 #if DELTA
         workgroupBarrier();
-        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
-#for m in 0..4
+#for b in 0..HELD
+#for m in 0..2
 #for n in 0..4
-            s{m} = coopMultiplyAdd(w{n}, coopLoadT<FragB>(&tile[{n * 16 * ROW + m * 4}u], ROW), s{m});
+        s{b}_{m} = coopMultiplyAdd(w{b}_{n}, coopLoadT<FragB>(&tile[{n * 160 + m * 4}u], TILE_ROW), s{b}_{m});
 #end
 #end
-        }
+#end
 #endif
         workgroupBarrier();
     }

@@ -248,7 +248,7 @@ impl HalfChunks {
             ("states", states),
         ];
         bindings.extend(zn);
-        let grid = self.sizes.grid(self.sizes.d_v.div_ceil(TILE));
+        let grid = self.sizes.grid(2 * self.sizes.d_v.div_ceil(TILE));
         let kernel = self.kernel("chunks/state_fwd_half_coop", false);
         l.run(kernel, &bindings, self.params(), grid);
     }
@@ -288,7 +288,7 @@ impl HalfChunks {
             kernel.set("GATES", gates),
             &bindings,
             params,
-            sizes.grid(value_tiles),
+            sizes.grid(2 * value_tiles),
         );
 
         let mut bindings = common.to_vec();
