@@ -1,14 +1,14 @@
 // The gradients of a chunk's queries and keys from dO, the states at its ends, and Vn and dV of `error_bwd_half_coop` or, if
-// not DELTA, Vn = V. By tiles of 64 columns of d_v, or 32, sums of X1 = dO S^T, X2 = dV S^T, X3 = Vn D^T, dO Vn^T and
+// not DELTA, Vn = V. By tiles of 16 to 64 columns of d_v, sums of X1 = dO S^T, X2 = dV S^T, X3 = Vn D^T, dO Vn^T and
 // dV Vn^T; then, with E = scale tril(dO Vn^T) * Gam and F = -stril(dV Vn^T) * Gam, of which X2 and F are there if DELTA,
 //   dQ = E K + scale diag(in) X1    dK = E^T Q + (F + F^T) K - diag(in) X2 + diag(out) X3
 // and, GATES, of what decays from a row's token on and of what decays up to its own,
 //   dg_t = sum_{i >= t} (q_i . dQ_i + k_i . (F K - diag(in) X2 - E^T Q - F^T K)_i) + sum_{i < t} k_i . (diag(out) X3)_i
 //     + a <S, D>
 // By CHANNEL what the kernels of chunks/channel_* turn into dQ, dK and dgk: the terms in X1, X2 and X3, E and F without Gam,
-// sums of a S * D. Subgroup s has the columns 16 s .. of d_k; dQ and dK have a row a head, SHARED or not, and are of the rows
+// sums of a S * D. A subgroup has 16 columns of d_k; dQ and dK have a row a head, SHARED or not, and are of the rows
 // before they had unit length where UNIT. A workgroup a (chunk, h, b); grid (chunks, H, B). Workgroup memory at most
-// 47 KiB, 21,504 B if not DELTA. Source: as of `state_fwd_half_coop`.
+// 47,104 B, 21,504 B if not DELTA or NARROW. Source: as of `state_fwd_half_coop`.
 const GATES: bool = true;
 alias t_operands = f16;
 alias t_v = f16;
@@ -49,30 +49,37 @@ alias t_grad_v = f16;
 @group(0) @binding(12) var<storage, read_write> g: array<f32>; // [B, T, H]
 #endif
 #if GATES
-@group(0) @binding(13) var<storage, read_write> overlaps: array<f32>; // [B, H, chunks, ceil(d_v / 64), 8]: parts of <S, D>
+@group(0) @binding(13) var<storage, read_write> overlaps: array<f32>; // [B, H, chunks, 2 ceil(d_v / 64), 4]: parts of <S, D>
 @group(0) @binding(14) var<storage, read_write> grad_g: array<f32>; // [B, T, H]
 #endif
 @group(0) @binding(15) var<uniform> params: Params;
 
-// Quads of a row of a tile. With half as many, and fewer registers, a multiprocessor has two workgroups; the delta rule has
-// too many sums for that.
-const COLUMNS: u32 = {8 + DELTA * 8};
-const TILE_ROW: u32 = {10 + DELTA * 8};
-// In `tile`, 64 rows each: dO, later E in rows of ROW quads; Vn; dV, later F.
-const OF_OUT: u32 = 0;
-const OF_VN: u32 = {64 * (10 + DELTA * 8)};
-const OF_DV: u32 = 128 * ROW;
-var<workgroup> tile: array<vec4<f16>, {1280 + DELTA * (192 * ROW - 1280)}>;
+// A delta rule has too many sums for two workgroups a multiprocessor, unless heads are narrow: then each subgroup has half the
+// rows.
+const NARROW: bool = DELTA && !CHANNEL && KEY_BLOCKS <= 4;
+const ROOMY: bool = DELTA && !NARROW;
+const ACROSS: u32 = {8 - NARROW * 4}; // subgroups along d_k
+const OWN: u32 = {4 - NARROW * 2}; // rows of blocks of a subgroup
+const COLUMNS: u32 = {8 + ROOMY * 8 - NARROW * 4}; // quads of a row of a tile
+const TILE_ROW: u32 = {COLUMNS + 2};
+const LANES: u32 = {8 - NARROW * 4}; // that load a row
+// In `tile`, 64 rows each: dO, Vn, dV. Later the blocks of E, at 0, and of F: those on and below the diagonal.
+const OF_VN: u32 = {64 * TILE_ROW};
+const OF_DV: u32 = {128 * TILE_ROW};
+const PAIR_ROW: u32 = {4 + ROOMY * 2}; // quads of a row of a block
+const OF_F: u32 = {160 * PAIR_ROW};
+const TILE: u32 = {(2 + DELTA) * 64 * TILE_ROW};
+var<workgroup> tile: array<vec4<f16>, {TILE + (TILE < 1280) * (1280 - TILE)}>;
 // Where K is: what decays by 1 to the chunk's end is K.
 const OF_KEYS: u32 = {OF_K_OUT + DECAYS * (OF_K - OF_K_OUT)};
 // HELD rows of 4 blocks; then two matrices of 16 rows of all channels or of 64 at a time.
-const HELD: u32 = {2 + DELTA * 2};
+const HELD: u32 = {2 + ROOMY * 2};
 const PASSES: u32 = {(KEY_BLOCKS + 3) / 4}; // of a row's 16 threads
 const TURNS: u32 = {PASSES + DELTA * (1 - PASSES)}; // in which channels come to `scratch`
 const IN_TURN: u32 = {1 + DELTA * (PASSES - 1)}; // passes
 const CHANNELS: u32 = {IN_TURN * 16 + 2}; // quads from row to row, so that rows start in different banks
 const SECOND: u32 = {16 * CHANNELS};
-const VECTORS: u32 = {576 + DELTA * 512};
+const VECTORS: u32 = {576 + ROOMY * 512};
 // A log decay below this passes on less than the sums round to, and its gradient has that factor.
 const CLOSED: f32 = -20.0;
 const ROW_SUMS: u32 = 5; // and the next two: by query, by key what counts from its row on, and up to it
@@ -107,13 +114,30 @@ fn error_quad(i: u32, c: u32) -> vec4<f16> {
 }
 #endif
 
-// Whether a subgroup's channels come to `scratch` in a turn, and where their rows begin there.
-fn in_turn(subgroup: u32, turn: u32) -> bool {
-    return subgroup < KEY_BLOCKS && (DELTA || subgroup / 4u == turn);
+// Whether a block of channels comes to `scratch` in a turn, and where its rows begin there.
+fn in_turn(channels: u32, turn: u32) -> bool {
+    return channels < KEY_BLOCKS && (DELTA || channels / 4u == turn);
 }
 
-fn place_in_turn(subgroup: u32) -> u32 {
-    return select(subgroup % 4u, subgroup, DELTA) * 4u;
+fn place_in_turn(channels: u32) -> u32 {
+    return select(channels % 4u, channels, DELTA) * 4u;
+}
+
+// Block of a triangle of blocks; E has whole rows of blocks where a token has several writes.
+fn triangle_block(i: u32, j: u32) -> u32 {
+    return (i * (i + 1u) / 2u + j) * 16u * PAIR_ROW;
+}
+
+fn pair_block(i: u32, j: u32) -> u32 {
+#if HOUSEHOLDER > 1
+    return (i * 4u + j) * 16u * PAIR_ROW;
+#else
+    return triangle_block(i, j);
+#endif
+}
+
+fn place_in_block(w: u32) -> u32 {
+    return w % 64u / 4u * PAIR_ROW + w % 4u;
 }
 #if GATES || UNIT
 
@@ -152,43 +176,42 @@ fn chunk_bwd_half_coop(
 ) {
     set_chunk(wg);
     let subgroup = thread / 32u;
+    // A subgroup's block of channels, maybe one that another stores, and the first of its rows.
+    let channels = min(subgroup % ACROSS, {KEY_BLOCKS - 1}u);
+    let own_rows = subgroup / ACROSS * {OWN * 16}u;
 #if !CHANNEL
     let base = plain_block() * OPERANDS;
 #endif
-#for n in 0..4
+#for n in 0..OWN
     var x{n} = FragC();
     var y{n} = FragC();
     var z{n} = FragC();
+#end
+#for n in 0..4
     var e{n} = FragC();
 #end
-    let rows = thread / 8u;
-    let column = thread % 8u * (COLUMNS / 8u);
+    let rows = thread / LANES;
+    let column = thread % LANES * {COLUMNS / LANES}u;
     for (var first = 0u; first < state_quads(); first += COLUMNS) {
-#for n in 0..2
-#for m in 0..1 + DELTA
-    let out{n}_{m} = output_quad({32 * n}u + rows, first + column + {m}u);
-    let vn{n}_{m} = value_quad({32 * n}u + rows, first + column + {m}u);
+#for n in 0..LANES / 4
+#for m in 0..COLUMNS / LANES
+        let out{n}_{m} = output_quad({256 / LANES * n}u + rows, first + column + {m}u);
+        let vn{n}_{m} = value_quad({256 / LANES * n}u + rows, first + column + {m}u);
 #if DELTA
-    let dv{n}_{m} = error_quad({32 * n}u + rows, first + column + {m}u);
+        let dv{n}_{m} = error_quad({256 / LANES * n}u + rows, first + column + {m}u);
 #endif
 #end
 #end
-#for n in 0..2 + 2 * DELTA
-        var state{n} = FragB();
-        var grad{n} = FragB();
+#for n in 0..COLUMNS / 4
+        let state{n} = coopLoad<FragB>(&states[state_place(channels * 16u, first + {4 * n}u)], 4u);
+        let grad{n} = coopLoad<FragB>(&grad_states[state_place(channels * 16u, first + {4 * n}u)], 4u);
 #end
-        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
-#for n in 0..2 + 2 * DELTA
-            state{n} = coopLoad<FragB>(&states[state_place(subgroup * 16u, first + {4 * n}u)], 4u);
-            grad{n} = coopLoad<FragB>(&grad_states[state_place(subgroup * 16u, first + {4 * n}u)], 4u);
-#end
-        }
         workgroupBarrier();
-#for n in 0..2
-#for m in 0..1 + DELTA
+#for n in 0..LANES / 4
+#for m in 0..COLUMNS / LANES
         {
-            let at = ({32 * n}u + rows) * TILE_ROW + column + {m}u;
-            tile[OF_OUT + at] = out{n}_{m};
+            let at = ({256 / LANES * n}u + rows) * TILE_ROW + column + {m}u;
+            tile[at] = out{n}_{m};
             tile[OF_VN + at] = vn{n}_{m};
 #if DELTA
             tile[OF_DV + at] = dv{n}_{m};
@@ -199,14 +222,14 @@ fn chunk_bwd_half_coop(
         workgroupBarrier();
 #if DELTA
         // Rows of dO Vn^T in the subgroups 0 to 3, of dV Vn^T in the others.
-        let own = select(OF_DV, OF_OUT, subgroup < 4u) + subgroup % 4u * 16u * TILE_ROW;
+        let own = select(OF_DV, 0u, subgroup < 4u) + subgroup % 4u * 16u * TILE_ROW;
         let across = OF_VN;
 #else
         // Half a row of blocks of dO Vn^T a subgroup.
-        let own = OF_OUT + subgroup / 2u * 16u * TILE_ROW;
+        let own = subgroup / 2u * 16u * TILE_ROW;
         let across = OF_VN + subgroup % 2u * 32u * TILE_ROW;
 #endif
-#for n in 0..2 + 2 * DELTA
+#for n in 0..COLUMNS / 4
         {
             let left = coopLoadT<FragA>(&tile[own + {4 * n}u], TILE_ROW);
 #for m in 0..2 + 2 * DELTA
@@ -214,22 +237,20 @@ fn chunk_bwd_half_coop(
 #end
         }
 #end
-        for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
-#for n in 0..2 + 2 * DELTA
-#for m in 0..4
-            {
-                let at = {m * 16}u * TILE_ROW + {4 * n}u;
+#for n in 0..COLUMNS / 4
+#for m in 0..OWN
+        {
+            let at = (own_rows + {m * 16}u) * TILE_ROW + {4 * n}u;
 #if m < QUERY_BLOCKS
-                x{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_OUT + at], TILE_ROW), state{n}, x{m});
+            x{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[at], TILE_ROW), state{n}, x{m});
 #endif
 #if DELTA
-                y{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_DV + at], TILE_ROW), state{n}, y{m});
+            y{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_DV + at], TILE_ROW), state{n}, y{m});
 #endif
-                z{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_VN + at], TILE_ROW), grad{n}, z{m});
-            }
-#end
-#end
+            z{m} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_VN + at], TILE_ROW), grad{n}, z{m});
         }
+#end
+#end
     }
     // Results go to memory 16 rows at a time, a row in 16 threads. What they need of memory is asked for before the barriers.
     let r_out = thread / 16u;
@@ -339,28 +360,21 @@ fn chunk_bwd_half_coop(
         }
     }
 #else
-#if DELTA
+#if ROOMY
     // Asked for before the barriers; there are no registers for that with two workgroups a multiprocessor.
 #for n in 0..4
-    var keys{n} = FragB();
+    let keys{n} = coopLoadT<FragB>(&operands[base + OF_KEYS + ({n}u * KEY_BLOCKS + channels) * 64u], 4u);
 #end
 #for n in 0..QUERY_BLOCKS
-    var queries{n} = FragB();
+    let queries{n} = coopLoadT<FragB>(&operands[base + OF_Q + ({n}u * KEY_BLOCKS + channels) * 64u], 4u);
 #end
-    for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
-#for n in 0..4
-        keys{n} = coopLoadT<FragB>(&operands[base + OF_KEYS + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
-#end
-#for n in 0..QUERY_BLOCKS
-        queries{n} = coopLoadT<FragB>(&operands[base + OF_Q + ({n}u * KEY_BLOCKS + subgroup) * 64u], 4u);
-#end
-    }
 #endif
-#for h in 0..2 - DELTA
+#for h in 0..4 / HELD
+#if h * HELD < QUERY_BLOCKS
 #if DELTA
-    for (var once = subgroup; once < QUERY_BLOCKS; once = QUERY_BLOCKS) {
+    for (var once = subgroup; once / HELD == {h}u && once < QUERY_BLOCKS; once = 8u) {
 #for n in 0..4
-        coopStoreT(e{n}, &scratch[subgroup * 256u + {64 * n}u], 4u);
+        coopStoreT(e{n}, &scratch[subgroup % HELD * 256u + {64 * n}u], 4u);
 #end
     }
 #else
@@ -375,33 +389,34 @@ fn chunk_bwd_half_coop(
         let here = {16 * h}u * HELD + row_of(w);
         let end = last(here);
         let column = column_of(w);
-        var x = vec4(0.0);
-        if column <= end {
+        if HOUSEHOLDER > 1u || column / 16u <= here / 16u {
             let below = vec4(column) + vec4(0u, 1u, 2u, 3u) <= vec4(end);
-            x = select(vec4(0.0), params.scale * scratch[w] * gam_quad(end, column), below);
+            let x = select(vec4(0.0), params.scale * scratch[w] * gam_quad(end, column), below);
+            tile[pair_block(here / 16u, column / 16u) + place_in_block(w)] = vec4<f16>(x);
         }
-        tile[OF_OUT + here * ROW + column / 4u] = vec4<f16>(x);
     }
     workgroupBarrier();
+#endif
 #end
 #if DELTA
-    for (var once = subgroup; once >= 4u; once = 0u) {
+#for h in 0..4 / HELD
+    for (var once = subgroup; once / HELD == {4 / HELD + h}u; once = 0u) {
 #for n in 0..4
-        coopStoreT(e{n}, &scratch[(subgroup - 4u) * 256u + {64 * n}u], 4u);
+        coopStoreT(e{n}, &scratch[subgroup % HELD * 256u + {64 * n}u], 4u);
 #end
     }
     workgroupBarrier();
-    for (var w = thread; w < 1024u; w += 256u) {
-        let end = row_of(w);
+    for (var w = thread; w < HELD * 256u; w += 256u) {
+        let end = {16 * h}u * HELD + row_of(w);
         let column = column_of(w);
-        var x = vec4(0.0);
-        if column < end {
+        if column / 16u <= end / 16u {
             let below = vec4(column) + vec4(0u, 1u, 2u, 3u) < vec4(end);
-            x = select(vec4(0.0), -scratch[w] * gam_quad(end, column), below);
+            let x = select(vec4(0.0), -scratch[w] * gam_quad(end, column), below);
+            tile[OF_F + triangle_block(end / 16u, column / 16u) + place_in_block(w)] = vec4<f16>(x);
         }
-        tile[OF_DV + end * ROW + column / 4u] = vec4<f16>(x);
     }
     workgroupBarrier();
+#end
 #endif
     // Rows of blocks in turn: one is multiplied before the one ahead of it leaves.
 #for u in 0..QUERY_BLOCKS * TURNS + 1
@@ -417,21 +432,19 @@ fn chunk_bwd_half_coop(
 #endif
 #if u < QUERY_BLOCKS * TURNS && u % TURNS == 0
     var p{u / TURNS} = FragC();
-    for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
 #for m in 0..4
 #if m < (u / TURNS + 1) * HOUSEHOLDER
-        p{u / TURNS} = coopMultiplyAdd(
-            coopLoadT<FragA>(&tile[OF_OUT + {u / TURNS * 16 * ROW + m * 4}u], ROW),
-#if DELTA
-            keys{m},
+    p{u / TURNS} = coopMultiplyAdd(
+        coopLoadT<FragA>(&tile[pair_block({u / TURNS}u, {m}u)], PAIR_ROW),
+#if ROOMY
+        keys{m},
 #else
-            coopLoadT<FragB>(&operands[base + OF_KEYS + ({m}u * KEY_BLOCKS + subgroup) * 64u], 4u),
+        coopLoadT<FragB>(&operands[base + OF_KEYS + ({m}u * KEY_BLOCKS + channels) * 64u], 4u),
 #endif
-            p{u / TURNS},
-        );
+        p{u / TURNS},
+    );
 #endif
 #end
-    }
 #endif
 #if u > 0
     {
@@ -468,9 +481,9 @@ fn chunk_bwd_half_coop(
     workgroupBarrier();
 #endif
 #if u < QUERY_BLOCKS * TURNS
-    for (var once = subgroup; in_turn(once, {u % TURNS}u); once = 8u) {
-        coopStoreT(p{u / TURNS}, &scratch[place_in_turn(subgroup)], CHANNELS);
-        coopStoreT(x{u / TURNS}, &scratch[SECOND + place_in_turn(subgroup)], CHANNELS);
+    for (var once = subgroup - {u / TURNS / OWN * ACROSS}u; in_turn(once, {u % TURNS}u); once = 8u) {
+        coopStoreT(p{u / TURNS}, &scratch[place_in_turn(channels)], CHANNELS);
+        coopStoreT(x{u / TURNS % OWN}, &scratch[SECOND + place_in_turn(channels)], CHANNELS);
     }
     workgroupBarrier();
 #endif
@@ -490,42 +503,39 @@ fn chunk_bwd_half_coop(
     // F K apart only if GATES.
     var early{u / TURNS} = FragC();
     var late{u / TURNS} = FragC();
-    for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
 #for m in 0..QUERY_BLOCKS
 #if u / TURNS < (m + 1) * HOUSEHOLDER
-        late{u / TURNS} = coopMultiplyAdd(
-            coopLoad<FragA>(&tile[OF_OUT + {m * 16 * ROW + u / TURNS * 4}u], ROW),
-#if DELTA
-            queries{m},
+    late{u / TURNS} = coopMultiplyAdd(
+        coopLoad<FragA>(&tile[pair_block({m}u, {u / TURNS}u)], PAIR_ROW),
+#if ROOMY
+        queries{m},
 #else
-            coopLoadT<FragB>(&operands[base + OF_Q + ({m}u * KEY_BLOCKS + subgroup) * 64u], 4u),
+        coopLoadT<FragB>(&operands[base + OF_Q + ({m}u * KEY_BLOCKS + channels) * 64u], 4u),
 #endif
-            late{u / TURNS},
-        );
+        late{u / TURNS},
+    );
 #endif
 #end
 #if DELTA
 #for m in 0..4
-#if m >= u / TURNS
-        late{u / TURNS} = coopMultiplyAdd(
-            coopLoad<FragA>(&tile[OF_DV + {m * 16 * ROW + u / TURNS * 4}u], ROW),
-            keys{m},
-            late{u / TURNS},
-        );
+    {
+#if ROOMY
+        let key = keys{m};
+#else
+        let key = coopLoadT<FragB>(&operands[base + OF_KEYS + ({m}u * KEY_BLOCKS + channels) * 64u], 4u);
 #endif
-#if m <= u / TURNS
-        early{u / TURNS} = coopMultiplyAdd(
-            coopLoadT<FragA>(&tile[OF_DV + {u / TURNS * 16 * ROW + m * 4}u], ROW),
-            keys{m},
-            early{u / TURNS},
-        );
+#if m >= u
+        late{u} = coopMultiplyAdd(coopLoad<FragA>(&tile[OF_F + triangle_block({m}u, {u}u)], PAIR_ROW), key, late{u});
 #endif
-#end
-#if !GATES
-        early{u / TURNS} = early{u / TURNS} + late{u / TURNS};
-#endif
+#if m <= u
+        early{u} = coopMultiplyAdd(coopLoadT<FragA>(&tile[OF_F + triangle_block({u}u, {m}u)], PAIR_ROW), key, early{u});
 #endif
     }
+#end
+#if !GATES
+    early{u} = early{u} + late{u};
+#endif
+#endif
 #endif
 #if u > 0
     {
@@ -579,9 +589,9 @@ fn chunk_bwd_half_coop(
 #endif
 #if u < 4 * TURNS
 #if DELTA
-    for (var once = subgroup; in_turn(once, {u % TURNS}u); once = 8u) {
-        coopStoreT(early{u / TURNS}, &scratch[place_in_turn(subgroup)], CHANNELS);
-        coopStoreT(y{u / TURNS}, &scratch[SECOND + place_in_turn(subgroup)], CHANNELS);
+    for (var once = subgroup - {u / OWN * ACROSS}u; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+        coopStoreT(early{u}, &scratch[4u * channels], CHANNELS);
+        coopStoreT(y{u % OWN}, &scratch[SECOND + 4u * channels], CHANNELS);
     }
     workgroupBarrier();
 #for m in 0..IN_TURN
@@ -591,11 +601,11 @@ fn chunk_bwd_half_coop(
 #end
     workgroupBarrier();
 #endif
-    for (var once = subgroup; in_turn(once, {u % TURNS}u); once = 8u) {
+    for (var once = subgroup - {u / TURNS / OWN * ACROSS}u; in_turn(once, {u % TURNS}u); once = 8u) {
 #if GATES || !DELTA
-        coopStoreT(late{u / TURNS}, &scratch[place_in_turn(subgroup)], CHANNELS);
+        coopStoreT(late{u / TURNS}, &scratch[place_in_turn(channels)], CHANNELS);
 #endif
-        coopStoreT(z{u / TURNS}, &scratch[SECOND + place_in_turn(subgroup)], CHANNELS);
+        coopStoreT(z{u / TURNS % OWN}, &scratch[SECOND + place_in_turn(channels)], CHANNELS);
     }
     workgroupBarrier();
 #endif
@@ -608,10 +618,10 @@ fn chunk_bwd_half_coop(
         grad_gate += select(0.0, vector_at(ROW_SUMS, t), t >= token_here);
         grad_gate += select(vector_at(ROW_SUMS + 2u, t), vector_at(ROW_SUMS + 1u, t), t >= token_here * HOUSEHOLDER);
     }
-    let tiles = (params.d_v + 63u) / 64u;
+    let parts = (params.d_v + 63u) / 64u * 8u;
     var overlap = 0.0;
-    for (var t = thread % 4u; t < tiles * 8u; t += 4u) {
-        overlap += overlaps[block() * tiles * 8u + t];
+    for (var t = thread % 4u; t < parts; t += 4u) {
+        overlap += overlaps[block() * parts + t];
     }
     grad_gate += vector_at(DECAY_IN_OF, CHUNK - 1u) * overlap;
     grad_gate += subgroupShuffleXor(grad_gate, 1u);

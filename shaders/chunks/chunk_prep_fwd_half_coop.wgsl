@@ -38,18 +38,19 @@ const INVERSE: bool = DELTA && !BACK;
 #endif
 @group(0) @binding(9) var<uniform> params: Params;
 
-// In `m`, 4 x 4 blocks of f32 each: G, the blocks above its diagonal between products; Q K^T, then Zn. Two blocks above the
-// diagonal of Zn keep the vectors. With several writes a token Q K^T has at most two rows of blocks, all whole.
+// In `m`, 4 x 4 blocks of f32 each: G, the blocks above its diagonal between products, if it is to be inverted; Q K^T, then
+// Zn. Two blocks above the diagonal of Zn keep the vectors. With several writes a token Q K^T has at most two rows of
+// blocks, all whole. Then W.
 const LOWER: u32 = 0;
-const ZN: u32 = 1024;
-const SCORES: u32 = {1024 + 512 * (HOUSEHOLDER > 1)};
-const VECTORS: u32 = 1024 + 128;
+const ZN: u32 = {1024 * (INVERSE || KEY_BLOCKS > 4)};
+const SCORES: u32 = {ZN + 512 * (HOUSEHOLDER > 1)};
+const VECTORS: u32 = {ZN + 128};
 const STRENGTH: u32 = 5;
 // Quads of Q and of K a thread has in registers.
 const QUERY_QUADS: u32 = {(QUERY_BLOCKS * KEY_BLOCKS + 7) / 8};
 const KEY_QUADS: u32 = {(KEY_BLOCKS + 1) / 2};
 const STAGED: u32 = {1024 + (KEY_BLOCKS > 4) * (256 * KEY_BLOCKS - 1024)};
-var<workgroup> m: array<vec4<f32>, 2048>;
+var<workgroup> m: array<vec4<f32>, {ZN + 1024}>;
 var<workgroup> staged: array<vec4<f16>, STAGED>; // Q, then K, as blocks; then (I + Zn diag(beta)) diag(in)
 
 fn set_vector(vector: u32, i: u32, x: f32) {

@@ -18,7 +18,7 @@ alias t_grad_states = f16;
 @group(0) @binding(4) var<storage, read_write> grad_states: array<vec4<t_grad_states>>; // [B, H, chunks, d_k, d_v], padded
 #if GATES
 @group(0) @binding(5) var<storage, read_write> states: array<vec4<t_states>>; // the same
-@group(0) @binding(6) var<storage, read_write> overlaps: array<f32>; // [B, H, chunks, ceil(d_v / 64), 8]: parts of <S, D>
+@group(0) @binding(6) var<storage, read_write> overlaps: array<f32>; // [B, H, chunks, 2 ceil(d_v / 64), 4]: parts of <S, D>
 #endif
 @group(0) @binding(7) var<uniform> params: Params;
 
@@ -50,16 +50,19 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
     var s{b}_{m} = FragC();
 #end
 #end
+#if CHANNEL
+    // Asked for a chunk ahead.
+    chunk = params.chunks - 1u;
+#for b in 0..HELD
+#for n in 0..2
+    var whole{b}_{n} = decay_whole({64 * b}u + subgroup * 16u + {8 * n}u + r);
+#end
+#end
+#endif
     for (var done = 0u; done < chunks_at(done); done++) {
         chunk = params.chunks - 1u - done;
         let base = block() * OPERANDS;
-#if CHANNEL
-#for b in 0..HELD
-#for n in 0..2
-        let whole{b}_{n} = decay_whole({64 * b}u + subgroup * 16u + {8 * n}u + r);
-#end
-#end
-#else
+#if !CHANNEL
         let whole = decay_whole(0u);
 #endif
 #for n in 0..QUERY_BLOCKS
@@ -90,7 +93,6 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         let right{b}_{n} = states[place{b}_{n} + 1u];
 #end
 #end
-        var overlap = 0.0;
 #endif
 #for b in 0..HELD
         for (var once = {4 * b}u + subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
@@ -108,9 +110,6 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
                 let place = state_place(row, first + c);
                 grad_states[place] = vec4<t_grad_states>(x);
                 grad_states[place + 1u] = vec4<t_grad_states>(y);
-#if GATES
-                overlap += dot(x, vec4<f32>(left{b}_{n})) + dot(y, vec4<f32>(right{b}_{n}));
-#endif
 #if CHANNEL
                 scratch[at] = whole{b}_{n} * x;
                 scratch[at + 1u] = whole{b}_{n} * y;
@@ -125,16 +124,19 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #endif
         }
 #end
-#if GATES
-        overlap = subgroupAdd(overlap);
-        if thread % 32u == 0u {
-            overlaps[(block() * ((params.d_v + 63u) / 64u) * 2u + wg.x) * 4u + subgroup] = overlap;
-        }
-#endif
 #for n in 0..QUERY_BLOCKS
         tile[OUTPUTS + ({16 * n}u + thread / 8u) * TILE_ROW + thread % 8u] = v{n};
 #end
         workgroupBarrier();
+#if CHANNEL
+        chunk = max(chunk, 1u) - 1u;
+#for b in 0..HELD
+#for n in 0..2
+        whole{b}_{n} = decay_whole({64 * b}u + subgroup * 16u + {8 * n}u + r);
+#end
+#end
+        chunk = params.chunks - 1u - done;
+#endif
 #for m in 0..2
         var y{m} = FragC();
 #for n in 0..QUERY_BLOCKS
@@ -154,6 +156,23 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
 #end
 #end
+#if GATES
+        // Of D as it is saved, by the subgroup that wrote it.
+        var overlap = 0.0;
+#for b in 0..HELD
+#for n in 0..2
+        {
+            let at = ({64 * b}u + subgroup * 16u + {8 * n}u + r) * TILE_ROW + c;
+            let sum = dot(vec4<f32>(tile[at]), vec4<f32>(left{b}_{n})) + dot(vec4<f32>(tile[at + 1u]), vec4<f32>(right{b}_{n}));
+            overlap += select(0.0, sum, {4 * b}u + subgroup < KEY_BLOCKS);
+        }
+#end
+#end
+        overlap = subgroupAdd(overlap);
+        if thread % 32u == 0u {
+            overlaps[(block() * ((params.d_v + 63u) / 64u) * 2u + wg.x) * 4u + subgroup] = overlap;
+        }
+#endif
 #if DELTA
 #for b in 0..HELD
 #for n in 0..4

@@ -55,16 +55,19 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
     var s{b}_{m} = FragC();
 #end
 #end
+#if CHANNEL
+    // Asked for a chunk ahead.
+    chunk = 0u;
+#for b in 0..HELD
+#for n in 0..2
+    var whole{b}_{n} = decay_whole({64 * b}u + subgroup * 16u + {8 * n}u + r);
+#end
+#end
+#endif
     for (var done = 0u; done < chunks_at(done); done++) {
         chunk = done;
         let base = block() * OPERANDS;
-#if CHANNEL
-#for b in 0..HELD
-#for n in 0..2
-        let whole{b}_{n} = decay_whole({64 * b}u + subgroup * 16u + {8 * n}u + r);
-#end
-#end
-#else
+#if !CHANNEL
         let whole = decay_whole(0u);
 #endif
 #for n in 0..2
@@ -137,6 +140,15 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
 #end
         workgroupBarrier();
+#if CHANNEL
+        chunk = min(done + 1u, params.chunks - 1u);
+#for b in 0..HELD
+#for n in 0..2
+        whole{b}_{n} = decay_whole({64 * b}u + subgroup * 16u + {8 * n}u + r);
+#end
+#end
+        chunk = done;
+#endif
 #for m in 0..O_BLOCKS
         var o{m} = FragC();
 #end

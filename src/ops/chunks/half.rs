@@ -29,8 +29,12 @@ pub(crate) const HALF: Variant = Variant {
 const BLOCK: usize = 16;
 /// Rows of a chunk of these kernels.
 const ROWS: usize = 64;
-/// Subgroups of a workgroup, each with a block of the state's rows.
-const SUBGROUPS: usize = 8;
+/// Blocks of a row of K at most.
+const MOST_KEY_BLOCKS: usize = 8;
+/// Columns of d_v of a workgroup of the state's kernels.
+const STATE_COLUMNS: usize = 32;
+/// Their subgroups, each with partial sums of its own.
+const STATE_SUBGROUPS: usize = 4;
 /// Words of a row of the table behind its decays by channel, of a delta rule: the write strength, and room to a quad.
 const EXTRA: usize = 4;
 
@@ -73,6 +77,11 @@ impl HalfChunks {
         self.blocks() * self.key_blocks() * BLOCK * columns
     }
 
+    /// Workgroups of the state's kernels a head: those for all padded columns.
+    fn state_tiles(&self) -> usize {
+        self.sizes.d_v.div_ceil(TILE) * (TILE / STATE_COLUMNS)
+    }
+
     /// The same with rows of whole quads, and what is copied for that.
     fn in_quads(&self) -> (Self, [WideRows; 5]) {
         let Sizes { d_k, d_v, .. } = self.sizes;
@@ -94,7 +103,7 @@ impl HalfChunks {
         let by_channel = self.decay == Decay::Channel;
         chunk == ROWS
             && !(by_channel && (self.householder > 1 || self.shared))
-            && self.key_blocks() <= SUBGROUPS
+            && self.key_blocks() <= MOST_KEY_BLOCKS
             && self.padded_states() <= 2 * self.blocks() * d_k * d_v
     }
 
@@ -248,7 +257,7 @@ impl HalfChunks {
             ("states", states),
         ];
         bindings.extend(zn);
-        let grid = self.sizes.grid(2 * self.sizes.d_v.div_ceil(TILE));
+        let grid = self.sizes.grid(self.state_tiles());
         let kernel = self.kernel("chunks/state_fwd_half_coop", false);
         l.run(kernel, &bindings, self.params(), grid);
     }
@@ -270,11 +279,11 @@ impl HalfChunks {
             true => l.scratch_f16(grad.len * sizes.h),
             false => grad,
         });
-        let value_tiles = sizes.d_v.div_ceil(TILE);
+        let state_tiles = self.state_tiles();
         let Prepared { operands, table } = self.prepare(l, io, zn, kept, true);
         let grad_vn = if self.delta { l.scratch_f16(v.len) } else { grad_v };
         let grad_states = l.scratch_f16(self.padded_states());
-        let overlaps = gates.then(|| l.scratch(self.blocks() * value_tiles * SUBGROUPS));
+        let overlaps = gates.then(|| l.scratch(self.blocks() * state_tiles * STATE_SUBGROUPS));
         let overlaps = overlaps.map(|view| ("overlaps", view));
         let common = [("table", table), ("grad_o", grad_o), ("grad_states", grad_states)];
         let operands = ("operands", operands);
@@ -288,7 +297,7 @@ impl HalfChunks {
             kernel.set("GATES", gates),
             &bindings,
             params,
-            sizes.grid(2 * value_tiles),
+            sizes.grid(state_tiles),
         );
 
         let mut bindings = common.to_vec();
