@@ -8,11 +8,12 @@ alias t_states = f16;
 alias t_grad_o = f16;
 alias t_grad_vn = f16;
 alias t_grad_states = f16;
+alias t_kept = f16;
 #import lib/half_chunk
 #import lib/half_factors
 
 @group(0) @binding(0) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
-@group(0) @binding(1) var<storage, read_write> table: array<Factors>; // see lib/half_factors
+@group(0) @binding(1) var<storage, read_write> table: array<f32>; // see lib/half_factors
 @group(0) @binding(2) var<storage, read_write> grad_o: array<vec4<t_grad_o>>; // [B, T, H, d_v]
 @group(0) @binding(3) var<storage, read_write> grad_vn: array<vec4<t_grad_vn>>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(4) var<storage, read_write> grad_states: array<vec4<t_grad_states>>; // [B, H, chunks, d_k, d_v], padded
@@ -20,7 +21,10 @@ alias t_grad_states = f16;
 @group(0) @binding(5) var<storage, read_write> states: array<vec4<t_states>>; // the same
 @group(0) @binding(6) var<storage, read_write> overlaps: array<f32>; // [B, H, chunks, ceil(d_v / 64), 8]: parts of <S, D>
 #endif
-@group(0) @binding(7) var<uniform> params: Params;
+#if CHANNEL
+@group(0) @binding(7) var<storage, read_write> kept: array<vec4<t_kept>>; // see lib/half_chunk
+#endif
+@group(0) @binding(8) var<uniform> params: Params;
 
 const STATE_ROWS: u32 = {64 + (KEY_BLOCKS > 4) * (KEY_BLOCKS * 16 - 64)};
 const OUTPUTS: u32 = {STATE_ROWS * ROW}; // in `tile`: D, later diag(beta) dVn; then dO
@@ -47,12 +51,22 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #for n in 0..4
     var s{n} = FragC();
 #end
+#if CHANNEL
+    // D lies in vectors, as in `state_fwd_half_coop`.
+#for n in 0..2
+    var whole{n} = 0.0;
+#for half in 0..2
+    var x{half}_{n} = vec4(0.0);
+    var y{half}_{n} = vec4(0.0);
+#end
+#end
+#endif
     for (var done = 0u; done < chunks_at(done); done++) {
         chunk = params.chunks - 1u - done;
         let base = block() * OPERANDS;
 #if CHANNEL
 #for n in 0..2
-        let whole{n} = decay_whole(subgroup * 16u + {8 * n}u + r);
+        let next{n} = decay_whole(subgroup * 16u + {8 * n}u + r);
 #end
 #else
         let whole = decay_whole(0u);
@@ -65,7 +79,11 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #endif
 #end
 #for n in 0..QUERY_BLOCKS
+#if CHANNEL
+        let p{n} = coopLoad<FragA>(&kept[block() * 1024u + ({4 * n}u + i) * 64u], 4u);
+#else
         let p{n} = coopLoad<FragA>(&operands[base + OF_P + ({4 * n}u + i) * 64u], 4u);
+#endif
 #end
 #for n in 0..KEY_BLOCKS
         let k{n} = coopLoadT<FragA>(&operands[base + OF_K_OUT + (i * KEY_BLOCKS + {n}u) * 64u], 4u);
@@ -107,8 +125,15 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
             subgroupBarrier();
 #for n in 0..2
             {
+#if CHANNEL
+                x{half}_{n} = whole{n} * x{half}_{n} + scratch[mine + ({8 * n}u + r) * 10u + c];
+                y{half}_{n} = whole{n} * y{half}_{n} + scratch[mine + ({8 * n}u + r) * 10u + c + 1u];
+                let x = x{half}_{n};
+                let y = y{half}_{n};
+#else
                 let x = scratch[mine + ({8 * n}u + r) * 10u + c];
                 let y = scratch[mine + ({8 * n}u + r) * 10u + c + 1u];
+#endif
                 let to = (subgroup * 16u + {8 * n}u + r) * ROW + {8 * half}u + c;
                 tile[to] = vec4<f16>(x);
                 tile[to + 1u] = vec4<f16>(y);
@@ -118,20 +143,19 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #if GATES
                 overlap += dot(x, vec4<f32>(left{half}_{n})) + dot(y, vec4<f32>(right{half}_{n}));
 #endif
-#if CHANNEL
-                scratch[mine + ({8 * n}u + r) * 10u + c] = whole{n} * x;
-                scratch[mine + ({8 * n}u + r) * 10u + c + 1u] = whole{n} * y;
-#endif
             }
 #end
             subgroupBarrier();
-#if CHANNEL
-            s{2 * half} = coopLoadT<FragC>(&scratch[mine], 10u);
-            s{2 * half + 1} = coopLoadT<FragC>(&scratch[mine + 4u], 10u);
-            subgroupBarrier();
-#endif
 #end
         }
+#if CHANNEL
+#for n in 0..2
+        whole{n} = next{n};
+#end
+#for n in 0..4
+        s{n} = FragC();
+#end
+#endif
 #if GATES
         overlap = subgroupAdd(overlap);
         if thread % 32u == 0u {

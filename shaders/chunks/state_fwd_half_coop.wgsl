@@ -10,6 +10,7 @@ alias t_zn = f16;
 alias t_states = f16;
 alias t_v = f16;
 alias t_o = f16;
+alias t_kept = f16;
 #import lib/half_chunk
 #import lib/half_factors
 
@@ -17,11 +18,14 @@ alias t_o = f16;
 #if DELTA
 @group(0) @binding(1) var<storage, read_write> zn: array<vec4<t_zn>>; // [B, H, chunks, C, C], in blocks
 #endif
-@group(0) @binding(2) var<storage, read_write> table: array<Factors>; // see lib/half_factors
+@group(0) @binding(2) var<storage, read_write> table: array<f32>; // see lib/half_factors
 @group(0) @binding(3) var<storage, read_write> v: array<vec4<t_v>>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(4) var<storage, read_write> o: array<vec4<t_o>>; // [B, T, H, d_v]
 @group(0) @binding(5) var<storage, read_write> states: array<vec4<t_states>>; // [B, H, chunks, d_k, d_v], padded
-@group(0) @binding(6) var<uniform> params: Params;
+#if CHANNEL
+@group(0) @binding(6) var<storage, read_write> kept: array<vec4<t_kept>>; // see lib/half_chunk
+#endif
+@group(0) @binding(7) var<uniform> params: Params;
 
 const VALUES: u32 = {KEY_BLOCKS * 16 * ROW}; // in `tile`: the state, then V or diag(beta) V, later Vn
 var<workgroup> tile: array<vec4<f16>, {KEY_BLOCKS * 16 * ROW + 64 * ROW}>;
@@ -48,12 +52,22 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #for n in 0..4
     var s{n} = FragC();
 #end
+#if CHANNEL
+    // The state lies in vectors, which rows can be scaled in; fragments have what the last chunk adds.
+#for n in 0..2
+    var whole{n} = 0.0;
+#for half in 0..2
+    var x{half}_{n} = vec4(0.0);
+    var y{half}_{n} = vec4(0.0);
+#end
+#end
+#endif
     for (var done = 0u; done < chunks_at(done); done++) {
         chunk = done;
         let base = block() * OPERANDS;
 #if CHANNEL
 #for n in 0..2
-        let whole{n} = decay_whole(subgroup * 16u + {8 * n}u + r);
+        let next{n} = decay_whole(subgroup * 16u + {8 * n}u + r);
 #end
 #else
         let whole = decay_whole(0u);
@@ -82,7 +96,11 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
         for (var once = i; once < QUERY_BLOCKS; once = QUERY_BLOCKS) {
 #for n in 0..4
+#if CHANNEL
+            p{n} = coopLoadT<FragA>(&kept[block() * 1024u + (i * 4u + {n}u) * 64u], 4u);
+#else
             p{n} = coopLoadT<FragA>(&operands[base + OF_P + (i * 4u + {n}u) * 64u], 4u);
+#endif
 #end
         }
         for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
@@ -102,28 +120,34 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
             subgroupBarrier();
 #for n in 0..2
             {
+#if CHANNEL
+                x{half}_{n} = whole{n} * x{half}_{n} + scratch[mine + ({8 * n}u + r) * 10u + c];
+                y{half}_{n} = whole{n} * y{half}_{n} + scratch[mine + ({8 * n}u + r) * 10u + c + 1u];
+                let x = vec4<f16>(x{half}_{n});
+                let y = vec4<f16>(y{half}_{n});
+#else
                 let x = vec4<f16>(scratch[mine + ({8 * n}u + r) * 10u + c]);
                 let y = vec4<f16>(scratch[mine + ({8 * n}u + r) * 10u + c + 1u]);
+#endif
                 let to = (subgroup * 16u + {8 * n}u + r) * ROW + {8 * half}u + c;
                 tile[to] = x;
                 tile[to + 1u] = y;
                 let at = state_place(subgroup * 16u + {8 * n}u + r, first + {8 * half}u + c);
                 states[at] = vec4<t_states>(x);
                 states[at + 1u] = vec4<t_states>(y);
-#if CHANNEL
-                scratch[mine + ({8 * n}u + r) * 10u + c] *= whole{n};
-                scratch[mine + ({8 * n}u + r) * 10u + c + 1u] *= whole{n};
-#endif
             }
 #end
             subgroupBarrier();
-#if CHANNEL
-            s{2 * half} = coopLoadT<FragC>(&scratch[mine], 10u);
-            s{2 * half + 1} = coopLoadT<FragC>(&scratch[mine + 4u], 10u);
-            subgroupBarrier();
-#endif
 #end
         }
+#if CHANNEL
+#for n in 0..2
+        whole{n} = next{n};
+#end
+#for n in 0..4
+        s{n} = FragC();
+#end
+#endif
 #for n in 0..2
 #for m in 0..2
 #if DELTA
