@@ -5,8 +5,8 @@
 // and, GATES, of what decays from a row's token on and of what decays up to its own,
 //   dg_t = sum_{i >= t} (q_i . dQ_i + k_i . (F K - diag(in) X2 - E^T Q - F^T K)_i) + sum_{i < t} k_i . (diag(out) X3)_i
 //     + a <S, D>
-// By CHANNEL what the kernels of chunks/channel_* turn into dQ, dK and dgk: the terms in X1, X2 and X3, E and F without Gam,
-// sums of a S * D. A subgroup has 16 columns of d_k; dQ and dK have a row a head, SHARED or not, and are of the rows
+// By CHANNEL what `channel_bwd_half_coop` turns into dQ, dK and dgk: scale X1, X2 and X3, E and F without Gam, and sums of
+// a S * D. A subgroup has 16 columns of d_k; dQ and dK have a row a head, SHARED or not, and are of the rows
 // before they had unit length where UNIT. A workgroup a (chunk, h, b); grid (chunks, H, B). Workgroup memory at most
 // 47,104 B, 21,504 B if not DELTA or NARROW. Source: as of `state_fwd_half_coop`.
 const GATES: bool = true;
@@ -18,25 +18,30 @@ alias t_grad_states = f16;
 alias t_grad_q = f16;
 alias t_grad_k = f16;
 alias t_grad_v = f16;
+alias t_query_sums = f16;
+alias t_key_sums = f16;
+alias t_erase_sums = f16;
+alias t_grad_pairs = f16;
 #import lib/half_chunk
 #import lib/half_decays
 #import lib/half_factors
+#import lib/half_pairs
 
 #if !CHANNEL
 @group(0) @binding(0) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
 #endif
-@group(0) @binding(2) var<storage, read_write> table: array<Factors>; // see lib/half_factors
+@group(0) @binding(2) var<storage, read_write> table: array<f32>; // see lib/half_factors
 @group(0) @binding(3) var<storage, read_write> v: array<vec4<t_v>>; // [B, T HOUSEHOLDER, H, d_v]: Vn
 @group(0) @binding(4) var<storage, read_write> states: array<vec4<t_states>>; // [B, H, chunks, d_k, d_v], padded
 @group(0) @binding(5) var<storage, read_write> grad_o: array<vec4<t_grad_o>>; // [B, T, H, d_v]
 @group(0) @binding(7) var<storage, read_write> grad_states: array<vec4<t_grad_states>>; // [B, H, chunks, d_k, d_v], padded
 #if CHANNEL
-@group(0) @binding(8) var<storage, read_write> query_sums: array<vec4<f32>>; // [B, T, H, d_k]
-@group(0) @binding(9) var<storage, read_write> key_sums: array<vec4<f32>>; // [B, T, H, d_k]
+@group(0) @binding(8) var<storage, read_write> query_sums: array<vec4<t_query_sums>>; // [B, T, H, d_k]
+@group(0) @binding(9) var<storage, read_write> key_sums: array<vec4<t_key_sums>>; // [B, T, H, d_k]
 @group(0) @binding(12) var<storage, read_write> through: array<f32>; // [B, H, chunks, d_k]
-@group(0) @binding(13) var<storage, read_write> grad_pairs: array<vec4<f32>>; // [1 + DELTA, B, H, chunks, C, C]: E and F
+@group(0) @binding(13) var<storage, read_write> grad_pairs: array<vec4<t_grad_pairs>>; // see lib/half_pairs
 #if DELTA
-@group(0) @binding(14) var<storage, read_write> erase_sums: array<vec4<f32>>; // [B, T, H, d_k]
+@group(0) @binding(14) var<storage, read_write> erase_sums: array<vec4<t_erase_sums>>; // [B, T, H, d_k]
 #endif
 #else
 @group(0) @binding(8) var<storage, read_write> grad_q: array<vec4<t_grad_q>>; // [B, T, H, d_k]
@@ -190,6 +195,9 @@ fn chunk_bwd_half_coop(
 #for n in 0..4
     var e{n} = FragC();
 #end
+#if CHANNEL
+    var overlap = FragC(); // D S^T, of which the diagonal counts
+#endif
     let rows = thread / LANES;
     let column = thread % LANES * {COLUMNS / LANES}u;
     for (var first = 0u; first < state_quads(); first += COLUMNS) {
@@ -206,6 +214,14 @@ fn chunk_bwd_half_coop(
         let state{n} = coopLoad<FragB>(&states[state_place(channels * 16u, first + {4 * n}u)], 4u);
         let grad{n} = coopLoad<FragB>(&grad_states[state_place(channels * 16u, first + {4 * n}u)], 4u);
 #end
+#if CHANNEL
+#for n in 0..COLUMNS / 4
+        {
+            let rows_of_grad = coopLoadT<FragA>(&grad_states[state_place(channels * 16u, first + {4 * n}u)], 4u);
+            overlap = coopMultiplyAdd(rows_of_grad, state{n}, overlap);
+        }
+#end
+#endif
         workgroupBarrier();
 #for n in 0..LANES / 4
 #for m in 0..COLUMNS / LANES
@@ -295,13 +311,20 @@ fn chunk_bwd_half_coop(
 #if m == 0
         let below = vec4(column) + vec4(0u, 1u, 2u, 3u) <= vec4(end);
         let factor = params.scale;
-        let pairs = block();
+        let pairs = block() * PAIRS;
 #else
         let below = vec4(column) + vec4(0u, 1u, 2u, 3u) < vec4(end);
         let factor = -1.0;
-        let pairs = block() + count.x * count.y * count.z;
+        let pairs = (block() + count.x * count.y * count.z) * PAIRS;
 #endif
-        grad_pairs[(pairs * 64u + end) * 16u + column / 4u] = select(vec4(0.0), factor * scratch[w], below);
+        let pair = vec4<t_grad_pairs>(select(vec4(0.0), factor * scratch[w], below));
+        grad_pairs[pairs + {h * HELD * 256}u + w] = pair;
+        if column / 16u == end / 16u {
+            let zero = vec4<t_grad_pairs>();
+            let place = pairs + OF_LEVELS + end / 16u * 64u + w % 64u;
+            grad_pairs[place] = select(zero, pair, (column / 8u == end / 8u) & (column / 4u != end / 4u));
+            grad_pairs[place + 256u] = select(zero, pair, column / 8u != end / 8u);
+        }
     }
     workgroupBarrier();
 #end
@@ -315,8 +338,6 @@ fn chunk_bwd_half_coop(
         let at{m} = r_out * CHANNELS + c_out + {16 * m}u;
         let spot{m} = row(here) * (params.d_k / 4u) + quad{m};
         let inside{m} = is_row(here) & (4u * quad{m} < params.d_k);
-        let decay_in{m} = decays_in(here, quad{m});
-        let decay_out{m} = decays_out(here, quad{m});
 #end
         for (var once = subgroup; in_turn(once, {o}u); once = 8u) {
             coopStoreT(x{n}, &scratch[place_in_turn(subgroup)], CHANNELS);
@@ -325,8 +346,8 @@ fn chunk_bwd_half_coop(
         workgroupBarrier();
 #for m in 0..IN_TURN
         if inside{m} {
-            query_sums[spot{m}] = params.scale * decay_in{m} * scratch[at{m}];
-            key_sums[spot{m}] = decay_out{m} * scratch[SECOND + at{m}];
+            query_sums[spot{m}] = vec4<t_query_sums>(params.scale * scratch[at{m}]);
+            key_sums[spot{m}] = vec4<t_key_sums>(scratch[SECOND + at{m}]);
         }
 #end
         workgroupBarrier();
@@ -337,7 +358,7 @@ fn chunk_bwd_half_coop(
         workgroupBarrier();
 #for m in 0..IN_TURN
         if inside{m} {
-            erase_sums[spot{m}] = -decay_in{m} * scratch[at{m}];
+            erase_sums[spot{m}] = vec4<t_erase_sums>(scratch[at{m}]);
         }
 #end
         workgroupBarrier();
@@ -345,19 +366,13 @@ fn chunk_bwd_half_coop(
     }
 #end
 #end
-    // Eight lanes a channel.
-    for (var channel = thread / 8u; channel < KEY_BLOCKS * 16u; channel += 32u) {
-        var sum = 0.0;
-        for (var c = thread % 8u; c < state_quads(); c += 8u) {
-            let at = state_place(channel, c);
-            sum += dot(vec4<f32>(states[at]), vec4<f32>(grad_states[at]));
-        }
-        sum += subgroupShuffleXor(sum, 1u);
-        sum += subgroupShuffleXor(sum, 2u);
-        sum += subgroupShuffleXor(sum, 4u);
-        if thread % 8u == 0u && channel < params.d_k {
-            through[block() * params.d_k + channel] = decay_whole(channel) * sum;
-        }
+    for (var once = subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+        coopStoreT(overlap, &scratch[subgroup * 64u], 4u);
+    }
+    workgroupBarrier();
+    if thread < params.d_k {
+        let sum = scratch[thread * 4u + thread % 16u / 4u][thread % 4u];
+        through[block() * params.d_k + thread] = decay_whole(thread) * sum;
     }
 #else
 #if ROOMY

@@ -1,25 +1,24 @@
 // What of a chunk does not depend on the state, ready for `state_fwd_half_coop` and the backward pass (lib/half_chunk):
 // decays as f32 in the table, all else in f16. DELTA: Zn, with (I + G diag(beta)) Zn = -G, comes in f32 from forward
 // substitution in blocks of 16 rows that are joined in pairs; it is saved, and read in the backward pass (BACK). By
-// CHANNEL the decays, P and G come from channel_factors_fwd and channel_prep_fwd, and P is saved. A
-// workgroup a (chunk, h, b); grid (chunks, H, B). Workgroup memory at most 48 KiB. Source: Yang et al. 2024, "Gated
+// CHANNEL, which is of the delta rule, all but Zn and W is there, from channel_prep_fwd_half_coop. A workgroup a (chunk, h, b); grid (chunks, H, B). Workgroup memory at most 48 KiB. Source: Yang et al. 2024, "Gated
 // Linear Attention", section 4, and "Parallelizing Linear Transformers with the Delta Rule", section 3 (UT transform).
 alias t_q = f16;
 alias t_k = f16;
 alias t_operands = f16;
 alias t_zn = f16;
-alias t_kept = f16;
 const BACK: bool = false;
 const EPS: f32 = 1e-6; // UNIT: added to the square of a length
 #import lib/half_chunk
 #import lib/half_decays
-#import lib/half_factors
 const INVERSE: bool = DELTA && !BACK;
 
+#if !CHANNEL
 @group(0) @binding(0) var<storage, read_write> q: array<vec4<t_q>>; // [B, T, H, d_k]
 @group(0) @binding(1) var<storage, read_write> k: array<vec4<t_k>>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(3) var<storage, read_write> table: array<f32>; // see lib/half_factors
+#endif
 @group(0) @binding(2) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
-@group(0) @binding(3) var<storage, read_write> table: array<Factors>; // see lib/half_factors
 #if SCALAR
 @group(0) @binding(4) var<storage, read_write> g: array<f32>; // [B, T, H]
 #endif
@@ -27,16 +26,10 @@ const INVERSE: bool = DELTA && !BACK;
 @group(0) @binding(5) var<storage, read_write> zn: array<vec4<t_zn>>; // [B, H, chunks, C, C], in blocks
 @group(0) @binding(6) var<storage, read_write> beta: array<f32>; // [B, T HOUSEHOLDER, H]
 #endif
-#if CHANNEL
-@group(0) @binding(10) var<storage, read_write> kept: array<vec4<t_kept>>; // [B, H, chunks, C, C], in blocks: scale P
-#endif
-#if CHANNEL && !BACK
-@group(0) @binding(7) var<storage, read_write> scores: array<vec4<f32>>; // [B, H, chunks, C, C]: P
-#endif
 #if CHANNEL && INVERSE
-@group(0) @binding(8) var<storage, read_write> lower: array<vec4<f32>>; // [B, H, chunks, C, C]: G
+@group(0) @binding(7) var<storage, read_write> lower: array<vec4<f32>>; // [B, H, chunks, C, C], in blocks: G
 #endif
-@group(0) @binding(9) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 // In `m`, 4 x 4 blocks of f32 each: G, the blocks above its diagonal between products, if it is to be inverted; Q K^T, then
 // Zn. Two blocks above the diagonal of Zn keep the vectors. With several writes a token Q K^T has at most two rows of
@@ -64,6 +57,7 @@ fn vector_at(vector: u32, i: u32) -> f32 {
 fn vector_quad(vector: u32, i4: u32) -> vec4<f32> {
     return m[VECTORS + vector * 16u + i4];
 }
+#if !CHANNEL
 
 fn key_quad(i: u32, c: u32) -> vec4<f16> {
     let spot = in_keys(i, 4u * c);
@@ -74,7 +68,7 @@ fn query_quad(i: u32, c: u32) -> vec4<f16> {
     let spot = in_queries(i, 4u * c);
     return select(vec4<f16>(), vec4<f16>(q[spot.at]), spot.ok);
 }
-
+#endif
 #if UNIT
 
 // What brings a row to unit length, of which each of QUADS lanes side by side has a quad.
@@ -178,6 +172,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     let square = block() * SQUARE;
 #endif
     // All that comes from memory is asked for at once.
+#if !CHANNEL
 #for n in 0..QUERY_QUADS
     let q_row{n} = (thread + {512 * n}u) / QUADS;
     let q_place{n} = block_place(q_row{n}, (thread + {512 * n}u) % QUADS, KEY_BLOCKS);
@@ -188,6 +183,12 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     let k_place{n} = block_place(k_row{n}, (thread + {512 * n}u) % QUADS, KEY_BLOCKS);
     var k{n} = key_quad(k_row{n}, (thread + {512 * n}u) % QUADS);
 #end
+#else
+    // diag(in) K, which W replaces.
+    for (var w = thread; w < 64u * QUADS; w += 512u) {
+        staged[w] = vec4<f16>(operands[base + OF_W + w]);
+    }
+#endif
 #if DELTA && BACK
 #for n in 0..2
     let zn{n} = vec4<f32>(zn[square + thread + {512 * n}u]);
@@ -245,18 +246,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #endif
     }
     workgroupBarrier();
-#if CHANNEL
-#for n in 0..KEY_QUADS
-    if k_row{n} < 64u {
-        let x = vec4<f32>(k{n});
-        let column = (thread + {512 * n}u) % QUADS;
-        operands[base + OF_K_OUT + k_place{n}] = vec4<t_operands>(x * decays_out(k_row{n}, column));
-#if DELTA
-        staged[k_place{n}] = vec4<f16>(x * decays_in(k_row{n}, column));
-#endif
-    }
-#end
-#else
+#if !CHANNEL
     // Half a row of blocks of Q K^T or, from subgroup 8 on, of K K^T. Loops that run once: naga takes no `if` around matrix
     // operations.
     let i = subgroup % 8u / 2u;
@@ -315,61 +305,46 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         coopStoreT(even, &m[result + j * 64u], 4u);
     }
     workgroupBarrier();
-#endif
     for (var w = thread; w < QUERY_BLOCKS * 256u; w += 512u) {
-#if CHANNEL && BACK
-        operands[base + OF_P + w] = vec4<t_operands>(kept[block() * 1024u + w]);
-#else
         let end = last(row_of(w));
         let j = column_of(w);
         var p = vec4(0.0);
         if j <= end {
             let below = vec4(j) + vec4(0u, 1u, 2u, 3u) <= vec4(end);
-#if CHANNEL
-            p = select(vec4(0.0), params.scale * scores[(block() * 64u + end) * 16u + j / 4u], below);
-#else
             p = select(vec4(0.0), params.scale * m[SCORES + w] * gam_quad(end, j), below);
-#endif
         }
         operands[base + OF_P + w] = vec4<t_operands>(p);
-#if CHANNEL
-        kept[block() * 1024u + w] = vec4<t_kept>(p);
-#endif
-#endif
     }
+#endif
 #if INVERSE
     for (var w = thread; w < 1024u; w += 512u) {
+#if CHANNEL
+        m[LOWER + w] = lower[block() * 1024u + w];
+#else
         let r = row_of(w);
         let j = column_of(w);
         var pair = vec4(0.0);
         if j <= r {
             let below = vec4(j) + vec4(0u, 1u, 2u, 3u) < vec4(r);
-#if CHANNEL
-            pair = select(vec4(0.0), lower[(block() * 64u + r) * 16u + j / 4u], below);
-#else
             pair = select(vec4(0.0), m[LOWER + w] * gam_quad(r, j), below);
-#endif
         }
         if j / 16u <= r / 16u {
             m[LOWER + w] = pair;
         }
+#endif
     }
     workgroupBarrier();
     if thread < 64u {
         invert_diagonal(thread);
     }
 #endif
+#if !CHANNEL
 #for n in 0..QUERY_QUADS
     if q_row{n} < QUERY_BLOCKS * 16u {
-#if CHANNEL
-        let decay = decays_in(last(q_row{n}), (thread + {512 * n}u) % QUADS);
-#else
         let decay = vector_at(DECAY_IN_OF, last(q_row{n}));
-#endif
         operands[base + OF_Q_IN + q_place{n}] = vec4<t_operands>(params.scale * decay * vec4<f32>(q{n}));
     }
 #end
-#if !CHANNEL
 #for n in 0..KEY_QUADS
     if k_row{n} < 64u {
         let x = vector_at(DECAY_OUT_OF, k_row{n}) * vec4<f32>(k{n});

@@ -8,11 +8,12 @@ alias t_states = f16;
 alias t_grad_o = f16;
 alias t_grad_vn = f16;
 alias t_grad_states = f16;
+alias t_kept = f16;
 #import lib/half_chunk
 #import lib/half_factors
 
 @group(0) @binding(0) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
-@group(0) @binding(1) var<storage, read_write> table: array<Factors>; // see lib/half_factors
+@group(0) @binding(1) var<storage, read_write> table: array<f32>; // see lib/half_factors
 @group(0) @binding(2) var<storage, read_write> grad_o: array<vec4<t_grad_o>>; // [B, T, H, d_v]
 @group(0) @binding(3) var<storage, read_write> grad_vn: array<vec4<t_grad_vn>>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(4) var<storage, read_write> grad_states: array<vec4<t_grad_states>>; // [B, H, chunks, d_k, d_v], padded
@@ -20,7 +21,10 @@ alias t_grad_states = f16;
 @group(0) @binding(5) var<storage, read_write> states: array<vec4<t_states>>; // the same
 @group(0) @binding(6) var<storage, read_write> overlaps: array<f32>; // [B, H, chunks, 2 ceil(d_v / 64), 4]: parts of <S, D>
 #endif
-@group(0) @binding(7) var<uniform> params: Params;
+#if CHANNEL
+@group(0) @binding(7) var<storage, read_write> kept: array<vec4<t_kept>>; // see lib/half_chunk
+#endif
+@group(0) @binding(8) var<uniform> params: Params;
 
 const HELD: u32 = {(KEY_BLOCKS + 3) / 4}; // rows of blocks of D that a subgroup keeps
 const TILE_ROW: u32 = 10; // quads of a row of 32 columns, and two more so that rows start in different banks
@@ -51,18 +55,25 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
 #end
 #if CHANNEL
-    // Asked for a chunk ahead.
-    chunk = params.chunks - 1u;
+    // D lies in vectors, as in `state_fwd_half_coop`.
 #for b in 0..HELD
 #for n in 0..2
-    var whole{b}_{n} = decay_whole({64 * b}u + subgroup * 16u + {8 * n}u + r);
+    var whole{b}_{n} = 0.0;
+    var x{b}_{n} = vec4(0.0);
+    var y{b}_{n} = vec4(0.0);
 #end
 #end
 #endif
     for (var done = 0u; done < chunks_at(done); done++) {
         chunk = params.chunks - 1u - done;
         let base = block() * OPERANDS;
-#if !CHANNEL
+#if CHANNEL
+#for b in 0..HELD
+#for n in 0..2
+        let next{b}_{n} = decay_whole({64 * b}u + subgroup * 16u + {8 * n}u + r);
+#end
+#end
+#else
         let whole = decay_whole(0u);
 #endif
 #for n in 0..QUERY_BLOCKS
@@ -75,7 +86,11 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #endif
         // What the products need of memory is asked for before the chunk's barriers.
 #for n in 0..QUERY_BLOCKS
+#if CHANNEL
+        let p{n} = coopLoad<FragA>(&kept[block() * 1024u + ({4 * n}u + subgroup) * 64u], 4u);
+#else
         let p{n} = coopLoad<FragA>(&operands[base + OF_P + ({4 * n}u + subgroup) * 64u], 4u);
+#endif
 #end
 #for n in 0..KEY_BLOCKS
         let k{n} = coopLoadT<FragA>(&operands[base + OF_K_OUT + (subgroup * KEY_BLOCKS + {n}u) * 64u], 4u);
@@ -102,41 +117,36 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #for n in 0..2
             {
                 let at = mine + ({8 * n}u + r) * SCRATCH_ROW + c;
+#if CHANNEL
+                x{b}_{n} = whole{b}_{n} * x{b}_{n} + scratch[at];
+                y{b}_{n} = whole{b}_{n} * y{b}_{n} + scratch[at + 1u];
+                let x = x{b}_{n};
+                let y = y{b}_{n};
+#else
                 let x = scratch[at];
                 let y = scratch[at + 1u];
+#endif
                 let row = {64 * b}u + subgroup * 16u + {8 * n}u + r;
                 tile[row * TILE_ROW + c] = vec4<f16>(x);
                 tile[row * TILE_ROW + c + 1u] = vec4<f16>(y);
                 let place = state_place(row, first + c);
                 grad_states[place] = vec4<t_grad_states>(x);
                 grad_states[place + 1u] = vec4<t_grad_states>(y);
-#if CHANNEL
-                scratch[at] = whole{b}_{n} * x;
-                scratch[at + 1u] = whole{b}_{n} * y;
-#endif
             }
 #end
             subgroupBarrier();
-#if CHANNEL
-            s{b}_0 = coopLoadT<FragC>(&scratch[mine], SCRATCH_ROW);
-            s{b}_1 = coopLoadT<FragC>(&scratch[mine + 4u], SCRATCH_ROW);
-            subgroupBarrier();
-#endif
         }
+#if CHANNEL
+#for n in 0..2
+        whole{b}_{n} = next{b}_{n};
+        s{b}_{n} = FragC();
+#end
+#endif
 #end
 #for n in 0..QUERY_BLOCKS
         tile[OUTPUTS + ({16 * n}u + thread / 8u) * TILE_ROW + thread % 8u] = v{n};
 #end
         workgroupBarrier();
-#if CHANNEL
-        chunk = max(chunk, 1u) - 1u;
-#for b in 0..HELD
-#for n in 0..2
-        whole{b}_{n} = decay_whole({64 * b}u + subgroup * 16u + {8 * n}u + r);
-#end
-#end
-        chunk = params.chunks - 1u - done;
-#endif
 #for m in 0..2
         var y{m} = FragC();
 #for n in 0..QUERY_BLOCKS

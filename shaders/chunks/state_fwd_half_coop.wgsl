@@ -10,6 +10,7 @@ alias t_zn = f16;
 alias t_states = f16;
 alias t_v = f16;
 alias t_o = f16;
+alias t_kept = f16;
 #import lib/half_chunk
 #import lib/half_factors
 
@@ -17,11 +18,14 @@ alias t_o = f16;
 #if DELTA
 @group(0) @binding(1) var<storage, read_write> zn: array<vec4<t_zn>>; // [B, H, chunks, C, C], in blocks
 #endif
-@group(0) @binding(2) var<storage, read_write> table: array<Factors>; // see lib/half_factors
+@group(0) @binding(2) var<storage, read_write> table: array<f32>; // see lib/half_factors
 @group(0) @binding(3) var<storage, read_write> v: array<vec4<t_v>>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(4) var<storage, read_write> o: array<vec4<t_o>>; // [B, T, H, d_v]
 @group(0) @binding(5) var<storage, read_write> states: array<vec4<t_states>>; // [B, H, chunks, d_k, d_v], padded
-@group(0) @binding(6) var<uniform> params: Params;
+#if CHANNEL
+@group(0) @binding(6) var<storage, read_write> kept: array<vec4<t_kept>>; // see lib/half_chunk
+#endif
+@group(0) @binding(7) var<uniform> params: Params;
 
 const HELD: u32 = {(KEY_BLOCKS + 3) / 4}; // rows of blocks of the state that a subgroup keeps
 const O_BLOCKS: u32 = {1 + QUERY_BLOCKS / 4}; // blocks of O that a subgroup computes
@@ -56,18 +60,25 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
 #end
 #if CHANNEL
-    // Asked for a chunk ahead.
-    chunk = 0u;
+    // The state lies in vectors, which rows can be scaled in; fragments have what the last chunk adds.
 #for b in 0..HELD
 #for n in 0..2
-    var whole{b}_{n} = decay_whole({64 * b}u + subgroup * 16u + {8 * n}u + r);
+    var whole{b}_{n} = 0.0;
+    var x{b}_{n} = vec4(0.0);
+    var y{b}_{n} = vec4(0.0);
 #end
 #end
 #endif
     for (var done = 0u; done < chunks_at(done); done++) {
         chunk = done;
         let base = block() * OPERANDS;
-#if !CHANNEL
+#if CHANNEL
+#for b in 0..HELD
+#for n in 0..2
+        let next{b}_{n} = decay_whole({64 * b}u + subgroup * 16u + {8 * n}u + r);
+#end
+#end
+#else
         let whole = decay_whole(0u);
 #endif
 #for n in 0..2
@@ -92,7 +103,11 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         let q{n} = coopLoadT<FragA>(&operands[base + OF_Q_IN + (i_o * KEY_BLOCKS + {n}u) * 64u], 4u);
 #end
 #for n in 0..4
+#if CHANNEL
+        let p{n} = coopLoadT<FragA>(&kept[block() * 1024u + (i_o * 4u + {n}u) * 64u], 4u);
+#else
         let p{n} = coopLoadT<FragA>(&operands[base + OF_P + (i_o * 4u + {n}u) * 64u], 4u);
+#endif
 #end
 #for b in 0..HELD
         let own{b} = min({4 * b}u + subgroup, {KEY_BLOCKS - 1}u);
@@ -108,27 +123,31 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #for n in 0..2
             {
                 let at = mine + ({8 * n}u + r) * SCRATCH_ROW + c;
+#if CHANNEL
+                x{b}_{n} = whole{b}_{n} * x{b}_{n} + scratch[at];
+                y{b}_{n} = whole{b}_{n} * y{b}_{n} + scratch[at + 1u];
+                let x = vec4<f16>(x{b}_{n});
+                let y = vec4<f16>(y{b}_{n});
+#else
                 let x = vec4<f16>(scratch[at]);
                 let y = vec4<f16>(scratch[at + 1u]);
+#endif
                 let row = {64 * b}u + subgroup * 16u + {8 * n}u + r;
                 tile[row * TILE_ROW + c] = x;
                 tile[row * TILE_ROW + c + 1u] = y;
                 let place = state_place(row, first + c);
                 states[place] = vec4<t_states>(x);
                 states[place + 1u] = vec4<t_states>(y);
-#if CHANNEL
-                scratch[at] *= whole{b}_{n};
-                scratch[at + 1u] *= whole{b}_{n};
-#endif
             }
 #end
             subgroupBarrier();
-#if CHANNEL
-            s{b}_0 = coopLoadT<FragC>(&scratch[mine], SCRATCH_ROW);
-            s{b}_1 = coopLoadT<FragC>(&scratch[mine + 4u], SCRATCH_ROW);
-            subgroupBarrier();
-#endif
         }
+#if CHANNEL
+#for n in 0..2
+        whole{b}_{n} = next{b}_{n};
+        s{b}_{n} = FragC();
+#end
+#endif
 #end
 #for n in 0..2
 #for m in 0..2
@@ -140,15 +159,6 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
 #end
         workgroupBarrier();
-#if CHANNEL
-        chunk = min(done + 1u, params.chunks - 1u);
-#for b in 0..HELD
-#for n in 0..2
-        whole{b}_{n} = decay_whole({64 * b}u + subgroup * 16u + {8 * n}u + r);
-#end
-#end
-        chunk = done;
-#endif
 #for m in 0..O_BLOCKS
         var o{m} = FragC();
 #end

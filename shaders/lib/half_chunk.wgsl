@@ -6,6 +6,7 @@ const KEY_BLOCKS: u32 = 8; // of a row of K: ceil(d_k / 16)
 const PLAIN: bool = false; // K and Q are there as they are, too; SHARED, only with the first head
 const UNIT: bool = false; // Q and K are brought to unit length first; their blocks are 1, 2, 4 or 8 then
 const DELTA: bool = true; // writes correct the state: there are W and Zn
+const CHANNEL: bool = false; // a decay by channel
 #import lib/chunk
 
 const QUERY_BLOCKS: u32 = {(QUERIES + 15) / 16};
@@ -13,12 +14,13 @@ const QUADS: u32 = KEY_BLOCKS * 4; // of a row of K
 const ROW: u32 = 18; // 16, and two more so that rows start in different banks
 
 // Where the operands of a chunk lie, in quads: W = -(I + Zn diag(beta)) diag(in) K, diag(out) K, scale diag(in) Q, scale P,
-// K, Q; decays by channel multiply the elements of K and Q. Without decays K is not there, being diag(out) K.
+// K, Q; decays by channel multiply the elements of K and Q. Without decays K is not there, being diag(out) K. By CHANNEL scale P
+// lies elsewhere, as it is kept for the backward pass: [B, H, chunks, C, C], in blocks.
 const OF_W: u32 = 0;
 const OF_K_OUT: u32 = {DELTA * KEY_BLOCKS * 256};
 const OF_Q_IN: u32 = {OF_K_OUT + KEY_BLOCKS * 256};
 const OF_P: u32 = {OF_Q_IN + QUERY_BLOCKS * KEY_BLOCKS * 64};
-const OF_K: u32 = {OF_P + QUERY_BLOCKS * 256};
+const OF_K: u32 = {OF_P + (1 - CHANNEL) * QUERY_BLOCKS * 256};
 const OF_Q: u32 = {OF_K + KEY_BLOCKS * 256};
 const OPERANDS: u32 = {OF_K + PLAIN * (KEY_BLOCKS * 256 + QUERY_BLOCKS * KEY_BLOCKS * 64)};
 // UNIT, fields of the table: what the rows of Q and K are multiplied by.

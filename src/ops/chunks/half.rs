@@ -2,7 +2,6 @@
 //! layout of operands and of saved states (`shaders/lib/half_chunk.wgsl`).
 
 use super::gpu::{FIELDS_FWD, Params};
-use super::gpu_channel::Channels;
 use super::{Decay, Sizes, TILE};
 use crate::launch::{Bound, Lower, View, Views, grid_1d};
 use crate::ops::reduce::or_scratch;
@@ -35,8 +34,8 @@ const MOST_KEY_BLOCKS: usize = 8;
 const STATE_COLUMNS: usize = 32;
 /// Their subgroups, each with partial sums of its own.
 const STATE_SUBGROUPS: usize = 4;
-/// Words of a row of the table behind its decays by channel, of a delta rule: the write strength, and room to a quad.
-const EXTRA: usize = 4;
+/// Quads of the gradients of a chunk's pairs of rows (`shaders/lib/half_pairs.wgsl`).
+const PAIRS: usize = 1536;
 
 /// A recurrence over chunks.
 pub(crate) struct HalfChunks {
@@ -125,10 +124,6 @@ impl HalfChunks {
         self.decay == Decay::Channel
     }
 
-    fn extra(&self) -> usize {
-        if self.delta { EXTRA } else { 0 }
-    }
-
     /// Whether the operands hold K and Q as they are.
     fn plain(&self, back: bool) -> bool {
         back && !self.by_channel()
@@ -148,10 +143,7 @@ impl HalfChunks {
             Some(eps) if kernel.declares("EPS") => kernel.set("EPS", eps),
             _ => kernel,
         };
-        match self.by_channel() {
-            true => kernel.set("CHANNEL", true).set("EXTRA", self.extra()),
-            false => kernel,
-        }
+        kernel.set("CHANNEL", self.by_channel())
     }
 
     /// A kernel that looks at the decays of heads.
@@ -159,17 +151,6 @@ impl HalfChunks {
         self.kernel(path, back)
             .set("DECAYS", matches!(self.decay, Decay::Constant | Decay::Scalar))
             .set("SCALAR", self.decay == Decay::Scalar)
-    }
-
-    /// What a decay by channel makes before that and after it.
-    fn channels(&self) -> Channels {
-        Channels {
-            sizes: self.sizes,
-            params: self.params(),
-            householder: self.householder,
-            delta: self.delta,
-            extra: self.extra(),
-        }
     }
 
     /// What the port `states` keeps: those of all chunks and, by channel, the bound P behind them, which takes longer to
@@ -206,30 +187,38 @@ impl HalfChunks {
         let queries = query_rows * self.key_blocks() * BLOCK;
         let plain = usize::from(self.plain(back));
         let copies = usize::from(self.delta) + 1 + plain;
-        let operands = copies * keys + (1 + plain) * queries + query_rows * ROWS;
-        let operands = l.scratch_f16(self.blocks() * operands);
+        let pairs = if self.by_channel() { 0 } else { query_rows * ROWS };
+        let operands = l.scratch_f16(self.blocks() * (copies * keys + (1 + plain) * queries + pairs));
+        let strengths = if self.delta { ROWS } else { 0 };
         let table = match self.by_channel() {
-            true => self.channels().factors(l, io),
+            true => l.scratch(self.blocks() * (self.key_blocks() * BLOCK + strengths)),
             false => self.sizes.scratch(l, self.fields()),
         };
+        let grid = self.sizes.chunk_grid();
         let mut bindings = vec![
             ("q", io.read("q")),
             ("k", io.read("k")),
             ("operands", operands),
             ("table", table),
         ];
-        bindings.extend(io.read_if("g").map(|g| ("g", g)));
-        bindings.extend(zn.into_iter().chain(kept));
         bindings.extend(self.delta.then(|| ("beta", io.read("beta"))));
-        if self.by_channel() && !back {
-            let lower = self.delta.then(|| self.sizes.scratch(l, ROWS));
-            bindings.push(("scores", self.channels().scores(l, io, lower)));
-            bindings.extend(lower.map(|lower| ("lower", lower)));
+        if let Some(kept) = kept {
+            let lower = (self.delta && !back).then(|| l.scratch(self.blocks() * ROWS * ROWS));
+            let lower = lower.map(|lower| ("lower", lower));
+            bindings.push(("gk", io.read("gk")));
+            bindings.extend((!back).then_some(kept).into_iter().chain(lower));
+            let kernel = self.kernel("chunks/channel_prep_fwd_half_coop", back);
+            l.run(kernel.set("BACK", back), &bindings, self.params(), grid);
+            if !self.delta {
+                return Prepared { operands, table };
+            }
+            bindings = vec![("operands", operands), ("beta", io.read("beta"))];
+            bindings.extend(lower);
         }
-        let kernel = self
-            .decay_kernel("chunks/chunk_prep_fwd_half_coop", back)
-            .set("BACK", back);
-        l.run(kernel, &bindings, self.params(), self.sizes.chunk_grid());
+        bindings.extend(io.read_if("g").map(|g| ("g", g)));
+        bindings.extend(zn);
+        let kernel = self.decay_kernel("chunks/chunk_prep_fwd_half_coop", back);
+        l.run(kernel.set("BACK", back), &bindings, self.params(), grid);
         Prepared { operands, table }
     }
 
@@ -256,7 +245,7 @@ impl HalfChunks {
             ("o", io.write("o")),
             ("states", states),
         ];
-        bindings.extend(zn);
+        bindings.extend(zn.into_iter().chain(kept));
         let grid = self.sizes.grid(self.state_tiles());
         let kernel = self.kernel("chunks/state_fwd_half_coop", false);
         l.run(kernel, &bindings, self.params(), grid);
@@ -291,7 +280,7 @@ impl HalfChunks {
         let mut bindings = common.to_vec();
         bindings.extend([operands, ("grad_vn", grad_vn)]);
         bindings.extend(gates.then_some(("states", states)));
-        bindings.extend(overlaps);
+        bindings.extend(overlaps.into_iter().chain(kept));
         let kernel = self.kernel("chunks/state_bwd_half_coop", true);
         l.run(
             kernel.set("GATES", gates),
@@ -342,23 +331,35 @@ impl HalfChunks {
 
     /// The end of the backward pass with a decay by channel, `bindings` being those of its first kernel.
     fn lower_channel_bwd(&self, l: &mut Lower<'_>, io: &Views, mut bindings: Vec<Bound>, grads: [View; 2]) {
-        let channels = self.channels();
-        let sums = channels.sums(l, io);
-        let square = self.blocks() * ROWS * ROWS;
-        let grad_pairs = l.scratch((1 + usize::from(self.delta)) * square);
-        bindings.extend([
-            ("query_sums", sums.query),
-            ("key_sums", sums.key),
-            ("through", sums.through),
-            ("grad_pairs", grad_pairs),
+        let sizes = self.sizes;
+        let [q, k, gk] = ["q", "k", "gk"].map(|name| (name, io.read(name)));
+        let matrices = 1 + usize::from(self.delta);
+        let mut sums = vec![
+            ("grad_pairs", l.scratch_f16(matrices * self.blocks() * 4 * PAIRS)),
+            ("through", l.scratch(self.blocks() * sizes.d_k)),
+        ];
+        let names = ["query_sums", "key_sums"].into_iter();
+        let names = names.chain(self.delta.then_some("erase_sums"));
+        sums.extend(names.map(|name| (name, l.scratch_f16(k.1.len))));
+        bindings.extend(&sums);
+        let kernel = self.decay_kernel("chunks/chunk_bwd_half_coop", true);
+        l.run(
+            kernel.set("GATES", false),
+            &bindings,
+            self.params(),
+            sizes.chunk_grid(),
+        );
+        let grad_gk = or_scratch(l, io.wanted("gk"), gk.1.len);
+        let [grad_q, grad_k] = grads;
+        sums.extend([
+            q,
+            k,
+            gk,
+            ("grad_q", grad_q),
+            ("grad_k", grad_k),
+            ("grad_gk", grad_gk),
         ]);
-        bindings.extend(sums.erase.map(|x2| ("erase_sums", x2)));
-        let kernel = self
-            .decay_kernel("chunks/chunk_bwd_half_coop", true)
-            .set("GATES", false);
-        l.run(kernel, &bindings, self.params(), self.sizes.chunk_grid());
-        let of_lower = self.delta.then(|| grad_pairs.part(square, square));
-        let of_pairs = (grad_pairs.part(0, square), of_lower);
-        channels.lower_bwd(l, io, &sums, of_pairs, grads);
+        let kernel = self.kernel("chunks/channel_bwd_half_coop", true);
+        l.run(kernel, &sums, self.params(), sizes.chunk_grid());
     }
 }

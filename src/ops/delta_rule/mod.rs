@@ -36,7 +36,7 @@
 //!            variant `half_coop` (`chunks/half`) keeps S in f32 accumulators and reads operands in f16; with Z = (I + G b)^-1 G,
 //!            Y = U - Z b U, Vn = b Y, dR = dVn - Z^T b dVn and dV = b dR, so that dbeta needs no division. dg uses sums over
 //!            rectangles of M, without cancelling cumulative sums; in `half_coop` sums of q . dQ and k . dK, whose parts inside a
-//!            chunk cancel to f32, being products of the same rounded E and F; where g < -20, dg, which has the factor e^g, is 0. Error against f64 1e-7 to 3e-6 for any keys and beta in [0, 2). Known limit: with (nearly) equal
+//!            chunk cancel to f32, being products of the same rounded E and F (Channel: to f16, of rows rounded with their factors); where g < -20, dg, which has the factor e^g, is 0. Error against f64 1e-7 to 3e-6 for any keys and beta in [0, 2). Known limit: with (nearly) equal
 //!            keys and no decay dg itself is ill-conditioned, a difference of sums that cancel: 1e-5 to 1e-4 in f32
 //!            whatever the form
 //! Cost       per token and head, forward 2 d_k d_v + C (2 d_k + 2 d_v) + n (4 d_k d_v + C (4 d_k + 2 d_v) + C^2 / 3)

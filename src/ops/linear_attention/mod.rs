@@ -23,7 +23,8 @@
 //!            in f32 accumulators and reads operands in f16. Every decay factor is the exponential of a sum of non-positive log decays or a product of
 //!            such, never of a difference of prefix sums: strong decay costs no digits. Channel: by sub-blocks, the
 //!            factor of a pair of tokens split at the ends of their sub-blocks (16 tokens on the CPU, 4 on a GPU),
-//!            inside a sub-block explicit. g is clamped at -1e4, a gate of exactly 0. Constant: log1p in the twin, its
+//!            inside a sub-block explicit; `half_coop` splits it at the middle of the group of 8, 16, 32 or 64 that both are
+//!            in (`lib/half_channel`), and rounds keys and queries with their factors, and dP, to f16. g is clamped at -1e4, a gate of exactly 0. Constant: log1p in the twin, its
 //!            series in the kernel, exact to rounding. What does not decay (the diagonal of P) is left out of dg, so
 //!            that gradients of strong decays are right however small; with scalar decays the twin has P, dP and dV in
 //!            f64 in its backward pass, as what they are summed to (dg, then the gradients of rates and steps) cancels a
