@@ -60,19 +60,19 @@ alias t_grad_pairs = f16;
 @group(0) @binding(15) var<uniform> params: Params;
 
 // A delta rule has too many sums for two workgroups a multiprocessor, unless heads are narrow: then each subgroup has half the
-// rows.
-const NARROW: bool = DELTA && !CHANNEL && KEY_BLOCKS <= 4;
+// rows. For still narrower ones the compiler takes more registers than for these.
+const NARROW: bool = DELTA && !CHANNEL && (KEY_BLOCKS == 3 || KEY_BLOCKS == 4);
 const ROOMY: bool = DELTA && !NARROW;
 const ACROSS: u32 = {8 - NARROW * 4}; // subgroups along d_k
 const OWN: u32 = {4 - NARROW * 2}; // rows of blocks of a subgroup
 const COLUMNS: u32 = {8 + ROOMY * 8 - NARROW * 4}; // quads of a row of a tile
 const TILE_ROW: u32 = {COLUMNS + 2};
 const LANES: u32 = {8 - NARROW * 4}; // that load a row
-// In `tile`, 64 rows each: dO, Vn, dV. Later the blocks of E, at 0, and of F: those on and below the diagonal.
+// In `tile`, 64 rows each: dO, Vn, dV. Later E, at 0, and F; NARROW, their blocks on and below the diagonal.
 const OF_VN: u32 = {64 * TILE_ROW};
 const OF_DV: u32 = {128 * TILE_ROW};
-const PAIR_ROW: u32 = {4 + ROOMY * 2}; // quads of a row of a block
-const OF_F: u32 = {160 * PAIR_ROW};
+const PAIR_ROW: u32 = {ROW - NARROW * (ROW - 4)}; // quads from row to row of a block
+const OF_F: u32 = {64 * ROW - NARROW * (64 * ROW - 640)};
 const TILE: u32 = {(2 + DELTA) * 64 * TILE_ROW};
 var<workgroup> tile: array<vec4<f16>, {TILE + (TILE < 1280) * (1280 - TILE)}>;
 // Where K is: what decays by 1 to the chunk's end is K.
@@ -128,14 +128,18 @@ fn place_in_turn(channels: u32) -> u32 {
     return select(channels % 4u, channels, DELTA) * 4u;
 }
 
-// Block of a triangle of blocks; E has whole rows of blocks where a token has several writes.
+// Where a block of F begins, and one of E, which has whole rows of blocks where a token has several writes.
 fn triangle_block(i: u32, j: u32) -> u32 {
-    return (i * (i + 1u) / 2u + j) * 16u * PAIR_ROW;
+#if NARROW
+    return (i * (i + 1u) / 2u + j) * 64u;
+#else
+    return i * 16u * ROW + j * 4u;
+#endif
 }
 
 fn pair_block(i: u32, j: u32) -> u32 {
-#if HOUSEHOLDER > 1
-    return (i * 4u + j) * 16u * PAIR_ROW;
+#if NARROW && HOUSEHOLDER > 1
+    return (i * 4u + j) * 64u;
 #else
     return triangle_block(i, j);
 #endif

@@ -108,6 +108,7 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         let right{b}_{n} = states[place{b}_{n} + 1u];
 #end
 #end
+        var overlap = 0.0;
 #endif
 #for b in 0..HELD
         for (var once = {4 * b}u + subgroup; once < KEY_BLOCKS; once = KEY_BLOCKS) {
@@ -132,6 +133,9 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
                 let place = state_place(row, first + c);
                 grad_states[place] = vec4<t_grad_states>(x);
                 grad_states[place + 1u] = vec4<t_grad_states>(y);
+#if GATES
+                overlap += dot(x, vec4<f32>(left{b}_{n})) + dot(y, vec4<f32>(right{b}_{n}));
+#endif
             }
 #end
             subgroupBarrier();
@@ -143,6 +147,12 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
 #endif
 #end
+#if GATES
+        overlap = subgroupAdd(overlap);
+        if thread % 32u == 0u {
+            overlaps[(block() * ((params.d_v + 63u) / 64u) * 2u + wg.x) * 4u + subgroup] = overlap;
+        }
+#endif
 #for n in 0..QUERY_BLOCKS
         tile[OUTPUTS + ({16 * n}u + thread / 8u) * TILE_ROW + thread % 8u] = v{n};
 #end
@@ -166,23 +176,6 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
 #end
 #end
-#if GATES
-        // Of D as it is saved, by the subgroup that wrote it.
-        var overlap = 0.0;
-#for b in 0..HELD
-#for n in 0..2
-        {
-            let at = ({64 * b}u + subgroup * 16u + {8 * n}u + r) * TILE_ROW + c;
-            let sum = dot(vec4<f32>(tile[at]), vec4<f32>(left{b}_{n})) + dot(vec4<f32>(tile[at + 1u]), vec4<f32>(right{b}_{n}));
-            overlap += select(0.0, sum, {4 * b}u + subgroup < KEY_BLOCKS);
-        }
-#end
-#end
-        overlap = subgroupAdd(overlap);
-        if thread % 32u == 0u {
-            overlaps[(block() * ((params.d_v + 63u) / 64u) * 2u + wg.x) * 4u + subgroup] = overlap;
-        }
-#endif
 #if DELTA
 #for b in 0..HELD
 #for n in 0..4

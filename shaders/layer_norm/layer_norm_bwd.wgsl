@@ -41,35 +41,26 @@ fn layer_norm_bwd(
     var grad_w_{k} = Lanes();
     var grad_b_{k} = Lanes();
 #end
-    var row = part * ROWS_AT_ONCE + thread / LANES;
-    var at = 0u;
-    var first = a_x();
-    var mean = 0.0;
-    var scale = 0.0;
-#for k in 0..PER
-    var x_{k} = a_x();
-    var dy_{k} = a_grad_y();
-#end
-    at = select(0u, row, row < params.rows) * columns;
-    first = a_x(x[at]);
-    mean = offset[select(0u, row, row < params.rows)];
-    scale = r[select(0u, row, row < params.rows)];
-#for k in 0..PER
-    x_{k} = x[at + select(0u, lane + {k}u * LANES, lane + {k}u * LANES < columns)];
-    dy_{k} = grad_y[at + select(0u, lane + {k}u * LANES, lane + {k}u * LANES < columns)];
-#end
     for (var top = part * ROWS_AT_ONCE; top < params.rows; top += params.parts * ROWS_AT_ONCE) {
-        let here = at;
+        let row = top + thread / LANES;
+        let at = row * columns;
         let width = select(0u, columns, row < params.rows);
-        let factor = scale;
+        var first = 0.0;
+        var mean = 0.0;
+        var scale = 0.0;
+        if width > 0u {
+            first = first_of(Lanes(x[at]));
+            mean = offset[row];
+            scale = r[row];
+        }
         var sum = Lanes();
         var along = Lanes();
 #for k in 0..PER
         var xh_{k} = Lanes();
         var q_{k} = Lanes();
         if lane + {k}u * LANES < width {
-            xh_{k} = (Lanes(x_{k}) - first_of(Lanes(first)) - mean) * factor;
-            let grad_y_{k} = Lanes(dy_{k});
+            xh_{k} = (Lanes(x[at + lane + {k}u * LANES]) - first - mean) * scale;
+            let grad_y_{k} = Lanes(grad_y[at + lane + {k}u * LANES]);
             q_{k} = grad_y_{k} * w[lane + {k}u * LANES];
             grad_w_{k} += grad_y_{k} * xh_{k};
             grad_b_{k} += grad_y_{k};
@@ -77,20 +68,10 @@ fn layer_norm_bwd(
         sum += q_{k};
         along += q_{k} * xh_{k};
 #end
-        // The next rows are asked for before the barriers.
-        row += params.parts * ROWS_AT_ONCE;
-        at = select(0u, row, row < params.rows) * columns;
-        first = a_x(x[at]);
-        mean = offset[select(0u, row, row < params.rows)];
-        scale = r[select(0u, row, row < params.rows)];
-#for k in 0..PER
-        x_{k} = x[at + select(0u, lane + {k}u * LANES, lane + {k}u * LANES < columns)];
-        dy_{k} = grad_y[at + select(0u, lane + {k}u * LANES, lane + {k}u * LANES < columns)];
-#end
         let means = row_sum(vec2(lanes_total(sum), lanes_total(along)), thread) / f32(params.d);
 #for k in 0..PER
         if lane + {k}u * LANES < width {
-            grad_x[here + lane + {k}u * LANES] = a_grad_x(factor * (q_{k} - means.x - xh_{k} * means.y));
+            grad_x[at + lane + {k}u * LANES] = a_grad_x(scale * (q_{k} - means.x - xh_{k} * means.y));
         }
 #end
     }
