@@ -7,6 +7,9 @@ use rayon::prelude::*;
 /// Rows that one thread takes at a time.
 const ROWS: usize = 16;
 
+/// Rows whose sums run side by side: one alone waits for each addition.
+const SIDE_BY_SIDE: usize = 8;
+
 /// From this size of lse on its own rounding, 2^-24 of it, is more than that of the exponential: probabilities then come from
 /// the logits alone.
 const LARGE: f64 = 32.0;
@@ -17,23 +20,48 @@ pub(crate) fn rows<R: Real>(classes: usize, z: &[R], labels: &[u32], lse: &mut [
         .zip(lse.par_chunks_mut(ROWS).zip(nll.par_chunks_mut(ROWS)))
         .zip(labels.par_chunks(ROWS))
         .for_each_init(
-            || vec![R::ZERO; classes],
+            || vec![R::ZERO; SIDE_BY_SIDE * classes],
             |exps, ((z, (lse, nll)), labels)| {
                 vectorize(
                     #[inline(always)]
                     || {
-                        for (r, z) in z.chunks_exact(classes).enumerate() {
-                            let max = largest(z);
-                            for (e, z) in exps.iter_mut().zip(z) {
-                                *e = (*z - max).exp();
+                        let several = z.chunks(SIDE_BY_SIDE * classes).zip(lse.chunks_mut(SIDE_BY_SIDE));
+                        for (z, lse) in several {
+                            for ((z, exps), lse) in z
+                                .chunks_exact(classes)
+                                .zip(exps.chunks_exact_mut(classes))
+                                .zip(lse.iter_mut())
+                            {
+                                *lse = largest(z);
+                                for (e, z) in exps.iter_mut().zip(z) {
+                                    *e = (*z - *lse).exp();
+                                }
                             }
-                            lse[r] = max + exps.iter().copied().sum::<R>().ln();
+                            let sums = sums_of_rows(exps, classes);
+                            for (lse, sum) in lse.iter_mut().zip(sums) {
+                                *lse += sum.ln();
+                            }
+                        }
+                        for (r, z) in z.chunks_exact(classes).enumerate() {
                             nll[r] = z.get(labels[r] as usize).map_or(R::ZERO, |z| lse[r] - *z);
                         }
                     },
                 );
             },
         );
+}
+
+/// The sum of each of [`SIDE_BY_SIDE`] rows.
+#[inline(always)]
+fn sums_of_rows<R: Real>(x: &[R], columns: usize) -> [R; SIDE_BY_SIDE] {
+    let rows: [&[R]; SIDE_BY_SIDE] = std::array::from_fn(|r| &x[r * columns..(r + 1) * columns]);
+    let mut sums = [R::ZERO; SIDE_BY_SIDE];
+    for c in 0..columns {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            *sum += row[c];
+        }
+    }
+    sums
 }
 
 /// The sum over all rows, in f64: hundreds of thousands of equal terms lose digits in an f32.

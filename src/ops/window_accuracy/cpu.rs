@@ -1,6 +1,6 @@
 use super::WindowAccuracy;
 use crate::step::StepParams;
-use crate::twin::{CpuOp, Real, Slices};
+use crate::twin::{CpuOp, Real, Slices, vectorize};
 use rayon::prelude::*;
 
 /// Predictions of the windows of whole sequences; `z` and `lse` hold `t` rows for every `e` windows.
@@ -24,11 +24,16 @@ pub(crate) fn predict<R: Real>(
                     // Whatever the windows say, no step beyond the sequence is read.
                     let first = (window[0] as usize).min(op.t);
                     let len = (window[1] as usize).min(op.t - first);
-                    for row in b * op.t + first..b * op.t + first + len {
-                        for (sum, z) in sums.iter_mut().zip(&z[row * k..(row + 1) * k]) {
-                            *sum += (*z - lse[row]).exp();
-                        }
-                    }
+                    vectorize(
+                        #[inline(always)]
+                        || {
+                            for row in b * op.t + first..b * op.t + first + len {
+                                for (sum, z) in sums.iter_mut().zip(&z[row * k..(row + 1) * k]) {
+                                    *sum += (*z - lse[row]).exp();
+                                }
+                            }
+                        },
+                    );
                     let mut best = 0;
                     for c in 1..k {
                         if sums[c] > sums[best] {
