@@ -30,7 +30,7 @@ const BLOCK: usize = 16;
 const ROWS: usize = 64;
 /// Blocks of a row of K at most.
 const MOST_KEY_BLOCKS: usize = 8;
-/// Columns of d_v of a workgroup of the state's kernels.
+/// Value columns of a workgroup of the state's kernels.
 const STATE_COLUMNS: usize = 32;
 /// Their subgroups, each with partial sums of its own.
 const STATE_SUBGROUPS: usize = 4;
