@@ -397,7 +397,8 @@ impl<'a> Lower<'a> {
         let Variant {
             needs, without_coop, ..
         } = self.variant;
-        let coop = needs.coop && !without_coop.contains(&kernel.path) && kernel.declares("COOP");
+        let may = kernel.declares("COOP") && !kernel.sets("COOP");
+        let coop = needs.coop && may && !without_coop.contains(&kernel.path);
         let kernel = if coop { kernel.set("COOP", true) } else { kernel };
         let kernel = match needs.int64 && kernel.declares("INT64") {
             true => kernel.set("INT64", true),
