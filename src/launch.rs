@@ -385,7 +385,7 @@ impl<'a> Lower<'a> {
 
     /// Adds a launch. `bindings` are the storage bindings by their names in the shader; `alias t_<name>` is set to f16 where
     /// the view is. `params` mirrors the shader's `params` uniform; `()` if it has none. A shader with a constant `COOP` or `INT64`
-    /// gets it as the variant says; in mixed precision one with a constant `SPLIT` that the op has not set does without the low
+    /// gets it as the variant says, unless the op has set it; in mixed precision one with a constant `SPLIT` that the op has not set does without the low
     /// halves of its operands.
     pub fn run<P: bytemuck::NoUninit>(
         &mut self,
@@ -397,7 +397,8 @@ impl<'a> Lower<'a> {
         let Variant {
             needs, without_coop, ..
         } = self.variant;
-        let coop = needs.coop && !without_coop.contains(&kernel.path) && kernel.declares("COOP");
+        let may = kernel.declares("COOP") && !kernel.sets("COOP");
+        let coop = needs.coop && may && !without_coop.contains(&kernel.path);
         let kernel = if coop { kernel.set("COOP", true) } else { kernel };
         let kernel = match needs.int64 && kernel.declares("INT64") {
             true => kernel.set("INT64", true),

@@ -18,9 +18,9 @@ alias a_v = t_v;
 @group(0) @binding(1) var<storage, read_write> grad_o: array<a_grad_o>; // [B, T, H, d_v]
 @group(0) @binding(2) var<storage, read_write> states: array<Value>; // [B, H, chunks, d_k, d_v]
 @group(0) @binding(3) var<storage, read_write> grad_states: array<Value>; // [B, H, chunks, d_k, d_v]
-@group(0) @binding(4) var<storage, read_write> table: array<f32>; // of channel_factors_fwd
-@group(0) @binding(5) var<storage, read_write> x1: array<f32>; // [B, T HOUSEHOLDER, H, d_k]
-@group(0) @binding(6) var<storage, read_write> x3: array<f32>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(4) var<storage, read_write> table: array<Factors>; // of channel_factors_fwd
+@group(0) @binding(5) var<storage, read_write> x1: array<Value>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(6) var<storage, read_write> x3: array<Value>; // [B, T HOUSEHOLDER, H, d_k]
 @group(0) @binding(7) var<storage, read_write> through: array<f32>; // [B, H, chunks, d_k]
 @group(0) @binding(8) var<uniform> params: Params;
 
@@ -53,17 +53,20 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
 fn channel_state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let n0 = set_tile(wg, params.d_k) * 64u;
     tile_lanes(lane);
-    let t1 = product(zero_tile(), OF_GRAD_O, false, 0u, OF_STATE, true, n0, params.d_v);
-    let t3 = product(zero_tile(), OF_V, false, 0u, OF_GRAD_STATE, true, n0, params.d_v);
+    let here = chunk_of(wg, params.d_k);
+    let t1 = product(zero_tile(), OF_GRAD_O, false, 0u, OF_STATE, true, n0, from_state(here, params.d_v));
+    let t3 = product(zero_tile(), OF_V, false, 0u, OF_GRAD_STATE, true, n0, from_grad_state(here, params.d_v));
+    let width = from_grad_state(here, from_state(here, params.d_v));
 #for r in 0..4
     if is_row(4u * y + {r}u) {
-#for c in 0..4
+#for c in 0..4/WIDTH
         {
             let i = 4u * y + {r}u;
             let j = n0 + 4u * x + {c}u;
             if j < params.d_k {
-                x1[row(i) * params.d_k + j] = t1.r{r}[{c}] * decay_in(i, j);
-                x3[row(i) * params.d_k + j] = t3.r{r}[{c}] * decay_out(i, j);
+                let at = (row(i) * params.d_k + j) / WIDTH;
+                x1[at] = part_of(t1.r{r}, {c}u) * decays_in(i, j);
+                x3[at] = part_of(t3.r{r}, {c}u) * decays_out(i, j);
             }
         }
 #end
@@ -71,7 +74,7 @@ fn channel_state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
 #end
     for (var m0 = 0u; m0 < 64u; m0 += CHUNK) {
         var part = vec4(0.0);
-        for (var j = x * WIDTH; j < params.d_v; j += 16u * WIDTH) {
+        for (var j = x * WIDTH; j < width; j += 16u * WIDTH) {
 #for r in 0..4
             let i{r} = n0 + m0 + 4u * y + {r}u;
             part[{r}] += components_sum(element(OF_STATE, i{r}, j) * element(OF_GRAD_STATE, i{r}, j));

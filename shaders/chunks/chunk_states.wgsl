@@ -19,7 +19,7 @@ alias a_values = t_values;
 
 @group(0) @binding(0) var<storage, read_write> keys: array<a_keys>; // K or Q [B, T, H or 1, d_k]
 @group(0) @binding(1) var<storage, read_write> values: array<a_values>; // V or dO [B, T, H, d_v]
-@group(0) @binding(2) var<storage, read_write> table: array<f32>; // decay factors
+@group(0) @binding(2) var<storage, read_write> table: array<Factors>; // decay factors
 @group(0) @binding(3) var<storage, read_write> states: array<Value>; // S or D [B, H, chunks, d_k, d_v]
 @group(0) @binding(4) var<uniform> params: Params;
 

@@ -36,6 +36,7 @@ alias a_values = t_values;
 #endif
 @group(0) @binding(8) var<uniform> params: Params;
 
+const APART: bool = SCALAR || SHARED; // the first term is a product by itself
 #if KEYS
 #import lib/state_sum
 const DECAY: u32 = DECAY_OUT;
@@ -66,6 +67,9 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
 #if !KEYS
         value *= params.scale;
 #endif
+#if !APART
+        value *= table[entry(DECAY, last(select(0u, i, spot.ok)))];
+#endif
     } else if operand == OF_STATE {
         spot = in_state(i, j);
 #if KEYS
@@ -94,10 +98,17 @@ fn query_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
     tile_lanes(lane);
     let i = 4u * y;
     let j = n0 + 4u * x;
+    let here = chunk_of(wg, params.d_k);
+#if KEYS
+    let reach = from_grad_state(here, params.d_v);
+#else
+    let reach = from_state(here, params.d_v);
+#endif
+#if APART
     var total = zero_tile();
     for (var n = 0u; n < heads_here(); n++) {
         head = wg.y + n;
-        let t = product(zero_tile(), OF_VALUES, false, 0u, OF_STATE, true, n0, params.d_v);
+        let t = product(zero_tile(), OF_VALUES, false, 0u, OF_STATE, true, n0, reach);
         var part: vec4<f32>;
 #for r in 0..4
         let through_{r} = t.r{r} * table[entry(DECAY, last(i + {r}u))];
@@ -117,6 +128,13 @@ fn query_key_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
 #endif
     }
     head = wg.y;
-    total = product(total, OF_E, KEYS, 0u, OF_OTHER, false, n0, rows_of(chunk_of(wg, params.d_k)));
+    total = product(total, OF_E, KEYS, 0u, OF_OTHER, false, n0, rows_of(here));
+#else
+    let total = products(
+        zero_tile(), 0u, n0,
+        OF_VALUES, false, OF_STATE, true, reach,
+        OF_E, KEYS, OF_OTHER, false, rows_of(here),
+    );
+#endif
     store_queries(total, n0);
 }

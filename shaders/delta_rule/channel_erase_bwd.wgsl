@@ -37,7 +37,7 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
 fn channel_erase_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let n0 = set_tile(wg, params.d_k) * 64u;
     tile_lanes(lane);
-    let t = product(zero_tile(), OF_GRAD_V, false, 0u, OF_STATE, true, n0, params.d_v);
+    let t = product(zero_tile(), OF_GRAD_V, false, 0u, OF_STATE, true, n0, from_state(chunk_of(wg, params.d_k), params.d_v));
 #for r in 0..4
     if is_row(4u * y + {r}u) {
 #for c in 0..4

@@ -26,8 +26,12 @@ alias a_q = t_q;
 @group(0) @binding(0) var<storage, read_write> q: array<a_q>; // [B, T, H, d_k]
 @group(0) @binding(1) var<storage, read_write> k: array<a_k>; // [B, T HOUSEHOLDER, H, d_k]
 @group(0) @binding(2) var<storage, read_write> beta: array<f32>; // [B, T HOUSEHOLDER, H]
-@group(0) @binding(3) var<storage, read_write> scores: array<f32>; // [B, H, chunks, QUERIES, C]
-@group(0) @binding(4) var<storage, read_write> lower: array<f32>; // [B, H, chunks, C, C]: Tm or G
+@group(0) @binding(3) var<storage, read_write> scores: array<vec4<f32>>; // [B, H, chunks, QUERIES, C]
+#if INVERSE
+@group(0) @binding(4) var<storage, read_write> lower: array<f32>; // [B, H, chunks, C, C]: Tm
+#else
+@group(0) @binding(4) var<storage, read_write> lower: array<vec4<f32>>; // [B, H, chunks, C, C]: G
+#endif
 @group(0) @binding(5) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 #if SCALAR
 @group(0) @binding(6) var<storage, read_write> g: array<f32>; // [B, T, H]
@@ -112,15 +116,14 @@ fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     }
     let gam = gam_tile();
     let inside = x < CHUNK / 4u;
+    let j = vec4(4u * x) + vec4(0u, 1u, 2u, 3u);
 
     let qk = product(zero_tile(), OF_Q, false, 0u, OF_K, true, 0u, params.d_k);
     if inside {
 #for r in 0..4
         if is_last(4u * y + {r}u) {
-            let at = (block() * QUERIES + token(4u * y + {r}u)) * CHUNK + 4u * x;
-#for c in 0..4
-            scores[at + {c}u] = select(0.0, qk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u <= 4u * y + {r}u);
-#end
+            let at = (block() * QUERIES + token(4u * y + {r}u)) * (CHUNK / 4u) + x;
+            scores[at] = select(vec4(0.0), qk.r{r} * gam.r{r}, j <= vec4(4u * y + {r}u));
         }
 #end
     }
@@ -141,11 +144,9 @@ fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     }
 #else
     if inside {
-        let base = block() * CHUNK * CHUNK + 4u * (y * CHUNK + x);
+        let at = (block() * CHUNK + 4u * y) * (CHUNK / 4u) + x;
 #for r in 0..4
-#for c in 0..4
-        lower[base + {r}u * CHUNK + {c}u] = select(0.0, kk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u < 4u * y + {r}u);
-#end
+        lower[at + {r}u * (CHUNK / 4u)] = select(vec4(0.0), kk.r{r} * gam.r{r}, j < vec4(4u * y + {r}u));
 #end
     }
 #endif

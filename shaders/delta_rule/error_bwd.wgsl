@@ -79,7 +79,8 @@ fn error_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     tile_lanes(lane);
     let i = 4u * y;
     let j = n0 + 4u * x;
-    var u = product(zero_tile(), OF_K, false, 0u, OF_STATE, false, n0, params.d_k);
+    let here = chunk_of(wg, params.d_v);
+    var u = product(zero_tile(), OF_K, false, 0u, OF_STATE, false, n0, from_state(here, params.d_k));
     var t: Tile;
 #for r in 0..4
 #if CHANNEL
@@ -92,11 +93,11 @@ fn error_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #end
     store_values(t, n0);
     storageBarrier();
-    t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, rows_of(chunk_of(wg, params.d_v)));
+    t = product(zero_tile(), OF_TM, false, 0u, OF_VN, false, n0, rows_of(here));
     storageBarrier();
     store_values(t, n0);
     storageBarrier();
-    t = product(zero_tile(), OF_LOWER, false, 0u, OF_VN, false, n0, rows_of(chunk_of(wg, params.d_v)));
+    t = product(zero_tile(), OF_LOWER, false, 0u, OF_VN, false, n0, rows_of(here));
     var part: vec4<f32>;
 #for r in 0..4
     t.r{r} = u.r{r} - t.r{r};

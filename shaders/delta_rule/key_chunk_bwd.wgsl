@@ -56,7 +56,11 @@ fn store(at: u32, value: Value) {
 fn key_chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let n0 = set_tile(wg, params.d_k) * 64u;
     tile_lanes(lane);
-    var t = product(zero_tile(), OF_E, true, 0u, OF_Q, false, n0, queries_of(chunk_of(wg, params.d_k)));
-    t = product(t, OF_F, false, 0u, OF_K, false, n0, rows_of(chunk_of(wg, params.d_k)));
+    let here = chunk_of(wg, params.d_k);
+    let t = products(
+        zero_tile(), 0u, n0,
+        OF_E, true, OF_Q, false, queries_of(here),
+        OF_F, false, OF_K, false, rows_of(here),
+    );
     store_keys(t, n0);
 }

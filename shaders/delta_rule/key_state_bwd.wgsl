@@ -67,8 +67,9 @@ fn key_state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
     tile_lanes(lane);
     let i = 4u * y;
     let j = n0 + 4u * x;
-    var x2 = product(zero_tile(), OF_GRAD_V, false, 0u, OF_STATE, true, n0, params.d_v);
-    var x3 = product(zero_tile(), OF_VN, false, 0u, OF_GRAD_STATE, true, n0, params.d_v);
+    let here = chunk_of(wg, params.d_k);
+    var x2 = product(zero_tile(), OF_GRAD_V, false, 0u, OF_STATE, true, n0, from_state(here, params.d_v));
+    var x3 = product(zero_tile(), OF_VN, false, 0u, OF_GRAD_STATE, true, n0, from_grad_state(here, params.d_v));
     var in_part: vec4<f32>;
     var out_part: vec4<f32>;
 #for r in 0..4

@@ -29,7 +29,7 @@ alias a_vn = t_vn;
 #endif
 @group(0) @binding(6) var<uniform> params: Params;
 
-const OF_Q: u32 = 0;
+const OF_Q: u32 = 0; // diag(in) Q
 const OF_STATE: u32 = 1;
 const OF_SCORES: u32 = 2;
 const OF_VN: u32 = 3;
@@ -40,9 +40,7 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
     if operand == OF_Q {
         spot = in_queries(i, j);
         value = Value(q[spot.at]);
-#if CHANNEL
         value *= decays_in(last(select(0u, i, spot.ok)), select(0u, j, spot.ok));
-#endif
     } else if operand == OF_STATE {
         spot = in_state(i, j);
         value = states[spot.at];
@@ -72,13 +70,12 @@ fn store(at: u32, value: Value) {
 fn output_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let n0 = set_tile(wg, params.d_v) * 64u;
     tile_lanes(lane);
-    var t = product(zero_tile(), OF_Q, false, 0u, OF_STATE, false, n0, params.d_k);
-#if !CHANNEL
-#for r in 0..4
-    t.r{r} *= decay_in(last(4u * y + {r}u), 0u);
-#end
-#endif
-    t = product(t, OF_SCORES, false, 0u, OF_VN, false, n0, rows_of(chunk_of(wg, params.d_v)));
+    let here = chunk_of(wg, params.d_v);
+    let t = products(
+        zero_tile(), 0u, n0,
+        OF_Q, false, OF_STATE, false, from_state(here, params.d_k),
+        OF_SCORES, false, OF_VN, false, rows_of(here),
+    );
     storageBarrier();
     store_outputs(t, n0);
 }

@@ -33,7 +33,7 @@ alias a_q = t_q;
 @group(0) @binding(7) var<storage, read_write> grad_states: array<Value>; // [B, H, chunks, d_k, d_v]
 @group(0) @binding(8) var<uniform> params: Params;
 
-const OF_K: u32 = 0; // by CHANNEL out * K
+const OF_K: u32 = 0; // diag(out) K
 const OF_Q_IN: u32 = 1; // diag(in) Q
 const OF_K_IN: u32 = 2; // -diag(in beta) K
 const OF_GRAD_STATE: u32 = 3;
@@ -55,9 +55,7 @@ fn element(operand: u32, i: u32, j: u32) -> Value {
     } else if operand == OF_K {
         spot = in_keys(i, j);
         value = Value(k[spot.at]);
-#if CHANNEL
         value *= decays_out(select(0u, i, spot.ok), select(0u, j, spot.ok));
-#endif
     } else if operand == OF_GRAD_STATE {
         spot = in_state(i, j);
         value = grad_states[spot.at];
@@ -102,13 +100,11 @@ fn state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         let here = params.chunks - 1u - done;
         chunk = here;
         storageBarrier();
-        var t = product(zero_tile(), OF_K, false, 0u, OF_GRAD_STATE, false, n0, params.d_k);
-#if !CHANNEL
-#for r in 0..4
-        t.r{r} *= decay_out(4u * y + {r}u, 0u);
-#end
-#endif
-        t = product(t, OF_SCORES, true, 0u, OF_GRAD_O, false, n0, queries_of(here));
+        var t = products(
+            zero_tile(), 0u, n0,
+            OF_K, false, OF_GRAD_STATE, false, from_grad_state(here, params.d_k),
+            OF_SCORES, true, OF_GRAD_O, false, queries_of(here),
+        );
         store_values(t, n0);
         storageBarrier();
         t = product(zero_tile(), OF_TM, true, 0u, OF_GRAD_V, false, n0, rows_of(here));
@@ -117,8 +113,11 @@ fn state_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         storageBarrier();
         if done + 1u < params.chunks {
             for (var m0 = 0u; m0 < params.d_k; m0 += CHUNK) {
-                t = product(zero_tile(), OF_Q_IN, true, m0, OF_GRAD_O, false, n0, queries_of(here));
-                t = product(t, OF_K_IN, true, m0, OF_GRAD_V, false, n0, rows_of(here));
+                t = products(
+                    zero_tile(), m0, n0,
+                    OF_Q_IN, true, OF_GRAD_O, false, queries_of(here),
+                    OF_K_IN, true, OF_GRAD_V, false, rows_of(here),
+                );
 #for r in 0..4
                 if m0 + 4u * y + {r}u < params.d_k {
                     let a = decay_whole(m0 + 4u * y + {r}u);

@@ -86,7 +86,7 @@ fn state_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     for (var done = 0u; done < params.chunks; done++) {
         chunk = done;
         storageBarrier();
-        var t = product(zero_tile(), OF_K, false, 0u, OF_STATE, false, n0, params.d_k);
+        var t = product(zero_tile(), OF_K, false, 0u, OF_STATE, false, n0, from_state(done, params.d_k));
 #for r in 0..4
         {
             let i = 4u * y + {r}u;

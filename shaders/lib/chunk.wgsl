@@ -67,6 +67,16 @@ fn rows() -> u32 {
     return rows_of(chunk);
 }
 
+// The inner dimension of a product with the state at the start of chunk `c`: that of the first one is 0 ..
+fn from_state(c: u32, width: u32) -> u32 {
+    return select(width, 0u, c == 0u);
+}
+
+// .. and of one with the gradient of the state after it, which is 0 for the last one. Uniform if `c` is.
+fn from_grad_state(c: u32, width: u32) -> u32 {
+    return select(width, 0u, c + 1u == params.chunks);
+}
+
 // Index of query i of the chunk in [B, T, H].
 fn query(i: u32) -> u32 {
     return (batch * params.t + chunk * QUERIES + i) * params.h + head;

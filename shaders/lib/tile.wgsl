@@ -1,6 +1,6 @@
 // Products of matrices by tiles of C x 64 on a workgroup of 4 C invocations (C: a multiple of 16, at most 64).
 // Invocation (y, x), x < 16, holds rows 4 y .. 4 y + 3 and columns 4 x .. 4 x + 3 of the tile. Operands pass through
-// workgroup memory 16 of the inner dimension at a time; the next slice is loaded to registers while one is
+// workgroup memory a slice of the inner dimension at a time; the next slice is loaded to registers while one is
 // multiplied.
 //
 // The importing kernel defines `fn element(operand: u32, i: u32, j: u32) -> Value`: row i, column j (and, WIDE, the three
@@ -12,18 +12,17 @@ const CHUNK: u32 = 64;
 const THREADS: u32 = CHUNK * 4; // exactly one vec4 of A a thread and slice
 const USED: u32 = 64; // rows of a tile that are wanted: products leave the others as they are
 const SPLIT: bool = true; // COOP: operands are pairs of f16, at f32 accuracy; else single ones, in mixed precision
+const TRIANGLE: bool = true; // whether the kernel forms a triangle in the pool
 const DEPTH: u32 = 16; // COOP: inner dimension of a slice; above 16 there is no room for a triangle
-const INNER: u32 = {DEPTH * (1 + (CHUNK == 64) * (1 - SPLIT))}; // the same where there are no low halves
-#if COOP && DEPTH > 16
-const POOL: u32 = 8 * CHUNK;
+const INNER: u32 = {DEPTH * (2 - SPLIT)}; // the same where there are no low halves
+#if COOP && !TRIANGLE
+const TURNS: u32 = 2; // in which the subgroups store their accumulators
+const POOL: u32 = THREADS;
 #else
-#if COOP
-const POOL: u32 = 16 * (CHUNK / 4 + 1) + 272;
-#else
+const TURNS: u32 = 1;
 const A_WIDTH: u32 = CHUNK / 4 + 1; // vec4s of a row of A in workgroup memory, one of them padding
 const B_START: u32 = 16 * (CHUNK / 4 + 1);
 const POOL: u32 = 16 * (CHUNK / 4 + 1) + 272;
-#endif
 #endif
 
 // A slice of A at 0, transposed: [16][C + 4]; a slice of B at B_START: [16][64 + 4]. Between products: free.
@@ -60,16 +59,20 @@ alias FragA = coop_mat16x16<f16, A>;
 alias FragB = coop_mat16x16<f16, B>;
 alias FragC = coop_mat16x16<f32, C>;
 
-// A slice of each operand, as f16 (SPLIT: pairs): blocks of 16 x 16, the operand's rows as they are stored, for each 16 of the
-// inner dimension.
-var<workgroup> a_high: array<vec4<f16>, INNER / 16 * THREADS>;
-var<workgroup> b_high: array<vec4<f16>, INNER * 16>;
-#if SPLIT
-var<workgroup> a_low: array<vec4<f16>, INNER / 16 * THREADS>;
-var<workgroup> b_low: array<vec4<f16>, INNER * 16>;
-#endif
+// C is 64 here. A slice of the operands lies in eight strips, a subgroup's each: four of 16 rows of A, then four of 16 columns
+// of B. A strip is blocks of 16 x 16, one for each 16 of the inner dimension, their rows as they are stored. A row is 4
+// quads of f16, SPLIT: the high halves, the low ones and room for 2 quads, so that eight rows lie in different banks; that of
+// a strip's last row is the next strip's.
+const LINE: u32 = {4 + SPLIT * 6};
+const STRIP: u32 = {INNER * LINE - SPLIT * 2};
+var<workgroup> strips: array<vec4<f16>, {8 * STRIP}>;
+var<workgroup> unscales: array<f32, 8>; // what undoes a strip's scale
 
 var<private> thread: u32;
+// What the subgroup loads of the next slice.
+#for i in 0..INNER/8
+var<private> next{i}: vec4<f32>;
+#end
 
 // A subgroup of 32 holds 16 rows and 32 columns of a tile: two accumulators.
 fn tile_lanes(lane: u32) {
@@ -78,203 +81,192 @@ fn tile_lanes(lane: u32) {
     x = lane / 32u % 2u * 8u + lane % 8u;
 }
 
-// Four neighbours of a row of A or, where `at`, of A's transpose; 0 from `len` of the inner dimension on, where an operand
-// may hold anything, which the other's zeros would not undo: NaN times 0 is NaN, and a slice's scale is its largest.
-fn load_a(a: u32, at: bool, m0: u32, k0: u32, len: u32) -> vec4<f32> {
-    if at {
-        let k = k0 + thread / (CHUNK / 4u);
-        return select(vec4(0.0), elements(a, k, m0 + thread % (CHUNK / 4u) * 4u), k < len);
+// Quad i of a lane in a strip of an operand whose rows run along the inner dimension (`along`), or across it; 0 from `len` of
+// it on, where an operand may hold anything, which the other's zeros would not undo: NaN times 0 is NaN, and a strip's
+// scale is its largest.
+fn load_quad(operand: u32, along: bool, outer: u32, k0: u32, i: u32, len: u32) -> vec4<f32> {
+    let lane = thread % 32u;
+    var value: vec4<f32>;
+    if along {
+        let k = k0 + lane % {INNER / 4}u * 4u;
+        value = elements(operand, outer + i * {128 / INNER}u + lane / {INNER / 4}u, k);
+        if k0 + INNER > len {
+            value = select(vec4(0.0), value, vec4(k) + vec4(0u, 1u, 2u, 3u) < vec4(len));
+        }
+    } else {
+        let k = k0 + i * 8u + lane / 4u;
+        value = elements(operand, k, outer + lane % 4u * 4u);
+        if k0 + INNER > len {
+            value = select(vec4(0.0), value, k < len);
+        }
     }
-    let k = k0 + thread % 4u * 4u;
-    return select(vec4(0.0), elements(a, m0 + thread / 4u, k), quad(k) < vec4(len));
+    return value;
 }
 
-fn quad(k: u32) -> vec4<u32> {
-    return vec4(k, k + 1u, k + 2u, k + 3u);
-}
-
-fn place_a(at: bool) -> u32 {
-    if at {
-        return block_place(thread / (CHUNK / 4u), thread % (CHUNK / 4u));
+// Where it is in the strip.
+fn quad_place(along: bool, i: u32) -> u32 {
+    let lane = thread % 32u;
+    if along {
+        return lane % {INNER / 4}u / 4u * {16 * LINE}u + (i * {128 / INNER}u + lane / {INNER / 4}u) * LINE + lane % 4u;
     }
-    return thread;
+    return (i * 8u + lane / 4u) * LINE + lane % 4u;
 }
 
-// The same of part `part` of B.
-fn load_b(b: u32, bt: bool, part: u32, k0: u32, n0: u32, len: u32) -> vec4<f32> {
-    let slot = part * THREADS + thread;
-    if bt {
-        let k = k0 + slot % 4u * 4u;
-        return select(vec4(0.0), elements(b, n0 + slot / 4u, k), quad(k) < vec4(len));
+fn load_strip(operand: u32, along: bool, outer: u32, k0: u32, len: u32) {
+#for i in 0..INNER/8
+    next{i} = load_quad(operand, along, outer, k0, {i}u, len);
+#end
+}
+
+// Loads the subgroup's strip of the slice from k0 on.
+fn load_slice(a: u32, at: bool, m0: u32, b: u32, bt: bool, n0: u32, k0: u32, len: u32) {
+    let strip = thread / 32u;
+    if strip < 4u {
+        load_strip(a, !at, m0 + 16u * strip, k0, len);
+    } else {
+        load_strip(b, bt, n0 + 16u * (strip - 4u), k0, len);
     }
-    let k = k0 + slot / 16u;
-    return select(vec4(0.0), elements(b, k, n0 + slot % 16u * 4u), k < len);
 }
 
-fn place_b(bt: bool, part: u32) -> u32 {
-    let slot = part * THREADS + thread;
-    if bt {
-        return slot;
-    }
-    return block_place(slot / 16u, slot % 16u);
-}
-
-// Place of quad c of row r in blocks side by side.
-fn block_place(r: u32, c: u32) -> u32 {
-    return c / 4u * 64u + r * 4u + c % 4u;
-}
-
-// Bits of the largest magnitude.
-fn largest(x: vec4<f32>) -> u32 {
-    let m = bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu);
+fn largest(x: vec4<f32>) -> f32 {
+    let m = abs(x);
     return max(max(m.x, m.y), max(m.z, m.w));
 }
 
-// sum + A B: rows m0 .. of A, columns n0 .. of B, inner dimension 0 .. len. All invocations call it. Slices have a scale
-// each, so that operands may be of any size, and fresh accumulators, since the matrix unit truncates its sums.
+// sum + A B: rows m0 .. of A, columns n0 .. of B, inner dimension 0 .. len. All invocations call it.
 #copied
 fn product(sum: Tile, a: u32, at: bool, m0: u32, b: u32, bt: bool, n0: u32, len: u32) -> Tile {
+    return products(sum, m0, n0, a, at, b, bt, len, a, at, b, bt, 0u);
+}
+
+// sum + A B + C D, the two behind one another. Strips have a scale each, so that operands may be of any size, and slices
+// fresh accumulators, since the matrix unit truncates its sums.
+#copied
+fn products(
+    sum: Tile, m0: u32, n0: u32, a: u32, at: bool, b: u32, bt: bool, len: u32, c: u32, ct: bool, d: u32, dt: bool, more: u32,
+) -> Tile {
     var t = sum;
     let subgroup = thread / 32u;
-    let rows16 = subgroup / 2u * 64u;
-    let columns32 = subgroup % 2u * 128u;
-#for s in 0..INNER/16
-    var next_a{s} = load_a(a, at, m0, {16 * s}u, len);
-#for part in 0..64/CHUNK
-    var next_b{s}_{part} = load_b(b, bt, {part}u, {16 * s}u, n0, len);
-#end
-#end
+    let middle = (len + {INNER - 1}u) / INNER * INNER;
+    if middle > 0u {
+        load_slice(a, at, m0, b, bt, n0, 0u, len);
+    } else if more > 0u {
+        load_slice(c, ct, m0, d, dt, n0, 0u, more);
+    }
     var acc0 = FragC();
     var acc1 = FragC();
-    workgroupBarrier();
-    for (var k0 = 0u; k0 < len; k0 += INNER) {
-        var top_a = 0u;
-        var top_b = 0u;
-#for s in 0..INNER/16
-        top_a = max(top_a, largest(next_a{s}));
-#for part in 0..64/CHUNK
-        top_b = max(top_b, largest(next_b{s}_{part}));
+    for (var k0 = 0u; k0 < middle + more; k0 += INNER) {
+        var top = 0.0;
+#for i in 0..INNER/8
+        top = max(top, largest(next{i}));
 #end
+        let e = scale_exponent(subgroupMax(bitcast<u32>(top)));
+        let scale = power_of_two(e);
+#for i in 0..INNER/8
+        let value{i} = next{i} * scale;
+#if SPLIT
+        let rounded{i} = high(value{i});
+        let high{i} = vec4<f16>(rounded{i});
+        let low{i} = vec4<f16>(value{i} - rounded{i});
+#else
+        let high{i} = vec4<f16>(value{i});
+#endif
 #end
-        top_a = subgroupMax(top_a);
-        top_b = subgroupMax(top_b);
+        let left_turned = u32(select(ct, at, k0 < middle));
+        let right_turned = u32(select(dt, bt, k0 < middle));
+        workgroupBarrier();
+        let along = select(right_turned == 1u, left_turned == 0u, subgroup < 4u);
+#for i in 0..INNER/8
+        {
+            let place = subgroup * STRIP + quad_place(along, {i}u);
+            strips[place] = high{i};
+#if SPLIT
+            strips[place + 4u] = low{i};
+#endif
+        }
+#end
         if thread % 32u == 0u {
-            pool[subgroup] = vec4(bitcast<vec2<f32>>(vec2(top_a, top_b)), 0.0, 0.0);
+            unscales[subgroup] = power_of_two(-e);
         }
         workgroupBarrier();
-        var top = bitcast<vec2<u32>>(pool[0].xy);
-#for i in 1..THREADS/32
-        top = max(top, bitcast<vec2<u32>>(pool[{i}].xy));
-#end
-        let e_a = scale_exponent(top.x);
-        let e_b = scale_exponent(top.y);
-#for s in 0..INNER/16
-        {
-            let value = next_a{s} * power_of_two(e_a);
-#if SPLIT
-            let rounded = high(value);
-            a_high[{s} * THREADS + place_a(at)] = vec4<f16>(rounded);
-            a_low[{s} * THREADS + place_a(at)] = vec4<f16>(value - rounded);
-#else
-            a_high[{s} * THREADS + place_a(at)] = vec4<f16>(value);
-#endif
+        if k0 + INNER < middle {
+            load_slice(a, at, m0, b, bt, n0, k0 + INNER, len);
+        } else if k0 + INNER < middle + more {
+            load_slice(c, ct, m0, d, dt, n0, k0 + INNER - middle, more);
         }
-#for part in 0..64/CHUNK
-        {
-            let value = next_b{s}_{part} * power_of_two(e_b);
-#if SPLIT
-            let rounded = high(value);
-            b_high[{256 * s}u + place_b(bt, {part}u)] = vec4<f16>(rounded);
-            b_low[{256 * s}u + place_b(bt, {part}u)] = vec4<f16>(value - rounded);
-#else
-            b_high[{256 * s}u + place_b(bt, {part}u)] = vec4<f16>(value);
-#endif
-        }
-#end
-#end
-        workgroupBarrier();
-        if k0 + INNER < len {
-#for s in 0..INNER/16
-            next_a{s} = load_a(a, at, m0, k0 + INNER + {16 * s}u, len);
-#for part in 0..64/CHUNK
-            next_b{s}_{part} = load_b(b, bt, {part}u, k0 + INNER + {16 * s}u, n0, len);
-#end
-#end
-        }
-        // 2^-(e_a + e_b); products too small for it are nothing.
-        let e = -(e_a + e_b);
-        let unscale = select(power_of_two(clamp(e, -126, 127)), 0.0, e < -126);
-        for (var once = rows16; once < USED * 4u; once = USED * 4u) {
-            // Loops, since naga takes no argument for uniform at an `if` around these; at each call they fold away.
+        let left = subgroup / 2u * STRIP;
+        let right = (4u + subgroup % 2u * 2u) * STRIP;
+        for (var once = subgroup / 2u * 16u; once < USED; once = USED) {
+            // Loops, since naga takes no argument for uniform at an `if` around these.
 #for s in 0..INNER/16
             var ah{s} = FragA();
 #if SPLIT
             var al{s} = FragA();
 #endif
-            for (var yes = u32(at); yes > 0u; yes = 0u) {
-                ah{s} = coopLoad<FragA>(&a_high[{s} * THREADS + rows16], 4u);
+            for (var yes = left_turned; yes > 0u; yes = 0u) {
+                ah{s} = coopLoad<FragA>(&strips[left + {16 * s * LINE}u], LINE);
 #if SPLIT
-                al{s} = coopLoad<FragA>(&a_low[{s} * THREADS + rows16], 4u);
+                al{s} = coopLoad<FragA>(&strips[left + {16 * s * LINE + 4}u], LINE);
 #endif
             }
-            for (var yes = u32(!at); yes > 0u; yes = 0u) {
-                ah{s} = coopLoadT<FragA>(&a_high[{s} * THREADS + rows16], 4u);
+            for (var yes = 1u - left_turned; yes > 0u; yes = 0u) {
+                ah{s} = coopLoadT<FragA>(&strips[left + {16 * s * LINE}u], LINE);
 #if SPLIT
-                al{s} = coopLoadT<FragA>(&a_low[{s} * THREADS + rows16], 4u);
+                al{s} = coopLoadT<FragA>(&strips[left + {16 * s * LINE + 4}u], LINE);
 #endif
             }
 #end
 #for j in 0..2
             {
                 var slice = FragC();
-#if SPLIT
-                var small = FragC();
-#endif
 #for s in 0..INNER/16
-                {
-                    var bh = FragB();
+                var bh{s} = FragB();
 #if SPLIT
-                    var bl = FragB();
+                var bl{s} = FragB();
 #endif
-                    for (var yes = u32(bt); yes > 0u; yes = 0u) {
-                        bh = coopLoad<FragB>(&b_high[columns32 + {256 * s + 64 * j}u], 4u);
+                for (var yes = right_turned; yes > 0u; yes = 0u) {
+                    bh{s} = coopLoad<FragB>(&strips[right + {j * STRIP + 16 * s * LINE}u], LINE);
 #if SPLIT
-                        bl = coopLoad<FragB>(&b_low[columns32 + {256 * s + 64 * j}u], 4u);
-#endif
-                    }
-                    for (var yes = u32(!bt); yes > 0u; yes = 0u) {
-                        bh = coopLoadT<FragB>(&b_high[columns32 + {256 * s + 64 * j}u], 4u);
-#if SPLIT
-                        bl = coopLoadT<FragB>(&b_low[columns32 + {256 * s + 64 * j}u], 4u);
-#endif
-                    }
-                    slice = coopMultiplyAdd(ah{s}, bh, slice);
-#if SPLIT
-                    small = coopMultiplyAdd(al{s}, bh, small);
-                    small = coopMultiplyAdd(ah{s}, bl, small);
+                    bl{s} = coopLoad<FragB>(&strips[right + {j * STRIP + 16 * s * LINE + 4}u], LINE);
 #endif
                 }
-#end
+                for (var yes = 1u - right_turned; yes > 0u; yes = 0u) {
+                    bh{s} = coopLoadT<FragB>(&strips[right + {j * STRIP + 16 * s * LINE}u], LINE);
 #if SPLIT
-                acc{j} = acc{j} + (slice + small) * unscale;
-#else
-                acc{j} = acc{j} + slice * unscale;
+                    bl{s} = coopLoadT<FragB>(&strips[right + {j * STRIP + 16 * s * LINE + 4}u], LINE);
 #endif
+                }
+#if SPLIT
+                // The small ones first.
+                slice = coopMultiplyAdd(al{s}, bh{s}, slice);
+                slice = coopMultiplyAdd(ah{s}, bl{s}, slice);
+#endif
+#end
+#for s in 0..INNER/16
+                slice = coopMultiplyAdd(ah{s}, bh{s}, slice);
+#end
+                let unscale = unscales[subgroup / 2u] * unscales[4u + subgroup % 2u * 2u + {j}u];
+                acc{j} = acc{j} + slice * min(unscale, 0x1p+127f);
             }
 #end
         }
     }
-    // Barriers of the workgroup: those of a subgroup do not order workgroup memory.
-    let mine = subgroup * 64u;
+    // By turns where there is no room for all subgroups. Barriers of the workgroup: those of a subgroup do not order workgroup
+    // memory.
+    let mine = subgroup / TURNS * 64u;
 #for j in 0..2
-    coopStoreT(acc{j}, &pool[mine], 4u);
+#for turn in 0..TURNS
+    for (var once = subgroup % TURNS; once == {turn}u; once = TURNS) {
+        coopStoreT(acc{j}, &pool[mine], 4u);
+    }
     workgroupBarrier();
-    if x % 8u / 4u == {j}u && 4u * y < USED {
+    if subgroup % TURNS == {turn}u && x % 8u / 4u == {j}u && 4u * y < USED {
 #for r in 0..4
         t.r{r} += pool[mine + (4u * (y % 4u) + {r}u) * 4u + x % 4u];
 #end
     }
     workgroupBarrier();
+#end
 #end
     return t;
 }
@@ -377,6 +369,14 @@ fn product(sum: Tile, a: u32, at: bool, m0: u32, b: u32, bt: bool, n0: u32, len:
     }
     return t;
 }
+
+// sum + A B + C D.
+fn products(
+    sum: Tile, m0: u32, n0: u32, a: u32, at: bool, b: u32, bt: bool, len: u32, c: u32, ct: bool, d: u32, dt: bool, more: u32,
+) -> Tile {
+    let t = product(sum, a, at, m0, b, bt, n0, len);
+    return product(t, c, ct, m0, d, dt, n0, more);
+}
 #endif
 
 // Row sums of a tile whose rows sum to `part` in this invocation's columns: row i's in invocation i < C.
@@ -402,12 +402,12 @@ fn workgroup_sum(value: f32, lane: u32) -> f32 {
         for (var i = lane; i < THREADS; i += 16u) {
             sum += pool[i].x;
         }
-        pool[THREADS + lane] = vec4(sum);
+        pool[lane] = vec4(sum);
     }
     workgroupBarrier();
     var sum = 0.0;
     for (var i = 0u; i < 16u; i++) {
-        sum += pool[THREADS + i].x;
+        sum += pool[i].x;
     }
     workgroupBarrier();
     return sum;

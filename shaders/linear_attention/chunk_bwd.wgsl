@@ -19,7 +19,7 @@ alias a_v = t_v;
 
 @group(0) @binding(0) var<storage, read_write> grad_o: array<a_grad_o>; // [B, T, H, d_v]
 @group(0) @binding(1) var<storage, read_write> v: array<a_v>; // [B, T, H, d_v]
-@group(0) @binding(2) var<storage, read_write> scores: array<f32>; // [B, H, chunks, C, C]: P, then E or dP
+@group(0) @binding(2) var<storage, read_write> scores: array<vec4<f32>>; // [B, H, chunks, C, C]: P, then E or dP
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 @group(0) @binding(4) var<uniform> params: Params;
 
@@ -48,19 +48,24 @@ fn chunk_bwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
     }
     set_log_decay(lane, here);
 #endif
+    let at = (block() * CHUNK + 4u * y) * (CHUNK / 4u) + x;
+#if SCALAR
+    var m = zero_tile();
+    if x <= y {
+#for r in 0..4
+        m.r{r} = scores[at + {r}u * (CHUNK / 4u)];
+#end
+    }
+#endif
     let grad_p = product(zero_tile(), OF_GRAD_O, false, 0u, OF_V, true, 0u, params.d_v);
     let gam = gam_tile();
-    let base = block() * CHUNK * CHUNK + 4u * (y * CHUNK + x);
-    var m = zero_tile();
-    if x < CHUNK / 4u {
+    if x <= y {
+        let j = vec4(4u * x) + vec4(0u, 1u, 2u, 3u);
 #for r in 0..4
-#for c in 0..4
-        if x < y || (x == y && {c}u <= {r}u) {
-            let at = base + {r}u * CHUNK + {c}u;
-            m.r{r}[{c}] = grad_p.r{r}[{c}] * scores[at];
-            scores[at] = grad_p.r{r}[{c}] * gam.r{r}[{c}];
-        }
-#end
+#if SCALAR
+        m.r{r} *= grad_p.r{r};
+#endif
+        scores[at + {r}u * (CHUNK / 4u)] = select(vec4(0.0), grad_p.r{r} * gam.r{r}, j <= vec4(4u * y + {r}u));
 #end
     }
 #if SCALAR

@@ -21,7 +21,7 @@ alias a_q = t_q;
 
 @group(0) @binding(0) var<storage, read_write> q: array<a_q>; // [B, T, H or 1, d_k]
 @group(0) @binding(1) var<storage, read_write> k: array<a_k>; // [B, T, H or 1, d_k]
-@group(0) @binding(2) var<storage, read_write> scores: array<f32>; // [B, H, chunks, C, C]
+@group(0) @binding(2) var<storage, read_write> scores: array<vec4<f32>>; // [B, H, chunks, C, C]
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // [B, H, chunks, fields, C]
 #if SCALAR
 @group(0) @binding(4) var<storage, read_write> g: array<f32>; // [B, T, H]
@@ -70,12 +70,11 @@ fn chunk_prep_fwd(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
             table[entry(LOG, lane)] = log_decay[lane];
         }
         let gam = gam_tile();
-        let base = block() * CHUNK * CHUNK + 4u * (y * CHUNK + x);
         if x < CHUNK / 4u {
+            let at = (block() * CHUNK + 4u * y) * (CHUNK / 4u) + x;
+            let j = vec4(4u * x) + vec4(0u, 1u, 2u, 3u);
 #for r in 0..4
-#for c in 0..4
-            scores[base + {r}u * CHUNK + {c}u] = select(0.0, qk.r{r}[{c}] * gam.r{r}[{c}], 4u * x + {c}u <= 4u * y + {r}u);
-#end
+            scores[at + {r}u * (CHUNK / 4u)] = select(vec4(0.0), qk.r{r} * gam.r{r}, j <= vec4(4u * y + {r}u));
 #end
         }
     }

@@ -24,7 +24,7 @@ alias a_values = t_values;
 @group(0) @binding(1) var<storage, read_write> values: array<a_values>; // V or dO [B, T, H, d_v]
 @group(0) @binding(2) var<storage, read_write> states: array<Value>; // S or D [B, H, chunks, d_k, d_v]
 @group(0) @binding(3) var<storage, read_write> scores: array<Value>; // [B, H, chunks, C, C]
-@group(0) @binding(4) var<storage, read_write> table: array<f32>; // decay factors
+@group(0) @binding(4) var<storage, read_write> table: array<Factors>; // decay factors
 @group(0) @binding(5) var<storage, read_write> result: array<a_result>; // O or dV [B, T, H, d_v]
 @group(0) @binding(6) var<uniform> params: Params;
 
@@ -74,7 +74,16 @@ fn store(at: u32, value: Value) {
 fn chunk_values(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let n0 = 64u * set_tile(wg, params.d_v);
     tile_lanes(lane);
-    var t = product(zero_tile(), OF_KEYS, false, 0u, OF_STATE, false, n0, params.d_k);
-    t = product(t, OF_SCORES, BACKWARD, 0u, OF_VALUES, false, n0, rows_of(chunk_of(wg, params.d_v)));
+    let here = chunk_of(wg, params.d_v);
+#if BACKWARD
+    let reach = from_grad_state(here, params.d_k);
+#else
+    let reach = from_state(here, params.d_k);
+#endif
+    let t = products(
+        zero_tile(), 0u, n0,
+        OF_KEYS, false, OF_STATE, false, reach,
+        OF_SCORES, BACKWARD, OF_VALUES, false, rows_of(here),
+    );
     store_values(t, n0);
 }

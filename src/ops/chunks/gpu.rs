@@ -62,10 +62,21 @@ impl Sizes {
         kernel
     }
 
-    /// A kernel over chunks whose products take 32 of their inner dimension at a time, on matrix units: faster where the
-    /// kernel keeps few tiles, and forms no triangle.
+    /// Whether a variant computes chunks of this length: on matrix units they have 64 rows.
+    pub(crate) fn takes(self, variant: &Variant) -> bool {
+        !variant.needs.coop || self.chunk == TILE
+    }
+
+    /// A kernel over chunks that forms no triangle: on matrix units it needs less workgroup memory, so that three workgroups
+    /// fit on a multiprocessor.
+    pub(crate) fn tile_kernel(self, path: &'static str) -> Kernel {
+        self.kernel(path).set("TRIANGLE", false)
+    }
+
+    /// One whose products take 32 of their inner dimension at a time, on matrix units: two workgroups a multiprocessor, half the
+    /// barriers, and operands whose rows run along it are read 128 bytes a row.
     pub(crate) fn deep_kernel(self, path: &'static str) -> Kernel {
-        self.kernel(path).set("DEPTH", 32)
+        self.tile_kernel(path).set("DEPTH", 32)
     }
 
     /// A kernel that takes keys by quads where rows are made of them.

@@ -52,6 +52,10 @@ impl DeltaRule {
         self.of_writes(self.sizes().kernel(path))
     }
 
+    fn tile_kernel(&self, path: &'static str) -> Kernel {
+        self.of_writes(self.sizes().tile_kernel(path))
+    }
+
     fn deep_kernel(&self, path: &'static str) -> Kernel {
         self.of_writes(self.sizes().deep_kernel(path))
     }
@@ -83,7 +87,8 @@ impl DeltaRule {
         let fields = if inverse { FIELDS_FWD } else { FIELDS_BWD };
         let kernel = self
             .head_kernel("delta_rule/chunk_prep_fwd")
-            .set("INVERSE", inverse);
+            .set("INVERSE", inverse)
+            .set("TRIANGLE", inverse);
         let mut bindings = vec![
             ("q", io.read("q")),
             ("k", io.read("k")),
@@ -98,11 +103,10 @@ impl DeltaRule {
 }
 
 impl GpuOp for DeltaRule {
-    /// `chunk_bwd` is faster without: its two products are the smaller part.
-    const VARIANTS: &'static [Variant] = &[HALF, coop(&["delta_rule/chunk_bwd"]), Variant::PLAIN];
+    const VARIANTS: &'static [Variant] = &[HALF, coop(&[]), Variant::PLAIN];
 
     fn takes(&self, variant: &Variant, _: Pass, _: &Views) -> bool {
-        variant.name != HALF.name || self.half().fits()
+        self.sizes().takes(variant) && (variant.name != HALF.name || self.half().fits())
     }
 
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
@@ -198,7 +202,7 @@ impl DeltaRule {
             ("grad_states", grad_states),
         ];
         l.run(
-            self.kernel("delta_rule/state_bwd"),
+            self.deep_kernel("delta_rule/state_bwd"),
             &bindings,
             params,
             sizes.grid(self.d_v.div_ceil(TILE)),
@@ -213,7 +217,7 @@ impl DeltaRule {
             ("vn", vn),
             ("grad_v", grad_v),
         ];
-        let kernel = self.kernel("delta_rule/error_bwd");
+        let kernel = self.deep_kernel("delta_rule/error_bwd");
         l.run(kernel, &bindings, params, value_grid);
         let mut bindings = vec![
             ("grad_o", grad_o),
@@ -224,7 +228,9 @@ impl DeltaRule {
             ("table", table),
         ];
         bindings.extend(io.read_if("g").map(|g| ("g", g)));
-        let kernel = self.head_kernel("delta_rule/chunk_bwd");
+        let kernel = self
+            .head_kernel("delta_rule/chunk_bwd")
+            .set("TRIANGLE", self.decay == Decay::Scalar);
         l.run(kernel, &bindings, params, chunk_grid);
         let bindings = [
             ("own", q),
@@ -264,7 +270,7 @@ impl DeltaRule {
             ("grad_k", grad_k),
         ];
         l.run(
-            self.deep_kernel("delta_rule/key_chunk_bwd"),
+            self.tile_kernel("delta_rule/key_chunk_bwd"),
             &bindings,
             params,
             key_grid,

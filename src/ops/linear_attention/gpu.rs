@@ -49,9 +49,10 @@ impl LinearAttention {
     /// A kernel that looks up rows of keys and their decay factors, forward and backward alike.
     fn keyed(&self, path: &'static str, backward: bool) -> Kernel {
         self.sizes()
-            .deep_kernel(path)
+            .tile_kernel(path)
             .set("SHARED", self.shared_qk)
             .set("CHANNEL", self.by_channel())
+            .set("QUADS", self.by_channel())
             .set("BACKWARD", backward)
     }
 
@@ -88,7 +89,8 @@ impl LinearAttention {
         let [scores, table] = [self.chunk, fields].map(|rows| sizes.scratch(l, rows));
         let kernel = self
             .scalar("linear_attention/chunk_prep_fwd")
-            .set("DECAYS", self.decays());
+            .set("DECAYS", self.decays())
+            .set("TRIANGLE", false);
         let mut bindings = vec![("scores", scores), ("table", table)];
         bindings.extend(["q", "k"].map(|name| (name, io.read(name))));
         bindings.extend(io.read_if("g").map(|g| ("g", g)));
@@ -99,11 +101,10 @@ impl LinearAttention {
 }
 
 impl GpuOp for LinearAttention {
-    /// `chunk_bwd` is faster without.
-    const VARIANTS: &'static [Variant] = &[HALF, coop(&["linear_attention/chunk_bwd"]), Variant::PLAIN];
+    const VARIANTS: &'static [Variant] = &[HALF, coop(&[]), Variant::PLAIN];
 
     fn takes(&self, variant: &Variant, _: Pass, _: &Views) -> bool {
-        variant.name != HALF.name || self.half().fits()
+        self.sizes().takes(variant) && (variant.name != HALF.name || self.half().fits())
     }
 
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
@@ -121,7 +122,9 @@ impl GpuOp for LinearAttention {
             params,
             sizes.state_grid(),
         );
-        let kernel = self.keyed("linear_attention/chunk_values", false);
+        let kernel = self
+            .keyed("linear_attention/chunk_values", false)
+            .set("DEPTH", 32);
         l.run(
             kernel,
             &[
@@ -162,7 +165,7 @@ impl GpuOp for LinearAttention {
             params,
             sizes.state_grid(),
         );
-        let kernel = self.keyed("linear_attention/chunk_values", true);
+        let kernel = self.keyed("linear_attention/chunk_values", true).set("DEPTH", 32);
         l.run(
             kernel,
             &[
@@ -176,9 +179,13 @@ impl GpuOp for LinearAttention {
             params,
             sizes.tile_grid(self.d_v),
         );
+        let scalar = self.decay == Decay::Scalar;
         let kernel = self
             .scalar("linear_attention/chunk_bwd")
-            .set("DECAYS", self.decays());
+            .set("DECAYS", self.decays())
+            .set("TRIANGLE", scalar);
+        // The sums for the decays' gradients take longer beside products on matrix units than these save.
+        let kernel = if scalar { kernel.set("COOP", false) } else { kernel };
         l.run(
             kernel,
             &[("grad_o", grad_o), ("v", v), ("scores", scores), ("table", table)],
@@ -188,7 +195,10 @@ impl GpuOp for LinearAttention {
         if self.by_channel() {
             let channels = self.channels(FIELDS_BWD);
             let sums = channels.sums(l, io);
-            let kernel = self.kernel("chunks/channel_state_bwd").set("CHANNEL", true);
+            let kernel = sizes
+                .tile_kernel("chunks/channel_state_bwd")
+                .set("CHANNEL", true)
+                .set("QUADS", true);
             l.run(
                 kernel,
                 &[
@@ -208,7 +218,10 @@ impl GpuOp for LinearAttention {
             return;
         }
         let grid = self.key_grid(self.d_k.div_ceil(TILE) * self.chunks());
-        let kernel = self.scalar("chunks/query_key_bwd").set("DEPTH", 32);
+        let kernel = self
+            .scalar("chunks/query_key_bwd")
+            .set("TRIANGLE", false)
+            .set("DEPTH", 32);
         let bindings = [
             ("own", q),
             ("other", k),
@@ -230,7 +243,7 @@ impl GpuOp for LinearAttention {
             ("grad_states", grad_states),
         ];
         l.run(kernel.set("KEYS", true), &bindings, params, grid);
-        if self.decay == Decay::Scalar {
+        if scalar {
             let kernel = self.kernel("chunks/gate_bwd");
             let grad_g = grad_of("g", l);
             l.run(

@@ -19,7 +19,7 @@ const SPLIT: Variant = Variant {
         workgroup_bytes: 49_152,
         ..coop(&[]).needs
     },
-    ..coop(&["linear_attention/chunk_bwd"])
+    ..coop(&[])
 };
 
 /// Rows and columns of a block of a matrix unit.
@@ -185,18 +185,13 @@ impl Mesa {
 impl GpuOp for Mesa {
     /// `HALF`: the memories by it and the solver of `SPLIT`. Other sizes take `solve` without matrix units: with them it was wrong by 0.4
     /// on the one driver where that was tried.
-    const VARIANTS: &'static [Variant] = &[
-        HALF,
-        SPLIT,
-        coop(&["mesa/solve", "linear_attention/chunk_bwd"]),
-        Variant::PLAIN,
-    ];
+    const VARIANTS: &'static [Variant] = &[HALF, SPLIT, coop(&["mesa/solve"]), Variant::PLAIN];
 
     fn takes(&self, variant: &Variant, _: Pass, _: &Views) -> bool {
         if variant.name == HALF.name {
             return self.memory(1.0).half().fits();
         }
-        variant.name != SPLIT.name || self.chunk == TILE && self.d <= 2 * TILE
+        self.sizes().takes(variant) && (variant.name != SPLIT.name || self.d <= 2 * TILE)
     }
 
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {

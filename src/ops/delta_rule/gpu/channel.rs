@@ -22,6 +22,11 @@ impl DeltaRule {
         self.kernel(path).set("CHANNEL", true).set("EXTRA", EXTRA)
     }
 
+    /// One that forms no triangle.
+    fn channel_tile_kernel(&self, path: &'static str) -> Kernel {
+        self.channel_kernel(path).set("TRIANGLE", false)
+    }
+
     fn channels(&self) -> Channels {
         Channels {
             sizes: self.sizes(),
@@ -45,11 +50,11 @@ impl DeltaRule {
         let (table, scores) = (("table", table), ("scores", scores));
         let kernel = self.channel_kernel("delta_rule/inverse_fwd");
         l.run(kernel, &[table, tm], params, sizes.chunk_grid());
-        let kernel = self.channel_kernel("delta_rule/state_fwd");
+        let kernel = self.channel_tile_kernel("delta_rule/state_fwd");
         let grid = sizes.grid(self.d_v.div_ceil(TILE));
         l.run(kernel, &[k, v, table, tm, states, vn], params, grid);
         let kernel = self
-            .channel_kernel("delta_rule/output_fwd")
+            .channel_tile_kernel("delta_rule/output_fwd")
             .set("APART", apart)
             .set("USED", self.chunk_tokens());
         let mut bindings = vec![q, states, scores, table, o];
@@ -80,22 +85,22 @@ impl DeltaRule {
         let (table, scores, lower) = (("table", table), ("scores", scores), ("lower", lower));
         let (grad_v, vn) = (("grad_v", grad_v), ("vn", vn));
 
-        let kernel = self.channel_kernel("delta_rule/state_bwd");
+        let kernel = self.channel_tile_kernel("delta_rule/state_bwd");
         let bindings = [q, k, table, tm, scores, grad_o, grad_v, grad_states];
         let grid = sizes.grid(self.d_v.div_ceil(TILE));
         l.run(kernel, &bindings, params, grid);
-        let kernel = self.channel_kernel("delta_rule/error_bwd");
+        let kernel = self.channel_tile_kernel("delta_rule/error_bwd");
         let bindings = [k, v, states, tm, lower, table, vn, grad_v];
         l.run(kernel, &bindings, params, value_grid);
         let kernel = self
-            .kernel("delta_rule/chunk_bwd")
+            .tile_kernel("delta_rule/chunk_bwd")
             .set("CHANNEL", true)
             .set("DECAYS", false)
             .set("SCALAR", false);
         let bindings = [grad_o, grad_v, vn, scores, lower, table];
         l.run(kernel, &bindings, params, sizes.chunk_grid());
 
-        let kernel = self.channel_kernel("chunks/channel_state_bwd");
+        let kernel = self.channel_tile_kernel("chunks/channel_state_bwd");
         let bindings = [
             ("v", vn.1),
             grad_o,
@@ -107,7 +112,7 @@ impl DeltaRule {
             ("through", sums.through),
         ];
         l.run(kernel, &bindings, params, key_grid);
-        let kernel = self.channel_kernel("delta_rule/channel_erase_bwd");
+        let kernel = self.channel_tile_kernel("delta_rule/channel_erase_bwd");
         let mut bindings = vec![grad_v, states, table];
         bindings.extend(sums.erase.map(|x2| ("x2", x2)));
         l.run(kernel, &bindings, params, key_grid);
