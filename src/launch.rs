@@ -385,8 +385,8 @@ impl<'a> Lower<'a> {
 
     /// Adds a launch. `bindings` are the storage bindings by their names in the shader; `alias t_<name>` is set to f16 where
     /// the view is. `params` mirrors the shader's `params` uniform; `()` if it has none. A shader with a constant `COOP` or `INT64`
-    /// gets it as the variant says, unless the op has set it; in mixed precision one with a constant `SPLIT` that the op has not set does without the low
-    /// halves of its operands.
+    /// gets it as the variant says, unless the op has set it; in mixed precision one with a constant `SPLIT` that the op has not
+    /// set does without the low halves of its operands.
     pub fn run<P: bytemuck::NoUninit>(
         &mut self,
         kernel: Kernel,
