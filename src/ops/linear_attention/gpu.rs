@@ -122,9 +122,7 @@ impl GpuOp for LinearAttention {
             params,
             sizes.state_grid(),
         );
-        let kernel = self
-            .keyed("linear_attention/chunk_values", false)
-            .set("DEPTH", 32);
+        let kernel = self.keyed("linear_attention/chunk_values", false);
         l.run(
             kernel,
             &[
@@ -165,7 +163,7 @@ impl GpuOp for LinearAttention {
             params,
             sizes.state_grid(),
         );
-        let kernel = self.keyed("linear_attention/chunk_values", true).set("DEPTH", 32);
+        let kernel = self.keyed("linear_attention/chunk_values", true);
         l.run(
             kernel,
             &[
@@ -218,10 +216,7 @@ impl GpuOp for LinearAttention {
             return;
         }
         let grid = self.key_grid(self.d_k.div_ceil(TILE) * self.chunks());
-        let kernel = self
-            .scalar("chunks/query_key_bwd")
-            .set("TRIANGLE", false)
-            .set("DEPTH", 32);
+        let kernel = self.scalar("chunks/query_key_bwd").set("TRIANGLE", false);
         let bindings = [
             ("own", q),
             ("other", k),
