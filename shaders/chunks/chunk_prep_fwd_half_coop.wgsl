@@ -1,8 +1,9 @@
 // What of a chunk does not depend on the state, ready for `state_fwd_half_coop` and the backward pass (lib/half_chunk):
 // decays as f32 in the table, all else in f16. DELTA: Zn, with (I + G diag(beta)) Zn = -G, comes in f32 from forward
 // substitution in blocks of 16 rows that are joined in pairs; it is saved, and read in the backward pass (BACK). By
-// CHANNEL, which is of the delta rule, all but Zn and W is there, from channel_prep_fwd_half_coop. A workgroup a (chunk, h, b); grid (chunks, H, B). Workgroup memory at most 48 KiB. Source: Yang et al. 2024, "Gated
-// Linear Attention", section 4, and "Parallelizing Linear Transformers with the Delta Rule", section 3 (UT transform).
+// CHANNEL, which is of the delta rule, all but Zn and W is there, from channel_prep_fwd_half_coop. A workgroup a (chunk, h, b);
+// grid (chunks, H, B). Workgroup memory at most 48 KiB. Source: Yang et al. 2024, "Gated Linear Attention", section 4, and
+// "Parallelizing Linear Transformers with the Delta Rule", section 3 (UT transform).
 alias t_q = f16;
 alias t_k = f16;
 alias t_operands = f16;
