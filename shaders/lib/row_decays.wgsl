@@ -3,7 +3,7 @@
 // strength and partial sums of its gradient). Imports: lib/chunk; the importing kernel has a binding `table`.
 const CHANNEL: bool = false;
 const EXTRA: u32 = 0;
-const QUADS: bool = false; // by CHANNEL: EXTRA is a multiple of 4
+const QUADS: bool = false; // by CHANNEL: `table` is bound by Factors, EXTRA a multiple of 4
 const BY_QUADS: bool = WIDE && CHANNEL && QUADS; // four factors are read at a time
 #if BY_QUADS
 alias Factors = vec4<f32>;

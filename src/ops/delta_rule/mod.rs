@@ -20,7 +20,7 @@
 //!            states [B,H,chunks,d_k,d_v] (S at each chunk's start); d_k and d_v from 1 to 256, C 16, 32 or 64, n 1
 //!            to 8, any T; a chunk that is partly filled is padded with k = 0, beta = 0, g = 0
 //! Gradients  with Do = scale dO and D = dL/dS' of the chunk, in reverse order (Gam, P, G, U, Vn are computed again;
-//!            `half_coop` keeps G Tm and, of Channel, P, in f16):
+//!            `half_coop` keeps -Z of below in the place of Tm and, of Channel, P, in f16):
 //!   dVn = P^T Do + diag(out) K D   dR = Tm^T dVn   dV = b dR   Y = U - G Vn   dbeta_i = dR_i . Y_i
 //!   D   <- a D + Q^T diag(in) Do - K^T diag(in) dV
 //!   E   = tril(Do Vn^T) * Gam                    F = -stril(dV Vn^T) * Gam
@@ -32,7 +32,7 @@
 //!            difference of prefix sums, and masked before the exponential: strong decay costs no digits. g is clamped
 //!            at -1e4, a gate of exactly 0. Tm comes from forward substitution in blocks of 16 rows, joined in pairs: the
 //!            product form of the inverse would overflow for correlated keys. On matrix units, products are of operands
-//!            split into two f16, with a scale for every 16 or 32 of the inner dimension (`lib/tile`). In mixed precision the
+//!            split into two f16, with a scale for every 16 of the inner dimension (`lib/tile`). In mixed precision the
 //!            variant `half_coop` (`chunks/half`) keeps S in f32 accumulators and reads operands in f16; with Z = (I + G b)^-1 G,
 //!            Y = U - Z b U, Vn = b Y, dR = dVn - Z^T b dVn and dV = b dR, so that dbeta needs no division. dg uses sums over
 //!            rectangles of M, without cancelling cumulative sums; in `half_coop` sums of q . dQ and k . dK, whose parts inside a

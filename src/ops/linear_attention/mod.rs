@@ -19,7 +19,7 @@
 //!            Channel: the same a channel, the first sum as suffix sums of q * dQ' - k * dK', where dQ', dK' are the
 //!            sums over j < i above. Gradients of shared q, k are sums over heads, in order
 //! Numerics   f32 throughout; tile products on matrix units are of operands split into two f16, with a scale for every 16
-//!            or 32 of the inner dimension (`lib/tile`); in mixed precision the variant `half_coop` (`chunks/half`) keeps S
+//!            of the inner dimension (`lib/tile`); in mixed precision the variant `half_coop` (`chunks/half`) keeps S
 //!            in f32 accumulators and reads operands in f16. Every decay factor is the exponential of a sum of non-positive log decays or a product of
 //!            such, never of a difference of prefix sums: strong decay costs no digits. Channel: by sub-blocks, the
 //!            factor of a pair of tokens split at the ends of their sub-blocks (16 tokens on the CPU, 4 on a GPU),
