@@ -60,8 +60,8 @@ alias t_grad_pairs = f16;
 @group(0) @binding(15) var<uniform> params: Params;
 
 // A delta rule has too many sums for two workgroups a multiprocessor, unless heads are narrow: then each subgroup has half the
-// rows. For still narrower ones the compiler takes more registers than for these.
-const NARROW: bool = DELTA && !CHANNEL && (KEY_BLOCKS == 3 || KEY_BLOCKS == 4);
+// rows.
+const NARROW: bool = DELTA && !CHANNEL && KEY_BLOCKS <= 4;
 const ROOMY: bool = DELTA && !NARROW;
 const ACROSS: u32 = {8 - NARROW * 4}; // subgroups along d_k
 const OWN: u32 = {4 - NARROW * 2}; // rows of blocks of a subgroup

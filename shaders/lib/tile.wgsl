@@ -13,7 +13,8 @@ const THREADS: u32 = CHUNK * 4; // exactly one vec4 of A a thread and slice
 const USED: u32 = 64; // rows of a tile that are wanted: products leave the others as they are
 const SPLIT: bool = true; // COOP: operands are pairs of f16, at f32 accuracy; else single ones, in mixed precision
 const TRIANGLE: bool = true; // whether the kernel forms a triangle in the pool
-const INNER: u32 = 16; // COOP: inner dimension of a slice
+const DEPTH: u32 = 16; // COOP: inner dimension of a slice; above 16 there is no room for a triangle
+const INNER: u32 = {DEPTH * (2 - SPLIT)}; // the same where there are no low halves
 #if COOP && !TRIANGLE
 const TURNS: u32 = 2; // in which the subgroups store their accumulators
 const POOL: u32 = THREADS;

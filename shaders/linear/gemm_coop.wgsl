@@ -1,6 +1,6 @@
 // C = A B at f32 accuracy on f16 matrix units: each operand times 2^e (its largest magnitude then lies in [2^14, 2^15))
-// is split into hi + lo while it is staged, and hi hi + hi lo + lo hi is summed, small terms first. The matrix unit
-// truncates its f32 sums, so every 32 of k start fresh accumulators, which ordinary f32 additions add up.
+// is split into hi + lo while it is staged, and hi hi + hi lo + lo hi is summed. The matrix unit truncates its f32 sums, 1.8e-8
+// for every product of 16, so every 128 of k start fresh accumulators, which ordinary f32 additions add up.
 //
 // A workgroup computes a 128 x 128 tile of one layer (z) of C, each of its 8 subgroups (of 32) 64 x 32; k in steps of 32,
 // the next tiles in registers while the products run. Rows in workgroup memory are padded by 8 f16. C goes through
@@ -60,6 +60,7 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #for i in 0..4
 #for j in 0..2
     var acc{i}_{j} = FragC();
+    var s{i}_{j} = FragC(); // of the last steps
 #end
 #end
     var fresh = place.start;
@@ -119,49 +120,45 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         gb{i} = fetch_b(n0, k, row_b + {i * B_PASS}u, quad_b);
 #end
 #endif
-#for i in 0..4
 #for h in 0..2
+        {
+#for i in 0..4
 #if TA
-        let ah{i}_{h} = coopLoad<FragA>(&a_hi[fa + {h * 16 * A_ROW + i * 4}u], A_ROW);
-        let al{i}_{h} = coopLoad<FragA>(&a_lo[fa + {h * 16 * A_ROW + i * 4}u], A_ROW);
+            let ah{i} = coopLoad<FragA>(&a_hi[fa + {h * 16 * A_ROW + i * 4}u], A_ROW);
+            let al{i} = coopLoad<FragA>(&a_lo[fa + {h * 16 * A_ROW + i * 4}u], A_ROW);
 #else
-        let ah{i}_{h} = coopLoadT<FragA>(&a_hi[fa + {i * 16 * A_ROW + h * 4}u], A_ROW);
-        let al{i}_{h} = coopLoadT<FragA>(&a_lo[fa + {i * 16 * A_ROW + h * 4}u], A_ROW);
+            let ah{i} = coopLoadT<FragA>(&a_hi[fa + {i * 16 * A_ROW + h * 4}u], A_ROW);
+            let al{i} = coopLoadT<FragA>(&a_lo[fa + {i * 16 * A_ROW + h * 4}u], A_ROW);
 #endif
-#end
 #end
 #for j in 0..2
-        {
-#for h in 0..2
 #if TB
-            let bh{h} = coopLoad<FragB>(&b_hi[fb + {j * 16 * B_ROW + h * 4}u], B_ROW);
-            let bl{h} = coopLoad<FragB>(&b_lo[fb + {j * 16 * B_ROW + h * 4}u], B_ROW);
+            let bh{j} = coopLoad<FragB>(&b_hi[fb + {j * 16 * B_ROW + h * 4}u], B_ROW);
+            let bl{j} = coopLoad<FragB>(&b_lo[fb + {j * 16 * B_ROW + h * 4}u], B_ROW);
 #else
-            let bh{h} = coopLoadT<FragB>(&b_hi[fb + {h * 16 * B_ROW + j * 4}u], B_ROW);
-            let bl{h} = coopLoadT<FragB>(&b_lo[fb + {h * 16 * B_ROW + j * 4}u], B_ROW);
+            let bh{j} = coopLoadT<FragB>(&b_hi[fb + {h * 16 * B_ROW + j * 4}u], B_ROW);
+            let bl{j} = coopLoadT<FragB>(&b_lo[fb + {h * 16 * B_ROW + j * 4}u], B_ROW);
 #endif
+#for i in 0..4
+            s{i}_{j} = coopMultiplyAdd(al{i}, bh{j}, s{i}_{j});
 #end
 #for i in 0..4
-            var s{i} = coopMultiplyAdd(al{i}_0, bh0, FragC());
+            s{i}_{j} = coopMultiplyAdd(ah{i}, bl{j}, s{i}_{j});
 #end
 #for i in 0..4
-            s{i} = coopMultiplyAdd(al{i}_1, bh1, s{i});
+            s{i}_{j} = coopMultiplyAdd(ah{i}, bh{j}, s{i}_{j});
 #end
-#for h in 0..2
-#for i in 0..4
-            s{i} = coopMultiplyAdd(ah{i}_{h}, bl{h}, s{i});
-#end
-#end
-#for h in 0..2
-#for i in 0..4
-            s{i} = coopMultiplyAdd(ah{i}_{h}, bh{h}, s{i});
-#end
-#end
-#for i in 0..4
-            acc{i}_{j} = acc{i}_{j} + s{i};
 #end
         }
 #end
+        if t % 4u == 3u || !more {
+#for i in 0..4
+#for j in 0..2
+            acc{i}_{j} = acc{i}_{j} + s{i}_{j};
+            s{i}_{j} = FragC();
+#end
+#end
+        }
         workgroupBarrier();
         if !more {
             break;

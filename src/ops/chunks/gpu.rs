@@ -73,6 +73,12 @@ impl Sizes {
         self.kernel(path).set("TRIANGLE", false)
     }
 
+    /// One whose products take 32 of their inner dimension at a time, on matrix units: two workgroups a multiprocessor, half the
+    /// barriers, and operands whose rows run along it are read 128 bytes a row.
+    pub(crate) fn deep_kernel(self, path: &'static str) -> Kernel {
+        self.tile_kernel(path).set("DEPTH", 32)
+    }
+
     /// A kernel that takes keys by quads where rows are made of them.
     pub(crate) fn key_kernel(self, path: &'static str) -> Kernel {
         self.kernel(path).set("WIDE", self.d_k.is_multiple_of(4))

@@ -56,6 +56,10 @@ impl DeltaRule {
         self.of_writes(self.sizes().tile_kernel(path))
     }
 
+    fn deep_kernel(&self, path: &'static str) -> Kernel {
+        self.of_writes(self.sizes().deep_kernel(path))
+    }
+
     /// Where keys are nearly equal, what is written are small differences: too small for products of single f16, in mixed
     /// precision, too.
     fn of_writes(&self, kernel: Kernel) -> Kernel {
@@ -75,7 +79,7 @@ impl DeltaRule {
 
     /// A kernel with a row a query: of a tile's C rows, only so many are computed.
     fn query_kernel(&self, path: &'static str) -> Kernel {
-        self.tile_kernel(path).set("USED", self.chunk_tokens())
+        self.deep_kernel(path).set("USED", self.chunk_tokens())
     }
 
     /// Row factors and P; Tm (`inverse`) or G to `lower`.
@@ -133,7 +137,7 @@ impl DeltaRule {
         let params = self.params(FIELDS_FWD);
         self.prepare(l, io, scores, tm, table, true);
         l.run(
-            self.tile_kernel("delta_rule/state_fwd"),
+            self.deep_kernel("delta_rule/state_fwd"),
             &[
                 ("k", k),
                 ("v", v),
@@ -198,7 +202,7 @@ impl DeltaRule {
             ("grad_states", grad_states),
         ];
         l.run(
-            self.tile_kernel("delta_rule/state_bwd"),
+            self.deep_kernel("delta_rule/state_bwd"),
             &bindings,
             params,
             sizes.grid(self.d_v.div_ceil(TILE)),
@@ -213,7 +217,7 @@ impl DeltaRule {
             ("vn", vn),
             ("grad_v", grad_v),
         ];
-        let kernel = self.tile_kernel("delta_rule/error_bwd");
+        let kernel = self.deep_kernel("delta_rule/error_bwd");
         l.run(kernel, &bindings, params, value_grid);
         let mut bindings = vec![
             ("grad_o", grad_o),
@@ -253,7 +257,7 @@ impl DeltaRule {
             ("grad_k", grad_k),
         ];
         l.run(
-            self.tile_kernel("delta_rule/key_state_bwd"),
+            self.deep_kernel("delta_rule/key_state_bwd"),
             &bindings,
             params,
             key_grid,

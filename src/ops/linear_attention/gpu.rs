@@ -122,7 +122,9 @@ impl GpuOp for LinearAttention {
             params,
             sizes.state_grid(),
         );
-        let kernel = self.keyed("linear_attention/chunk_values", false);
+        let kernel = self
+            .keyed("linear_attention/chunk_values", false)
+            .set("DEPTH", 32);
         l.run(
             kernel,
             &[
@@ -163,7 +165,7 @@ impl GpuOp for LinearAttention {
             params,
             sizes.state_grid(),
         );
-        let kernel = self.keyed("linear_attention/chunk_values", true);
+        let kernel = self.keyed("linear_attention/chunk_values", true).set("DEPTH", 32);
         l.run(
             kernel,
             &[
@@ -216,7 +218,10 @@ impl GpuOp for LinearAttention {
             return;
         }
         let grid = self.key_grid(self.d_k.div_ceil(TILE) * self.chunks());
-        let kernel = self.scalar("chunks/query_key_bwd").set("TRIANGLE", false);
+        let kernel = self
+            .scalar("chunks/query_key_bwd")
+            .set("TRIANGLE", false)
+            .set("DEPTH", 32);
         let bindings = [
             ("own", q),
             ("other", k),
