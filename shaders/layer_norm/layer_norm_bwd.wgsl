@@ -41,26 +41,29 @@ fn layer_norm_bwd(
     var grad_w_{k} = Lanes();
     var grad_b_{k} = Lanes();
 #end
+    // A group's rows are asked for before the barriers of the one before; behind the last row the first is read, and not used.
+    var row = part * ROWS_AT_ONCE + thread / LANES;
+    var there = select(0u, row, row < params.rows);
+    var first = x[there * columns];
+    var mean = offset[there];
+    var scale = r[there];
+#for k in 0..PER
+    let column_{k} = select(0u, lane + {k}u * LANES, lane + {k}u * LANES < columns);
+    var x_{k} = x[there * columns + column_{k}];
+    var dy_{k} = grad_y[there * columns + column_{k}];
+#end
     for (var top = part * ROWS_AT_ONCE; top < params.rows; top += params.parts * ROWS_AT_ONCE) {
-        let row = top + thread / LANES;
-        let at = row * columns;
+        let here = there * columns;
         let width = select(0u, columns, row < params.rows);
-        var first = 0.0;
-        var mean = 0.0;
-        var scale = 0.0;
-        if width > 0u {
-            first = first_of(Lanes(x[at]));
-            mean = offset[row];
-            scale = r[row];
-        }
+        let factor = scale;
         var sum = Lanes();
         var along = Lanes();
 #for k in 0..PER
         var xh_{k} = Lanes();
         var q_{k} = Lanes();
         if lane + {k}u * LANES < width {
-            xh_{k} = (Lanes(x[at + lane + {k}u * LANES]) - first - mean) * scale;
-            let grad_y_{k} = Lanes(grad_y[at + lane + {k}u * LANES]);
+            xh_{k} = (Lanes(x_{k}) - first_of(Lanes(first)) - mean) * factor;
+            let grad_y_{k} = Lanes(dy_{k});
             q_{k} = grad_y_{k} * w[lane + {k}u * LANES];
             grad_w_{k} += grad_y_{k} * xh_{k};
             grad_b_{k} += grad_y_{k};
@@ -68,10 +71,19 @@ fn layer_norm_bwd(
         sum += q_{k};
         along += q_{k} * xh_{k};
 #end
+        row += params.parts * ROWS_AT_ONCE;
+        there = select(0u, row, row < params.rows);
+        first = x[there * columns];
+        mean = offset[there];
+        scale = r[there];
+#for k in 0..PER
+        x_{k} = x[there * columns + column_{k}];
+        dy_{k} = grad_y[there * columns + column_{k}];
+#end
         let means = row_sum(vec2(lanes_total(sum), lanes_total(along)), thread) / f32(params.d);
 #for k in 0..PER
         if lane + {k}u * LANES < width {
-            grad_x[at + lane + {k}u * LANES] = a_grad_x(scale * (q_{k} - means.x - xh_{k} * means.y));
+            grad_x[here + lane + {k}u * LANES] = a_grad_x(factor * (q_{k} - means.x - xh_{k} * means.y));
         }
 #end
     }

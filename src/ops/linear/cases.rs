@@ -9,15 +9,22 @@ use crate::tensor::TensorId;
 
 /// Shapes and magnitudes.
 pub fn cases() -> Vec<Case> {
-    [shapes(), magnitudes(), vec![thin_wave()]].concat()
+    [shapes(), magnitudes(), thin_waves()].concat()
 }
 
-/// Tiles of 128 x 128 that fill a large card twice, and four more.
-fn thin_wave() -> Case {
-    let shape @ (rows, inp, out) = (33_930, 256, 256);
-    let mut fill = Fill::new(5);
-    let (x, w) = (fill.normal(rows * inp), fill.normal(inp * out));
-    case("thin last wave".to_owned(), shape, x, w, Some(fill.normal(out))).long()
+/// Tiles of 128 x 128 that fill a large card, and a few more; those of the second have sums over parts of k that are
+/// longer than what accumulators keep.
+fn thin_waves() -> Vec<Case> {
+    let of = |name: &str, shape: (usize, usize, usize)| {
+        let (rows, inp, out) = shape;
+        let mut fill = Fill::new(5);
+        let (x, w) = (fill.normal(rows * inp), fill.normal(inp * out));
+        case(name.to_owned(), shape, x, w, Some(fill.normal(out))).long()
+    };
+    vec![
+        of("thin last wave", (33_930, 256, 256)),
+        of("thin last wave, long sums", (2048, 2064, 2176)),
+    ]
 }
 
 /// Every tile, layout and alignment of the plain kernels; on adapters with matrix units whole tiles and tails in each
@@ -34,6 +41,7 @@ pub(super) fn shapes() -> Vec<Case> {
         (100, 32, 1601),  // a wide head
         (128, 128, 128),  // whole tiles
         (256, 128, 256),  // several of them
+        (256, 640, 128),  // and sums too long for one set of accumulators
         (130, 100, 162),  // tails in every extent, vec4 loads in some
         (67, 97, 129),    // tails in every extent, scalar loads
         (3000, 64, 64),   // a sum over rows that is cut
@@ -56,8 +64,14 @@ pub(super) fn shapes() -> Vec<Case> {
         let mut fill = Fill::new(i as u64);
         let (x, w) = (fill.normal(rows * inp), fill.normal(inp * out));
         let case = case(name, (rows, inp, out), x, w, bias.then(|| fill.normal(out)));
-        let carries =
-            [(1000, 330, 162), (300, 200, 272), (128, 128, 128), (8200, 520, 8)].contains(&(rows, inp, out));
+        let carries = [
+            (1000, 330, 162),
+            (300, 200, 272),
+            (128, 128, 128),
+            (256, 640, 128),
+            (8200, 520, 8),
+        ]
+        .contains(&(rows, inp, out));
         cases.push(if carries { case.self_test() } else { case });
     }
     cases
