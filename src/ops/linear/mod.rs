@@ -6,8 +6,8 @@
 //!            readers; dW and db add to the gradient bank
 //! Numerics   plain kernels: an f32 sum over k in order, error about 1e-6 at k = 4096. Matrix units: each operand times
 //!            a power of two (its largest magnitude lands in \[2^14, 2^15)) is split into two f16, x = hi + lo, and
-//!            hi hi + hi lo + lo hi is summed: error about 2e-7. The matrix unit truncates its f32 sums (1.9e-8 for
-//!            every 16 of k), so each 32 of k get fresh accumulators, added up by ordinary f32 additions. One scale a
+//!            hi hi + hi lo + lo hi is summed: error about 4e-7. The matrix unit truncates its f32 sums (1.8e-8 for
+//!            every product of 16), so each 128 of k get fresh accumulators, added up by ordinary f32 additions. One scale a
 //!            tensor costs nothing down to nine decades below the largest magnitude. If an operand holds an infinity
 //!            or a NaN, matrix units give NaN in the whole product, the plain kernels where it belongs
 //!            In mixed precision x and w are f16 already: single products on matrix units with sums in f32, or f32 math
