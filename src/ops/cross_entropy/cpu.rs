@@ -15,46 +15,70 @@ const SIDE_BY_SIDE: usize = 8;
 const LARGE: f64 = 32.0;
 
 /// lse and negative log-likelihood of every row.
-pub(crate) fn rows<R: Real>(classes: usize, z: &[R], labels: &[u32], lse: &mut [R], nll: &mut [R]) {
+fn rows<R: Real>(classes: usize, z: &[R], labels: &[u32], lse: &mut [R], nll: &mut [R]) {
     z.par_chunks(ROWS * classes)
         .zip(lse.par_chunks_mut(ROWS).zip(nll.par_chunks_mut(ROWS)))
         .zip(labels.par_chunks(ROWS))
         .for_each_init(
-            || vec![R::ZERO; SIDE_BY_SIDE * classes],
+            || vec![R::ZERO; ROWS * classes],
             |exps, ((z, (lse, nll)), labels)| {
-                vectorize(
-                    #[inline(always)]
-                    || {
-                        let several = z.chunks(SIDE_BY_SIDE * classes).zip(lse.chunks_mut(SIDE_BY_SIDE));
-                        for (z, lse) in several {
-                            for ((z, exps), lse) in z
-                                .chunks_exact(classes)
-                                .zip(exps.chunks_exact_mut(classes))
-                                .zip(lse.iter_mut())
-                            {
-                                *lse = largest(z);
-                                for (e, z) in exps.iter_mut().zip(z) {
-                                    *e = (*z - *lse).exp();
-                                }
-                            }
-                            let sums = sums_of_rows(exps, classes);
-                            for (lse, sum) in lse.iter_mut().zip(sums) {
-                                *lse += sum.ln();
-                            }
-                        }
-                        for (r, z) in z.chunks_exact(classes).enumerate() {
-                            nll[r] = z.get(labels[r] as usize).map_or(R::ZERO, |z| lse[r] - *z);
-                        }
-                    },
-                );
+                let exps = &mut exps[..z.len()];
+                exps.copy_from_slice(z);
+                exponentials(classes, exps, labels, nll, |r, top, sum| lse[r] = top + sum.ln());
             },
         );
 }
 
-/// The sum of each of [`SIDE_BY_SIDE`] rows.
+/// Logits to e^(z - max) in place, with what makes them probabilities, the reciprocals of their sums; and negative
+/// log-likelihoods.
+pub(crate) fn shares<R: Real>(classes: usize, z: &mut [R], labels: &[u32], share: &mut [R], nll: &mut [R]) {
+    z.par_chunks_mut(ROWS * classes)
+        .zip(share.par_chunks_mut(ROWS).zip(nll.par_chunks_mut(ROWS)))
+        .zip(labels.par_chunks(ROWS))
+        .for_each(|((z, (share, nll)), labels)| {
+            exponentials(classes, z, labels, nll, |r, _, sum| share[r] = R::ONE / sum);
+        });
+}
+
+/// Logits to e^(z - max) in place, and negative log-likelihoods, 0 where there is no label; `each` is told a row's number, maximum
+/// and sum.
+fn exponentials<R: Real>(
+    classes: usize,
+    z: &mut [R],
+    labels: &[u32],
+    nll: &mut [R],
+    mut each: impl FnMut(usize, R, R),
+) {
+    vectorize(
+        #[inline(always)]
+        || {
+            for (group, z) in z.chunks_mut(SIDE_BY_SIDE * classes).enumerate() {
+                let first = group * SIDE_BY_SIDE;
+                let (mut tops, mut ours) = ([R::ZERO; SIDE_BY_SIDE], [None; SIDE_BY_SIDE]);
+                for (r, z) in z.chunks_exact_mut(classes).enumerate() {
+                    ours[r] = z.get(labels[first + r] as usize).copied();
+                    let top = largest(z);
+                    tops[r] = top;
+                    for z in z {
+                        *z = (*z - top).exp();
+                    }
+                }
+                let rows = z.len() / classes;
+                for (r, sum) in sums_of_rows(z, classes).into_iter().enumerate().take(rows) {
+                    nll[first + r] = ours[r].map_or(R::ZERO, |z| tops[r] + sum.ln() - z);
+                    each(first + r, tops[r], sum);
+                }
+            }
+        },
+    );
+}
+
+/// The sum of each of at most [`SIDE_BY_SIDE`] rows; of the last one again where there are fewer.
 #[inline(always)]
 fn sums_of_rows<R: Real>(x: &[R], columns: usize) -> [R; SIDE_BY_SIDE] {
-    let rows: [&[R]; SIDE_BY_SIDE] = std::array::from_fn(|r| &x[r * columns..(r + 1) * columns]);
+    let last = x.len() / columns - 1;
+    let rows: [&[R]; SIDE_BY_SIDE] =
+        std::array::from_fn(|r| &x[r.min(last) * columns..(r.min(last) + 1) * columns]);
     let mut sums = [R::ZERO; SIDE_BY_SIDE];
     for c in 0..columns {
         for (sum, row) in sums.iter_mut().zip(rows) {
@@ -69,29 +93,56 @@ pub(crate) fn total<R: Real>(nll: &[R]) -> f64 {
     nll.iter().map(|loss| loss.f64()).sum()
 }
 
+/// What [`shares`] made of logits to their gradients, in place; `weight` = dloss w.
+pub(crate) fn gradient_of_shares<R: Real>(
+    classes: usize,
+    exps: &mut [R],
+    labels: &[u32],
+    share: &[R],
+    weight: R,
+) {
+    gradient(classes, exps, labels, share, weight, |exps, share| {
+        let factor = weight * share;
+        exps.iter_mut().for_each(|e| *e *= factor);
+    });
+}
+
 /// Logits to their gradients, in place; `weight` = dloss w.
-pub(crate) fn gradient_in_place<R: Real>(classes: usize, z: &mut [R], labels: &[u32], lse: &[R], weight: R) {
+fn gradient_in_place<R: Real>(classes: usize, z: &mut [R], labels: &[u32], lse: &[R], weight: R) {
+    gradient(classes, z, labels, lse, weight, |z, lse| {
+        if lse.f64().abs() < LARGE {
+            z.iter_mut().for_each(|z| *z = weight * (*z - lse).exp());
+        } else {
+            let max = largest(z);
+            z.iter_mut().for_each(|z| *z = (*z - max).exp());
+            let share = weight / z.iter().copied().sum::<R>();
+            z.iter_mut().for_each(|z| *z *= share);
+        }
+    });
+}
+
+/// Gradients in the place of rows, which `probabilities` makes probabilities times `weight` by each row's own number.
+fn gradient<R: Real>(
+    classes: usize,
+    z: &mut [R],
+    labels: &[u32],
+    own: &[R],
+    weight: R,
+    probabilities: impl Fn(&mut [R], R) + Sync,
+) {
     z.par_chunks_mut(ROWS * classes)
-        .zip(labels.par_chunks(ROWS).zip(lse.par_chunks(ROWS)))
-        .for_each(|(z, (labels, lse))| {
+        .zip(labels.par_chunks(ROWS).zip(own.par_chunks(ROWS)))
+        .for_each(|(z, (labels, own))| {
             vectorize(
                 #[inline(always)]
                 || {
-                    for (r, z) in z.chunks_exact_mut(classes).enumerate() {
-                        let label = labels[r] as usize;
+                    for ((z, label), own) in z.chunks_exact_mut(classes).zip(labels).zip(own) {
+                        let label = *label as usize;
                         if label >= classes {
                             z.fill(R::ZERO);
                             continue;
                         }
-                        let lse = lse[r];
-                        if lse.f64().abs() < LARGE {
-                            z.iter_mut().for_each(|z| *z = weight * (*z - lse).exp());
-                        } else {
-                            let max = largest(z);
-                            z.iter_mut().for_each(|z| *z = (*z - max).exp());
-                            let share = weight / z.iter().copied().sum::<R>();
-                            z.iter_mut().for_each(|z| *z *= share);
-                        }
+                        probabilities(z, *own);
                         z[label] -= weight;
                     }
                 },

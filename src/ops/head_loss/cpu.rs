@@ -18,7 +18,7 @@ impl CpuOp for HeadLoss {
             .train
             .then(|| (io.write("grad_x"), io.added("grad_w"), io.added("grad_b")));
         let most = self.piece(64) * self.t;
-        let (mut z, mut lse, mut nll) = (
+        let (mut z, mut share, mut nll) = (
             vec![R::ZERO; most * self.classes],
             vec![R::ZERO; most],
             vec![R::ZERO; most],
@@ -29,20 +29,26 @@ impl CpuOp for HeadLoss {
             let rows = linear.rows;
             let (row0, labels) = (first * self.t, &labels[first * self.t..first * self.t + rows]);
             let x = &x[row0 * self.d..(row0 + rows) * self.d];
-            let (z, lse, nll) = (&mut z[..rows * self.classes], &mut lse[..rows], &mut nll[..rows]);
+            let (z, share, nll) = (
+                &mut z[..rows * self.classes],
+                &mut share[..rows],
+                &mut nll[..rows],
+            );
             linear::cpu::fwd(&linear, x, w, Some(b), z);
-            cross_entropy::cpu::rows(self.classes, z, labels, lse, nll);
+            cross_entropy::cpu::shares(self.classes, z, labels, share, nll);
             loss += cross_entropy::cpu::total(nll);
             let (e0, e1) = (first * self.e, (first + n) * self.e);
             accuracy::predict(
                 &self.accuracy(n),
                 z,
-                lse,
+                share,
                 &windows[2 * e0..2 * e1],
                 &mut predictions[e0..e1],
+                #[inline(always)]
+                |e, share| e * share,
             );
             if let Some((grad_x, grad_w, grad_b)) = &mut grads {
-                cross_entropy::cpu::gradient_in_place(self.classes, z, labels, lse, weight);
+                cross_entropy::cpu::gradient_of_shares(self.classes, z, labels, share, weight);
                 let grad_x = &mut grad_x[row0 * self.d..(row0 + rows) * self.d];
                 linear::cpu::grad_x(&linear, z, w, grad_x, false);
                 linear::cpu::grad_w(&linear, z, x, grad_w, true);

@@ -3,13 +3,15 @@ use crate::step::StepParams;
 use crate::twin::{CpuOp, Real, Slices, vectorize};
 use rayon::prelude::*;
 
-/// Predictions of the windows of whole sequences; `z` and `lse` hold `t` rows for every `e` windows.
+/// Predictions of the windows of whole sequences; `z` and `own` hold `t` rows, and their numbers, for every `e` windows.
+/// `probability` is of an element and its row's number.
 pub(crate) fn predict<R: Real>(
     op: &WindowAccuracy,
     z: &[R],
-    lse: &[R],
+    own: &[R],
     windows: &[u32],
     predictions: &mut [u32],
+    probability: impl Fn(R, R) -> R + Sync,
 ) {
     let k = op.classes;
     predictions
@@ -29,7 +31,7 @@ pub(crate) fn predict<R: Real>(
                         || {
                             for row in b * op.t + first..b * op.t + first + len {
                                 for (sum, z) in sums.iter_mut().zip(&z[row * k..(row + 1) * k]) {
-                                    *sum += (*z - lse[row]).exp();
+                                    *sum += probability(*z, own[row]);
                                 }
                             }
                         },
@@ -69,6 +71,8 @@ impl CpuOp for WindowAccuracy {
             io.read("lse"),
             io.int("windows"),
             predictions,
+            #[inline(always)]
+            |z, lse| (z - lse).exp(),
         );
         for (out, n) in counts
             .iter_mut()
