@@ -36,6 +36,12 @@ pub(crate) struct Params {
     ends: [u32; 4],
 }
 
+/// A kernel that forms no triangle, with products that take 32 of their inner dimension at a time on matrix units: two workgroups a
+/// multiprocessor instead of three, half the barriers, and operands whose rows run along it are read 128 bytes a row.
+pub(crate) fn deep(kernel: Kernel) -> Kernel {
+    kernel.set("TRIANGLE", false).set("DEPTH", 32)
+}
+
 impl Sizes {
     /// Parameters of all kernels, for a table of so many fields.
     pub(crate) fn params(self, scale: f32, fields: usize) -> Params {
@@ -71,12 +77,6 @@ impl Sizes {
     /// fit on a multiprocessor.
     pub(crate) fn tile_kernel(self, path: &'static str) -> Kernel {
         self.kernel(path).set("TRIANGLE", false)
-    }
-
-    /// One whose products take 32 of their inner dimension at a time, on matrix units: two workgroups a multiprocessor, half the
-    /// barriers, and operands whose rows run along it are read 128 bytes a row.
-    pub(crate) fn deep_kernel(self, path: &'static str) -> Kernel {
-        self.tile_kernel(path).set("DEPTH", 32)
     }
 
     /// A kernel that takes keys by quads where rows are made of them.

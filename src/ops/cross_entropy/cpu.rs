@@ -101,24 +101,40 @@ pub(crate) fn gradient_of_shares<R: Real>(
     share: &[R],
     weight: R,
 ) {
-    gradient(classes, exps, labels, share, weight, |exps, share| {
-        let factor = weight * share;
-        exps.iter_mut().for_each(|e| *e *= factor);
-    });
+    gradient(
+        classes,
+        exps,
+        labels,
+        share,
+        weight,
+        #[inline(always)]
+        |exps, share| {
+            let factor = weight * share;
+            exps.iter_mut().for_each(|e| *e *= factor);
+        },
+    );
 }
 
 /// Logits to their gradients, in place; `weight` = dloss w.
 fn gradient_in_place<R: Real>(classes: usize, z: &mut [R], labels: &[u32], lse: &[R], weight: R) {
-    gradient(classes, z, labels, lse, weight, |z, lse| {
-        if lse.f64().abs() < LARGE {
-            z.iter_mut().for_each(|z| *z = weight * (*z - lse).exp());
-        } else {
-            let max = largest(z);
-            z.iter_mut().for_each(|z| *z = (*z - max).exp());
-            let share = weight / z.iter().copied().sum::<R>();
-            z.iter_mut().for_each(|z| *z *= share);
-        }
-    });
+    gradient(
+        classes,
+        z,
+        labels,
+        lse,
+        weight,
+        #[inline(always)]
+        |z, lse| {
+            if lse.f64().abs() < LARGE {
+                z.iter_mut().for_each(|z| *z = weight * (*z - lse).exp());
+            } else {
+                let max = largest(z);
+                z.iter_mut().for_each(|z| *z = (*z - max).exp());
+                let share = weight / z.iter().copied().sum::<R>();
+                z.iter_mut().for_each(|z| *z *= share);
+            }
+        },
+    );
 }
 
 /// Gradients in the place of rows, which `probabilities` makes probabilities times `weight` by each row's own number.

@@ -4,7 +4,7 @@ use super::{DeltaRule, EPS};
 use crate::launch::{GpuOp, Lower, View, Views};
 use crate::ops::Decay;
 use crate::ops::chunks::TILE;
-use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, Params, coop};
+use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, Params, coop, deep};
 use crate::ops::chunks::half::{HALF, HalfChunks};
 use crate::ops::l2_norm::gpu::in_unit_rows;
 use crate::ops::reduce::or_scratch;
@@ -57,7 +57,7 @@ impl DeltaRule {
     }
 
     fn deep_kernel(&self, path: &'static str) -> Kernel {
-        self.of_writes(self.sizes().deep_kernel(path))
+        deep(self.tile_kernel(path))
     }
 
     /// Where keys are nearly equal, what is written are small differences: too small for products of single f16, in mixed

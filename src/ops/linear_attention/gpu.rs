@@ -2,7 +2,7 @@ use super::LinearAttention;
 use crate::launch::{GpuOp, Lower, View, Views};
 use crate::ops::Decay;
 use crate::ops::chunks::TILE;
-use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, coop};
+use crate::ops::chunks::gpu::{FIELDS_BWD, FIELDS_FWD, coop, deep};
 use crate::ops::chunks::gpu_channel::Channels;
 use crate::ops::chunks::half::{HALF, HalfChunks};
 use crate::ops::reduce::or_scratch;
@@ -122,9 +122,7 @@ impl GpuOp for LinearAttention {
             params,
             sizes.state_grid(),
         );
-        let kernel = self
-            .keyed("linear_attention/chunk_values", false)
-            .set("DEPTH", 32);
+        let kernel = deep(self.keyed("linear_attention/chunk_values", false));
         l.run(
             kernel,
             &[
@@ -165,7 +163,7 @@ impl GpuOp for LinearAttention {
             params,
             sizes.state_grid(),
         );
-        let kernel = self.keyed("linear_attention/chunk_values", true).set("DEPTH", 32);
+        let kernel = deep(self.keyed("linear_attention/chunk_values", true));
         l.run(
             kernel,
             &[
@@ -218,10 +216,7 @@ impl GpuOp for LinearAttention {
             return;
         }
         let grid = self.key_grid(self.d_k.div_ceil(TILE) * self.chunks());
-        let kernel = self
-            .scalar("chunks/query_key_bwd")
-            .set("TRIANGLE", false)
-            .set("DEPTH", 32);
+        let kernel = deep(self.scalar("chunks/query_key_bwd"));
         let bindings = [
             ("own", q),
             ("other", k),
