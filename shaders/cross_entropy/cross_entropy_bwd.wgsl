@@ -1,17 +1,14 @@
-// dz = dloss inv_tokens (exp(z - lse) - [c = label]), 0 in masked rows. IN_PLACE: dz replaces z. Without FACTOR dloss = 1.
+// dz = dloss inv_tokens (exp(z - lse) - [c = label]), 0 in masked rows. Without FACTOR dloss = 1.
 // A thread an element; grid: ops::grid_1d over ceil(rows row / 256) workgroups. Source: models.md 4.11.
 #import lib/grid
 #import lib/cross_entropy
 
-const IN_PLACE: bool = false;
 alias t_z = f32;
 
 @group(0) @binding(0) var<storage, read_write> z: array<t_z>;      // [rows, K]
 @group(0) @binding(1) var<storage, read_write> labels: array<u32>; // [rows]
 @group(0) @binding(2) var<storage, read_write> lse: array<f32>;    // [rows]
-#if !IN_PLACE
 @group(0) @binding(4) var<storage, read_write> grad_z: array<t_grad_z>; // [rows, row]
-#endif
 @group(0) @binding(5) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
@@ -27,9 +24,5 @@ fn cross_entropy_bwd(
     let row = i / params.row;
     let column = i % params.row;
     let value = gradient_at(row, column, labels[row], lse[row]);
-#if IN_PLACE
-    z[i] = t_z(value);
-#else
     grad_z[i] = t_grad_z(value);
-#endif
 }

@@ -16,6 +16,7 @@ const WHOLE: bool = false; // m and n are made of whole tiles: no store needs a 
 const ACCUMULATE: bool = false; // C is added to
 const CUT: bool = false; // rows of C from `params.rows` on are cut along k: layer z > 0 is of their part z - 1, in `sums`
 const OVERLAP: bool = false; // the last step along k begins before the one before it ends
+const PADDED: bool = false; // .. and A has zeros there where B, [k, n], has no rows any more: its last one is read again
 const ROWS_A: bool = (TA && WITHIN_K) || (!TA && WITHIN_M); // no load leaves A as stored by its row
 const COLS_A: bool = (TA && WITHIN_M) || (!TA && WITHIN_K); // .. by its column
 const ROWS_B: bool = (TB && WITHIN_N) || (!TB && WITHIN_K); // .. B by its row

@@ -2,7 +2,7 @@
 // results leave. The importing kernel has THREADS and declares `staged`, vec4<f32> in workgroup memory.
 const TN: u32 = 128; // columns of a tile
 #import lib/gemm
-const RUNNING: bool = VA && VB && WITHIN_M && WITHIN_N && WITHIN_K && !OVERLAP; // addresses advance by a step
+const RUNNING: bool = VA && VB && WITHIN_M && WITHIN_N && WITHIN_K; // addresses advance
 
 // Tiles lie as the matrices are stored, rows along k or along the edge, padded by 8 f16. In vec4: quads of a row, row length,
 // all; rows that one pass of the threads fills, and such passes.
@@ -75,7 +75,7 @@ fn fetch_b(edge: u32, k: u32, row: u32, quad: u32) -> vec4<Operand> {
 }
 #if RUNNING
 
-// Quads from row to row as stored, from step to step, and where a thread's first one is.
+// Quads from row to row as stored ..
 fn across_a() -> u32 {
     return params.a_row / 4u;
 }
@@ -88,22 +88,24 @@ fn across_b() -> u32 {
 #endif
 }
 
-fn along_a() -> u32 {
+// .. for `by` of k.
+fn along_a(by: u32) -> u32 {
 #if TA
-    return 32u * across_a();
+    return by * across_a();
 #else
-    return 8u;
+    return by / 4u;
 #endif
 }
 
-fn along_b() -> u32 {
+fn along_b(by: u32) -> u32 {
 #if TB
-    return 8u;
+    return by / 4u;
 #else
-    return 32u * across_b();
+    return by * across_b();
 #endif
 }
 
+// .. and where a thread's first one is.
 fn first_a(edge: u32, k: u32, row: u32, quad: u32) -> u32 {
 #if TA
     return (k + row) * across_a() + edge / 4u + quad;
@@ -117,6 +119,15 @@ fn first_b(edge: u32, k: u32, row: u32, quad: u32) -> u32 {
     return (edge + row) * across_b() + k / 4u + quad;
 #else
     return (k + row) * across_b() + edge / 4u + quad;
+#endif
+}
+
+// The quad of B at `at`, or that of the last row.
+fn running_b(at: u32, edge: u32, quad: u32) -> vec4<Operand> {
+#if PADDED
+    return vec4<Operand>(b[min(at, (params.k - 1u) * across_b() + edge / 4u + quad)]);
+#else
+    return vec4<Operand>(b[at]);
 #endif
 }
 #endif

@@ -59,15 +59,15 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
 #if RUNNING
     let across_a = across_a();
     let across_b = across_b();
-    let along_a = along_a();
-    let along_b = along_b();
+    let step_a = along_a(32u);
+    let step_b = along_b(32u);
     var pa = first_a(m0, k, row_a, quad_a);
     var pb = first_b(n0, k, row_b, quad_b);
 #for i in 0..A_PASSES
     var ga{i} = vec4<Operand>(a[pa + {i * A_PASS}u * across_a]);
 #end
 #for i in 0..B_PASSES
-    var gb{i} = vec4<Operand>(b[pb + {i * B_PASS}u * across_b]);
+    var gb{i} = running_b(pb + {i * B_PASS}u * across_b, n0, quad_b);
 #end
 #else
 #for i in 0..A_PASSES
@@ -96,13 +96,20 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
         // The last step fetches its own tiles once more.
         fresh += select(0u, 32u, more);
 #if RUNNING
-        pa += select(0u, along_a, more);
-        pb += select(0u, along_b, more);
+#if OVERLAP
+        let by = step_at(fresh) - k;
+        k += by;
+        pa += along_a(by);
+        pb += along_b(by);
+#else
+        pa += select(0u, step_a, more);
+        pb += select(0u, step_b, more);
+#endif
 #for i in 0..A_PASSES
         ga{i} = vec4<Operand>(a[pa + {i * A_PASS}u * across_a]);
 #end
 #for i in 0..B_PASSES
-        gb{i} = vec4<Operand>(b[pb + {i * B_PASS}u * across_b]);
+        gb{i} = running_b(pb + {i * B_PASS}u * across_b, n0, quad_b);
 #end
 #else
         k = step_at(fresh);

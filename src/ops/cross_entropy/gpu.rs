@@ -24,27 +24,8 @@ pub(crate) fn rows(
 pub(crate) struct Gradient {
     /// dloss, or the loss scale: the first of its values; 1 without.
     pub factor: Option<View>,
-    /// Its rows may be longer than those of the logits: zeros are put behind them. It may be the place of the logits, where
-    /// lse is known.
+    /// Its rows may be longer than those of the logits: zeros are put behind them.
     pub to: View,
-}
-
-/// The gradient of the logits.
-pub(crate) fn gradient(
-    l: &mut Lower<'_>,
-    op: &CrossEntropy,
-    z: View,
-    labels: View,
-    lse: View,
-    wanted: Gradient,
-) {
-    let in_place = wanted.to == z;
-    let mut bindings = vec![("z", z), ("labels", labels), ("lse", lse)];
-    let kernel = Kernel::new("cross_entropy/cross_entropy_bwd").set("IN_PLACE", in_place);
-    let (kernel, row) = with_gradient(kernel, op, &mut bindings, Some(wanted));
-    bindings.retain(|(name, _)| !(in_place && *name == "grad_z"));
-    let params = [op.rows, op.classes, row].map(|n| n as u32);
-    l.run(kernel, &bindings, params, grid_1d((op.rows * row).div_ceil(256)));
 }
 
 /// The kernel with what it binds for a gradient, and the elements of a row of that.
@@ -82,10 +63,14 @@ impl GpuOp for CrossEntropy {
             io.read("lse"),
             io.grad("loss"),
         );
-        let to = Gradient {
+        let mut bindings = vec![("z", z), ("labels", labels), ("lse", lse)];
+        let gradient = Gradient {
             factor: Some(dloss),
             to: grad_z.view,
         };
-        gradient(l, self, z, labels, lse, to);
+        let kernel = Kernel::new("cross_entropy/cross_entropy_bwd");
+        let (kernel, row) = with_gradient(kernel, self, &mut bindings, Some(gradient));
+        let params = [self.rows, self.classes, row].map(|n| n as u32);
+        l.run(kernel, &bindings, params, grid_1d((self.rows * row).div_ceil(256)));
     }
 }

@@ -60,6 +60,7 @@ pub fn cases() -> Vec<Case> {
         case("one row", [1, 1, 1, 4, 2], true, false),
         case("paper's classes", [2, 20, 10, 33, 1601], true, false),
         case("products of whole tiles", [2, 40, 10, 72, 130], true, false).self_test(),
+        case("products along padded rows", [2, 70, 10, 136, 161], true, false).self_test(),
     ]
 }
 

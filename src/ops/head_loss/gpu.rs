@@ -24,9 +24,10 @@ impl GpuOp for HeadLoss {
         let most = self.piece(align) * self.t;
         // In mixed precision products take gradients in f16; the logits before them stay f32.
         let z = l.scratch(most * self.classes);
-        // Their rows are of whole quads.
-        let row = self.classes.next_multiple_of(4);
-        let half = (self.train && w.dtype == Dtype::F16).then(|| l.scratch_f16(most * row));
+        let grad_z = self.train.then(|| match w.dtype {
+            Dtype::F16 => l.scratch_f16(most * self.row()),
+            _ => l.scratch(most * self.row()),
+        });
         let (lse, nll) = (l.scratch(most), l.scratch(self.b * self.t));
         for (i, (first, n)) in self.pieces(align).into_iter().enumerate() {
             let (linear, ce) = (self.linear(n), self.cross_entropy(n));
@@ -39,15 +40,11 @@ impl GpuOp for HeadLoss {
             );
             linear::gpu::fwd(l, &linear, x, w, Some(b), GpuOut::new(z));
             let factor = io.read_if("scale");
-            let apart = half.map(|half| half.part(0, rows * row));
-            let gradient = |to| cross_entropy::gpu::Gradient { factor, to };
-            cross_entropy::gpu::rows(l, &ce, z, labels, lse, nll, apart.map(gradient));
+            let grad_z = grad_z.map(|all| all.part(0, rows * self.row()));
+            let gradient = grad_z.map(|to| cross_entropy::gpu::Gradient { factor, to });
+            cross_entropy::gpu::rows(l, &ce, z, labels, lse, nll, gradient);
             window_accuracy::gpu::predict(l, &self.accuracy(n), first, [z, lse, windows, predictions]);
-            if self.train {
-                let grad_z = apart.unwrap_or(z);
-                if apart.is_none() {
-                    cross_entropy::gpu::gradient(l, &ce, z, labels, lse, gradient(z));
-                }
+            if let Some(grad_z) = grad_z {
                 let grad_x = io.write("grad_x").part(row0 * self.d, rows * self.d);
                 let add = |name: &str| {
                     let out = io.out(name);

@@ -9,7 +9,7 @@
 //! Numerics   as in the ops it is made of. In mixed precision logits are f32 and their gradients f16, times the loss scale
 //!            (the first of the four values of `scale`, see `grad_norm`)
 //! Cost       2 B T d K FLOPs forward, 6 B T d K in training; the logits of one piece are written once and read by
-//!            the losses, the accuracy and, in f32, the gradient, which replaces them; in mixed precision that comes with the losses
+//!            the losses, which write their gradient, and the accuracy
 //! Errors     a sequence whose logits exceed the adapter's largest binding is refused when the plan is loaded
 //! Source     models.md 2, 4.11, 4.12; golden: the model fixtures
 
@@ -64,11 +64,16 @@ impl HeadLoss {
     /// Sequences whose logits exist at a time. Pieces begin at multiples of `align` rows where there are several: 256
     /// bytes of `x`, so that every part of it may be bound.
     fn piece(&self, align: usize) -> usize {
-        let rows = PIECE_BYTES / 4 / self.classes;
+        let rows = PIECE_BYTES / 4 / self.row();
         let step = align / gcd(align, self.t);
         (rows / self.t / step * step)
             .clamp(step, self.b.max(step))
             .min(self.b)
+    }
+
+    /// Elements of a row of the logits' gradient: whole quads, the last filled up with zeros.
+    fn row(&self) -> usize {
+        self.classes.next_multiple_of(4)
     }
 
     /// First sequence and number of sequences of each piece.

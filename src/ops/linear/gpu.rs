@@ -25,6 +25,8 @@ use bytemuck::{Pod, Zeroable};
 const WORKGROUPS: usize = 256;
 /// Shortest part of a sum over k that is worth a pass over its result.
 const MIN_PART: usize = 256;
+/// Elements of a part of C that are written and added up in the time in which a workgroup on matrix units takes one of k.
+const ADDED: usize = 12_000;
 /// k of every part is a multiple of this: what any of the kernels takes at once.
 const STEP: usize = 32;
 /// Edge of the tile of `gemm_coop`.
@@ -105,13 +107,27 @@ impl Gemm {
         self.m.div_ceil(rows) * self.n.div_ceil(cols)
     }
 
-    /// How much of k one workgroup takes. Only sums over rows (`ta`) are cut.
-    fn part(&self, tile: [usize; 2]) -> usize {
-        let parts = WORKGROUPS
-            .div_ceil(self.tiles(tile))
-            .min(self.k / MIN_PART)
-            .max(1);
-        let parts = if self.ta { parts } else { 1 };
+    /// Parts of k that are worth it at most. Only sums over rows (`ta`) are cut.
+    fn most_parts(&self) -> usize {
+        if self.ta { (self.k / MIN_PART).max(1) } else { 1 }
+    }
+
+    /// How much of k one workgroup takes: on matrix units what makes the time of the waves and of adding up the parts the
+    /// least, elsewhere enough for `WORKGROUPS`.
+    fn part(&self, tiling: Tiling) -> usize {
+        let tiles = self.tiles(tiling.tile());
+        let most = self.most_parts();
+        let parts = match tiling.places() {
+            None => WORKGROUPS.div_ceil(tiles).min(most),
+            Some(places) => {
+                let time = |parts: &usize| {
+                    let waves = (tiles * parts).div_ceil(places);
+                    let added = if *parts > 1 { parts * self.m * self.n } else { 0 };
+                    waves * self.k / parts + added / ADDED
+                };
+                (1..=most).min_by_key(time).unwrap_or(1)
+            }
+        };
         self.k.div_ceil(parts).next_multiple_of(STEP)
     }
 
@@ -119,7 +135,7 @@ impl Gemm {
     fn tile(&self) -> usize {
         let padded = |edge: usize| self.tiles([edge; 2]) * edge * edge;
         let fits = |edge: &usize| {
-            let workgroups = self.tiles([*edge; 2]) * self.k.div_ceil(self.part([*edge; 2]));
+            let workgroups = self.tiles([*edge; 2]) * self.k.div_ceil(self.part(Tiling::Plain(*edge)));
             workgroups >= 64 && 4 * padded(*edge) <= 5 * padded(32)
         };
         [128, 64].into_iter().find(fits).unwrap_or(32)
@@ -133,8 +149,7 @@ impl Gemm {
 
     /// Whether it fills a tile of `gemm_coop`; or most of that is padding, but there is work for enough workgroups.
     fn fills_tile(&self) -> bool {
-        let tile = [COOP_TILE; 2];
-        let workgroups = self.tiles(tile) * self.k.div_ceil(self.part(tile));
+        let workgroups = self.tiles([COOP_TILE; 2]) * self.most_parts();
         let short = self.m.min(self.n);
         short >= 64 && self.k >= 32 || short >= 8 && self.k >= 512 && workgroups >= 64
     }
@@ -150,8 +165,7 @@ impl Gemm {
     fn half_cols(&self) -> usize {
         let wide = self.n.div_ceil(128) * 128;
         let narrow = self.n.div_ceil(64) * 64;
-        let idle =
-            self.tiles([COOP_TILE, 128]) * self.k.div_ceil(self.part([COOP_TILE, 128])) < HALF_WORKGROUPS;
+        let idle = self.tiles([COOP_TILE, 128]) * self.most_parts() < HALF_WORKGROUPS;
         if idle || 8 * wide > 9 * narrow { 64 } else { 128 }
     }
 
@@ -188,7 +202,7 @@ impl Gemm {
             return self.run_thin(l, a, b, c);
         }
         let tile = tiling.tile();
-        let part = self.part(tile);
+        let part = self.part(tiling);
         let parts = self.k.div_ceil(part);
         let target = if parts == 1 {
             c
@@ -216,7 +230,11 @@ impl Gemm {
             if quads { last.next_multiple_of(4) } else { last }
         };
         let last_k = last_of(self.k, STEP, !self.ta && quads(a_row));
-        let within_k = last_k + STEP <= self.k;
+        // Rows of A that are padded with zeros can be read where B ends: its last row stands for those behind it.
+        let fills = self.m >= tile[0] && self.n >= tile[1] && self.k >= STEP;
+        let padded = !self.ta && !self.tb && fills && quads(a_row) && quads(b_row) && last_k + STEP > self.k;
+        let padded = padded && last_k + STEP <= a_row;
+        let within_k = padded || last_k + STEP <= self.k;
         let on_units = |kernel: Kernel| {
             let kernel = kernel.set("WITHIN_M", self.m >= tile[0]);
             let kernel = kernel
@@ -224,6 +242,7 @@ impl Gemm {
                 .set("WITHIN_K", within_k);
             kernel
                 .set("OVERLAP", within_k && !self.k.is_multiple_of(STEP))
+                .set("PADDED", padded)
                 .set("CUT", sums.is_some())
         };
         let kernel = match tiling {
