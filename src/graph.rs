@@ -467,8 +467,9 @@ impl Graph {
             .filter(|c| c.pass == Pass::Forward)
             .cloned()
             .collect();
+        let mut again = Again::new(self, &forward);
         for call in forward.into_iter().rev() {
-            self.call_backward(&call, &wanted, &mut grad)?;
+            self.call_backward(&call, &wanted, &mut grad, &mut again)?;
         }
         wrt.iter()
             .map(|id| {
@@ -504,6 +505,7 @@ impl Graph {
         call: &Call,
         wanted: &HashSet<TensorId>,
         grad: &mut BTreeMap<TensorId, TensorId>,
+        again: &mut Again,
     ) -> Result<()> {
         let grads: Vec<(&'static str, TensorId)> = call
             .tensors
@@ -542,13 +544,10 @@ impl Graph {
                 .map(|p| p.name)
                 .collect();
             let outs = call.tensors.writes.iter().map(|(name, o)| (*name, o.tensor));
-            let known: Vec<(&'static str, TensorId)> =
-                call.tensors.reads.iter().copied().chain(outs).collect();
+            let known = call.tensors.reads.iter().copied().chain(outs);
+            let reads = known.filter(|(name, _)| saved.contains(name));
             let tensors = Operands {
-                reads: known
-                    .into_iter()
-                    .filter(|(name, _)| saved.contains(name))
-                    .collect(),
+                reads: reads.map(|(name, id)| (name, again.read(self, id))).collect(),
                 grads: grads.clone(),
                 wanted: targets,
                 ..Operands::default()
@@ -635,6 +634,63 @@ impl Graph {
                 accumulate: true,
             }],
         )
+    }
+}
+
+/// What the backward pass computes again (see [`OpDef::again`](crate::port::OpDef::again)).
+struct Again {
+    /// The calls that do so, by what they write that has a gradient.
+    calls: BTreeMap<TensorId, Call>,
+    /// What is there again, by what was there before.
+    made: BTreeMap<TensorId, TensorId>,
+}
+
+impl Again {
+    fn new(graph: &Graph, forward: &[Call]) -> Self {
+        let of_call = |call: &Call| {
+            let outputs = call.op.outputs().into_iter().zip(&call.tensors.writes);
+            let main = outputs.filter(|(port, (_, out))| {
+                port.grad != InputGrad::None && graph.tensor(out.tensor).role == Role::Activation
+            });
+            main.map(|(_, (_, out))| (out.tensor, call.clone()))
+                .collect::<Vec<_>>()
+        };
+        let calls = forward.iter().filter(|call| call.op.again());
+        Self {
+            calls: match graph.precision {
+                Precision::F32 => BTreeMap::new(),
+                Precision::Mixed => calls.flat_map(of_call).collect(),
+            },
+            made: BTreeMap::new(),
+        }
+    }
+
+    /// What a backward call reads for `id`: appends the call that computes it again, if that is due.
+    fn read(&mut self, graph: &mut Graph, id: TensorId) -> TensorId {
+        if let Some(&made) = self.made.get(&id) {
+            return made;
+        }
+        let Some(mut call) = self.calls.get(&id).cloned() else {
+            return id;
+        };
+        for (_, input) in &mut call.tensors.reads {
+            *input = self.read(graph, *input);
+        }
+        for (_, out) in &mut call.tensors.writes {
+            // Statistics stay where they are: they are written once more, as they were.
+            if out.tensor == id {
+                let TensorInfo {
+                    name,
+                    shape,
+                    dtype,
+                    role,
+                } = graph.tensor(id).clone();
+                out.tensor = graph.add(name, &shape, dtype, role);
+                self.made.insert(id, out.tensor);
+            }
+        }
+        graph.calls.push(call);
+        self.made[&id]
     }
 }
 

@@ -247,6 +247,11 @@ pub trait OpDef {
     fn inputs(&self) -> Vec<Port>;
     /// Output ports, saved tensors or states last.
     fn outputs(&self) -> Vec<Port>;
+    /// Whether the backward pass in mixed precision computes its outputs again, so that they take no memory in between: of ops
+    /// that take the time of their bytes, from inputs that are kept anyway.
+    fn again(&self) -> bool {
+        false
+    }
     /// Multiplications plus additions of a call.
     fn flops(&self, pass: Pass) -> f64;
     /// Bytes that a call must move, each operand once, as it is stored.

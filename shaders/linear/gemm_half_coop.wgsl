@@ -70,11 +70,12 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     var gb{i} = running_b(pb + {i * B_PASS}u * across_b, n0, quad_b);
 #end
 #else
+    // The first step has zeros and fetches the first tiles: guards are long, so they are written out once.
 #for i in 0..A_PASSES
-    var ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);
+    var ga{i} = vec4<Operand>();
 #end
 #for i in 0..B_PASSES
-    var gb{i} = fetch_b(n0, k, row_b + {i * B_PASS}u, quad_b);
+    var gb{i} = vec4<Operand>();
 #end
 #endif
     for (var t = 0u; ; t += 1u) {
@@ -92,9 +93,14 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
         sb[at_b + {i * B_PASS * B_ROW}u] = gb{i};
 #end
         workgroupBarrier();
-        let more = fresh + 32u < end_of(place, t);
         // The last step fetches its own tiles once more.
+#if RUNNING
+        let more = fresh + 32u < end_of(place, t);
         fresh += select(0u, 32u, more);
+#else
+        let more = t == 0u || fresh + 32u < end_of(place, t);
+        fresh += select(0u, 32u, more && t > 0u);
+#endif
 #if RUNNING
 #if OVERLAP
         let by = step_at(fresh) - k;

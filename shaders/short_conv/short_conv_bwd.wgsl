@@ -1,12 +1,11 @@
 // With dpre_t = dy_t silu'(pre_t): dx_t = sum_j w_j dpre_{t+3-j}, and partial sums of dw_j = sum dpre_t x_{t-3+j} and
-// db = sum dpre_t. Thread (part p, group of channels) does the units p, p + parts, .. (RUN steps of one sequence each) and
-// runs three steps past a unit's end, since dx_t needs dpre up to t + 3. It asks for four steps at once: with fewer it waits for
-// memory. Grid: ops::grid_1d over ceil(parts groups / 256).
+// db = sum dpre_t. Thread (part p, group of channels) does the units p, p + parts, .. (`run` steps of one sequence each) and
+// runs three steps past a unit's end, since dx_t needs dpre up to t + 3. It asks for four steps at once, while the four before
+// them are done: else it waits for memory. Grid: ops::grid_1d over ceil(parts groups / 256).
 #import lib/grid
 #import lib/conv
 
 const BIAS: bool = false;
-const RUN: u32 = 32;
 
 alias t_x = f32;
 alias t_grad_y = f32;
@@ -21,7 +20,7 @@ alias a_grad_y = t_grad_y;
 alias a_grad_x = t_grad_x;
 #endif
 
-struct Params { units: u32, blocks: u32, t: u32, groups: u32, parts: u32 }
+struct Params { units: u32, run: u32, blocks: u32, t: u32, groups: u32, parts: u32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<a_x>; // [B, T, channels]
 @group(0) @binding(1) var<storage, read_write> w: array<vec4<f32>>; // [channels] of 4 taps
@@ -58,8 +57,8 @@ fn short_conv_bwd(
     var sum{j} = Lanes();
 #end
     for (var unit = item / params.groups; unit < params.units; unit += params.parts) {
-        let begin = unit % params.blocks * RUN;
-        let end = min(begin + RUN, params.t);
+        let begin = unit % params.blocks * params.run;
+        let end = min(begin + params.run, params.t);
         let origin = unit / params.blocks * params.t * stride + c;
         // x_{t-3}, x_{t-2}, x_{t-1}, and dpre there
 #for j in 0..3
@@ -71,11 +70,20 @@ fn short_conv_bwd(
             x{j} = Lanes(x[origin + (begin - {3 - j}u) * stride]);
 #end
         }
+#for i in 0..4
+        let at{i} = origin + min(begin + {i}u, params.t - 1u) * stride;
+        var next{i} = x[at{i}];
+        var grad_next{i} = grad_y[at{i}];
+#end
         for (var first = begin; first < end + 3u; first += 4u) {
 #for i in 0..4
-            let at{i} = origin + min(first + {i}u, params.t - 1u) * stride;
-            let now{i} = Lanes(x[at{i}]);
-            let grad_here{i} = Lanes(grad_y[at{i}]);
+            let now{i} = Lanes(next{i});
+            let grad_here{i} = Lanes(grad_next{i});
+#end
+#for i in 0..4
+            let at{i} = origin + min(first + {4 + i}u, params.t - 1u) * stride;
+            next{i} = x[at{i}];
+            grad_next{i} = grad_y[at{i}];
 #end
 #for i in 0..4
             {

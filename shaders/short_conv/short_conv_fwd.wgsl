@@ -1,11 +1,10 @@
-// y_t = silu(sum_j w_j x_{t-3+j} (+ b)). A thread does one channel or four over RUN steps of a sequence, with the last
+// y_t = silu(sum_j w_j x_{t-3+j} (+ b)). A thread does one channel or four over `run` steps of a sequence, with the last
 // inputs in registers, four steps at once; neighbours do neighbouring channels. Grid: ops::grid_1d over ceil(units groups / 256), a unit being
-// RUN steps of one sequence, a group the channels of a thread.
+// `run` steps of one sequence, a group the channels of a thread.
 #import lib/grid
 #import lib/conv
 
 const BIAS: bool = false;
-const RUN: u32 = 16;
 
 alias t_x = f32;
 alias t_y = f32;
@@ -17,7 +16,7 @@ alias a_x = t_x;
 alias a_y = t_y;
 #endif
 
-struct Params { units: u32, blocks: u32, t: u32, groups: u32, parts: u32 }
+struct Params { units: u32, run: u32, blocks: u32, t: u32, groups: u32, parts: u32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<a_x>; // [B, T, channels]
 @group(0) @binding(1) var<storage, read_write> w: array<vec4<f32>>; // [channels] of 4 taps, the last on the current step
@@ -40,8 +39,8 @@ fn short_conv_fwd(
     let c = item % params.groups;
     let unit = item / params.groups;
     let stride = params.groups;
-    let begin = unit % params.blocks * RUN;
-    let end = min(begin + RUN, params.t);
+    let begin = unit % params.blocks * params.run;
+    let end = min(begin + params.run, params.t);
     let origin = unit / params.blocks * params.t * stride + c;
     // x_{t-3}, x_{t-2}, x_{t-1}
     var x0 = Lanes();

@@ -1,8 +1,10 @@
 use super::*;
 use crate::cpu::CpuRuntime;
 use crate::ops::add::Add;
+use crate::ops::l2_norm::L2Norm;
 use crate::ops::linear::Linear;
 use crate::ops::pointwise::{Function, Pointwise};
+use crate::ops::short_conv::ShortConv;
 use crate::plan::lifetimes;
 use crate::runtime::{Data, Runtime};
 use crate::step::StepParams;
@@ -288,4 +290,66 @@ fn products_with_rows_of_a_weight_are_columns_of_the_whole() {
     let mut g = Graph::new();
     let w = g.weight("w", &[4, 63], Init::Constant(0.0));
     assert!(g.weight_rows(w, 1, 3).is_none(), "252 bytes are no legal offset");
+}
+
+#[test]
+fn cheap_outputs_are_computed_again_in_mixed_precision() {
+    let (b, t, channels) = (2, 5, 8);
+    let calls = |precision| {
+        let mut g = Graph::with_precision(precision);
+        let shape = [b, t, channels];
+        let x = g.input("x", &shape, precision.activation());
+        let w = g.weight("w", &[channels, channels], Init::Uniform(0.1));
+        let taps = g.param("taps", &[channels, 1, 4], Init::Uniform(0.1));
+        let product = |g: &mut Graph, x| {
+            let op = Linear {
+                rows: b * t,
+                inp: channels,
+                out: channels,
+                bias: false,
+            };
+            g.call(op, &[x, w]).unwrap()[0]
+        };
+        let conv = ShortConv {
+            b,
+            t,
+            channels,
+            bias: false,
+        };
+        let norm = L2Norm {
+            rows: b * t,
+            d: channels,
+            eps: 1e-6,
+            wide: false,
+        };
+        let before = product(&mut g, x);
+        let filtered = g.call(conv, &[before, taps]).unwrap()[0];
+        let unit = g.call(norm, &[filtered]).unwrap()[0];
+        let y = product(&mut g, unit);
+        let seed = g.input("seed", &shape, precision.activation());
+        let forward = g.calls().len();
+        g.backward(&[(y, seed)], &[x]).unwrap();
+        let last_read = |id| {
+            let calls = g.calls().iter();
+            calls
+                .rposition(|call| call.reads().any(|read| read == id))
+                .unwrap()
+        };
+        let kept = [before, filtered, unit].map(|id| last_read(id) >= forward);
+        let names: Vec<(&str, Pass)> = g.calls().iter().map(|call| (call.op.name(), call.pass)).collect();
+        (kept, names[forward..].to_vec())
+    };
+    use Pass::{Backward, Forward};
+    let rest = [
+        ("linear", Backward),
+        ("l2_norm", Backward),
+        ("short_conv", Backward),
+        ("linear", Backward),
+    ];
+    assert_eq!(calls(Precision::F32), ([true, false, true], rest.to_vec()));
+    let again = [("short_conv", Forward), ("l2_norm", Forward)];
+    assert_eq!(
+        calls(Precision::Mixed),
+        ([true, false, false], [&again[..], &rest].concat())
+    );
 }

@@ -155,6 +155,10 @@ macro_rules! op_enum {
             pub fn outputs(&self) -> Vec<Port> {
                 match self { $(Self::$op(op) => op.outputs(),)* }
             }
+            /// See [`OpDef::again`].
+            pub fn again(&self) -> bool {
+                match self { $(Self::$op(op) => op.again(),)* }
+            }
             /// See [`OpDef::cost`].
             pub fn cost(&self, pass: Pass, precision: Precision) -> Cost {
                 match self { $(Self::$op(op) => op.cost(pass, precision),)* }

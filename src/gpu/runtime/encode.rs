@@ -1,6 +1,6 @@
 //! Encoding: the launches of a program into command buffers, which go to the device when something has to wait for them.
 
-use super::{GpuRuntime, Launch};
+use super::{GpuRuntime, Launch, checked};
 use crate::error::Result;
 use crate::runtime::Program;
 use crate::step::StepParams;
@@ -85,7 +85,7 @@ impl GpuRuntime {
         }
         self.set_step(step);
         let count = 2 * calls as u32;
-        let query_set = self.checked("timestamps", 8 * count as usize, || {
+        let query_set = checked(&self.gpu, "timestamps", 8 * count as usize, || {
             self.gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: Some("profile"),
                 ty: wgpu::QueryType::Timestamp,

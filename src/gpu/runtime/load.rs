@@ -1,7 +1,7 @@
 //! Loading: plans a lowered graph into a few buffers, compiles the kernels that are new, and binds what each launch reads
 //! and writes.
 
-use super::{ALIGN, GpuRuntime, Launch, Loaded};
+use super::{ALIGN, GpuRuntime, Launch, Loaded, checked, checked_buffer};
 use crate::error::{DeviceError, OutOfMemory, Result, Room};
 use crate::gpu::lower::{check, lower};
 use crate::gpu::pipeline::Pipeline;
@@ -12,10 +12,11 @@ use crate::plan::{Item, Place, Plan, Policy, lifetimes};
 use crate::port::named;
 use crate::runtime::Variants;
 use crate::step::StepParams;
-use crate::tensor::{Precision, Role, TensorId};
+use crate::tensor::{Bank, Precision, Role, TensorId};
 use rayon::prelude::*;
 use std::num::NonZeroU64;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Elements that kernels can index, in u32.
 const MOST_ELEMENTS: u64 = 1 << 32;
@@ -153,18 +154,6 @@ impl GpuRuntime {
         Ok(kernels)
     }
 
-    fn make_banks(&mut self, graph: &Graph) -> Result<()> {
-        for bank in graph.banks() {
-            if self.banks[bank as usize].is_none() {
-                let name = format!("{bank:?}").to_lowercase();
-                let bytes = bank.bytes(graph.bank_len());
-                let made = self.buffer(&name, bytes, wgpu::BufferUsages::STORAGE)?;
-                self.banks[bank as usize] = Some(made);
-            }
-        }
-        Ok(())
-    }
-
     /// What [`Runtime::load`](crate::runtime::Runtime::load) keeps.
     ///
     /// Blocks take what is `there` before new buffers are made.
@@ -187,18 +176,48 @@ impl GpuRuntime {
             }
             .into());
         }
-        let kernels = self.compile(&lowered.dispatches)?;
-        check(graph, &lowered).map_err(|e| self.gpu.driver_error(e.to_string()))?;
-        self.make_banks(graph)?;
         let storage = wgpu::BufferUsages::STORAGE;
+        let taken = plan.fit_into(&sizes);
+        let free = plan
+            .blocks
+            .iter()
+            .zip(&taken)
+            .filter(|(_, taken)| taken.is_none());
+        let mut new: Vec<(String, usize)> = free.map(|(&size, _)| ("activations".to_owned(), size)).collect();
+        let missing = graph.banks().filter(|bank| self.banks[*bank as usize].is_none());
+        let missing: Vec<Bank> = missing.collect();
+        new.extend(
+            missing
+                .iter()
+                .map(|bank| (format!("{bank:?}").to_lowercase(), bank.bytes(graph.bank_len()))),
+        );
+        let gpu = Arc::clone(&self.gpu);
+        let (kernels, made) = std::thread::scope(|scope| {
+            // 25 ms a GiB, while the driver compiles.
+            let made = scope.spawn(|| -> Result<Vec<wgpu::Buffer>> {
+                let new = new.iter();
+                new.map(|(what, bytes)| checked_buffer(&gpu, what, *bytes, storage))
+                    .collect()
+            });
+            (
+                self.compile(&lowered.dispatches),
+                made.join().expect("what fails is returned"),
+            )
+        });
+        let kernels = kernels?;
+        check(graph, &lowered).map_err(|e| self.gpu.driver_error(e.to_string()))?;
+        let mut made = made?.into_iter();
         let mut blocks = Vec::with_capacity(plan.blocks.len());
-        for (&size, taken) in plan.blocks.iter().zip(plan.fit_into(&sizes)) {
+        for (&size, taken) in plan.blocks.iter().zip(taken) {
             if let Some(i) = taken {
                 blocks.push(there[i].clone());
                 bytes -= size;
             } else {
-                blocks.push(self.buffer("activations", size, storage)?);
+                blocks.extend(made.next());
             }
+        }
+        for (bank, buffer) in missing.into_iter().zip(made) {
+            self.banks[bank as usize] = Some(buffer);
         }
         let slots = self.buffer("slots", 4 * lowered.slots, storage)?;
         let mut places = vec![None; graph.tensors().len()];
@@ -341,7 +360,7 @@ impl GpuRuntime {
             layout: &made.layout,
             entries: &entries,
         };
-        self.checked(&dispatch.kernel.key(), 0, || {
+        checked(&self.gpu, &dispatch.kernel.key(), 0, || {
             self.gpu.device.create_bind_group(&desc)
         })
     }

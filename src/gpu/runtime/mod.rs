@@ -128,28 +128,6 @@ impl GpuRuntime {
         keys
     }
 
-    /// Creates something of so many bytes, and keeps the type of what went wrong.
-    fn checked<T>(&self, what: &str, bytes: usize, create: impl FnOnce() -> T) -> Result<T> {
-        let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let validation = self.gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let made = create();
-        let errors = [
-            pollster::block_on(validation.pop()),
-            pollster::block_on(memory.pop()),
-        ];
-        match errors.into_iter().flatten().next() {
-            None => Ok(made),
-            Some(wgpu::Error::OutOfMemory { .. }) => Err(OutOfMemory {
-                device: self.gpu.caps.adapter.clone(),
-                what: what.to_owned(),
-                needed: bytes as u64,
-                room: Room::Free(None),
-            }
-            .into()),
-            Some(e) => Err(self.gpu.driver_error(format!("{what}: {e}")).into()),
-        }
-    }
-
     /// Loads a graph into the buffers that are there, and new ones where they do not suffice.
     fn load_into(&mut self, graph: &Graph, there: &[wgpu::Buffer]) -> Result<Program> {
         self.submit();
@@ -166,8 +144,34 @@ impl GpuRuntime {
     }
 
     fn buffer(&self, what: &str, bytes: usize, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
-        self.checked(what, bytes, || buffer(&self.gpu, what, bytes, usage))
+        checked_buffer(&self.gpu, what, bytes, usage)
     }
+}
+
+/// Creates something of so many bytes, and keeps the type of what went wrong.
+fn checked<T>(gpu: &Gpu, what: &str, bytes: usize, create: impl FnOnce() -> T) -> Result<T> {
+    let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    let validation = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let made = create();
+    let errors = [
+        pollster::block_on(validation.pop()),
+        pollster::block_on(memory.pop()),
+    ];
+    match errors.into_iter().flatten().next() {
+        None => Ok(made),
+        Some(wgpu::Error::OutOfMemory { .. }) => Err(OutOfMemory {
+            device: gpu.caps.adapter.clone(),
+            what: what.to_owned(),
+            needed: bytes as u64,
+            room: Room::Free(None),
+        }
+        .into()),
+        Some(e) => Err(gpu.driver_error(format!("{what}: {e}")).into()),
+    }
+}
+
+fn checked_buffer(gpu: &Gpu, what: &str, bytes: usize, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+    checked(gpu, what, bytes, || buffer(gpu, what, bytes, usage))
 }
 
 /// Bytes of f16, filled up to whole words.

@@ -1,6 +1,6 @@
 //! Copies: from the host into buffers, back from them, and waiting for the device.
 
-use super::GpuRuntime;
+use super::{GpuRuntime, checked};
 use crate::error::{Error, Result};
 use crate::runtime::{Program, Ticket};
 use crate::tensor::{Role, TensorId};
@@ -61,7 +61,7 @@ impl GpuRuntime {
         while at < range.end {
             let n = CHUNK.min(range.end - at);
             let size = n.next_multiple_of(4) as u64;
-            let staging = self.checked("reading back", n, || {
+            let staging = checked(&self.gpu, "reading back", n, || {
                 self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
                     label: Some("read"),
                     size,

@@ -71,6 +71,11 @@ impl GpuOp for CrossEntropy {
         let kernel = Kernel::new("cross_entropy/cross_entropy_bwd");
         let (kernel, row) = with_gradient(kernel, self, &mut bindings, Some(gradient));
         let params = [self.rows, self.classes, row].map(|n| n as u32);
-        l.run(kernel, &bindings, params, grid_1d((self.rows * row).div_ceil(256)));
+        l.run(
+            kernel,
+            &bindings,
+            params,
+            grid_1d((self.rows * row).div_ceil(256)),
+        );
     }
 }

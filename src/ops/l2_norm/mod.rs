@@ -55,6 +55,10 @@ impl OpDef for L2Norm {
         ]
     }
 
+    fn again(&self) -> bool {
+        true
+    }
+
     fn flops(&self, pass: Pass) -> f64 {
         let n = (self.rows * self.d) as f64;
         match pass {

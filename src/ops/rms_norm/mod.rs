@@ -91,6 +91,10 @@ impl OpDef for RmsNorm {
         ]
     }
 
+    fn again(&self) -> bool {
+        true
+    }
+
     fn flops(&self, pass: Pass) -> f64 {
         let n = (self.rows * self.d) as f64;
         match (pass, self.kind.gated()) {

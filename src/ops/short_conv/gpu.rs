@@ -7,8 +7,6 @@ use bytemuck::{Pod, Zeroable};
 
 /// Steps of a thread, forward. It reads three more.
 const RUN_FWD: usize = 16;
-/// Steps of a thread, backward. It reads six more, and recomputes three.
-const RUN_BWD: usize = 32;
 /// Threads of the backward pass: more cost more for their partial sums than they gain on a large GPU.
 const ITEMS: usize = 1 << 16;
 
@@ -17,6 +15,7 @@ const ITEMS: usize = 1 << 16;
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
     units: u32,
+    run: u32,
     blocks: u32,
     t: u32,
     groups: u32,
@@ -31,6 +30,7 @@ impl ShortConv {
     fn params(&self, run: usize, parts: usize, width: usize) -> Params {
         Params {
             units: self.units(run) as u32,
+            run: run as u32,
             blocks: self.t.div_ceil(run) as u32,
             t: self.t as u32,
             groups: (self.channels / width) as u32,
@@ -48,8 +48,8 @@ impl ShortConv {
         }
     }
 
-    fn kernel(&self, path: &'static str, run: usize, width: usize, x: View) -> Kernel {
-        let kernel = Kernel::new(path).set("RUN", run).set("BIAS", self.bias);
+    fn kernel(&self, path: &'static str, width: usize, x: View) -> Kernel {
+        let kernel = Kernel::new(path).set("BIAS", self.bias);
         kernel
             .set("WIDE", width > 1)
             .set("ROUNDED", x.dtype == Dtype::F16)
@@ -62,7 +62,7 @@ impl GpuOp for ShortConv {
         let width = self.width(l, io.read("x"));
         let mut bindings = vec![("x", io.read("x")), ("w", io.read("w")), ("y", io.write("y"))];
         bindings.extend(io.read_if("b").map(|b| ("b", b)));
-        let kernel = self.kernel("short_conv/short_conv_fwd", RUN_FWD, width, io.read("x"));
+        let kernel = self.kernel("short_conv/short_conv_fwd", width, io.read("x"));
         let grid = grid_1d((units * self.channels / width).div_ceil(256));
         l.run(kernel, &bindings, self.params(RUN_FWD, units, width), grid);
     }
@@ -71,9 +71,11 @@ impl GpuOp for ShortConv {
         let (x, w, grad_y) = (io.read("x"), io.read("w"), io.grad("y"));
         let n = self.channels;
         let width = self.width(l, x);
-        // As many units for every thread.
-        let units = self.units(RUN_BWD);
+        // As many units for every thread, one if there are few sequences: a unit reads six steps more than it has and computes
+        // three, so it ends where both are whole groups of four.
         let parts = (ITEMS * width / n).clamp(1, MAX_PARTS);
+        let run = self.t.div_ceil(parts.div_ceil(self.b)).next_multiple_of(4) + 1;
+        let units = self.units(run);
         let parts = units.div_ceil(units.div_ceil(parts));
         let grad_x = or_scratch(l, io.wanted("x"), x.len);
         let grad_w = l.scratch(parts * n * WIDTH);
@@ -89,9 +91,9 @@ impl GpuOp for ShortConv {
             bindings.extend([("b", b), ("grad_b", sums)]);
             sums
         });
-        let kernel = self.kernel("short_conv/short_conv_bwd", RUN_BWD, width, x);
+        let kernel = self.kernel("short_conv/short_conv_bwd", width, x);
         let grid = grid_1d((parts * n / width).div_ceil(256));
-        l.run(kernel, &bindings, self.params(RUN_BWD, parts, width), grid);
+        l.run(kernel, &bindings, self.params(run, parts, width), grid);
         if let Some(out) = io.wanted("w") {
             column_sum(l, grad_w, parts, n * WIDTH, out);
         }

@@ -59,6 +59,10 @@ impl OpDef for ShortConv {
         vec![Port::activation("y", &[self.b, self.t, self.channels])]
     }
 
+    fn again(&self) -> bool {
+        true
+    }
+
     fn flops(&self, pass: Pass) -> f64 {
         let n = (self.b * self.t * self.channels) as f64;
         let bias = if self.bias { n } else { 0.0 };
