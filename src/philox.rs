@@ -11,15 +11,24 @@ pub const DROPOUT_KEY: u32 = 0x6d61_736b;
 
 /// Four words of random bits.
 pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
-    let product = |m: u32, x: u32| {
-        let p = u64::from(m) * u64::from(x);
-        ((p >> 32) as u32, p as u32)
-    };
-    let (mut c, mut k) = (counter, key);
+    philox4x32_lanes(counter.map(|word| [word]), key).map(|[word]| word)
+}
+
+/// [`philox4x32`] of `L` counters, word by word.
+#[inline(always)]
+pub fn philox4x32_lanes<const L: usize>(counters: [[u32; L]; 4], key: [u32; 2]) -> [[u32; L]; 4] {
+    let (mut c, mut k) = (counters, key);
     for _ in 0..10 {
-        let (hi0, lo0) = product(MULTIPLIERS[0], c[0]);
-        let (hi1, lo1) = product(MULTIPLIERS[1], c[2]);
-        c = [hi1 ^ c[1] ^ k[0], lo1, hi0 ^ c[3] ^ k[1], lo0];
+        let mut next = [[0; L]; 4];
+        for l in 0..L {
+            let product = |m: u32, x: u32| u64::from(m) * u64::from(x);
+            let p = [product(MULTIPLIERS[0], c[0][l]), product(MULTIPLIERS[1], c[2][l])];
+            next[0][l] = (p[1] >> 32) as u32 ^ c[1][l] ^ k[0];
+            next[1][l] = p[1] as u32;
+            next[2][l] = (p[0] >> 32) as u32 ^ c[3][l] ^ k[1];
+            next[3][l] = p[0] as u32;
+        }
+        c = next;
         for (k, step) in k.iter_mut().zip(KEY_STEPS) {
             *k = k.wrapping_add(step);
         }

@@ -1,7 +1,10 @@
 use super::Dropout;
 use crate::step::StepParams;
-use crate::twin::{CpuOp, Real, Slices};
+use crate::twin::{CpuOp, Real, Slices, vectorize};
 use rayon::prelude::*;
+
+/// Groups of four columns whose bits are drawn at once.
+const GROUPS: usize = 8;
 
 impl Dropout {
     /// `out` = mask `x` / (1 - p) for one row.
@@ -11,12 +14,18 @@ impl Dropout {
             return;
         }
         let scale = R::of(self.scale());
-        for (group, (out, x)) in out.chunks_mut(4).zip(x.chunks(4)).enumerate() {
-            let keeps = self.keeps(step, row, group);
-            for ((out, x), keep) in out.iter_mut().zip(x).zip(keeps) {
-                *out = if keep { *x * scale } else { R::ZERO };
-            }
-        }
+        vectorize(
+            #[inline(always)]
+            || {
+                let blocks = out.chunks_mut(4 * GROUPS).zip(x.chunks(4 * GROUPS));
+                for (block, (out, x)) in blocks.enumerate() {
+                    let keeps: [_; GROUPS] = self.keeps_of(step, row, GROUPS * block);
+                    for ((out, x), keep) in out.iter_mut().zip(x).zip(keeps.as_flattened()) {
+                        *out = if *keep { *x * scale } else { R::ZERO };
+                    }
+                }
+            },
+        );
     }
 }
 

@@ -23,7 +23,7 @@ mod tests;
 
 use super::rows;
 use crate::error::UserError;
-use crate::philox::{DROPOUT_KEY, philox4x32};
+use crate::philox::{DROPOUT_KEY, philox4x32_lanes};
 use crate::port::{InputGrad, OpDef, Pass, Port};
 use crate::step::StepParams;
 
@@ -54,9 +54,24 @@ impl Dropout {
 
     /// Which of the columns 4 `group` .. of a row are kept while dropout is on.
     pub(crate) fn keeps(&self, step: &StepParams, row: usize, group: usize) -> [bool; 4] {
+        let [keeps] = self.keeps_of(step, row, group);
+        keeps
+    }
+
+    /// The same for `L` groups from `group` on.
+    #[inline(always)]
+    pub(crate) fn keeps_of<const L: usize>(
+        &self,
+        step: &StepParams,
+        row: usize,
+        group: usize,
+    ) -> [[bool; 4]; L] {
         let row = step.first_row.wrapping_add(row as u32);
-        let counter = [group as u32, row, step.step, self.tag];
-        philox4x32(counter, [step.seed, DROPOUT_KEY]).map(|word| word >= self.threshold())
+        let groups = std::array::from_fn(|l| (group + l) as u32);
+        let counters = [groups, [row; L], [step.step; L], [self.tag; L]];
+        let words = philox4x32_lanes(counters, [step.seed, DROPOUT_KEY]);
+        let threshold = self.threshold();
+        std::array::from_fn(|l| words.map(|word| word[l] >= threshold))
     }
 }
 
