@@ -330,7 +330,7 @@ fn cheap_outputs_are_computed_again_in_mixed_precision() {
         let forward = g.calls().len();
         g.backward(&[(y, seed)], &[x]).unwrap();
         let last_read = |id| {
-            let calls = g.calls().iter();
+            let mut calls = g.calls().iter();
             calls
                 .rposition(|call| call.reads().any(|read| read == id))
                 .unwrap()
