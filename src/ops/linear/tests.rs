@@ -204,6 +204,19 @@ mod gpu {
     }
 
     #[test]
+    fn parts_of_a_sum_over_rows_fill_waves() {
+        let parts = |rows, inp, out| {
+            let all = launches(rows, inp, out, &with_matrix_units());
+            let sum = |d: &&Dispatch| d.kernel.consts.get("TA") == Some(&Value::Bool(true));
+            all.iter().find(sum).unwrap().grid[2]
+        };
+        // Tiles on 132 places: 128, 64, and 104, of which two and three parts would leave a wave nearly empty.
+        assert_eq!(parts(25_600, 1024, 2048), 1);
+        assert_eq!(parts(25_600, 1024, 1024), 2);
+        assert_eq!(parts(12_800, 1024, 1604), 5);
+    }
+
+    #[test]
     fn narrow_products_and_weak_adapters_use_the_plain_kernel() {
         let no_memory = Caps {
             workgroup_bytes: 32_768,
