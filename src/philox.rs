@@ -16,7 +16,7 @@ pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 
 /// [`philox4x32`] of `L` counters, word by word.
 #[inline(always)]
-pub fn philox4x32_lanes<const L: usize>(counters: [[u32; L]; 4], key: [u32; 2]) -> [[u32; L]; 4] {
+pub(crate) fn philox4x32_lanes<const L: usize>(counters: [[u32; L]; 4], key: [u32; 2]) -> [[u32; L]; 4] {
     let (mut c, mut k) = (counters, key);
     for _ in 0..10 {
         let mut next = [[0; L]; 4];

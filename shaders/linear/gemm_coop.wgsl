@@ -108,11 +108,6 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
 #if RUNNING
         let more = fresh + 32u < end_of(place, t);
         fresh += select(0u, 32u, more);
-#else
-        let more = t == 0u || fresh + 32u < end_of(place, t);
-        fresh += select(0u, 32u, more && t > 0u);
-#endif
-#if RUNNING
 #if OVERLAP
         let by = step_at(fresh) - k;
         k += by;
@@ -127,6 +122,8 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_ind
         gb{i} = running_b(pb + {i * B_PASS}u * across_b, n0, quad_b);
 #end
 #else
+        let more = t == 0u || fresh + 32u < end_of(place, t);
+        fresh += select(0u, 32u, more && t > 0u);
         k = step_at(fresh);
 #for i in 0..A_PASSES
         ga{i} = fetch_a(m0, k, row_a + {i * A_PASS}u, quad_a);

@@ -178,18 +178,18 @@ impl Stepper {
         let samples = Batch::bytes(recipe.batch, t, e).saturating_mul(BATCHES);
         memory::ask(&format!("the samples of a batch of {}", recipe.batch), samples)?;
         let build = |micro| model.train_net(micro, t, e);
-        let parameters = build(1)?.graph;
-        let host = memory::bytes_of::<f32>(parameters.bank_len()).saturating_mul(HOST_COPIES);
+        let smallest = build(1)?.graph;
+        let host = memory::bytes_of::<f32>(smallest.bank_len()).saturating_mul(HOST_COPIES);
         let room = memory::ask("a checkpoint in the host's memory", host);
         let mut refused = None;
         let (fit, drawn) = std::thread::scope(|scope| {
             // They take as long as the driver does to compile.
-            let draw = || initial_parameters(&parameters, recipe.seed);
-            let drawn = room.is_ok().then(|| scope.spawn(draw));
+            let draw = || initial_parameters(&smallest, recipe.seed);
+            let drawing = room.is_ok().then(|| scope.spawn(draw));
             let fit = largest(executor.runtime(), sizes, build, |micro, e| {
                 refused = Some(format!("a micro-batch of {micro} does not fit: {e}"));
             });
-            let drawn = drawn.map(|drawn| drawn.join().expect("drawing numbers does not panic"));
+            let drawn = drawing.map(|thread| thread.join().expect("drawing numbers does not panic"));
             (fit, drawn.unwrap_or_default())
         });
         let Fit {

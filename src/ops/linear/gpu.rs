@@ -232,8 +232,8 @@ impl Gemm {
         let last_k = last_of(self.k, STEP, !self.ta && quads(a_row));
         // Rows of A that are padded with zeros can be read where B ends: its last row stands for those behind it.
         let fills = self.m >= tile[0] && self.n >= tile[1] && self.k >= STEP;
-        let padded = !self.ta && !self.tb && fills && quads(a_row) && quads(b_row) && last_k + STEP > self.k;
-        let padded = padded && last_k + STEP <= a_row;
+        let in_padding = (self.k + 1..=a_row).contains(&(last_k + STEP));
+        let padded = in_padding && !self.ta && !self.tb && fills && quads(a_row) && quads(b_row);
         let within_k = padded || last_k + STEP <= self.k;
         let on_units = |kernel: Kernel| {
             let kernel = kernel.set("WITHIN_M", self.m >= tile[0]);
