@@ -16,7 +16,8 @@ impl Graph {
     /// calls provide, fills the gradient bank, and returns the gradients of the tensors in `wrt`, kept for reading.
     ///
     /// # Errors
-    /// [`UserError::Operands`] if a gradient has another size or type than its tensor, or none reaches a tensor of `wrt`.
+    /// [`UserError::Operands`](crate::error::UserError::Operands) if a gradient has another size or type than its tensor,
+    /// or none reaches a tensor of `wrt`.
     pub fn backward(&mut self, seeds: &[(TensorId, TensorId)], wrt: &[TensorId]) -> Result<Vec<TensorId>> {
         let mut grad: BTreeMap<TensorId, TensorId> = std::mem::take(&mut self.ready);
         grad.extend(seeds.iter().copied());
