@@ -5,6 +5,7 @@ use crate::shader::{Element, Kernel, Reflection, ShaderError, Value, reflection}
 use crate::tensor::{Dtype, Precision, TensorId};
 use crate::variant::Variant;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// What an adapter can do, as far as the choice of kernels depends on it.
@@ -261,6 +262,15 @@ impl Dispatch {
     }
 }
 
+/// Memory that no tensor has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scratch {
+    /// 32-bit words.
+    pub words: usize,
+    /// The calls from the first to the last that use it: one, but where calls share a launch.
+    pub calls: RangeInclusive<usize>,
+}
+
 /// A graph as dispatches.
 #[derive(Debug, Clone, Default)]
 pub struct Lowered {
@@ -268,8 +278,8 @@ pub struct Lowered {
     pub dispatches: Vec<Dispatch>,
     /// The variant of each call, by its name.
     pub variants: Vec<&'static str>,
-    /// Scratch: words, and the call that uses them.
-    pub scratch: Vec<(usize, usize)>,
+    /// Scratch memory.
+    pub scratch: Vec<Scratch>,
     /// Bytes of tensors that a variant keeps in its own form ([`Lower::saved_f16`]).
     pub rooms: HashMap<TensorId, usize>,
     /// Words of zero-initialised slots.
@@ -329,7 +339,8 @@ impl<'a> Lower<'a> {
 
     /// Words of memory that this call alone uses.
     pub fn scratch(&mut self, words: usize) -> View {
-        self.out.scratch.push((words, self.call));
+        let calls = self.call..=self.call;
+        self.out.scratch.push(Scratch { words, calls });
         View {
             source: Source::Scratch(self.out.scratch.len() - 1),
             offset: 0,

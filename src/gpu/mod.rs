@@ -13,6 +13,7 @@ mod pipeline;
 mod portability_tests;
 mod runtime;
 mod selftest;
+mod sums;
 #[cfg(test)]
 mod tests;
 

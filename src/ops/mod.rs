@@ -15,7 +15,7 @@ use crate::variant::Variant;
 mod chunks;
 #[cfg(feature = "gpu")]
 mod lanes;
-mod reduce;
+pub(crate) mod reduce;
 mod rows;
 
 pub use chunks::Decay;

@@ -65,14 +65,90 @@ pub(crate) fn wanted_or<'a, R: Real>(
     }
 }
 
-/// Mirrors `Params` of the kernel.
+/// The kernel of [`column_sum`].
+#[cfg(feature = "gpu")]
+pub(crate) const COLUMN_SUM: &str = "reduce/column_sum";
+
+/// Sums that a launch has room for: `JOBS` of the kernel.
+#[cfg(feature = "gpu")]
+pub(crate) const JOBS: usize = 64;
+
+/// One sum of a launch: mirrors `Job` of the kernel.
 #[cfg(feature = "gpu")]
 #[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Job {
+    /// Its first workgroup.
+    first: u32,
+    /// Columns of a workgroup, as a power of two.
+    shift: u32,
     parts: u32,
     n: u32,
     accumulate: u32,
+    /// First element in each binding.
+    partial: u32,
+    sum: u32,
+    padding: u32,
+}
+
+#[cfg(feature = "gpu")]
+impl Job {
+    /// The only sum of a launch's parameters.
+    pub(crate) fn only(params: &[u8]) -> Self {
+        bytemuck::pod_read_unaligned(&params[..size_of::<Self>()])
+    }
+
+    /// The same sum of what begins at `partial`, to what begins at `sum`.
+    pub(crate) fn at(self, partial: usize, sum: usize) -> Self {
+        Self {
+            partial: partial as u32,
+            sum: sum as u32,
+            ..self
+        }
+    }
+
+    fn groups(&self) -> u32 {
+        self.n.div_ceil(1 << self.shift)
+    }
+
+    /// Its first workgroup.
+    #[cfg(test)]
+    pub(crate) fn first(&self) -> u32 {
+        self.first
+    }
+
+    /// What it adds up, in a binding that begins at `start`.
+    #[cfg(test)]
+    pub(crate) fn partials(&self, start: usize) -> std::ops::Range<usize> {
+        let start = start + self.partial as usize;
+        start..start + (self.parts * self.n) as usize
+    }
+
+    /// What it writes, in a binding that begins at `start`.
+    #[cfg(test)]
+    pub(crate) fn out(&self, start: usize) -> std::ops::Range<usize> {
+        let start = start + self.sum as usize;
+        start..start + self.n as usize
+    }
+}
+
+/// Parameters of a launch that does these sums, [`JOBS`] at most, and its workgroups.
+#[cfg(feature = "gpu")]
+pub(crate) fn jobs(jobs: &[Job]) -> ([Job; JOBS], [u32; 3]) {
+    let none = Job {
+        first: u32::MAX,
+        ..Job::zeroed()
+    };
+    let mut all = [none; JOBS];
+    let mut groups = 0;
+    for (place, job) in all.iter_mut().zip(jobs) {
+        *place = Job {
+            first: groups,
+            ..*job
+        };
+        groups += job.groups();
+    }
+    (all, grid_1d(groups as usize))
 }
 
 /// Workgroups that a second stage shall have at least, if its columns are enough: two a multiprocessor of a large GPU.
@@ -87,14 +163,16 @@ pub(crate) fn column_sum(l: &mut Lower<'_>, partial: View, parts: usize, n: usiz
     let busy = 256 / parts.next_power_of_two().min(256);
     let columns = (n / SECOND_STAGE).max(1).next_power_of_two();
     let columns = columns.clamp(8, 256).max(busy).min(n.next_power_of_two());
-    let params = Params {
+    let job = Job {
+        shift: columns.ilog2(),
         parts: parts as u32,
         n: n as u32,
         accumulate: u32::from(out.accumulate),
+        ..Job::zeroed()
     };
-    let kernel = Kernel::new("reduce/column_sum").set("COLUMNS", columns);
-    let grid = grid_1d(n.div_ceil(columns));
-    l.run(kernel, &[("partials", partial), ("sum", out.view)], params, grid);
+    let (params, grid) = jobs(&[job]);
+    let bindings = [("partials", partial), ("sum", out.view)];
+    l.run(Kernel::new(COLUMN_SUM), &bindings, params, grid);
 }
 
 /// [`column_sum`] of each partial sum whose output is wanted.

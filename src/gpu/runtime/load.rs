@@ -5,6 +5,7 @@ use super::{ALIGN, GpuRuntime, Launch, Loaded, checked, checked_buffer};
 use crate::error::{DeviceError, OutOfMemory, Result, Room};
 use crate::gpu::lower::{check, lower};
 use crate::gpu::pipeline::Pipeline;
+use crate::gpu::sums::{Late, gather};
 use crate::graph::Graph;
 use crate::launch::{Dispatch, Lowered, Source, View};
 use crate::memory;
@@ -23,7 +24,11 @@ const MOST_ELEMENTS: u64 = 1 << 32;
 
 /// A graph before anything of it is allocated.
 pub(super) struct Planned {
+    /// As the ops said.
+    said: Lowered,
+    /// As it runs, and which gradients it has later than the ops said.
     lowered: Lowered,
+    late: Vec<Late>,
     /// Tensors outside the banks: the first of the items, the others are scratch memory.
     ids: Vec<TensorId>,
     items: Vec<Item>,
@@ -66,7 +71,8 @@ impl Memory<'_> {
 impl GpuRuntime {
     /// A graph lowered and placed, if nothing in it is larger than the adapter allows.
     pub(super) fn plan(&self, graph: &Graph) -> std::result::Result<Planned, OutOfMemory> {
-        let lowered = lower(graph, &self.gpu.caps, &self.gpu.choice());
+        let said = lower(graph, &self.gpu.caps, &self.gpu.choice());
+        let (lowered, late) = gather(graph, &said, self.gpu.caps.binding_bytes);
         let (ids, items) = all_items(graph, &lowered);
         self.refuse_large(graph, &ids, &items, &lowered)?;
         let plan = Plan::new(&items, self.policy());
@@ -81,7 +87,9 @@ impl GpuRuntime {
             .saturating_add(4 * lowered.slots);
         self.refuse_more_than_there_is(graph, bytes as u64)?;
         Ok(Planned {
+            said,
             lowered,
+            late,
             ids,
             items,
             plan,
@@ -159,7 +167,9 @@ impl GpuRuntime {
     /// Blocks take what is `there` before new buffers are made.
     pub(super) fn prepare(&mut self, graph: &Graph, there: &[wgpu::Buffer]) -> Result<Loaded> {
         let Planned {
+            said,
             lowered,
+            late,
             ids,
             items,
             plan,
@@ -205,7 +215,7 @@ impl GpuRuntime {
             )
         });
         let kernels = kernels?;
-        check(graph, &lowered).map_err(|e| self.gpu.driver_error(e.to_string()))?;
+        check(graph, &said).map_err(|e| self.gpu.driver_error(e.to_string()))?;
         let mut made = made?.into_iter();
         let mut blocks = Vec::with_capacity(plan.blocks.len());
         for (&size, taken) in plan.blocks.iter().zip(taken) {
@@ -256,6 +266,7 @@ impl GpuRuntime {
             graph: graph.clone(),
             variants: variants(graph, &lowered),
             launches,
+            late,
             blocks,
             slots,
             places,
@@ -282,7 +293,7 @@ impl GpuRuntime {
         let name = |source: Source| match source {
             Source::Tensor(id) => graph.tensor(id).name.clone(),
             Source::Scratch(i) => {
-                let call = &graph.calls()[lowered.scratch[i].1];
+                let call = &graph.calls()[*lowered.scratch[i].calls.start()];
                 let (op, pass) = (call.op.name(), call.pass.suffix());
                 let scope = if call.scope.is_empty() { "" } else { " of " };
                 format!("scratch memory of {op}_{pass}{scope}{}", call.scope)
@@ -385,10 +396,10 @@ fn all_items(graph: &Graph, lowered: &Lowered) -> (Vec<TensorId>, Vec<Item>) {
         item.class = 0;
         item.bytes = lowered.rooms.get(id).copied().unwrap_or(item.bytes);
     }
-    items.extend(lowered.scratch.iter().map(|&(words, call)| Item {
-        bytes: 4 * words,
-        first: call,
-        last: call,
+    items.extend(lowered.scratch.iter().map(|scratch| Item {
+        bytes: 4 * scratch.words,
+        first: *scratch.calls.start(),
+        last: *scratch.calls.end(),
         class: 0,
     }));
     (ids, items)

@@ -11,7 +11,9 @@ use super::compiler::KernelCompiler;
 use super::device::Gpu;
 use super::lower::{lower, offered};
 use super::pipeline::Pipeline;
+use super::sums::Late;
 use crate::error::{OutOfMemory, Result, Room};
+
 use crate::graph::Graph;
 use crate::ops::Op;
 use crate::runtime::{Compiler, Data, Program, Runtime, Ticket, Variants};
@@ -46,6 +48,7 @@ struct Loaded {
     graph: Graph,
     variants: Variants,
     launches: Vec<Launch>,
+    late: Vec<Late>,
     blocks: Vec<wgpu::Buffer>,
     slots: wgpu::Buffer,
     /// Block and byte range of each tensor outside the banks.
@@ -362,11 +365,17 @@ impl Runtime for GpuRuntime {
             self.encode(program, i..i + 1, None);
             let graph = &self.programs[program.0].graph;
             let call = &graph.calls()[i];
-            let ids: Vec<TensorId> = call
-                .touches()
-                .filter(|id| graph.tensor(*id).dtype != Dtype::U32)
+            let own = call.touches().map(|id| (i, id));
+            let late = self.programs[program.0]
+                .late
+                .iter()
+                .filter(|late| late.after == i);
+            let touched: Vec<(usize, TensorId)> = late
+                .map(|late| (late.call, late.tensor))
+                .chain(own)
+                .filter(|(_, id)| graph.tensor(*id).dtype != Dtype::U32)
                 .collect();
-            for id in ids {
+            for (i, id) in touched {
                 if let Some(at) = self.read(program, id)?.iter().position(|v| !v.is_finite()) {
                     return Ok(Some((i, id, at)));
                 }

@@ -147,7 +147,7 @@ fn kernels_fit_webgpu_default_limits() {
                 assert!(d.grid.iter().all(|n| *n <= 65_535), "{}", d.kernel.key());
             }
             let words = caps.binding_bytes as usize / 4;
-            assert!(lowered.scratch.iter().all(|(n, _)| *n <= words), "N{states} B{b}");
+            assert!(lowered.scratch.iter().all(|s| s.words <= words), "N{states} B{b}");
         }
     }
 }
