@@ -1,8 +1,9 @@
-// dx = r (q - mean q - xh mean(q xh)), q = dy w, and partial sums of dw = sum dy xh and db = sum dy.
+// dx = r (q - mean q - xh mean(q xh)), q = dy w, and partial sums of dw = sum dy xh and db = sum dy. SUM: dz = mask dx / (1 - p).
 // Workgroup p does the row groups p, p + parts, ..; 256 / LANES rows a group; grid: parts.
 #import lib/grid
 #import lib/row
 
+const SUM: bool = false;
 alias t_x = f32;
 alias t_grad_y = f32;
 alias t_grad_x = f32;
@@ -16,17 +17,29 @@ alias a_grad_y = t_grad_y;
 alias a_grad_x = t_grad_x;
 #endif
 
-struct Params { rows: u32, d: u32, eps: f32, parts: u32 }
+struct Params { rows: u32, d: u32, eps: f32, parts: u32, tag: u32, threshold: u32, scale: f32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<a_x>; // [rows, d]
 @group(0) @binding(1) var<storage, read_write> w: array<Lanes>; // [d]
-@group(0) @binding(2) var<storage, read_write> offset: array<f32>; // [rows]
-@group(0) @binding(3) var<storage, read_write> r: array<f32>; // [rows]
-@group(0) @binding(4) var<storage, read_write> grad_y: array<a_grad_y>; // [rows, d]
-@group(0) @binding(5) var<storage, read_write> grad_x: array<a_grad_x>; // [rows, d]
-@group(0) @binding(6) var<storage, read_write> grad_w: array<Lanes>; // [parts, d]
-@group(0) @binding(7) var<storage, read_write> grad_b: array<Lanes>; // [parts, d]
-@group(0) @binding(8) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read_write> stats: array<vec2<f32>>; // [rows]: offset, r
+@group(0) @binding(3) var<storage, read_write> grad_y: array<a_grad_y>; // [rows, d]
+@group(0) @binding(4) var<storage, read_write> grad_x: array<a_grad_x>; // [rows, d]
+@group(0) @binding(5) var<storage, read_write> grad_w: array<Lanes>; // [parts, d]
+@group(0) @binding(6) var<storage, read_write> grad_b: array<Lanes>; // [parts, d]
+@group(0) @binding(7) var<uniform> params: Params;
+#if SUM
+#import lib/keep
+
+alias t_grad_z = f32;
+#if WIDE
+alias a_grad_z = vec4<t_grad_z>;
+#else
+alias a_grad_z = t_grad_z;
+#endif
+
+@group(0) @binding(8) var<storage, read_write> grad_z: array<a_grad_z>; // [rows, d]
+@group(0) @binding(9) var<uniform> step: Step;
+#endif
 
 @compute @workgroup_size(256)
 fn layer_norm_bwd(
@@ -45,17 +58,23 @@ fn layer_norm_bwd(
     var row = part * ROWS_AT_ONCE + thread / LANES;
     var there = select(0u, row, row < params.rows);
     var first = x[there * columns];
-    var mean = offset[there];
-    var scale = r[there];
+    var of_row = stats[there];
 #for k in 0..PER
     let column_{k} = select(0u, lane + {k}u * LANES, lane + {k}u * LANES < columns);
     var x_{k} = x[there * columns + column_{k}];
     var dy_{k} = grad_y[there * columns + column_{k}];
 #end
+#if SUM
+    let rest = select(1.0, params.scale, step.dropout_on != 0u);
+#endif
     for (var top = part * ROWS_AT_ONCE; top < params.rows; top += params.parts * ROWS_AT_ONCE) {
         let here = there * columns;
         let width = select(0u, columns, row < params.rows);
-        let factor = scale;
+        let mean = of_row.x;
+        let factor = of_row.y;
+#if SUM
+        let mask_row = row;
+#endif
         var sum = Lanes();
         var along = Lanes();
 #for k in 0..PER
@@ -74,8 +93,7 @@ fn layer_norm_bwd(
         row += params.parts * ROWS_AT_ONCE;
         there = select(0u, row, row < params.rows);
         first = x[there * columns];
-        mean = offset[there];
-        scale = r[there];
+        of_row = stats[there];
 #for k in 0..PER
         x_{k} = x[there * columns + column_{k}];
         dy_{k} = grad_y[there * columns + column_{k}];
@@ -83,7 +101,12 @@ fn layer_norm_bwd(
         let means = row_sum(vec2(lanes_total(sum), lanes_total(along)), thread) / f32(params.d);
 #for k in 0..PER
         if lane + {k}u * LANES < width {
-            grad_x[here + lane + {k}u * LANES] = a_grad_x(factor * (q_{k} - means.x - xh_{k} * means.y));
+            let dx = a_grad_x(factor * (q_{k} - means.x - xh_{k} * means.y));
+            grad_x[here + lane + {k}u * LANES] = dx;
+#if SUM
+            let kept = kept_lanes(lane + {k}u * LANES, mask_row, params.tag, params.threshold);
+            grad_z[here + lane + {k}u * LANES] = a_grad_z(select(Lanes(), Lanes(dx) * rest, kept));
+#endif
         }
 #end
     }

@@ -327,12 +327,15 @@ impl ModelConfig {
                     p: self.dropout,
                     tag: 2 * layer as u32,
                 };
-                let sum = g.call(dropout, &[x, z])?[0];
                 let weight = g.param("weight", &[d], Init::Constant(1.0));
                 let bias = g.param("bias", &[d], Init::Constant(0.0));
-                Ok::<_, crate::error::Error>(
-                    g.call(LayerNorm { rows, d, eps: 1e-5 }, &[sum, weight, bias])?[0],
-                )
+                let norm = LayerNorm {
+                    rows,
+                    d,
+                    eps: 1e-5,
+                    sum: Some(dropout),
+                };
+                Ok::<_, crate::error::Error>(g.call(norm, &[x, z, weight, bias])?[0])
             })?;
             layers.push((z, mixed));
             x = mixed;

@@ -27,13 +27,19 @@ impl Dropout {
             },
         );
     }
-}
 
-impl CpuOp for Dropout {
-    fn cpu_fwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
-        let (residual, x) = (io.read("residual"), io.read("x"));
+    /// `out` = mask `x` / (1 - p).
+    pub(crate) fn drop_rows<R: Real>(&self, step: &StepParams, x: &[R], out: &mut [R]) {
         let d = self.d;
-        io.write("y").par_chunks_mut(d).enumerate().for_each(|(row, y)| {
+        out.par_chunks_mut(d).enumerate().for_each(|(row, out)| {
+            self.drop_row(step, row, &x[row * d..][..d], out);
+        });
+    }
+
+    /// `y` = `residual` + mask `x` / (1 - p).
+    pub(crate) fn add_rows<R: Real>(&self, step: &StepParams, residual: &[R], x: &[R], y: &mut [R]) {
+        let d = self.d;
+        y.par_chunks_mut(d).enumerate().for_each(|(row, y)| {
             let at = row * d;
             self.drop_row(step, row, &x[at..at + d], y);
             for (y, residual) in y.iter_mut().zip(&residual[at..at + d]) {
@@ -41,15 +47,18 @@ impl CpuOp for Dropout {
             }
         });
     }
+}
+
+impl CpuOp for Dropout {
+    fn cpu_fwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
+        let (residual, x) = (io.read("residual"), io.read("x"));
+        self.add_rows(step, residual, x, io.write("y"));
+    }
 
     fn cpu_bwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
         let grad_y = io.grad("y");
-        let Some((grad_x, _)) = io.wanted("x") else {
-            return;
-        };
-        let d = self.d;
-        grad_x.par_chunks_mut(d).enumerate().for_each(|(row, grad_x)| {
-            self.drop_row(step, row, &grad_y[row * d..][..d], grad_x);
-        });
+        if let Some((grad_x, _)) = io.wanted("x") {
+            self.drop_rows(step, grad_y, grad_x);
+        }
     }
 }

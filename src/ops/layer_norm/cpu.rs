@@ -6,44 +6,52 @@ use crate::twin::{CpuOp, Real, Slices, vectorize};
 use rayon::prelude::*;
 
 impl CpuOp for LayerNorm {
-    fn cpu_fwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
-        let (x, w, b) = (io.read("x"), io.read("w"), io.read("b"));
-        let (y, offset, r) = (io.write("y"), io.write("offset"), io.write("r"));
+    fn cpu_fwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
+        let (w, b) = (io.read("w"), io.read("b"));
         let (d, per) = (self.d, Pieces::new(self.rows).rows);
         let (eps, inv_d) = (R::of(f64::from(self.eps)), R::of(1.0 / d as f64));
-        let pieces = y.par_chunks_mut(per * d);
-        let pieces = pieces.zip(offset.par_chunks_mut(per).zip(r.par_chunks_mut(per)));
-        pieces
-            .zip(x.par_chunks(per * d))
-            .for_each(|((y, (offset, r)), x)| {
-                vectorize(
-                    #[inline(always)]
-                    || {
-                        let rows = y.chunks_exact_mut(d).zip(x.chunks_exact(d));
-                        for ((y, x), (offset, r)) in rows.zip(offset.iter_mut().zip(r)) {
-                            let x0 = x[0];
-                            y.iter_mut().zip(x).for_each(|(y, x)| *y = *x - x0);
-                            *offset = sum(y) * inv_d;
-                            y.iter_mut().for_each(|y| *y -= *offset);
-                            *r = R::ONE / (dot(y, y) * inv_d + eps).sqrt();
-                            for (y, (w, b)) in y.iter_mut().zip(w.iter().zip(b)) {
-                                *y = *y * *r * *w + *b;
-                            }
+        let x = match &self.sum {
+            Some(dropout) => {
+                let x = io.write("x");
+                dropout.add_rows(step, io.read("residual"), io.read("z"), x);
+                x
+            }
+            None => io.read("x"),
+        };
+        let (y, stats) = (io.write("y"), io.write("stats"));
+        let pieces = y.par_chunks_mut(per * d).zip(stats.par_chunks_mut(2 * per));
+        pieces.zip(x.par_chunks(per * d)).for_each(|((y, stats), x)| {
+            vectorize(
+                #[inline(always)]
+                || {
+                    let rows = y.chunks_exact_mut(d).zip(x.chunks_exact(d));
+                    for ((y, x), stats) in rows.zip(stats.as_chunks_mut::<2>().0) {
+                        let x0 = x[0];
+                        y.iter_mut().zip(x).for_each(|(y, x)| *y = *x - x0);
+                        let offset = sum(y) * inv_d;
+                        y.iter_mut().for_each(|y| *y -= offset);
+                        let r = R::ONE / (dot(y, y) * inv_d + eps).sqrt();
+                        for (y, (w, b)) in y.iter_mut().zip(w.iter().zip(b)) {
+                            *y = *y * r * *w + *b;
                         }
-                    },
-                );
-            });
+                        *stats = [offset, r];
+                    }
+                },
+            );
+        });
     }
 
-    fn cpu_bwd<R: Real>(&self, _step: &StepParams, mut io: Slices<'_, R>) {
+    fn cpu_bwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
         let (x, w, grad_y) = (io.read("x"), io.read("w"), io.grad("y"));
-        let (offset, r) = (io.read("offset"), io.read("r"));
+        let (stats, _) = io.read("stats").as_chunks::<2>();
         let d = self.d;
         let inv_d = R::of(1.0 / d as f64);
         let pieces = Pieces::new(self.rows);
         let (mut grad_w, mut grad_b) = (pieces.partials(d), pieces.partials(d));
         let mut unread = Vec::new();
-        let parts = wanted_or(io.wanted("x"), &mut unread, x.len()).par_chunks_mut(pieces.rows * d);
+        let to = if self.sum.is_some() { "residual" } else { "x" };
+        let grad_x = wanted_or(io.wanted(to), &mut unread, x.len());
+        let parts = grad_x.par_chunks_mut(pieces.rows * d);
         let parts = parts.zip(grad_w.par_chunks_mut(d).zip(grad_b.par_chunks_mut(d)));
         parts.enumerate().for_each(|(piece, (grad_x, (grad_w, grad_b)))| {
             let (mut xh, mut q) = (vec![R::ZERO; d], vec![R::ZERO; d]);
@@ -53,7 +61,7 @@ impl CpuOp for LayerNorm {
                     for (i, grad_x) in grad_x.chunks_exact_mut(d).enumerate() {
                         let row = piece * pieces.rows + i;
                         let (x, grad_y) = (&x[row * d..][..d], &grad_y[row * d..][..d]);
-                        let (x0, offset, r) = (x[0], offset[row], r[row]);
+                        let (x0, [offset, r]) = (x[0], stats[row]);
                         for (xh, x) in xh.iter_mut().zip(x) {
                             *xh = (*x - x0 - offset) * r;
                         }
@@ -74,6 +82,9 @@ impl CpuOp for LayerNorm {
                 },
             );
         });
+        if let (Some(dropout), Some((grad_z, _))) = (&self.sum, io.wanted("z")) {
+            dropout.drop_rows(step, grad_x, grad_z);
+        }
         if let Some(sum) = io.sum("w") {
             add_partials(sum, &grad_w);
         }

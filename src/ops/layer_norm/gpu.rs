@@ -1,49 +1,89 @@
 use super::LayerNorm;
-use crate::launch::{GpuOp, Lower, Views, grid_1d};
+use crate::launch::{Bound, GpuOp, Lower, Views, grid_1d};
 use crate::ops::reduce::{column_sums, or_scratch};
 use crate::ops::rows::{Layout, NormParams};
+use crate::philox::DROPOUT_KEY;
+use crate::port::Pass;
+use crate::shader::Value;
+use crate::tensor::Dtype;
+use crate::variant::Variant;
+use bytemuck::{Pod, Zeroable};
+
+/// Mirrors `Params` of both kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    norm: NormParams,
+    tag: u32,
+    threshold: u32,
+    scale: f32,
+}
 
 impl LayerNorm {
-    fn params(&self, parts: usize) -> NormParams {
-        NormParams::new([self.rows, self.d], self.eps, parts)
+    fn launch(&self, l: &mut Lower<'_>, path: &'static str, bindings: &[Bound], parts: usize) {
+        let mut params = Params {
+            norm: NormParams::new([self.rows, self.d], self.eps, parts),
+            ..Params::zeroed()
+        };
+        let mut kernel = Layout::quads(self.d).kernel(path).set("SUM", self.sum.is_some());
+        if let Some(dropout) = &self.sum {
+            kernel = kernel.set("DROPOUT_KEY", Value::U32(DROPOUT_KEY));
+            params.tag = dropout.tag;
+            params.threshold = dropout.threshold();
+            params.scale = dropout.scale() as f32;
+        }
+        l.run(kernel, bindings, params, grid_1d(parts));
     }
 }
 
 impl GpuOp for LayerNorm {
+    const VARIANTS: &'static [Variant] = &[Variant::INT64, Variant::PLAIN];
+
+    fn takes(&self, variant: &Variant, _: Pass, _: &Views) -> bool {
+        self.sum.is_some() || !variant.needs.int64
+    }
+
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let layout = Layout::quads(self.d);
-        let groups = layout.groups(self.rows);
-        let bindings = [
-            ("x", io.read("x")),
+        let mut bindings = vec![
             ("w", io.read("w")),
             ("b", io.read("b")),
             ("y", io.write("y")),
-            ("offset", io.write("offset")),
-            ("r", io.write("r")),
+            ("stats", io.write("stats")),
         ];
-        let kernel = layout.kernel("layer_norm/layer_norm_fwd");
-        l.run(kernel, &bindings, self.params(groups), grid_1d(groups));
+        match self.sum {
+            Some(_) => bindings.extend([
+                ("residual", io.read("residual")),
+                ("z", io.read("z")),
+                ("x", io.write("x")),
+            ]),
+            None => bindings.push(("x", io.read("x"))),
+        }
+        let groups = Layout::quads(self.d).groups(self.rows);
+        self.launch(l, "layer_norm/layer_norm_fwd", &bindings, groups);
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let (x, w, offset, r) = (io.read("x"), io.read("w"), io.read("offset"), io.read("r"));
-        let grad_y = io.grad("y");
-        let layout = Layout::quads(self.d);
-        let parts = layout.parts(self.rows);
-        let grad_x = or_scratch(l, io.wanted("x"), x.len);
+        let (x, grad_y) = (io.read("x"), io.grad("y"));
+        let parts = Layout::quads(self.d).parts(self.rows);
+        let like_x = |name, l: &mut Lower<'_>| match (io.wanted(name), x.dtype) {
+            (None, Dtype::F16) => l.scratch_f16(x.len),
+            (wanted, _) => or_scratch(l, wanted, x.len),
+        };
+        let grad_x = like_x(if self.sum.is_some() { "residual" } else { "x" }, l);
         let sums = [l.scratch(parts * self.d), l.scratch(parts * self.d)];
-        let bindings = [
+        let mut bindings = vec![
             ("x", x),
-            ("w", w),
-            ("offset", offset),
-            ("r", r),
+            ("w", io.read("w")),
+            ("stats", io.read("stats")),
             ("grad_y", grad_y),
             ("grad_x", grad_x),
             ("grad_w", sums[0]),
             ("grad_b", sums[1]),
         ];
-        let kernel = layout.kernel("layer_norm/layer_norm_bwd");
-        l.run(kernel, &bindings, self.params(parts), grid_1d(parts));
+        if self.sum.is_some() {
+            bindings.push(("grad_z", like_x("z", l)));
+        }
+        self.launch(l, "layer_norm/layer_norm_bwd", &bindings, parts);
         column_sums(l, &sums, parts, self.d, &[io.wanted("w"), io.wanted("b")]);
     }
 }
