@@ -8,7 +8,7 @@ const GROUPS: usize = 8;
 
 impl Dropout {
     /// `out` = mask `x` / (1 - p) for one row.
-    fn drop_row<R: Real>(&self, step: &StepParams, row: usize, x: &[R], out: &mut [R]) {
+    pub(crate) fn drop_row<R: Real>(&self, step: &StepParams, row: usize, x: &[R], out: &mut [R]) {
         if step.dropout_on == 0 || self.threshold() == 0 {
             out.copy_from_slice(x);
             return;
@@ -28,37 +28,39 @@ impl Dropout {
         );
     }
 
-    /// `out` = mask `x` / (1 - p).
-    pub(crate) fn drop_rows<R: Real>(&self, step: &StepParams, x: &[R], out: &mut [R]) {
-        let d = self.d;
-        out.par_chunks_mut(d).enumerate().for_each(|(row, out)| {
-            self.drop_row(step, row, &x[row * d..][..d], out);
-        });
-    }
-
-    /// `y` = `residual` + mask `x` / (1 - p).
-    pub(crate) fn add_rows<R: Real>(&self, step: &StepParams, residual: &[R], x: &[R], y: &mut [R]) {
-        let d = self.d;
-        y.par_chunks_mut(d).enumerate().for_each(|(row, y)| {
-            let at = row * d;
-            self.drop_row(step, row, &x[at..at + d], y);
-            for (y, residual) in y.iter_mut().zip(&residual[at..at + d]) {
-                *y += *residual;
-            }
-        });
+    /// `y` = `residual` + mask `x` / (1 - p) for one row.
+    pub(crate) fn add_row<R: Real>(
+        &self,
+        step: &StepParams,
+        row: usize,
+        [residual, x]: [&[R]; 2],
+        y: &mut [R],
+    ) {
+        self.drop_row(step, row, x, y);
+        for (y, residual) in y.iter_mut().zip(residual) {
+            *y += *residual;
+        }
     }
 }
 
 impl CpuOp for Dropout {
     fn cpu_fwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
         let (residual, x) = (io.read("residual"), io.read("x"));
-        self.add_rows(step, residual, x, io.write("y"));
+        let d = self.d;
+        io.write("y").par_chunks_mut(d).enumerate().for_each(|(row, y)| {
+            let from = row * d..(row + 1) * d;
+            self.add_row(step, row, [&residual[from.clone()], &x[from]], y);
+        });
     }
 
     fn cpu_bwd<R: Real>(&self, step: &StepParams, mut io: Slices<'_, R>) {
         let grad_y = io.grad("y");
-        if let Some((grad_x, _)) = io.wanted("x") {
-            self.drop_rows(step, grad_y, grad_x);
-        }
+        let Some((grad_x, _)) = io.wanted("x") else {
+            return;
+        };
+        let d = self.d;
+        grad_x.par_chunks_mut(d).enumerate().for_each(|(row, grad_x)| {
+            self.drop_row(step, row, &grad_y[row * d..][..d], grad_x);
+        });
     }
 }
