@@ -87,11 +87,11 @@ def worker(name, precision, widths, lock_path):
 
         if importlib.util.find_spec("triton"):
             one_at_a_time(lock_path)
-        for d in widths if name in MODELS else []:
+        for d in widths:
             step_call(name, precision, d, head_count(d), layers=1)()
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
-        for b, t in SHAPES if name in KINDS else []:
+        for b, t in SHAPES if name in KINDS and not widths else []:
             op_passes(name, usual_shape(name, b, t), precision)["training"]()
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
@@ -152,8 +152,11 @@ class Worker:
     def ask(self, wanted, seconds):
         if self.tuned is None or "left_out" in self.tuned:
             return self.tuned or {"left_out": "not tuned in time"}
-        self.process.stdin.write(json.dumps(wanted).encode() + b"\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(json.dumps(wanted).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return {"left_out": "its process ended"}
         return self.read(seconds) or {"left_out": "no time was left"}
 
     def signal(self, number):
@@ -164,9 +167,12 @@ class Worker:
 # --- both sides -------------------------------------------------------------------------------------------------------
 
 
-def selectiv(args, card, precision, *what):
+def selectiv(args, card, precision, seconds, *what):
     command = [args.selectiv, "bench", "--json", "-q", "--device", f"gpu:{card}", "--precision", precision, *what]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=max(seconds, 0))
+    except subprocess.TimeoutExpired:
+        return {"entries": [], "error": "no time was left"}
     if done.returncode != 0:
         return {"entries": [], "error": done.stderr.strip().splitlines()[-1]}
     return json.loads(done.stdout)
@@ -175,32 +181,33 @@ def selectiv(args, card, precision, *what):
 class Job:
     """A model or an op: what is timed of it on our side, and the processes of the other."""
 
-    def __init__(self, name, args, card, folder):
-        self.name, self.card, self.rows = name, card, []
+    def __init__(self, name, is_model, args, card, folder):
+        self.name, self.is_model, self.card = name, is_model, card
         if name == "card":
             pairs = [(name, "f32")]
-        elif name in MODELS:
+        elif is_model:
             pairs = [(name, "f32")] * (name in F32_MODELS) + [(name, MODELS[name])]
         else:
             pairs = [(kind, "bf16") for kind in OPS.get(name, [name])] + [("attention", "f32")] * (name == "attention")
-        self.workers = {pair: Worker(*pair, args.d_model, card, folder) for pair in pairs}
+        self.workers = {pair: Worker(*pair, args.d_model if is_model else [], card, folder) for pair in pairs}
 
     def run(self, args, left, say):
-        if self.name in MODELS or self.name in ("attention", "card"):
+        if self.is_model or self.name in ("attention", "card"):
             precisions = ["mixed", "f32"]
         else:
             precisions = ["mixed"]
         for precision in precisions:
-            if self.name in MODELS:
+            if self.is_model:
                 whats = [["--model", self.name, "--d-model", str(d)] for d in args.d_model]
             elif self.name == "card":
                 whats = [["--op", "fill", "--quick"]]
             else:
                 whats = [["--op", self.name]]
             for what in whats:
-                report = selectiv(args, self.card, precision, *what)
+                report = selectiv(args, self.card, precision, left(), *what)
                 if "error" in report:
                     say({"name": " ".join(what), "pass": precision, "left_out": report["error"]})
+                    continue
                 self.against(report, precision, left, say)
         for w in self.workers.values():
             w.signal(signal.SIGKILL)
@@ -302,7 +309,7 @@ def main():
     args.d_model = args.d_model or [1024, 256]
     start = time.monotonic()
     left = lambda: start + args.limit - time.monotonic()
-    names = [*args.model, *args.op] or [*MODELS, *OPS, "card"]
+    models, ops = (args.model, args.op) if args.model or args.op else (MODELS, [*OPS, "card"])
     cards = args.cards.split(",")
     rows, lock = [], threading.Lock()
     file = open(args.json, "w") if args.json else None
@@ -313,7 +320,8 @@ def main():
             print(json.dumps(row), file=file or sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        jobs = [Job(name, args, cards[i % len(cards)], folder) for i, name in enumerate(names)]
+        names = [*((name, True) for name in models), *((name, False) for name in ops)]
+        jobs = [Job(*name, args, cards[i % len(cards)], folder) for i, name in enumerate(names)]
         tune(jobs, start + args.tune, left)
         print(f"tuned after {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
