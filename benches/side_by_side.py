@@ -52,22 +52,32 @@ from counterparts import (
 
 
 def one_at_a_time(lock_path):
-    """Processes that tune side by side time their candidates in turn, each for a shorter while than Triton would."""
-    import contextlib
+    """Processes that tune side by side time their candidates in turn, each for a shorter while than Triton would. What a
+    kernel can be made into is compiled by a few threads before the first of it is timed."""
+    import concurrent.futures
     import fcntl
 
     import triton.testing
     from triton.runtime.autotuner import Autotuner
 
-    in_turn = Autotuner._bench
+    choose, in_turn = Autotuner.prune_configs, Autotuner._bench
+    threads = concurrent.futures.ThreadPoolExecutor(4)
+
+    def prune_configs(self, kwargs):
+        self.not_compiled = choose(self, kwargs)
+        return self.not_compiled
 
     def bench(self, *args, config, **meta):
-        with contextlib.suppress(Exception):  # compiles; what fails here fails again below, where it is dealt with
-            self.fn.run(*args, **{**meta, **config.all_kwargs(), "warmup": True})
+        if self.not_compiled:  # what fails here fails again below, where it is dealt with
+            with contextlib.suppress(Exception), triton.AsyncCompileMode(threads, ignore_errors=True):
+                for candidate in self.not_compiled:
+                    self.fn.run(*args, **{**meta, **candidate.all_kwargs(), "warmup": True})
+            self.not_compiled = []
         with open(lock_path, "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             return in_turn(self, *args, config=config, **meta)
 
+    Autotuner.prune_configs = prune_configs
     Autotuner._bench = bench
     Autotuner.do_bench = staticmethod(
         lambda call, quantiles: triton.testing.do_bench(call, warmup=10, rep=40, quantiles=quantiles))
