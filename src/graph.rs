@@ -227,6 +227,29 @@ impl Graph {
         }
     }
 
+    /// Weights of these names and numbers of rows as one matrix, rows of the first before those of the second; its gradients are
+    /// theirs. `None`, and none is declared, where they would not lie side by side in the banks.
+    pub fn weights_as_one(&mut self, parts: &[(&str, usize)], width: usize, init: Init) -> Option<TensorId> {
+        let align = PARAM_ALIGN / self.precision.activation().bytes();
+        let (_, before) = parts.split_last()?;
+        let ends_aligned = |&(_, rows): &(&str, usize)| numel(&[rows, width]).is_multiple_of(align);
+        if !before.iter().all(ends_aligned) {
+            return None;
+        }
+        let each = parts.iter();
+        let weights: Vec<TensorId> = each
+            .map(|(name, rows)| self.weight(name, &[*rows, width], init))
+            .collect();
+        let TensorInfo { dtype, role, .. } = *self.tensor(weights[0]);
+        let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
+        let mut name = self.scoped_name(&names.join(" and "));
+        if dtype == Bank::Half.dtype() {
+            name += HALF_COPY;
+        }
+        let rows = parts.iter().map(|(_, rows)| rows).sum();
+        Some(self.add(name, &[rows, width], dtype, role))
+    }
+
     /// Rows `first..first + rows` of a parameter or of its copy for products, a row being what one index of the first extent
     /// has; `None` where they do not begin at a legal binding offset. Gradients are those rows of the parameter's.
     pub fn weight_rows(&mut self, weight: TensorId, first: usize, rows: usize) -> Option<TensorId> {

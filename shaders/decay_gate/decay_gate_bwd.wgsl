@@ -1,19 +1,23 @@
-// dy = -dg exp(A_log) sigma(y + dt_bias), and partial sums of dA_log = sum dg g and ddt_bias = sum dy.
+// dy = dg rate sigma(y + dt_bias), rate = -exp(A_log), of the first h columns; d beta strongest sigma(y) sigma(-y) of those behind
+// them, if there are WRITES. Partial sums of dA_log = sum dg g, g = rate softplus(y + dt_bias), and ddt_bias = sum dy.
 // Workgroup p does the row groups p, p + parts, ..; 256 / LANES rows a group; grid: parts.
+const WRITES: bool = false;
 alias t_y = f32;
 alias t_grad_y = f32;
 #import lib/grid
 #import lib/row
 #import lib/activation
 
-struct Params { rows: u32, h: u32, parts: u32 }
+struct Params { rows: u32, h: u32, writes: u32, strongest: f32, parts: u32 }
 
-@group(0) @binding(0) var<storage, read_write> y: array<t_y>; // [rows, h]
+@group(0) @binding(0) var<storage, read_write> y: array<t_y>; // [rows, h + writes]
 @group(0) @binding(1) var<storage, read_write> a_log: array<f32>; // [h]
 @group(0) @binding(2) var<storage, read_write> dt_bias: array<f32>; // [h]
-@group(0) @binding(3) var<storage, read_write> g: array<f32>; // [rows, h]
-@group(0) @binding(4) var<storage, read_write> grad_g: array<f32>; // [rows, h]
-@group(0) @binding(5) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, h]
+@group(0) @binding(3) var<storage, read_write> grad_g: array<f32>; // [rows, h]
+#if WRITES
+@group(0) @binding(4) var<storage, read_write> grad_beta: array<f32>; // [rows, writes]
+#endif
+@group(0) @binding(5) var<storage, read_write> grad_y: array<t_grad_y>; // [rows, h + writes]
 @group(0) @binding(6) var<storage, read_write> grad_a_log: array<f32>; // [parts, h]
 @group(0) @binding(7) var<storage, read_write> grad_dt_bias: array<f32>; // [parts, h]
 @group(0) @binding(8) var<uniform> params: Params;
@@ -25,32 +29,40 @@ fn decay_gate_bwd(
     @builtin(local_invocation_index) thread: u32,
 ) {
     let part = workgroup_index(wg, count);
-    let lane = thread % LANES;
+    let width = params.h + params.writes;
 #for k in 0..PER
+    let column_{k} = thread % LANES + {k}u * LANES;
     var sums_{k} = vec2(0.0);
     var rate_{k} = 0.0;
     var bias_{k} = 0.0;
-    if lane + {k}u * LANES < params.h {
-        rate_{k} = -exp(a_log[lane + {k}u * LANES]);
-        bias_{k} = dt_bias[lane + {k}u * LANES];
+    if column_{k} < params.h {
+        rate_{k} = -exp(a_log[column_{k}]);
+        bias_{k} = dt_bias[column_{k}];
     }
 #end
     for (var row = part * ROWS_AT_ONCE + thread / LANES; row < params.rows; row += params.parts * ROWS_AT_ONCE) {
 #for k in 0..PER
-        if lane + {k}u * LANES < params.h {
-            let at = row * params.h + lane + {k}u * LANES;
-            let d = grad_g[at];
-            let grad_y_{k} = d * rate_{k} * sigmoid(f32(y[at]) + bias_{k});
-            grad_y[at] = t_grad_y(grad_y_{k});
-            sums_{k} += vec2(d * g[at], grad_y_{k});
+        if column_{k} < params.h {
+            let here = f32(y[row * width + column_{k}]) + bias_{k};
+            let d = grad_g[row * params.h + column_{k}] * rate_{k};
+            let dy = d * sigmoid(here);
+            grad_y[row * width + column_{k}] = t_grad_y(dy);
+            sums_{k} += vec2(d * softplus(here), dy);
         }
+#if WRITES
+        if column_{k} >= params.h && column_{k} < width {
+            let s = sigmoids(f32(y[row * width + column_{k}]));
+            let d = grad_beta[row * params.writes + column_{k} - params.h] * params.strongest;
+            grad_y[row * width + column_{k}] = t_grad_y(d * s.x * s.y);
+        }
+#endif
 #end
     }
 #for k in 0..PER
     let total_{k} = lane_sum(sums_{k}, thread);
-    if thread < LANES && lane + {k}u * LANES < params.h {
-        grad_a_log[part * params.h + lane + {k}u * LANES] = total_{k}.x;
-        grad_dt_bias[part * params.h + lane + {k}u * LANES] = total_{k}.y;
+    if thread < LANES && column_{k} < params.h {
+        grad_a_log[part * params.h + column_{k}] = total_{k}.x;
+        grad_dt_bias[part * params.h + column_{k}] = total_{k}.y;
     }
 #end
 }

@@ -1,15 +1,20 @@
-// g = -exp(A_log) softplus(y + dt_bias). A thread an element; grid: ops::grid_1d over ceil(rows h / 256).
+// g = -exp(A_log) softplus(y + dt_bias) of the first h columns; beta = strongest sigma(y) of those behind them, if there are WRITES.
+// A thread an element; grid: ops::grid_1d over ceil(rows (h + writes) / 256).
+const WRITES: bool = false;
 alias t_y = f32;
 #import lib/grid
 #import lib/activation
 
-struct Params { rows: u32, h: u32, parts: u32 }
+struct Params { rows: u32, h: u32, writes: u32, strongest: f32, parts: u32 }
 
-@group(0) @binding(0) var<storage, read_write> y: array<t_y>; // [rows, h]
+@group(0) @binding(0) var<storage, read_write> y: array<t_y>; // [rows, h + writes]
 @group(0) @binding(1) var<storage, read_write> a_log: array<f32>; // [h]
 @group(0) @binding(2) var<storage, read_write> dt_bias: array<f32>; // [h]
 @group(0) @binding(3) var<storage, read_write> g: array<f32>; // [rows, h]
-@group(0) @binding(4) var<uniform> params: Params;
+#if WRITES
+@group(0) @binding(4) var<storage, read_write> beta: array<f32>; // [rows, writes]
+#endif
+@group(0) @binding(5) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn decay_gate_fwd(
@@ -18,8 +23,18 @@ fn decay_gate_fwd(
     @builtin(local_invocation_index) thread: u32,
 ) {
     let i = workgroup_index(wg, count) * 256u + thread;
-    if i < params.rows * params.h {
-        let head = i % params.h;
-        g[i] = -exp(a_log[head]) * softplus(f32(y[i]) + dt_bias[head]);
+    let width = params.h + params.writes;
+    let row = i / width;
+    let column = i % width;
+    if row >= params.rows {
+        return;
     }
+    if column < params.h {
+        g[row * params.h + column] = -exp(a_log[column]) * softplus(f32(y[i]) + dt_bias[column]);
+    }
+#if WRITES
+    if column >= params.h {
+        beta[row * params.writes + column - params.h] = params.strongest * sigmoid(f32(y[i]));
+    }
+#endif
 }

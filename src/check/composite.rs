@@ -67,10 +67,7 @@ fn channel_decay_gate(g: &mut Golden<'_>) -> Result<Vec<(&'static str, TensorId)
     let [y, a_log, dt_bias] = ["y", "A_log", "dt_bias"].map(|name| g.input(name));
     let scale = Scale::f32(h, width / h.max(1));
     let rates = g.graph.call(scale, &[ones, a_log?])?[0];
-    let gate = DecayGate {
-        rows: b * t,
-        h: width,
-    };
+    let gate = DecayGate::new(b * t, width);
     Ok(vec![("g", g.graph.call(gate, &[y?, rates, dt_bias?])?[0])])
 }
 

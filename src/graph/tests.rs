@@ -292,6 +292,43 @@ fn products_with_rows_of_a_weight_are_columns_of_the_whole() {
     assert!(g.weight_rows(w, 1, 3).is_none(), "252 bytes are no legal offset");
 }
 
+/// Weights as one matrix are the parameters that they would be apart, and its gradient is theirs.
+#[test]
+fn weights_as_one_are_the_same_parameters() {
+    let init = Init::Uniform(0.1);
+    for (precision, bank, aligned) in [
+        (Precision::F32, Bank::Param, 64),
+        (Precision::Mixed, Bank::Half, 128),
+    ] {
+        let graph = || {
+            let mut g = Graph::with_precision(precision);
+            g.param("before", &[3], init);
+            g
+        };
+        let (mut apart, mut one) = (graph(), graph());
+        apart.weight("a", &[2, aligned / 2], init);
+        apart.weight("b", &[3, aligned / 2], init);
+        let both = one
+            .weights_as_one(&[("a", 2), ("b", 3)], aligned / 2, init)
+            .unwrap();
+        let described = |g: &Graph| {
+            let each = g.params().iter().map(|p| (g.tensor(p.tensor).clone(), p.offset));
+            each.collect::<Vec<_>>()
+        };
+        assert_eq!(described(&one), described(&apart));
+        let offset = one.params()[1].offset;
+        let grad = one.param_grad(both);
+        for (id, bank, dtype) in [(both, bank, bank.dtype()), (grad, Bank::Grad, Dtype::F32)] {
+            let info = one.tensor(id);
+            assert_eq!(info.shape, [5, aligned / 2], "{precision}");
+            assert_eq!((info.role, info.dtype), (Role::Bank(bank, offset), dtype));
+        }
+        assert_eq!(one.tensor(grad).name, "d a and b");
+        let none = one.weights_as_one(&[("c", 1), ("d", 3)], aligned / 2, init);
+        assert!(none.is_none() && one.params().len() == 3, "{precision}");
+    }
+}
+
 #[test]
 fn cheap_outputs_are_computed_again_in_mixed_precision() {
     let (b, t, channels) = (2, 5, 8);

@@ -163,7 +163,7 @@ impl Block for Mamba2 {
                 (decay, v) = (Some(both[0]), both[1]);
                 c.show(Gate::Write, Form::Step, &[dt_raw, dt_bias], h);
             } else {
-                decay = Some(one(g, DecayGate { rows, h }, &[dt_raw, a_log, dt_bias])?);
+                decay = Some(one(g, DecayGate::new(rows, h), &[dt_raw, a_log, dt_bias])?);
             }
         }
         if gates.input_gate == InputGate::Free {

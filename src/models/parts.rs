@@ -27,6 +27,26 @@ impl BlockContext<'_> {
         g.scoped(name, |g| linear(g, x, self.rows(), inp, out, bias))
     }
 
+    /// y = x W^T with the weights of these names and numbers of outputs, U(+-inp^-1/2), as one product: columns of the first
+    /// before those of the second. `None`, and nothing is declared, where they would not lie side by side in the banks.
+    ///
+    /// # Errors
+    /// As [`BlockContext::linear`].
+    pub(super) fn linear_as_one(
+        &self,
+        g: &mut Graph,
+        parts: &[(&str, usize)],
+        x: TensorId,
+        inp: usize,
+    ) -> Result<Option<TensorId>> {
+        let weight = g.weights_as_one(parts, inp, Init::Uniform((inp as f64).powf(-0.5)));
+        let product = |w| {
+            let (rows, out, bias) = (self.rows(), parts.iter().map(|(_, out)| out).sum(), false);
+            one(g, Linear { rows, inp, out, bias }, &[x, w])
+        };
+        weight.map(product).transpose()
+    }
+
     /// Columns of y = x W^T, parameters as those of [`BlockContext::linear`], each part as a tensor of its own: by products with
     /// rows of W, so that nothing is copied, or as slices of one product where rows do not begin at a legal binding offset.
     ///

@@ -19,6 +19,7 @@ use crate::ops::repeat::Repeat;
 use crate::ops::rms_norm::Kind;
 use crate::ops::rope::Rope;
 use crate::ops::scale::Scale;
+use crate::port::OpDef;
 use crate::tensor::{Precision, TensorId};
 
 /// Rank of the projection of a decay by channel.
@@ -178,13 +179,14 @@ impl Block for Recurrence {
             q = rotated(g, q, c, d_k)?;
             k = rotated(g, k, c, d_k)?;
         }
-        let decay = self.decay(g, x, c)?;
+        let (decay, written) = self.decay(g, x, c)?;
         if let Some(log) = decay
             && gates.decay != DecayKind::Fixed
         {
             c.show(Gate::Decay, Form::Exp, &[log], h);
         }
         let beta = match gates.input_gate {
+            InputGate::Free if written.is_some() => written,
             InputGate::Free => {
                 let y = c.linear(g, "b_proj", x, [d, householder * h], false)?;
                 Some(c.pointwise(g, Function::Sigmoid, self.strongest, y)?)
@@ -279,17 +281,23 @@ impl Recurrence {
         }
     }
 
-    /// The log decay of every token, where an op takes one: \[rows, H\] or, by channel, \[rows, d\].
-    fn decay(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<Option<TensorId>> {
+    /// The log decay of every token, where an op takes one: \[rows, H\] or, by channel, \[rows, d\]. Beside it the write strengths,
+    /// where the same call makes them.
+    fn decay(
+        &self,
+        g: &mut Graph,
+        x: TensorId,
+        c: &BlockContext<'_>,
+    ) -> Result<(Option<TensorId>, Option<TensorId>)> {
         let (gates, rows) = (c.gates(), c.rows());
         let (h, d) = (c.config.heads, c.config.d_model);
         let from_data = gates.data_dependent_decay;
-        Ok(Some(match gates.decay {
-            DecayKind::None | DecayKind::State => return Ok(None),
+        let decay = match gates.decay {
+            DecayKind::None | DecayKind::State => return Ok((None, None)),
             DecayKind::Fixed => {
                 // The recurrence knows these decays by itself.
                 if gates.input_gate != InputGate::Complementary {
-                    return Ok(None);
+                    return Ok((None, None));
                 }
                 let content = Content::Retention(h);
                 one(
@@ -304,11 +312,26 @@ impl Recurrence {
             DecayKind::Head => {
                 let a_log = g.param("A_log", &[h], Init::LogUniform(1e-4, 16.0));
                 let dt_bias = g.param("dt_bias", &[h], Init::StepBias);
+                let alone = DecayGate::new(rows, h);
+                let both = DecayGate {
+                    writes: self.householder(c.config) * h,
+                    strongest: self.strongest,
+                    ..alone
+                };
+                let parts = [("a_proj.weight", h), ("b_proj.weight", both.writes)];
+                if from_data
+                    && gates.input_gate == InputGate::Free
+                    && both.validate().is_ok()
+                    && let Some(y) = c.linear_as_one(g, &parts, x, d)?
+                {
+                    let made = g.call(both, &[y, a_log, dt_bias])?;
+                    return Ok((Some(made[0]), Some(made[1])));
+                }
                 let y = match from_data {
                     true => c.linear(g, "a_proj", x, [d, h], false)?,
                     false => c.constant(g, rows * h, 0.0)?,
                 };
-                one(g, DecayGate { rows, h }, &[y, a_log, dt_bias])?
+                one(g, alone, &[y, a_log, dt_bias])?
             }
             DecayKind::Channel if self.channel_gate == ChannelGate::Softplus => {
                 let (d_k, d_v) = (d / h, c.config.expand * d / h);
@@ -323,7 +346,7 @@ impl Recurrence {
                 // The rate of a head, for each of its channels.
                 let ones = c.constant(g, d, 1.0)?;
                 let rates = one(g, Scale::f32(h, d_k), &[ones, a_log])?;
-                one(g, DecayGate { rows, h: d }, &[y, rates, dt_bias])?
+                one(g, DecayGate::new(rows, d), &[y, rates, dt_bias])?
             }
             DecayKind::Channel => {
                 let y = if from_data {
@@ -336,7 +359,8 @@ impl Recurrence {
                 };
                 c.pointwise(g, Function::LogSigmoid, 1.0 / GATE_NORMALISER, y)?
             }
-        }))
+        };
+        Ok((Some(decay), None))
     }
 }
 

@@ -1,10 +1,11 @@
 use super::{BLOCKS, HOUSEHOLDER, ModelConfig, block};
 use crate::check::switched;
 use crate::cpu::CpuRuntime;
+use crate::ops::Op;
 use crate::ops::delta_rule::MAX_HOUSEHOLDER;
 use crate::runtime::{Data, Runtime};
 use crate::step::StepParams;
-use crate::tensor::Bank;
+use crate::tensor::{Bank, Precision};
 use crate::twin::Real;
 
 fn paper(name: &str, d_model: usize) -> ModelConfig {
@@ -122,6 +123,34 @@ fn parameters_are_those_of_the_paper_s_sizes() {
     }
 }
 
+/// Decays and write strengths come from one product where their weights lie side by side; the parameters are the same.
+#[test]
+fn gates_of_heads_are_one_product() {
+    for name in ["gated_delta_net", "gated_delta_product"] {
+        for (d, heads, precision, calls) in [
+            (1024, 8, Precision::F32, 16),
+            (1024, 8, Precision::Mixed, 16),
+            (32, 2, Precision::F32, 16),
+            (32, 2, Precision::Mixed, 0),
+            (24, 2, Precision::F32, 0),
+        ] {
+            let mut model = paper(name, d);
+            (model.heads, model.precision) = (heads, precision);
+            let graph = model.train_net(1, 64, 10).unwrap().graph;
+            let is_both = |op: &Op| matches!(op, Op::DecayGate(gate) if gate.writes > 0);
+            let both = graph.calls().iter().filter(|call| is_both(&call.op));
+            assert_eq!(both.count(), calls, "{name} {d} {precision}");
+            let names = graph.params().iter().map(|p| graph.tensor(p.tensor).name.clone());
+            let mut gates = names.skip_while(|name| !name.ends_with("A_log")).take(4);
+            let each = ["A_log", "dt_bias", "a_proj.weight", "b_proj.weight"];
+            assert!(
+                each.iter().all(|end| gates.next().unwrap().ends_with(end)),
+                "{name}"
+            );
+        }
+    }
+}
+
 #[test]
 fn parameters_of_a_delta_product_follow_its_steps() {
     let model = |householder| {
@@ -216,7 +245,13 @@ fn decoding_agrees_with_whole_sequences() {
         (model.heads, model.d_state) = (2, Some(6));
         (b.name().to_owned(), model)
     });
-    for (name, model) in own.chain(switched()) {
+    // Wide enough for decays and write strengths from one product.
+    let mut wide = ModelConfig::new(block("gated_delta_product").unwrap(), 2, 32, 13, 97);
+    wide.heads = 2;
+    let all = own
+        .chain(switched())
+        .chain([("gates of one product".to_owned(), wide)]);
+    for (name, model) in all {
         let (exact, rounded) = (decoding_error::<f64>(&model), decoding_error::<f32>(&model));
         assert!(exact < 1e-9, "{name}: {exact:e}");
         assert!(rounded < 2e-5, "{name}: {rounded:e}");

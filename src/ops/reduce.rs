@@ -269,7 +269,7 @@ mod tests {
             layer_norm::cases::cases()[1..2].to_vec(),
             short_conv::cases::cases()[2..4].to_vec(),
             swiglu::cases::cases()[2..3].to_vec(),
-            decay_gate::cases::cases()[2..3].to_vec(),
+            decay_gate::cases::cases()[1..3].to_vec(),
             ssm_gate::cases::cases()[2..4].to_vec(),
         ]
         .concat()

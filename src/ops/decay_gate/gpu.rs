@@ -11,6 +11,8 @@ use bytemuck::{Pod, Zeroable};
 struct Params {
     rows: u32,
     h: u32,
+    writes: u32,
+    strongest: f32,
     parts: u32,
 }
 
@@ -19,42 +21,50 @@ impl DecayGate {
         Params {
             rows: self.rows as u32,
             h: self.h as u32,
+            writes: self.writes as u32,
+            strongest: self.strongest,
             parts: parts as u32,
         }
+    }
+
+    fn kernel(&self, kernel: Kernel) -> Kernel {
+        kernel.set("WRITES", self.writes > 0)
     }
 }
 
 impl GpuOp for DecayGate {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let groups = (self.rows * self.h).div_ceil(256);
-        let bindings = [
+        let groups = (self.rows * self.width()).div_ceil(256);
+        let mut bindings = vec![
             ("y", io.read("y")),
             ("a_log", io.read("A_log")),
             ("dt_bias", io.read("dt_bias")),
             ("g", io.write("g")),
         ];
-        let kernel = Kernel::new("decay_gate/decay_gate_fwd");
+        bindings.extend(io.out_if("beta").map(|beta| ("beta", beta.view)));
+        let kernel = self.kernel(Kernel::new("decay_gate/decay_gate_fwd"));
         l.run(kernel, &bindings, self.params(groups), grid_1d(groups));
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let (y, a_log, dt_bias) = (io.read("y"), io.read("A_log"), io.read("dt_bias"));
-        let (g, grad_g) = (io.read("g"), io.grad("g"));
-        let layout = Layout::new(self.h);
+        let y = io.read("y");
+        let layout = Layout::new(self.width());
         let parts = layout.parts(self.rows);
         let grad_y = or_scratch(l, io.wanted("y"), y.len);
         let sums = [l.scratch(parts * self.h), l.scratch(parts * self.h)];
-        let bindings = [
+        let mut bindings = vec![
             ("y", y),
-            ("a_log", a_log),
-            ("dt_bias", dt_bias),
-            ("g", g),
-            ("grad_g", grad_g),
+            ("a_log", io.read("A_log")),
+            ("dt_bias", io.read("dt_bias")),
+            ("grad_g", io.grad("g")),
             ("grad_y", grad_y),
             ("grad_a_log", sums[0]),
             ("grad_dt_bias", sums[1]),
         ];
-        let kernel = layout.kernel("decay_gate/decay_gate_bwd");
+        if self.writes > 0 {
+            bindings.push(("grad_beta", io.grad("beta")));
+        }
+        let kernel = self.kernel(layout.kernel("decay_gate/decay_gate_bwd"));
         l.run(kernel, &bindings, self.params(parts), grid_1d(parts));
         column_sums(
             l,

@@ -1,14 +1,15 @@
-//! Log decay of the gated delta family, from a projection.
+//! Log decay of the gated delta family, and write strengths beside it, from the columns of one projection.
 //!
-//! Maths      `g = -exp(A_log) softplus(y + dt_bias)`, at most 0
-//! Shapes     y, g \[rows, H\], `A_log`, `dt_bias` \[H\]
-//! Gradients  `dy = -dg exp(A_log) sigma(y + dt_bias)`; that of `A_log` is the sum over rows of dg g, that of `dt_bias`
-//!            of dy, in two stages
+//! Maths      `g = -exp(A_log) softplus(y + dt_bias)`, at most 0, of the first H columns; beta = strongest sigma(y) of the W
+//!            behind them, if there are any
+//! Shapes     y \[rows, H + W\], g \[rows, H\], beta \[rows, W\], `A_log`, `dt_bias` \[H\]
+//! Gradients  `dy = -dg exp(A_log) sigma(y + dt_bias)` and dbeta strongest sigma(y) sigma(-y); that of `A_log` is the sum over
+//!            rows of dg g, that of `dt_bias` of dy, in two stages; g is computed again
 //! Numerics   always f32. softplus without overflow and with the digits of its lower tail; no overflow for
 //!            `A_log` < 80
-//! Cost       forward 8 n FLOPs, 8 n bytes; backward 9 n FLOPs, 16 n bytes; n = rows H
-//! Errors     rows or H 0, more than 2^31 - 1 elements, H above 8192
-//! Source     models.md 3.6, 4.10; golden: the model fixtures
+//! Cost       forward 8 n + 6 m FLOPs, 8 (n + m) bytes; backward 16 n + 6 m FLOPs, 12 (n + m) bytes; n = rows H, m = rows W
+//! Errors     rows or H 0, more than 2^31 - 1 elements, H + W above 8192
+//! Source     models.md 3.6, 3.7, 4.10; golden: the model fixtures
 
 pub mod cases;
 mod cpu;
@@ -21,39 +22,65 @@ use super::rows;
 use crate::error::UserError;
 use crate::port::{OpDef, Pass, Port};
 
-/// `g = -exp(A_log) softplus(y + dt_bias)`. Inputs: y, `A_log`, `dt_bias`.
+/// See the module docs. Inputs: y, `A_log`, `dt_bias`; outputs g and, with `writes`, beta.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecayGate {
     /// Rows: B T.
     pub rows: usize,
     /// Heads.
     pub h: usize,
+    /// Columns of write strengths: W.
+    pub writes: usize,
+    /// Write strengths are between 0 and this.
+    pub strongest: f32,
+}
+
+impl DecayGate {
+    /// Decays alone.
+    pub fn new(rows: usize, h: usize) -> Self {
+        Self {
+            rows,
+            h,
+            writes: 0,
+            strongest: 1.0,
+        }
+    }
+
+    /// Columns of y.
+    fn width(&self) -> usize {
+        self.h + self.writes
+    }
 }
 
 impl OpDef for DecayGate {
     const NAME: &'static str = "decay_gate";
 
     fn validate(&self) -> Result<(), UserError> {
-        rows::check_rows(Self::NAME, self.rows, self.h)
+        rows::check_sizes(Self::NAME, &[("H", self.h)])?;
+        rows::check_rows(Self::NAME, self.rows, self.width())
     }
 
     fn inputs(&self) -> Vec<Port> {
         vec![
-            Port::activation("y", &[self.rows, self.h]).saved(),
+            Port::activation("y", &[self.rows, self.width()]).saved(),
             Port::f32("A_log", &[self.h]).saved(),
             Port::f32("dt_bias", &[self.h]).saved(),
         ]
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::f32("g", &[self.rows, self.h]).saved()]
+        let mut ports = vec![Port::f32("g", &[self.rows, self.h])];
+        if self.writes > 0 {
+            ports.push(Port::f32("beta", &[self.rows, self.writes]));
+        }
+        ports
     }
 
     fn flops(&self, pass: Pass) -> f64 {
-        let n = (self.rows * self.h) as f64;
+        let [n, m] = [self.h, self.writes].map(|columns| (self.rows * columns) as f64);
         match pass {
-            Pass::Forward => 8.0 * n,
-            Pass::Backward => 9.0 * n,
+            Pass::Forward => 8.0 * n + 6.0 * m,
+            Pass::Backward => 16.0 * n + 6.0 * m,
         }
     }
 }
