@@ -5,8 +5,15 @@ use crate::shader::{Element, Kernel, Reflection, ShaderError, Value, reflection}
 use crate::tensor::{Dtype, Precision, TensorId};
 use crate::variant::Variant;
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
+
+mod parts;
+
+pub(crate) use self::parts::Sequences;
+
+/// [`Caps::scratch_bytes`] of all adapters: more than a layer of Gated DeltaNet takes at the paper's size.
+pub(crate) const SCRATCH_BYTES: u64 = 1 << 30;
 
 /// What an adapter can do, as far as the choice of kernels depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +46,8 @@ pub struct Caps {
     pub memory_bytes: Option<u64>,
     /// Storage bindings of one stage.
     pub storage_bindings: u32,
+    /// Scratch memory beyond which a call runs by parts of its sequences, if it can, in bytes.
+    pub scratch_bytes: u64,
 }
 
 impl Caps {
@@ -67,6 +76,7 @@ impl Caps {
             buffer_bytes: 256 << 20,
             memory_bytes: None,
             storage_bindings: 8,
+            scratch_bytes: SCRATCH_BYTES,
         }
     }
 
@@ -293,6 +303,8 @@ pub struct Lower<'a> {
     call: usize,
     variant: &'static Variant,
     out: Lowered,
+    /// Scratch that is handed out again before there is more.
+    again: Range<usize>,
     /// Slot of a quantity of a view (its largest magnitude), and how many launches there were before it.
     memo: HashMap<(&'static str, View), (View, usize)>,
 }
@@ -306,6 +318,7 @@ impl<'a> Lower<'a> {
             call: 0,
             variant: &Variant::PLAIN,
             out: Lowered::default(),
+            again: 0..0,
             memo: HashMap::new(),
         }
     }
@@ -339,10 +352,15 @@ impl<'a> Lower<'a> {
 
     /// Words of memory that this call alone uses.
     pub fn scratch(&mut self, words: usize) -> View {
-        let calls = self.call..=self.call;
-        self.out.scratch.push(Scratch { words, calls });
+        let i = self.again.next().unwrap_or(self.out.scratch.len());
+        if i == self.out.scratch.len() {
+            let calls = self.call..=self.call;
+            self.out.scratch.push(Scratch { words: 0, calls });
+        }
+        let room = &mut self.out.scratch[i].words;
+        *room = words.max(*room);
         View {
-            source: Source::Scratch(self.out.scratch.len() - 1),
+            source: Source::Scratch(i),
             offset: 0,
             len: words,
             dtype: Dtype::F32,

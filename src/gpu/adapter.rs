@@ -1,7 +1,7 @@
 //! Finding adapters, and what they can do.
 
 use crate::error::DeviceError;
-use crate::launch::Caps;
+use crate::launch::{Caps, SCRATCH_BYTES};
 
 /// The adapters of this machine, best first: discrete, integrated, virtual, software.
 pub fn adapters() -> Vec<wgpu::Adapter> {
@@ -105,5 +105,6 @@ pub fn caps(adapter: &wgpu::Adapter) -> Caps {
         // That of a driver that computes on the CPU is the machine's, which others use too.
         memory_bytes: is_hardware(adapter).then(|| memory_bytes(adapter)).flatten(),
         storage_bindings: limits.max_storage_buffers_per_shader_stage,
+        scratch_bytes: SCRATCH_BYTES,
     }
 }

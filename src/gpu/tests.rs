@@ -4,17 +4,21 @@ use super::adapter::{adapters, is_hardware, memory_bytes};
 use super::lower::{check, lower};
 use super::selftest::{Trial, trials};
 use super::{Gpu, GpuRuntime, Options};
-use crate::cases::{Named, compare};
+use crate::cases::{Case, Fill, Named, compare};
 use crate::cpu::CpuRuntime;
 use crate::error::Room;
 use crate::graph::Graph;
 use crate::launch::{Bound, Caps, Lower, Source, View};
 use crate::models::{BLOCKS, ModelConfig, block};
 use crate::ops::cases::cases;
+use crate::ops::delta_rule::DeltaRule;
 use crate::ops::linear::Linear;
+use crate::ops::linear_attention::LinearAttention;
+use crate::ops::{Decay, Op};
 use crate::runtime::Runtime;
 use crate::shader::{Kernel, reflection, shader_names};
 use crate::tensor::{Dtype, Precision, TensorId};
+use crate::testing::skipped;
 use crate::variant::{Choice, Variant, Verdict};
 use std::collections::BTreeSet;
 
@@ -311,6 +315,100 @@ fn scratch_beyond_a_binding_is_refused() {
         assert!(error.needed > 1 << 20);
         assert!(fits(refused / 2).unwrap() > 0);
     }
+}
+
+/// Recurrences on matrix units give the same bits whether all sequences run at once or a third of them at a time.
+#[test]
+fn parts_of_a_batch_change_no_bits() {
+    let [_, units] = offers();
+    for case in batches() {
+        let graph = case.graph(Precision::Mixed).unwrap();
+        let [once, thrice] = [u64::MAX, 1].map(|scratch_bytes| {
+            let caps = Caps {
+                scratch_bytes,
+                ..units.clone()
+            };
+            lower(&graph, &caps, &Choice::default()).dispatches.len()
+        });
+        assert_eq!(3 * once, thrice, "{}", case.name);
+    }
+    for adapter in adapters() {
+        let runtime = |scratch_bytes| {
+            let mut gpu = Gpu::open(&adapter, Options::default()).unwrap();
+            gpu.caps.scratch_bytes = scratch_bytes;
+            GpuRuntime::new(gpu)
+        };
+        let (mut whole, mut parts) = (runtime(u64::MAX), runtime(1));
+        if !whole.gpu().caps.coop {
+            skipped("parts_of_a_batch_change_no_bits", "no matrix units");
+            continue;
+        }
+        for case in batches() {
+            let [want, got] = [&mut whole, &mut parts].map(|runtime| {
+                let values = case.run_in(Precision::Mixed, runtime).unwrap();
+                let bits = |x: Vec<f64>| x.into_iter().map(f64::to_bits).collect::<Vec<_>>();
+                let each = values.into_iter().map(|(name, x)| (name, bits(x)));
+                each.collect::<Vec<_>>()
+            });
+            for (got, want) in got.iter().zip(&want) {
+                assert!(got == want, "{}: other bits of {}", case.name, got.0);
+            }
+        }
+    }
+}
+
+/// Recurrences of 12 sequences with as many heads as keep a GPU busy with 4 of them.
+fn batches() -> Vec<Case> {
+    let (b, t, h, d_k, d_v, scale, chunk) = (12, 70, 64, 64, 64, 0.125, 64);
+    let delta = |decay, householder, unit| {
+        Op::DeltaRule(DeltaRule {
+            b,
+            t,
+            h,
+            d_k,
+            d_v,
+            scale,
+            decay,
+            householder,
+            chunk,
+            unit,
+        })
+    };
+    let additive = |decay, shared_qk| {
+        Op::LinearAttention(LinearAttention {
+            b,
+            t,
+            h,
+            d_k,
+            d_v,
+            scale,
+            decay,
+            shared_qk,
+            chunk,
+        })
+    };
+    let ops = [
+        delta(Decay::Scalar, 4, true),
+        delta(Decay::Channel, 1, false),
+        additive(Decay::Scalar, true),
+        additive(Decay::Channel, false),
+    ];
+    let mut fill = Fill::new(31);
+    let mut case = |op: Op| {
+        let inputs = op.inputs().into_iter().map(|port| {
+            let n = port.numel();
+            let x = match port.name {
+                "g" | "gk" => fill.uniform(n, -0.3, 0.0),
+                "beta" => fill.uniform(n, 0.05, 0.95),
+                "q" | "k" => fill.unit_rows(n / d_k, d_k),
+                _ => fill.normal(n),
+            };
+            x.into()
+        });
+        let inputs = inputs.collect();
+        Case::new(format!("{} of {b} sequences", op.name()), op, inputs)
+    };
+    ops.map(&mut case).into()
 }
 
 /// A card whose driver tells its memory is never asked for more: the plan says what is needed and what is there.

@@ -1,14 +1,18 @@
 //! The variant of the recurrences on f16 matrix units with the state in registers, for additive and for delta writes: an own
 //! layout of operands and of saved states (`shaders/lib/half_chunk.wgsl`).
 
+#[cfg(test)]
+mod tests;
+
 use super::gpu::{FIELDS_FWD, Params};
 use super::{Decay, Sizes, TILE};
-use crate::launch::{Bound, Lower, View, Views, grid_1d};
+use crate::launch::{Bound, Lower, Sequences, View, Views, grid_1d};
 use crate::ops::reduce::or_scratch;
 use crate::ops::slice::gpu::{WideRows, in_wide_rows};
 use crate::shader::Kernel;
 use crate::tensor::Dtype;
 use crate::variant::{Needs, Variant};
+use std::ops::Range;
 
 /// Its kernels end in this name.
 pub(crate) const HALF: Variant = Variant {
@@ -34,6 +38,8 @@ const MOST_KEY_BLOCKS: usize = 8;
 const STATE_COLUMNS: usize = 32;
 /// Their subgroups, each with partial sums of its own.
 const STATE_SUBGROUPS: usize = 4;
+/// Workgroups of these kernels that keep a large GPU busy: about four a multiprocessor.
+const BUSY: usize = 512;
 /// Quads of the gradients of a chunk's pairs of rows (`shaders/lib/half_pairs.wgsl`).
 const PAIRS: usize = 1536;
 
@@ -50,6 +56,47 @@ pub(crate) struct HalfChunks {
     pub(crate) shared: bool,
     /// Whether rows of q and k are brought to unit length first, with this added to their squares ([`HalfChunks::fits_unit`]).
     pub(crate) unit: Option<f32>,
+}
+
+/// What the forward pass keeps for the backward pass, sequence by sequence.
+#[derive(Clone, Copy)]
+struct Kept {
+    /// Those of all chunks.
+    states: View,
+    /// Of a delta rule, Zn (`shaders/lib/half_chunk.wgsl`).
+    zn: Option<View>,
+    /// By channel, the bound P, which takes longer to compute than to read.
+    scores: Option<View>,
+}
+
+impl Kept {
+    /// The ports that keep it: Zn the second, all else the first.
+    const PORTS: [&str; 2] = ["states", "tm"];
+
+    fn views(self) -> impl Iterator<Item = View> {
+        [Some(self.states), self.zn, self.scores].into_iter().flatten()
+    }
+
+    fn sequences(self, b: usize, part: &Range<usize>) -> Self {
+        let of = |view: View| view.sequences(b, part);
+        Self {
+            states: of(self.states),
+            zn: self.zn.map(of),
+            scores: self.scores.map(of),
+        }
+    }
+
+    fn states(self) -> Bound {
+        ("states", self.states)
+    }
+
+    fn zn(self) -> Option<Bound> {
+        self.zn.map(|zn| ("zn", zn))
+    }
+
+    fn scores(self) -> Option<Bound> {
+        self.scores.map(|scores| ("kept", scores))
+    }
 }
 
 /// What both passes make first.
@@ -153,35 +200,52 @@ impl HalfChunks {
             .set("SCALAR", self.decay == Decay::Scalar)
     }
 
-    /// What the port `states` keeps: those of all chunks and, by channel, the bound P behind them, which takes longer to
-    /// compute than to read.
-    fn kept(&self, l: &mut Lower<'_>, states: View) -> (View, Option<Bound>) {
+    /// What the forward pass keeps, in the memory of the ports for it.
+    fn kept(&self, l: &mut Lower<'_>, port: impl Fn(&str) -> View) -> Kept {
         let padded = self.padded_states();
-        let scores = if self.by_channel() {
-            self.blocks() * ROWS * ROWS
-        } else {
-            0
-        };
-        let all = l.saved_f16(states, padded + scores);
-        let scores = (scores > 0).then(|| ("kept", all.part(padded, scores)));
-        (all.part(0, padded), scores)
+        let squares = self.blocks() * ROWS * ROWS;
+        let scores = if self.by_channel() { squares } else { 0 };
+        let [states, tm] = Kept::PORTS;
+        let all = l.saved_f16(port(states), padded + scores);
+        Kept {
+            states: all.part(0, padded),
+            zn: self.delta.then(|| l.saved_f16(port(tm), squares)),
+            scores: (scores > 0).then(|| all.part(padded, scores)),
+        }
     }
 
-    /// What the port `tm` of a delta rule keeps: Zn (`shaders/lib/half_chunk.wgsl`).
-    fn zn(&self, l: &mut Lower<'_>, tm: impl FnOnce() -> View) -> Option<Bound> {
-        let len = self.blocks() * ROWS * ROWS;
-        self.delta.then(|| ("zn", l.saved_f16(tm(), len)))
-    }
-
-    /// The operands of all chunks, and the row factors; Zn and P to `zn` and `kept` or, `back`, from there.
-    fn prepare(
+    /// Launches of `lower` with rows of whole quads, by parts of the sequences where they need much scratch memory.
+    fn in_parts(
         &self,
         l: &mut Lower<'_>,
         io: &Views,
-        zn: Option<Bound>,
-        kept: Option<Bound>,
-        back: bool,
-    ) -> Prepared {
+        kept: Kept,
+        lower: fn(&Self, &mut Lower<'_>, &Views, Kept),
+    ) {
+        let Sizes { b, h, .. } = self.sizes;
+        let mut io = io.clone();
+        io.reads.retain(|(name, _)| !Kept::PORTS.contains(name));
+        io.writes.retain(|(name, _)| !Kept::PORTS.contains(name));
+        let outs = io.all_writes().map(|out| out.view);
+        let views = io.all_reads().copied().chain(outs).chain(kept.views());
+        let all = Sequences {
+            b,
+            step: views.map(|view| view.step(b)).max().unwrap_or(1),
+            least: BUSY.div_ceil(h * self.state_tiles()),
+        };
+        l.in_parts(all, |l, part| {
+            let sizes = Sizes {
+                b: part.len(),
+                ..self.sizes
+            };
+            let (wide, rows) = Self { sizes, ..*self }.in_quads();
+            let (io, kept) = (io.sequences(b, &part), kept.sequences(b, &part));
+            in_wide_rows(l, &io, &rows, |l, io| lower(&wide, l, io, kept));
+        });
+    }
+
+    /// The operands of all chunks, and the row factors; Zn and P to what is kept or, `back`, from there.
+    fn prepare(&self, l: &mut Lower<'_>, io: &Views, kept: Kept, back: bool) -> Prepared {
         let keys = self.key_blocks() * BLOCK * ROWS;
         let query_rows = self.sizes.tokens.div_ceil(BLOCK) * BLOCK;
         let queries = query_rows * self.key_blocks() * BLOCK;
@@ -202,11 +266,11 @@ impl HalfChunks {
             ("table", table),
         ];
         bindings.extend(self.delta.then(|| ("beta", io.read("beta"))));
-        if let Some(kept) = kept {
+        if let Some(scores) = kept.scores() {
             let lower = (self.delta && !back).then(|| l.scratch(self.blocks() * ROWS * ROWS));
             let lower = lower.map(|lower| ("lower", lower));
             bindings.push(("gk", io.read("gk")));
-            bindings.extend((!back).then_some(kept).into_iter().chain(lower));
+            bindings.extend((!back).then_some(scores).into_iter().chain(lower));
             let kernel = self.kernel("chunks/channel_prep_fwd_half_coop", back);
             l.run(kernel.set("BACK", back), &bindings, self.params(), grid);
             if !self.delta {
@@ -216,7 +280,7 @@ impl HalfChunks {
             bindings.extend(lower);
         }
         bindings.extend(io.read_if("g").map(|g| ("g", g)));
-        bindings.extend(zn);
+        bindings.extend(kept.zn());
         let kernel = self.decay_kernel("chunks/chunk_prep_fwd_half_coop", back);
         l.run(kernel.set("BACK", back), &bindings, self.params(), grid);
         Prepared { operands, table }
@@ -224,36 +288,32 @@ impl HalfChunks {
 
     /// Forward: o, and the states (and Zn) for the backward pass.
     pub(crate) fn lower_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let (wide, rows) = self.in_quads();
-        in_wide_rows(l, io, &rows, |l, io| wide.lower_quads_fwd(l, io));
+        let kept = self.kept(l, |name| io.write(name));
+        self.in_parts(l, io, kept, Self::lower_quads_fwd);
     }
 
     /// The gradients of all inputs.
     pub(crate) fn lower_bwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let (wide, rows) = self.in_quads();
-        in_wide_rows(l, io, &rows, |l, io| wide.lower_quads_bwd(l, io));
+        let kept = self.kept(l, |name| io.read(name));
+        self.in_parts(l, io, kept, Self::lower_quads_bwd);
     }
 
-    fn lower_quads_fwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let zn = self.zn(l, || io.write("tm"));
-        let (states, kept) = self.kept(l, io.write("states"));
-        let Prepared { operands, table } = self.prepare(l, io, zn, kept, false);
+    fn lower_quads_fwd(&self, l: &mut Lower<'_>, io: &Views, kept: Kept) {
+        let Prepared { operands, table } = self.prepare(l, io, kept, false);
         let mut bindings = vec![
             ("operands", operands),
             ("table", table),
             ("v", io.read("v")),
             ("o", io.write("o")),
-            ("states", states),
+            kept.states(),
         ];
-        bindings.extend(zn.into_iter().chain(kept));
+        bindings.extend(kept.zn().into_iter().chain(kept.scores()));
         let grid = self.sizes.grid(self.state_tiles());
         let kernel = self.kernel("chunks/state_fwd_half_coop", false);
         l.run(kernel, &bindings, self.params(), grid);
     }
 
-    fn lower_quads_bwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let zn = self.zn(l, || io.read("tm"));
-        let (states, kept) = self.kept(l, io.read("states"));
+    fn lower_quads_bwd(&self, l: &mut Lower<'_>, io: &Views, kept: Kept) {
         let (v, grad_o) = (io.read("v"), io.grad("o"));
         let gates = self.decay == Decay::Scalar;
         let (sizes, params) = (self.sizes, self.params());
@@ -269,7 +329,7 @@ impl HalfChunks {
             false => grad,
         });
         let state_tiles = self.state_tiles();
-        let Prepared { operands, table } = self.prepare(l, io, zn, kept, true);
+        let Prepared { operands, table } = self.prepare(l, io, kept, true);
         let grad_vn = if self.delta { l.scratch_f16(v.len) } else { grad_v };
         let grad_states = l.scratch_f16(self.padded_states());
         let overlaps = gates.then(|| l.scratch(self.blocks() * state_tiles * STATE_SUBGROUPS));
@@ -279,8 +339,8 @@ impl HalfChunks {
 
         let mut bindings = common.to_vec();
         bindings.extend([operands, ("grad_vn", grad_vn)]);
-        bindings.extend(gates.then_some(("states", states)));
-        bindings.extend(overlaps.into_iter().chain(kept));
+        bindings.extend(gates.then(|| kept.states()));
+        bindings.extend(overlaps.into_iter().chain(kept.scores()));
         let kernel = self.kernel("chunks/state_bwd_half_coop", true);
         l.run(
             kernel.set("GATES", gates),
@@ -290,14 +350,14 @@ impl HalfChunks {
         );
 
         let mut bindings = common.to_vec();
-        bindings.push(("states", states));
-        if let Some(zn) = zn {
+        bindings.push(kept.states());
+        if let Some(zn) = kept.zn() {
             let errors = [
                 operands,
                 zn,
                 ("table", table),
                 ("v", v),
-                ("states", states),
+                kept.states(),
                 ("grad_vn", grad_vn),
                 ("grad_v", grad_v),
                 ("grad_beta", grad_of("beta", l)),

@@ -44,7 +44,8 @@
 //!            4 (d_k + d_v + 1) + 4 n (d_k + d_v + 1 + d_k d_v / C + C) and
 //!            4 (2 d_k + d_v + 2) + 4 n (2 d_k + 2 d_v + 2 + 3 d_k d_v / C + C). The saved states are 4 n d_k d_v / C of
 //!            them. On a GPU dV and, for n = 1, o serve as work space; the backward pass takes n (d_k d_v / C + d_v + C
-//!            + 21) + C further words. `unit`: that of `l2_norm` besides
+//!            + 21) + C further words. `unit`: that of `l2_norm` besides.
+//!            `half_coop`: where scratch passes 1 GiB both passes go through the batch by parts, each with all launches
 //! Errors     d_k or d_v outside 1..=256, another chunk length, n outside 1..=8, a size of 0, B or H above 65,535,
 //!            above 16,383 chunks
 //! Source     Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", section 3;

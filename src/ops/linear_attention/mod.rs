@@ -33,7 +33,8 @@
 //!            with shared q, k: 2 C d_k (6 C d_k) of that once a token; bytes, f32: 4 (2 d_k + 2 d_v + n_g) +
 //!            4 d_k d_v / C and 4 (4 d_k + 3 d_v + 2 n_g) + 12 d_k d_v / C, n_g = 0, 1 or d_k log decays. On a GPU a
 //!            pass takes C words of scratch a token and head for P and 3 (backward 21) for the row factors or, for
-//!            Channel, 2 d_k (4 d_k) for the channel factors; the backward pass another d_k d_v / C
+//!            Channel, 2 d_k (4 d_k) for the channel factors; the backward pass another d_k d_v / C; `half_coop` goes through the batch by parts where scratch
+//!            passes 1 GiB
 //! Errors     d_k or d_v outside 1..=256, another chunk length, a size of 0, B or H above 65,535, above 4,095 chunks,
 //!            shared q, k with Channel, more than 2^31 - 1 words of states, of P or of factors
 //! Source     Yang et al. 2024, "Gated Linear Attention Transformers with Hardware-Efficient Training", section 4;
