@@ -1,15 +1,17 @@
 // Second stage of sums over rows, several in a launch: sum[c] (+)= sum over p of partials[p, c], always in the same order.
 // A workgroup does 2^shift columns of one sum, at most 256; as many threads as are left share a column, each takes every
-// so-manieth part, then a tree.
+// so-manieth part, then a tree. A launch of one sum knows its shift: looking it up takes as long as a small sum.
 // Grid: ops::grid_1d over the sums' ceil(n / 2^shift) together. Host: `ops::reduce::column_sum`, `gpu::sums`.
 #import lib/grid
 
 const JOBS: u32 = 64u;
+const SEVERAL: bool = false;
+const SHIFT: u32 = 5;
 alias t_sum = f32;
 
 struct Job {
     first: u32, // workgroup; those that are not used have the largest number
-    shift: u32,
+    shift: u32, // of one of several
     parts: u32,
     n: u32,
     accumulate: u32,
@@ -32,6 +34,7 @@ fn column_sum(
     @builtin(local_invocation_index) thread: u32,
 ) {
     let group = workgroup_index(wg, count);
+#if SEVERAL
     var at = 0u;
     for (var half = JOBS / 2u; half > 0u; half /= 2u) {
         if params.jobs[at + half].first <= group {
@@ -39,20 +42,34 @@ fn column_sum(
         }
     }
     let job = params.jobs[at];
-    let columns = 1u << job.shift;
-    let c = ((group - job.first) << job.shift) + (thread & (columns - 1u));
-    let slice = thread >> job.shift;
+    let shift = job.shift;
+#else
+    let job = params.jobs[0];
+    let shift = SHIFT;
+#endif
+    let c = ((group - job.first) << shift) + (thread & ((1u << shift) - 1u));
+    let slice = thread >> shift;
+    let apart = 256u >> shift;
     var total = 0.0;
     if c < job.n {
-        for (var p = slice; p < job.parts; p += 256u >> job.shift) {
-            total += partials[job.partial + p * job.n + c];
+        let first = job.partial + c;
+        var p = slice;
+        for (; p + 3u * apart < job.parts; p += 4u * apart) {
+            // Four at a time are under way, and added in the same order.
+#for i in 0..4
+            let part{i} = partials[first + (p + {i}u * apart) * job.n];
+#end
+            total = (((total + part0) + part1) + part2) + part3;
+        }
+        for (; p < job.parts; p += apart) {
+            total += partials[first + p * job.n];
         }
     }
     slices[thread] = total;
     workgroupBarrier();
-    for (var span = 128u >> job.shift; span > 0u; span /= 2u) {
+    for (var span = apart / 2u; span > 0u; span /= 2u) {
         if slice < span {
-            slices[thread] += slices[thread + (span << job.shift)];
+            slices[thread] += slices[thread + (span << shift)];
         }
         workgroupBarrier();
     }

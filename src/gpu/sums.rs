@@ -172,7 +172,7 @@ impl Gather<'_> {
         };
         self.dispatches.push(Dispatch {
             call,
-            kernel: Kernel::new(COLUMN_SUM),
+            kernel: Kernel::new(COLUMN_SUM).set("SEVERAL", true),
             bindings: vec![("partials", partials), ("sum", sum)],
             params: bytemuck::bytes_of(&params).to_vec(),
             grid,

@@ -163,8 +163,9 @@ pub(crate) fn column_sum(l: &mut Lower<'_>, partial: View, parts: usize, n: usiz
     let busy = 256 / parts.next_power_of_two().min(256);
     let columns = (n / SECOND_STAGE).max(1).next_power_of_two();
     let columns = columns.clamp(8, 256).max(busy).min(n.next_power_of_two());
+    let shift = columns.ilog2();
     let job = Job {
-        shift: columns.ilog2(),
+        shift,
         parts: parts as u32,
         n: n as u32,
         accumulate: u32::from(out.accumulate),
@@ -172,7 +173,8 @@ pub(crate) fn column_sum(l: &mut Lower<'_>, partial: View, parts: usize, n: usiz
     };
     let (params, grid) = jobs(&[job]);
     let bindings = [("partials", partial), ("sum", out.view)];
-    l.run(Kernel::new(COLUMN_SUM), &bindings, params, grid);
+    let kernel = Kernel::new(COLUMN_SUM).set("SHIFT", shift as usize);
+    l.run(kernel, &bindings, params, grid);
 }
 
 /// [`column_sum`] of each partial sum whose output is wanted.
