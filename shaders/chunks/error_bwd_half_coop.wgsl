@@ -78,9 +78,8 @@ fn error_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         for (var i = 0u; 16u * i < rows_at(i); i++) {
 #for n in 0..2
             let spot{n} = in_values(16u * i + {8 * n}u + r, 4u * (first + c));
-            let v{n} = vec4<f32>(v[spot{n}.at]);
-            let grad{n} = vec4<f32>(grad_vn[spot{n}.at]);
-            let strength{n} = strength_of(16u * i + {8 * n}u + r);
+            let v{n} = v[spot{n}.at];
+            let grad{n} = grad_vn[spot{n}.at];
 #end
             var y = FragC();
             var d = FragC();
@@ -94,18 +93,19 @@ fn error_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
             coopStoreT(d, &scratch[mine], 4u);
             subgroupBarrier();
 #for n in 0..2
-            let of_row{n} = grad{n} + scratch[mine + {32 * n}u + r * 4u + c];
+            let of_row{n} = vec4<f32>(grad{n}) + scratch[mine + {32 * n}u + r * 4u + c];
 #end
             subgroupBarrier();
             coopStoreT(y, &scratch[mine], 4u);
             subgroupBarrier();
 #for n in 0..2
             {
-                let error = v{n} + scratch[mine + {32 * n}u + r * 4u + c];
+                let strength = strength_of(16u * i + {8 * n}u + r);
+                let error = vec4<f32>(v{n}) + scratch[mine + {32 * n}u + r * 4u + c];
                 var sum = 0.0;
                 if spot{n}.ok {
-                    grad_vn[spot{n}.at] = vec4<t_grad_vn>(strength{n} * error);
-                    grad_v[spot{n}.at] = vec4<t_grad_v>(strength{n} * of_row{n});
+                    grad_vn[spot{n}.at] = vec4<t_grad_vn>(strength * error);
+                    grad_v[spot{n}.at] = vec4<t_grad_v>(strength * of_row{n});
                     sum = dot(of_row{n}, error);
                 }
                 sum += subgroupShuffleXor(sum, 1u);
