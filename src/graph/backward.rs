@@ -208,6 +208,9 @@ impl Graph {
     }
 }
 
+/// Bytes of an output that is computed again: for fewer a launch takes too long.
+const LEAST_AGAIN: usize = 8 << 20;
+
 /// What the backward pass computes again (see [`OpDef::again`](crate::port::OpDef::again)).
 struct Again {
     /// The calls that do so, by what they write that has a gradient.
@@ -221,7 +224,8 @@ impl Again {
         let of_call = |call: &Call| {
             let outputs = call.op.outputs().into_iter().zip(&call.tensors.writes);
             let main = outputs.filter(|(port, (_, out))| {
-                port.grad != InputGrad::None && graph.tensor(out.tensor).role == Role::Activation
+                let info = graph.tensor(out.tensor);
+                port.grad != InputGrad::None && info.role == Role::Activation && info.bytes() >= LEAST_AGAIN
             });
             main.map(|(_, (_, out))| (out.tensor, call.clone()))
                 .collect::<Vec<_>>()
