@@ -1,13 +1,19 @@
 // Second stage of sums over rows, several in a launch: sum[c] (+)= sum over p of partials[p, c], always in the same order.
-// A workgroup does 2^shift columns of one sum, at most 256; as many threads as are left share a column, each takes every
-// so-manieth part, then a tree. A launch of one sum knows its shift: looking it up takes as long as a small sum.
+// A workgroup does 2^shift columns (WIDE: quads of them) of one sum, at most 256; as many threads as are left share a column, each
+// takes every so-manieth part, then a tree. A launch of one sum knows its shift: looking it up takes as long as a small sum.
 // Grid: ops::grid_1d over the sums' ceil(n / 2^shift) together. Host: `ops::reduce::column_sum`, `gpu::sums`.
 #import lib/grid
+#import lib/wide
 
 const JOBS: u32 = 64u;
 const SEVERAL: bool = false;
 const SHIFT: u32 = 5;
 alias t_sum = f32;
+#if WIDE
+alias a_sum = vec4<t_sum>;
+#else
+alias a_sum = t_sum;
+#endif
 
 struct Job {
     first: u32, // workgroup; those that are not used have the largest number
@@ -17,15 +23,15 @@ struct Job {
     accumulate: u32,
     partial: u32, // where the sum's own [parts, n] begin
     sum: u32, // and its [n]
-    padding: u32,
+    wide: u32, // the host's
 }
 struct Params { jobs: array<Job, JOBS> }
 
-@group(0) @binding(0) var<storage, read_write> partials: array<f32>; // [parts, n] of each
-@group(0) @binding(1) var<storage, read_write> sum: array<t_sum>; // [n] of each
+@group(0) @binding(0) var<storage, read_write> partials: array<Lanes>; // [parts, n] of each
+@group(0) @binding(1) var<storage, read_write> sum: array<a_sum>; // [n] of each
 @group(0) @binding(2) var<uniform> params: Params;
 
-var<workgroup> slices: array<f32, 256>;
+var<workgroup> slices: array<Lanes, 256>;
 
 @compute @workgroup_size(256)
 fn column_sum(
@@ -50,7 +56,7 @@ fn column_sum(
     let c = ((group - job.first) << shift) + (thread & ((1u << shift) - 1u));
     let slice = thread >> shift;
     let apart = 256u >> shift;
-    var total = 0.0;
+    var total = Lanes();
     if c < job.n {
         let first = job.partial + c;
         var p = slice;
@@ -76,8 +82,8 @@ fn column_sum(
     if slice == 0u && c < job.n {
         var result = slices[thread];
         if job.accumulate != 0u {
-            result += f32(sum[job.sum + c]);
+            result += Lanes(sum[job.sum + c]);
         }
-        sum[job.sum + c] = t_sum(result);
+        sum[job.sum + c] = a_sum(result);
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::graph::Graph;
 use crate::launch::{Dispatch, Lowered, Scratch, Source, View};
-use crate::ops::reduce::{COLUMN_SUM, JOBS, Job, jobs};
+use crate::ops::reduce::{COLUMN_SUM, JOBS, Job, alike, jobs};
 use crate::port::named;
 use crate::shader::Kernel;
 use crate::tensor::{Bank, Dtype, Role, TensorId};
@@ -159,6 +159,7 @@ impl Gather<'_> {
             .iter()
             .map(|s| s.job.at(places[&s.scratch] + s.offset, s.range.start - start))
             .collect();
+        let (wide, all) = alike(all);
         let (params, grid) = jobs(&all);
         let partials = View {
             source: Source::Scratch(self.before.scratch.len() + region),
@@ -172,7 +173,7 @@ impl Gather<'_> {
         };
         self.dispatches.push(Dispatch {
             call,
-            kernel: Kernel::new(COLUMN_SUM).set("SEVERAL", true),
+            kernel: Kernel::new(COLUMN_SUM).set("SEVERAL", true).set("WIDE", wide),
             bindings: vec![("partials", partials), ("sum", sum)],
             params: bytemuck::bytes_of(&params).to_vec(),
             grid,

@@ -73,7 +73,7 @@ pub(crate) const COLUMN_SUM: &str = "reduce/column_sum";
 #[cfg(feature = "gpu")]
 pub(crate) const JOBS: usize = 64;
 
-/// One sum of a launch: mirrors `Job` of the kernel.
+/// One sum of a launch: mirrors `Job` of the kernel. Columns and places count quads where `wide` is set.
 #[cfg(feature = "gpu")]
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -88,7 +88,7 @@ pub(crate) struct Job {
     /// First element in each binding.
     partial: u32,
     sum: u32,
-    padding: u32,
+    wide: u32,
 }
 
 #[cfg(feature = "gpu")]
@@ -98,11 +98,30 @@ impl Job {
         bytemuck::pod_read_unaligned(&params[..size_of::<Self>()])
     }
 
-    /// The same sum of what begins at `partial`, to what begins at `sum`.
+    /// The same sum of what begins at element `partial`, to what begins at `sum`.
     pub(crate) fn at(self, partial: usize, sum: usize) -> Self {
         Self {
-            partial: partial as u32,
-            sum: sum as u32,
+            partial: partial as u32 / self.width(),
+            sum: sum as u32 / self.width(),
+            ..self
+        }
+    }
+
+    /// Elements of a column.
+    fn width(&self) -> u32 {
+        if self.wide == 1 { 4 } else { 1 }
+    }
+
+    /// The same sum, element by element.
+    fn narrow(self) -> Self {
+        let width = self.width();
+        Self {
+            // A workgroup has a column a thread at most.
+            shift: (self.shift + width.ilog2()).min(8),
+            n: self.n * width,
+            partial: self.partial * width,
+            sum: self.sum * width,
+            wide: 0,
             ..self
         }
     }
@@ -120,15 +139,17 @@ impl Job {
     /// What it adds up, in a binding that begins at `start`.
     #[cfg(test)]
     pub(crate) fn partials(&self, start: usize) -> std::ops::Range<usize> {
-        let start = start + self.partial as usize;
-        start..start + (self.parts * self.n) as usize
+        let own = self.narrow();
+        let start = start + own.partial as usize;
+        start..start + (own.parts * own.n) as usize
     }
 
     /// What it writes, in a binding that begins at `start`.
     #[cfg(test)]
     pub(crate) fn out(&self, start: usize) -> std::ops::Range<usize> {
-        let start = start + self.sum as usize;
-        start..start + self.n as usize
+        let own = self.narrow();
+        let start = start + own.sum as usize;
+        start..start + own.n as usize
     }
 }
 
@@ -151,6 +172,15 @@ pub(crate) fn jobs(jobs: &[Job]) -> ([Job; JOBS], [u32; 3]) {
     (all, grid_1d(groups as usize))
 }
 
+/// Sums for one launch, all by quads (then true) or all element by element.
+#[cfg(feature = "gpu")]
+pub(crate) fn alike(jobs: Vec<Job>) -> (bool, Vec<Job>) {
+    if jobs.iter().all(|job| job.wide == 1) {
+        return (true, jobs);
+    }
+    (false, jobs.into_iter().map(Job::narrow).collect())
+}
+
 /// Workgroups that a second stage shall have at least, if its columns are enough: two a multiprocessor of a large GPU.
 #[cfg(feature = "gpu")]
 const SECOND_STAGE: usize = 256;
@@ -158,22 +188,27 @@ const SECOND_STAGE: usize = 256;
 /// Second stage: sums `partial` `[parts, n]` over its rows into `out` `[n]`, or adds to it.
 #[cfg(feature = "gpu")]
 pub(crate) fn column_sum(l: &mut Lower<'_>, partial: View, parts: usize, n: usize, out: GpuOut) {
-    // As many columns a workgroup as leave no thread without a part and the device no place without a workgroup, but
-    // 32 bytes of them: less is read at once only in part.
+    // As many columns, or quads of them, a workgroup as leave no thread without a part and the device no place without a
+    // workgroup, but 32 bytes of them: less is read at once only in part.
+    let wide = n.is_multiple_of(4);
+    let (n, least) = if wide { (n / 4, 2) } else { (n, 8) };
     let busy = 256 / parts.next_power_of_two().min(256);
     let columns = (n / SECOND_STAGE).max(1).next_power_of_two();
-    let columns = columns.clamp(8, 256).max(busy).min(n.next_power_of_two());
+    let columns = columns.clamp(least, 256).max(busy).min(n.next_power_of_two());
     let shift = columns.ilog2();
     let job = Job {
         shift,
         parts: parts as u32,
         n: n as u32,
+        wide: u32::from(wide),
         accumulate: u32::from(out.accumulate),
         ..Job::zeroed()
     };
     let (params, grid) = jobs(&[job]);
     let bindings = [("partials", partial), ("sum", out.view)];
-    let kernel = Kernel::new(COLUMN_SUM).set("SHIFT", shift as usize);
+    let kernel = Kernel::new(COLUMN_SUM)
+        .set("SHIFT", shift as usize)
+        .set("WIDE", wide);
     l.run(kernel, &bindings, params, grid);
 }
 
