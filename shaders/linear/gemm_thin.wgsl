@@ -35,26 +35,32 @@ fn gemm_thin(
     let b{k} = vec4<f32>(b[{k}u * quads + column]);
 #end
     for (var first = begin; first < end; first += 4u) {
+        // All that four rows need is asked for at once; the last row stands for those behind it.
+#for r in 0..4
+        let row{r} = min(first + {r}u, end - 1u);
+#for q in 0..K / 4
+        let a{r}_{q} = a[row{r} * (params.a_row / 4u) + {q}u];
+#end
+#if ACCUMULATE
+        let old{r} = c[row{r} * quads + column];
+#endif
+#end
 #for r in 0..4
         {
-            let row = first + {r}u;
-            if row < end {
-                let from_a = row * (params.a_row / 4u);
-                let at = row * quads + column;
-                var sum = vec4(0.0);
-#if ACCUMULATE
-                sum = vec4<f32>(c[at]);
-#endif
-                var product = vec4(0.0);
+            var product = vec4(0.0);
 #for q in 0..K / 4
-                {
-                    let x = vec4<f32>(a[from_a + {q}u]);
+            {
+                let x = vec4<f32>(a{r}_{q});
 #for e in 0..4
-                    product = fma(vec4(x[{e}]), b{4 * q + e}, product);
+                product = fma(vec4(x[{e}]), b{4 * q + e}, product);
 #end
-                }
+            }
 #end
-                c[at] = vec4<t_c>(sum + product);
+#if ACCUMULATE
+            product = vec4<f32>(old{r}) + product;
+#endif
+            if first + {r}u < end {
+                c[row{r} * quads + column] = vec4<t_c>(product);
             }
         }
 #end
