@@ -248,7 +248,7 @@ pub trait OpDef {
     /// Output ports, saved tensors or states last.
     fn outputs(&self) -> Vec<Port>;
     /// Whether the backward pass in mixed precision computes its outputs again, so that they take no memory in between: of ops
-    /// that take the time of their bytes, from inputs that are kept anyway. Outputs of less than 8 MiB stay.
+    /// that take the time of their bytes, from inputs that are kept anyway. Outputs of less than 32 MiB stay.
     fn again(&self) -> bool {
         false
     }

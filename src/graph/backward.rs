@@ -209,7 +209,7 @@ impl Graph {
 }
 
 /// Bytes of an output that is computed again: for fewer a launch takes too long.
-const LEAST_AGAIN: usize = 8 << 20;
+const LEAST_AGAIN: usize = 32 << 20;
 
 /// What the backward pass computes again (see [`OpDef::again`](crate::port::OpDef::again)).
 struct Again {
