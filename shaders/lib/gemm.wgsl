@@ -7,7 +7,8 @@ const TA: bool = false; // A is stored [k, m]
 const TB: bool = true; // B is stored [n, k]
 const VA: bool = false; // rows of A as stored are a multiple of 4 long, so that a quad is one vec4
 const VB: bool = false; // the same for B
-const VC: bool = false; // n is a multiple of 4
+const VC: bool = false; // rows of C are a multiple of 4 long
+const WIDE_C: bool = false; // .. and longer than its columns: what lies behind them may be anything; last tiles begin at quads
 const BIAS: bool = false;
 const WITHIN_M: bool = false; // no load leaves its matrix along m
 const WITHIN_N: bool = false; // .. along n
@@ -19,7 +20,7 @@ const OVERLAP: bool = false; // the last step along k begins before the one befo
 const PADDED: bool = false; // .. and A has zeros there where B, [k, n], has no rows any more: its last one is read again
 const ROWS_A: bool = (TA && WITHIN_K) || (!TA && WITHIN_M); // no load leaves A as stored by its row
 const COLS_A: bool = (TA && WITHIN_M) || (!TA && WITHIN_K); // .. by its column
-const ROWS_B: bool = (TB && WITHIN_N) || (!TB && WITHIN_K); // .. B by its row
+const ROWS_B: bool = (TB && WITHIN_N && !WIDE_C) || (!TB && WITHIN_K); // .. B by its row
 const COLS_B: bool = (TB && WITHIN_K) || (!TB && WITHIN_N); // .. by its column
 
 alias t_a = f32;
@@ -37,6 +38,7 @@ struct Params {
     last_n: u32,
     last_k: u32, // where the last step along k begins, with OVERLAP
     rows: u32, // of C that are not CUT
+    c_row: u32, // elements of a row of C
 }
 
 #if VA
@@ -50,9 +52,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> b: array<t_b>; // [k, n], or [n, k] with TB
 #endif
 #if VC
-@group(0) @binding(2) var<storage, read_write> c: array<vec4<t_c>>; // [z, m, n]
+@group(0) @binding(2) var<storage, read_write> c: array<vec4<t_c>>; // [z, m, c_row]
 #else
-@group(0) @binding(2) var<storage, read_write> c: array<t_c>; // [z, m, n]
+@group(0) @binding(2) var<storage, read_write> c: array<t_c>; // [z, m, c_row]
 #endif
 #if BIAS
 @group(0) @binding(3) var<storage, read_write> bias: array<f32>; // [n]
@@ -60,14 +62,14 @@ struct Params {
 @group(0) @binding(6) var<uniform> params: Params;
 #if CUT
 #if VC
-@group(0) @binding(7) var<storage, read_write> sums: array<vec4<f32>>; // [z - 1, m - rows, n]
+@group(0) @binding(7) var<storage, read_write> sums: array<vec4<f32>>; // [z - 1, m - rows, c_row]
 #else
-@group(0) @binding(7) var<storage, read_write> sums: array<f32>; // [z - 1, m - rows, n]
+@group(0) @binding(7) var<storage, read_write> sums: array<f32>; // [z - 1, m - rows, c_row]
 #endif
 
 // Where an element of a cut row is in `sums`.
 fn place_in_sums(z: u32, row: u32, col: u32) -> u32 {
-    return ((z - 1u) * (params.m - params.rows) + row - params.rows) * params.n + col;
+    return ((z - 1u) * (params.m - params.rows) + row - params.rows) * params.c_row + col;
 }
 #endif
 
@@ -138,7 +140,7 @@ fn old_c(row: u32, col: u32) -> vec4<t_c> {
     var old = vec4<t_c>();
 #if ACCUMULATE && VC
     if WHOLE || (row < params.m && col < params.n) {
-        old = c[(row * params.n + col) / 4u];
+        old = c[(row * params.c_row + col) / 4u];
     }
 #endif
     return old;
@@ -153,11 +155,12 @@ fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>, old: 
         return;
     }
 #endif
-    let at = (z * params.m + row) * params.n + col;
+    let at = (z * params.m + row) * params.c_row + col;
     var x = product;
 #if BIAS
     if z <= {CUT}u {
-        x += vec4<f32>(bias[col], bias[col + 1u], bias[col + 2u], bias[col + 3u]);
+        let at_bias = min(vec4<u32>(col) + QUAD, vec4<u32>(params.n - 1u));
+        x += vec4<f32>(bias[at_bias.x], bias[at_bias.y], bias[at_bias.z], bias[at_bias.w]);
     }
 #endif
 #if CUT
@@ -183,7 +186,7 @@ fn store_element(z: u32, row: u32, col: u32, own: vec2<u32>, product: f32) {
     if row < own.x || row >= params.m || col < own.y || col >= params.n {
         return;
     }
-    let at = (z * params.m + row) * params.n + col;
+    let at = (z * params.m + row) * params.c_row + col;
     var x = product;
 #if BIAS
     if z <= {CUT}u {

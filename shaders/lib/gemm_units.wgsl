@@ -122,12 +122,21 @@ fn first_b(edge: u32, k: u32, row: u32, quad: u32) -> u32 {
 #endif
 }
 
-// The quad of B at `at`, or that of the last row.
-fn running_b(at: u32, edge: u32, quad: u32) -> vec4<Operand> {
+// Quads of B from a thread's first one to the same of the last row, which stands for those behind it.
+fn rows_left(edge: u32, row: u32) -> u32 {
+    return (params.n - 1u - edge - row) * across_b();
+}
+
+// The quad of B at `at` and `more`, or that of the last row.
+fn running_b(at: u32, more: u32, left: u32, edge: u32, quad: u32) -> vec4<Operand> {
 #if PADDED
-    return vec4<Operand>(b[min(at, (params.k - 1u) * across_b() + edge / 4u + quad)]);
+    return vec4<Operand>(b[min(at + more, (params.k - 1u) * across_b() + edge / 4u + quad)]);
 #else
-    return vec4<Operand>(b[at]);
+#if WIDE_C && TB
+    return vec4<Operand>(b[at + min(more, left)]);
+#else
+    return vec4<Operand>(b[at + more]);
+#endif
 #endif
 }
 #endif

@@ -63,11 +63,12 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     let step_b = along_b(32u);
     var pa = first_a(m0, k, row_a, quad_a);
     var pb = first_b(n0, k, row_b, quad_b);
+    let left_b = rows_left(n0, row_b);
 #for i in 0..A_PASSES
     var ga{i} = vec4<Operand>(a[pa + {i * A_PASS}u * across_a]);
 #end
 #for i in 0..B_PASSES
-    var gb{i} = running_b(pb + {i * B_PASS}u * across_b, n0, quad_b);
+    var gb{i} = running_b(pb, {i * B_PASS}u * across_b, left_b, n0, quad_b);
 #end
 #else
     // The first step has zeros and fetches the first tiles: guards are long, so they are written out once.
@@ -110,7 +111,7 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
         ga{i} = vec4<Operand>(a[pa + {i * A_PASS}u * across_a]);
 #end
 #for i in 0..B_PASSES
-        gb{i} = running_b(pb + {i * B_PASS}u * across_b, n0, quad_b);
+        gb{i} = running_b(pb, {i * B_PASS}u * across_b, left_b, n0, quad_b);
 #end
 #else
         let more = t == 0u || fresh + 32u < end_of(place, t);

@@ -1,12 +1,18 @@
 // prediction = argmax_c sum over the window's steps of exp(z_tc - lse_t), ties to the lowest class.
-// A workgroup a window; grid: ops::grid_1d over the windows. Source: models.md 4.12.
+// A workgroup a window, WIDE by quads; grid: ops::grid_1d over the windows. Source: models.md 4.12.
 #import lib/grid
+#import lib/wide
 
 alias t_z = f32;
+#if WIDE
+alias a_z = vec4<t_z>;
+#else
+alias a_z = t_z;
+#endif
 
-struct Params { t: u32, e: u32, classes: u32, windows: u32, first: u32 }
+struct Params { t: u32, e: u32, classes: u32, windows: u32, first: u32, z_row: u32 } // z_row: elements of a row of z
 
-@group(0) @binding(0) var<storage, read_write> z: array<t_z>;              // [b T, K] of these sequences
+@group(0) @binding(0) var<storage, read_write> z: array<a_z>;              // [b T, z_row] of these sequences
 @group(0) @binding(1) var<storage, read_write> lse: array<f32>;            // [b T] of these sequences
 @group(0) @binding(2) var<storage, read_write> windows: array<vec2<u32>>;  // [B E]: first step, length
 @group(0) @binding(3) var<storage, read_write> predictions: array<u32>;    // [B E]
@@ -32,15 +38,25 @@ fn window_accuracy_predict(
     let row0 = (local / params.e) * params.t + first;
     var top = -1.0;
     var which = 0u;
-    for (var c = lane; c < params.classes; c += 256u) {
-        var sum = 0.0;
+    let columns = params.z_row / WIDTH;
+    for (var c = lane; c < columns; c += 256u) {
+        var sum = Lanes();
         for (var i = 0u; i < steps; i += 1u) {
-            sum += exp(f32(z[(row0 + i) * params.classes + c]) - lse[row0 + i]);
+            sum += exp(Lanes(z[(row0 + i) * columns + c]) - lse[row0 + i]);
         }
+#if WIDE
+#for e in 0..4
+        if sum[{e}] > top && c * 4u + {e}u < params.classes {
+            top = sum[{e}];
+            which = c * 4u + {e}u;
+        }
+#end
+#else
         if sum > top {
             top = sum;
             which = c;
         }
+#endif
     }
     best_sum[lane] = top;
     best_class[lane] = which;

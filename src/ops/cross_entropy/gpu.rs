@@ -2,7 +2,7 @@ use super::CrossEntropy;
 use crate::launch::{Bound, GpuOp, Lower, View, Views, grid_1d};
 use crate::shader::Kernel;
 
-/// lse and negative log-likelihood of every row; the gradient of the logits in the same pass, if it has a place of its own.
+/// lse and negative log-likelihood of every row, which may be longer than the classes; the gradient of the logits in the same pass, if it has a place of its own.
 pub(crate) fn rows(
     l: &mut Lower<'_>,
     op: &CrossEntropy,
@@ -15,7 +15,9 @@ pub(crate) fn rows(
     let mut bindings = vec![("z", z), ("labels", labels), ("lse", lse), ("nll", nll)];
     let kernel = Kernel::new("cross_entropy/cross_entropy_rows").set("GRADIENT", gradient.is_some());
     let (kernel, row) = with_gradient(kernel, op, &mut bindings, gradient);
-    let params = [op.rows, op.classes, row].map(|n| n as u32);
+    let z_row = z.len / op.rows;
+    let kernel = kernel.set("WIDE", row.is_multiple_of(4) && z_row.is_multiple_of(4));
+    let params = [op.rows, op.classes, row, z_row].map(|n| n as u32);
     l.run(kernel, &bindings, params, grid_1d(op.rows));
 }
 
@@ -24,7 +26,7 @@ pub(crate) fn rows(
 pub(crate) struct Gradient {
     /// dloss, or the loss scale: the first of its values; 1 without.
     pub factor: Option<View>,
-    /// Its rows may be longer than those of the logits: zeros are put behind them.
+    /// Its rows may be longer than the classes: zeros are put behind them.
     pub to: View,
 }
 
@@ -70,7 +72,7 @@ impl GpuOp for CrossEntropy {
         };
         let kernel = Kernel::new("cross_entropy/cross_entropy_bwd");
         let (kernel, row) = with_gradient(kernel, self, &mut bindings, Some(gradient));
-        let params = [self.rows, self.classes, row].map(|n| n as u32);
+        let params = [self.rows, self.classes, row, self.classes].map(|n| n as u32);
         l.run(
             kernel,
             &bindings,

@@ -23,7 +23,7 @@ impl GpuOp for HeadLoss {
         let align = 256 / narrowest.unwrap_or(4);
         let most = self.piece(align) * self.t;
         // In mixed precision products take gradients in f16; the logits before them stay f32.
-        let z = l.scratch(most * self.classes);
+        let z = l.scratch(most * self.row());
         let grad_z = self.train.then(|| match w.dtype {
             Dtype::F16 => l.scratch_f16(most * self.row()),
             _ => l.scratch(most * self.row()),
@@ -34,7 +34,7 @@ impl GpuOp for HeadLoss {
             let (row0, rows) = (first * self.t, linear.rows);
             let (x, labels) = (x.part(row0 * self.d, rows * self.d), labels.part(row0, rows));
             let (z, lse, nll) = (
-                z.part(0, rows * self.classes),
+                z.part(0, rows * self.row()),
                 lse.part(0, rows),
                 nll.part(row0, rows),
             );

@@ -71,7 +71,7 @@ impl HeadLoss {
             .min(self.b)
     }
 
-    /// Elements of a row of the logits' gradient: whole quads, the last filled up with zeros.
+    /// Elements of a row of the logits and of their gradient: whole quads, the last of the gradient filled up with zeros.
     fn row(&self) -> usize {
         self.classes.next_multiple_of(4)
     }

@@ -69,6 +69,7 @@ struct GemmParams {
     a_row: u32,
     last: [u32; 3],
     rows: u32,
+    c_row: u32,
 }
 
 /// The kernel of a product: its rows and columns of a tile.
@@ -209,6 +210,13 @@ impl Gemm {
         } else {
             GpuOut::new(l.scratch(parts * self.m * self.n))
         };
+        // Rows of a whole C may be longer than its columns.
+        let c_row = if parts == 1 { c.view.len / self.m } else { self.n };
+        let wide = c_row > self.n;
+        debug_assert!(
+            self.tb || !wide,
+            "only rows of B have one that stands for those behind it"
+        );
         let mut bindings = vec![("a", a), ("b", b), ("c", target.view)];
         bindings.extend(bias.map(|bias| ("bias", bias)));
         if tiling == Tiling::Split {
@@ -217,7 +225,7 @@ impl Gemm {
         // Rows that are cut along k, and into how many parts.
         let (cut, cuts) = (self.wave_part(), self.k.div_ceil(self.wave_part()));
         let rows = self.whole_waves(tiling);
-        let sums = rows.map(|rows| (rows, l.scratch(cuts * (self.m - rows) * self.n)));
+        let sums = rows.map(|rows| (rows, l.scratch(cuts * (self.m - rows) * c_row)));
         bindings.extend(sums.map(|(_, sums)| ("sums", sums)));
         // Rows may be longer than their columns.
         let a_row = a.len / if self.ta { self.k } else { self.m };
@@ -256,7 +264,8 @@ impl Gemm {
             .set("TB", self.tb)
             .set("VA", quads(a_row))
             .set("VB", quads(b_row))
-            .set("VC", quads(self.n))
+            .set("VC", quads(c_row))
+            .set("WIDE_C", wide)
             .set("BIAS", bias.is_some())
             .set(
                 "WHOLE",
@@ -272,10 +281,11 @@ impl Gemm {
             a_row: a_row as u32,
             last: [
                 last_of(self.m, tile[0], self.ta && quads(a_row)) as u32,
-                last_of(self.n, tile[1], false) as u32,
+                last_of(self.n, tile[1], wide) as u32,
                 last_k as u32,
             ],
             rows: rows.unwrap_or(self.m) as u32,
+            c_row: c_row as u32,
         };
         let across = self.n.div_ceil(tile[1]);
         let grid = match rows.map(|rows| across * (rows / tile[0])) {
@@ -284,8 +294,8 @@ impl Gemm {
         };
         l.run(kernel, &bindings, params, grid.map(|x| x as u32));
         if let Some((rows, sums)) = sums {
-            let numel = (self.m - rows) * self.n;
-            let view = c.view.part(rows * self.n, numel);
+            let numel = (self.m - rows) * c_row;
+            let view = c.view.part(rows * c_row, numel);
             column_sum(l, sums, cuts, numel, GpuOut { view, ..c });
         }
         if parts > 1 {
@@ -369,7 +379,7 @@ impl Linear {
     }
 }
 
-/// y (+)= x W^T + b.
+/// y (+)= x W^T + b. Rows of y may be longer than its columns, in whole quads: what is behind these is not defined then.
 pub(crate) fn fwd(l: &mut Lower<'_>, op: &Linear, x: View, w: View, b: Option<View>, y: GpuOut) {
     op.of_y().run(l, x, w, b, y);
 }

@@ -3,21 +3,23 @@ use crate::launch::{GpuOp, Lower, View, Views, grid_1d};
 use crate::shader::Kernel;
 
 /// Predictions of the windows of `op.b` sequences, which start at sequence `first` of `windows` and `predictions`;
-/// `z` and `lse` hold the rows of just these sequences.
+/// `z`, whose rows may be longer than the classes, and `lse` hold the rows of just these sequences.
 pub(crate) fn predict(
     l: &mut Lower<'_>,
     op: &WindowAccuracy,
     first: usize,
     [z, lse, windows, predictions]: [View; 4],
 ) {
+    let z_row = z.len / (op.b * op.t);
     let params = [
         op.t as u32,
         op.e as u32,
         op.classes as u32,
         (op.b * op.e) as u32,
         (first * op.e) as u32,
+        z_row as u32,
     ];
-    let kernel = Kernel::new("window_accuracy/window_accuracy_predict");
+    let kernel = Kernel::new("window_accuracy/window_accuracy_predict").set("WIDE", z_row.is_multiple_of(4));
     l.run(
         kernel,
         &[
