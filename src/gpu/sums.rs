@@ -278,9 +278,14 @@ fn used(dispatches: &mut [Dispatch], words: Vec<usize>) -> Vec<Scratch> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::CpuRuntime;
     use crate::gpu::lower::{check, lower};
+    use crate::graph::Init;
     use crate::launch::Caps;
     use crate::models::{ModelConfig, block};
+    use crate::ops::layer_norm::LayerNorm;
+    use crate::runtime::{Data, Runtime};
+    use crate::step::StepParams;
     use crate::variant::Choice;
     use std::collections::BTreeSet;
 
@@ -367,6 +372,56 @@ mod tests {
                 assert!(after.dispatches[..i].iter().any(writes), "{part:?}");
             }
         }
+    }
+
+    /// Two norms with one gain and one bias, and the gradient of what comes out.
+    fn shared() -> (Graph, [TensorId; 2]) {
+        let mut g = Graph::new();
+        let (rows, d, eps, sum) = (64, 32, 1e-5, None);
+        let norm = LayerNorm { rows, d, eps, sum };
+        let x = g.input("x", &[rows, d], Dtype::F32);
+        let w = g.param("w", &[d], Init::Constant(0.0));
+        let b = g.param("b", &[d], Init::Constant(0.0));
+        let y = g.call(norm.clone(), &[x, w, b]).unwrap()[0];
+        let z = g.call(norm, &[y, w, b]).unwrap()[0];
+        let seed = g.input("seed", &[rows, d], Dtype::F32);
+        g.backward(&[(z, seed)], &[x]).unwrap();
+        (g, [x, seed])
+    }
+
+    #[test]
+    fn sums_into_one_gradient_do_not_meet() {
+        let (graph, _) = shared();
+        let caps = Caps::webgpu_default();
+        let before = lower(&graph, &caps, &Choice::default());
+        let (after, _) = gather(&graph, &before, caps.binding_bytes);
+        assert_eq!([&before, &after].map(|lowered| sums(lowered).count()), [4, 2]);
+        for dispatch in sums(&after) {
+            let outs: Vec<_> = jobs_of(dispatch).iter().map(|job| job.out(0)).collect();
+            assert!(outs[0].end <= outs[1].start || outs[1].end <= outs[0].start);
+        }
+    }
+
+    /// The bias's gradient overflows in a call that has nothing else that is not finite: that call is named, not the later one
+    /// after which the gradient is there.
+    #[test]
+    fn late_gradients_are_found_in_their_call() {
+        let (graph, [x, seed]) = shared();
+        let check = |device: &str, runtime: &mut dyn Runtime| {
+            let program = runtime.load(&graph).unwrap();
+            runtime
+                .write_bank(Bank::Param, &vec![0.0; graph.bank_len()])
+                .unwrap();
+            runtime.clear_bank(Bank::Grad).unwrap();
+            let ramp: Vec<f32> = (0..64 * 32).map(|i| i as f32).collect();
+            runtime.write(program, x, Data::F32(&ramp)).unwrap();
+            runtime.write(program, seed, Data::F32(&[3e38; 64 * 32])).unwrap();
+            let found = runtime.first_not_finite(program, &StepParams::eval(1)).unwrap();
+            let (call, tensor, _) = found.unwrap();
+            assert_eq!((call, graph.tensor(tensor).name.as_str()), (2, "d b"), "{device}");
+        };
+        check("CPU f32", &mut CpuRuntime::<f32>::new());
+        crate::testing::gpu::each_device(check);
     }
 
     #[test]
