@@ -33,4 +33,15 @@ impl StepParams {
             ..Self::zeroed()
         }
     }
+
+    /// With dropout on, from row `first_row` of a batch on: for cases of what drops.
+    pub(crate) fn dropping(seed: u32, step: u32, first_row: u32) -> Self {
+        Self {
+            seed,
+            step,
+            first_row,
+            dropout_on: 1,
+            ..Self::eval(1)
+        }
+    }
 }

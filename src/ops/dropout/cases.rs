@@ -10,13 +10,7 @@ use crate::tensor::TensorId;
 
 /// Widths around a counter's four columns, counters at the ends of their range, no dropout.
 pub fn cases() -> Vec<Case> {
-    let on = |seed, step, first_row| StepParams {
-        seed,
-        step,
-        first_row,
-        dropout_on: 1,
-        ..StepParams::eval(1)
-    };
+    let on = StepParams::dropping;
     let op = |rows, d, p, tag| Dropout { rows, d, p, tag };
     vec![
         case("", op(64, 1, 0.5, 0), on(1, 0, 0)),

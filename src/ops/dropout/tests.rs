@@ -20,13 +20,7 @@ op_tests! {
 /// Ones through dropout, nothing beneath: the mask, times 1 / (1 - p). Then the same of the gradient of ones.
 fn mask(runtime: &mut dyn Runtime, op: Dropout, first_row: u32) -> Vec<f64> {
     let n = op.rows * op.d;
-    let step = StepParams {
-        seed: 11,
-        step: 5,
-        first_row,
-        dropout_on: 1,
-        ..StepParams::eval(1)
-    };
+    let step = StepParams::dropping(11, 5, first_row);
     let case = Case {
         step,
         ..Case::new("mask", op, vec![vec![0.0; n].into(), vec![1.0; n].into()])
@@ -115,12 +109,7 @@ fn tags_seeds_and_steps_change_the_mask() {
         p: 0.5,
         tag,
     };
-    let step = |seed, step| StepParams {
-        seed,
-        step,
-        dropout_on: 1,
-        ..StepParams::eval(1)
-    };
+    let step = |seed, step| StepParams::dropping(seed, step, 0);
     let bits = |op: Dropout, step: StepParams| -> Vec<bool> {
         (0..64).flat_map(|row| op.keeps(&step, row, 0)).collect()
     };

@@ -10,13 +10,7 @@ use crate::tensor::TensorId;
 
 /// Widths around a counter's four channels, one step, the lower tail, counters at the ends of their range, no dropout.
 pub fn cases() -> Vec<Case> {
-    let on = |seed, step, first_row| StepParams {
-        seed,
-        step,
-        first_row,
-        dropout_on: 1,
-        ..StepParams::eval(1)
-    };
+    let on = StepParams::dropping;
     let off = StepParams::eval(1);
     let op = |b, t, d, p, tag| GeluDropout { b, t, d, p, tag };
     vec![

@@ -36,13 +36,7 @@ fn mask(runtime: &mut dyn Runtime, b: usize, first_row: u32) -> Vec<bool> {
         p: 0.2,
         tag: 3,
     };
-    let step = StepParams {
-        seed: 11,
-        step: 5,
-        first_row,
-        dropout_on: 1,
-        ..StepParams::eval(1)
-    };
+    let step = StepParams::dropping(11, 5, first_row);
     let case = Case {
         step,
         ..Case::new("mask", op, vec![vec![100.0; b * 505].into()])

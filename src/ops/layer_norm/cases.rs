@@ -81,13 +81,7 @@ fn extreme() -> Vec<Case> {
 
 /// Sums with a dropped part: widths around a counter's four columns, first rows, no dropout.
 pub fn sums() -> Vec<Case> {
-    let on = |seed, step, first_row| StepParams {
-        seed,
-        step,
-        first_row,
-        dropout_on: 1,
-        ..StepParams::eval(1)
-    };
+    let on = StepParams::dropping;
     let off = StepParams::eval(1);
     let case = |name: &str, op: LayerNorm, step: StepParams| {
         let (n, d) = (op.rows * op.d, op.d);
