@@ -377,6 +377,14 @@ impl<'a> Lower<'a> {
         }
     }
 
+    /// As [`Lower::scratch`], for so many elements of a storage type.
+    pub fn scratch_of(&mut self, dtype: Dtype, len: usize) -> View {
+        match dtype {
+            Dtype::F16 => self.scratch_f16(len),
+            _ => self.scratch(len),
+        }
+    }
+
     /// A tensor that a variant saves for its own backward pass, and nobody else reads, as `len` f16: so much memory it gets. Both
     /// passes have to say the same.
     pub fn saved_f16(&mut self, tensor: View, len: usize) -> View {

@@ -231,7 +231,9 @@ pub(super) fn gather(graph: &Graph, before: &Lowered, binding_bytes: u64) -> (Lo
     let lowered = Lowered {
         scratch: used(&mut dispatches, words),
         dispatches,
-        ..before.clone()
+        variants: before.variants.clone(),
+        rooms: before.rooms.clone(),
+        slots: before.slots,
     };
     (lowered, g.late)
 }

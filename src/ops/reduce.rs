@@ -228,6 +228,15 @@ pub(crate) fn column_sums(
     }
 }
 
+/// As [`or_scratch`], stored as the input whose gradient it is: where others come out of what is stored.
+#[cfg(feature = "gpu")]
+pub(crate) fn or_like(l: &mut Lower<'_>, out: Option<GpuOut>, input: View) -> View {
+    match out {
+        Some(out) => out.view,
+        None => l.scratch_of(input.dtype, input.len),
+    }
+}
+
 /// Where an output goes: memory of the call alone if nobody wants it.
 #[cfg(feature = "gpu")]
 pub(crate) fn or_scratch(l: &mut Lower<'_>, out: Option<GpuOut>, len: usize) -> View {

@@ -13,7 +13,6 @@ use super::lower::{lower, offered};
 use super::pipeline::Pipeline;
 use super::sums::Late;
 use crate::error::{OutOfMemory, Result, Room};
-
 use crate::graph::Graph;
 use crate::ops::Op;
 use crate::runtime::{Compiler, Data, Program, Runtime, Ticket, Variants};

@@ -7,7 +7,7 @@ mod tests;
 use super::gpu::{FIELDS_FWD, Params};
 use super::{Decay, Sizes, TILE};
 use crate::launch::{Bound, Lower, Sequences, View, Views, grid_1d};
-use crate::ops::reduce::or_scratch;
+use crate::ops::reduce::{or_like, or_scratch};
 use crate::ops::slice::gpu::{WideRows, in_wide_rows};
 use crate::shader::Kernel;
 use crate::tensor::Dtype;
@@ -318,10 +318,7 @@ impl HalfChunks {
         let gates = self.decay == Decay::Scalar;
         let (sizes, params) = (self.sizes, self.params());
         // Gradients that nobody wants still need a place.
-        let grad_of = |name, l: &mut Lower<'_>| match (io.wanted(name), io.read(name)) {
-            (None, input) if input.dtype == Dtype::F16 => l.scratch_f16(input.len),
-            (wanted, input) => or_scratch(l, wanted, input.len),
-        };
+        let grad_of = |name, l: &mut Lower<'_>| or_like(l, io.wanted(name), io.read(name));
         let [of_q, of_k, grad_v] = ["q", "k", "v"].map(|name| grad_of(name, l));
         // A row a head, to be added up where heads share q and k.
         let [grad_q, grad_k] = [of_q, of_k].map(|grad| match self.shared {

@@ -3,7 +3,6 @@ use crate::launch::{GpuOp, GpuOut, Lower, Views};
 use crate::ops::{cross_entropy, linear, window_accuracy};
 use crate::port::Pass;
 use crate::shader::Kernel;
-use crate::tensor::Dtype;
 use crate::variant::Variant;
 
 impl GpuOp for HeadLoss {
@@ -24,10 +23,7 @@ impl GpuOp for HeadLoss {
         let most = self.piece(align) * self.t;
         // In mixed precision products take gradients in f16; the logits before them stay f32.
         let z = l.scratch(most * self.row());
-        let grad_z = self.train.then(|| match w.dtype {
-            Dtype::F16 => l.scratch_f16(most * self.row()),
-            _ => l.scratch(most * self.row()),
-        });
+        let grad_z = self.train.then(|| l.scratch_of(w.dtype, most * self.row()));
         let (lse, nll) = (l.scratch(most), l.scratch(self.b * self.t));
         for (i, (first, n)) in self.pieces(align).into_iter().enumerate() {
             let (linear, ce) = (self.linear(n), self.cross_entropy(n));

@@ -1,7 +1,6 @@
 use super::L2Norm;
 use crate::launch::{GpuOp, GpuOut, Lower, View, Views, grid_1d};
 use crate::ops::rows::Layout;
-use crate::tensor::Dtype;
 use bytemuck::{Pod, Zeroable};
 
 /// Mirrors `Params` of both kernels.
@@ -52,10 +51,7 @@ pub(crate) fn in_unit_rows(
     let mut unit = io.clone();
     let mut results = Vec::new();
     for (name, norm) in norms {
-        let room = |l: &mut Lower<'_>, like: View| match like.dtype {
-            Dtype::F16 => l.scratch_f16(like.len),
-            _ => l.scratch(like.len),
-        };
+        let room = |l: &mut Lower<'_>, like: View| l.scratch_of(like.dtype, like.len);
         let x = io.read(name);
         let (y, r) = (room(l, x), l.scratch(norm.rows));
         norm.fwd(l, x, y, r);

@@ -1,11 +1,10 @@
 use super::LayerNorm;
 use crate::launch::{Bound, GpuOp, Lower, Views, grid_1d};
-use crate::ops::reduce::{column_sums, or_scratch};
+use crate::ops::reduce::{column_sums, or_like};
 use crate::ops::rows::{Layout, NormParams};
 use crate::philox::DROPOUT_KEY;
 use crate::port::Pass;
 use crate::shader::Value;
-use crate::tensor::Dtype;
 use crate::variant::Variant;
 use bytemuck::{Pod, Zeroable};
 
@@ -65,11 +64,8 @@ impl GpuOp for LayerNorm {
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
         let (x, grad_y) = (io.read("x"), io.grad("y"));
         let parts = Layout::quads(self.d).parts(self.rows);
-        let like_x = |name, l: &mut Lower<'_>| match (io.wanted(name), x.dtype) {
-            (None, Dtype::F16) => l.scratch_f16(x.len),
-            (wanted, _) => or_scratch(l, wanted, x.len),
-        };
-        let grad_x = like_x(if self.sum.is_some() { "residual" } else { "x" }, l);
+        let of_x = if self.sum.is_some() { "residual" } else { "x" };
+        let grad_x = or_like(l, io.wanted(of_x), x);
         let sums = [l.scratch(parts * self.d), l.scratch(parts * self.d)];
         let mut bindings = vec![
             ("x", x),
@@ -81,7 +77,7 @@ impl GpuOp for LayerNorm {
             ("grad_b", sums[1]),
         ];
         if self.sum.is_some() {
-            bindings.push(("grad_z", like_x("z", l)));
+            bindings.push(("grad_z", or_like(l, io.wanted("z"), x)));
         }
         self.launch(l, "layer_norm/layer_norm_bwd", &bindings, parts);
         column_sums(l, &sums, parts, self.d, &[io.wanted("w"), io.wanted("b")]);

@@ -1,7 +1,6 @@
 use super::Slice;
 use crate::launch::{Bound, GpuOp, GpuOut, Lower, View, Views, grid_1d};
 use crate::shader::Kernel;
-use crate::tensor::Dtype;
 use bytemuck::{Pod, Zeroable};
 
 /// Mirrors `Params` of both kernels.
@@ -73,11 +72,7 @@ impl WideRows {
     }
 
     fn room(self, l: &mut Lower<'_>, view: View) -> View {
-        let len = view.len / self.width * self.wide;
-        match view.dtype {
-            Dtype::F16 => l.scratch_f16(len),
-            _ => l.scratch(len),
-        }
+        l.scratch_of(view.dtype, view.len / self.width * self.wide)
     }
 
     fn copy(self, l: &mut Lower<'_>, rows: View, wide: View, back: bool) {
