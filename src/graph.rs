@@ -8,11 +8,8 @@ mod backward;
 use crate::error::{Result, UserError};
 use crate::ops::Op;
 use crate::port::{Operands, Pass, Port, Storage};
-use crate::tensor::{Bank, Dtype, Precision, Role, TensorId, TensorInfo, numel};
+use crate::tensor::{BINDING_ALIGN, Bank, Dtype, Precision, Role, TensorId, TensorInfo, numel};
 use std::collections::BTreeMap;
-
-/// Bytes by which parameters are aligned in every bank: a legal binding offset on every adapter.
-const PARAM_ALIGN: usize = 256;
 
 /// What the name of a parameter's f16 copy ends in.
 const HALF_COPY: &str = " (f16)";
@@ -207,7 +204,7 @@ impl Graph {
         let name = self.scoped_name(name);
         let offset = self.bank_len;
         let tensor = self.add(name, shape, Dtype::F32, Role::Bank(Bank::Param, offset));
-        let align = PARAM_ALIGN / self.precision.activation().bytes();
+        let align = BINDING_ALIGN / self.precision.activation().bytes();
         let aligned = numel(shape).checked_next_multiple_of(align);
         self.bank_len = self.bank_len.saturating_add(aligned.unwrap_or(usize::MAX));
         self.params.push(Param { tensor, offset, init });
@@ -230,7 +227,7 @@ impl Graph {
     /// Weights of these names and numbers of rows as one matrix, rows of the first before those of the second; its gradients are
     /// theirs. `None`, and none is declared, where they would not lie side by side in the banks.
     pub fn weights_as_one(&mut self, parts: &[(&str, usize)], width: usize, init: Init) -> Option<TensorId> {
-        let align = PARAM_ALIGN / self.precision.activation().bytes();
+        let align = BINDING_ALIGN / self.precision.activation().bytes();
         let (_, before) = parts.split_last()?;
         let ends_aligned = |&(_, rows): &(&str, usize)| numel(&[rows, width]).is_multiple_of(align);
         if !before.iter().all(ends_aligned) {
@@ -265,7 +262,7 @@ impl Graph {
         let width = numel(row);
         assert!(first + rows <= *all, "rows that are there");
         // The gradients' bank is f32, whose elements are no smaller.
-        let aligned = (first * width * dtype.bytes()).is_multiple_of(PARAM_ALIGN);
+        let aligned = (first * width * dtype.bytes()).is_multiple_of(BINDING_ALIGN);
         let role = Role::Bank(bank, offset + first * width);
         let name = format!("{name} [{first}..{}]", first + rows);
         let shape = [&[rows], row].concat();

@@ -2,7 +2,7 @@
 
 use crate::port::{OpDef, Operands, Pass, named};
 use crate::shader::{Element, Kernel, Reflection, ShaderError, Value, reflection};
-use crate::tensor::{Dtype, Precision, TensorId};
+use crate::tensor::{BINDING_ALIGN, Dtype, Precision, TensorId};
 use crate::variant::Variant;
 use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
@@ -117,7 +117,7 @@ pub struct View {
 }
 
 impl View {
-    /// A part. `offset` must land on a multiple of 256 bytes (any binding's alignment).
+    /// A part. `offset` must land on a multiple of [`BINDING_ALIGN`] bytes.
     pub fn part(self, offset: usize, len: usize) -> Self {
         assert!(offset + len <= self.len, "a part lies inside its view");
         Self {
@@ -294,6 +294,24 @@ pub struct Lowered {
     pub rooms: HashMap<TensorId, usize>,
     /// Words of zero-initialised slots.
     pub slots: usize,
+    /// Tensors that lie one behind another ([`Lower::joined`]).
+    pub joined: Vec<Vec<TensorId>>,
+}
+
+impl Lowered {
+    /// The tensors that a tensor lies in one row with, if it does.
+    fn group_of(&self, id: TensorId) -> Option<&[TensorId]> {
+        let group = self.joined.iter().find(|group| group.contains(&id))?;
+        Some(group)
+    }
+
+    /// The tensors that a view which begins at `id` is of: those of a group where it is longer than the first.
+    pub fn tensors_of(&self, id: TensorId, longer: bool) -> Vec<TensorId> {
+        match self.group_of(id) {
+            Some(group) if longer => group.to_vec(),
+            _ => vec![id],
+        }
+    }
 }
 
 /// Handed to the ops' `gpu_fwd` and `gpu_bwd`.
@@ -403,8 +421,13 @@ impl<'a> Lower<'a> {
     pub fn memo(&mut self, quantity: &'static str, of: View) -> (View, bool) {
         if let Some(&(slot, since)) = self.memo.get(&(quantity, of)) {
             let later = &self.out.dispatches[since..];
+            let as_one = match of.source {
+                Source::Tensor(id) => self.out.group_of(id).map_or(of.source, |g| Source::Tensor(g[0])),
+                _ => of.source,
+            };
             // A kernel that is not valid fails when it is compiled.
-            if !later.iter().any(|d| d.writes(of.source).unwrap_or(true)) {
+            let writes = |d: &Dispatch, source| d.writes(source).unwrap_or(true);
+            if !later.iter().any(|d| writes(d, of.source) || writes(d, as_one)) {
                 return (slot, false);
             }
         }
@@ -418,6 +441,42 @@ impl<'a> Lower<'a> {
         self.memo
             .insert((quantity, of), (slot, self.out.dispatches.len()));
         (slot, true)
+    }
+
+    /// Says that a quantity of a view is in a slot: what [`Lower::memo`] finds from now on.
+    pub fn know(&mut self, quantity: &'static str, of: View, slot: View) {
+        self.memo
+            .insert((quantity, of), (slot, self.out.dispatches.len()));
+    }
+
+    /// Views of whole tensors as one view in which they lie one behind another, in this order. `None` where they cannot: one is
+    /// part of another such view, one before others ends between two legal binding offsets, or all are more than can be bound.
+    pub fn joined(&mut self, views: &[View]) -> Option<View> {
+        let ids: Vec<TensorId> = views
+            .iter()
+            .filter_map(|view| match view.source {
+                Source::Tensor(id) if view.offset == 0 => Some(id),
+                _ => None,
+            })
+            .collect();
+        let first = *views.first()?;
+        let len = views.iter().map(|view| view.len).sum();
+        let bytes = |len: usize| len * first.dtype.bytes();
+        let last = views.len() - 1;
+        let alike = |(i, view): (usize, &View)| {
+            view.dtype == first.dtype && (i == last || bytes(view.len).is_multiple_of(BINDING_ALIGN))
+        };
+        let taken = |(i, id): (usize, &TensorId)| {
+            ids[..i].contains(id) || self.out.joined.iter().any(|group| group.contains(id))
+        };
+        let fits = ids.len() == views.len()
+            && views.iter().enumerate().all(alike)
+            && bytes(len) as u64 <= self.caps.binding_bytes
+            && !ids.iter().enumerate().any(taken);
+        fits.then(|| {
+            self.out.joined.push(ids);
+            View { len, ..first }
+        })
     }
 
     /// Adds a launch. `bindings` are the storage bindings by their names in the shader; `alias t_<name>` is set to f16 where

@@ -60,34 +60,67 @@ impl Plan {
     /// Greedy by size: the largest items first, each at the lowest offset that is free for its whole lifetime. Where there
     /// are too many items to pack so, as they come and go: see `Plan::by_time`.
     pub fn new(items: &[Item], policy: Policy) -> Self {
+        Self::with_groups(items, &[], policy)
+    }
+
+    /// As [`Plan::new`], with the items of each of `groups` one behind another in one block, in their order. Those of a group but the
+    /// last end at legal offsets.
+    pub fn with_groups(items: &[Item], groups: &[Vec<usize>], policy: Policy) -> Self {
+        let mut alone = vec![true; items.len()];
+        groups.iter().flatten().for_each(|&item| alone[item] = false);
+        let alone = (0..items.len()).filter(|&i| alone[i]).map(|i| vec![i]);
+        let units: Vec<Vec<usize>> = groups.iter().cloned().chain(alone).collect();
         match policy {
             Policy::Packed { align, max_block } if items.len() > MOST_BY_SIZE => {
-                Self::by_time(items, align, max_block)
+                Self::by_time(items, &units, align, max_block)
             }
-            _ => Self::by_size(items, policy),
+            _ => Self::by_size(items, &units, policy),
         }
     }
 
-    /// Packs items in the order of their first call, each into the smallest hole that takes it, or at the end: what an
+    /// What a unit of items that lie one behind another needs as one.
+    fn whole(items: &[Item], unit: &[usize]) -> Item {
+        let each = || unit.iter().map(|&i| items[i]);
+        Item {
+            bytes: each().fold(0, |sum: usize, item| sum.saturating_add(item.bytes)),
+            first: each().map(|item| item.first).min().unwrap_or_default(),
+            last: each().map(|item| item.last).max().unwrap_or_default(),
+            class: items[unit[0]].class,
+        }
+    }
+
+    /// Gives the items of a unit their places, the first at `place`.
+    fn put(&mut self, items: &[Item], unit: &[usize], mut place: Place) {
+        for &i in unit {
+            self.places[i] = place;
+            place.offset = place.offset.saturating_add(items[i].bytes);
+        }
+        let size = &mut self.blocks[place.block];
+        *size = (*size).max(place.offset);
+    }
+
+    /// Packs units in the order of their first call, each for as long as one of its items lives, into the smallest hole that takes it,
+    /// or at the end: what an
     /// allocator would do if the calls ran. In n log n; graphs of 24 layers become 0 to 4 % larger than by size, of 1,024 less
     /// than 0.1 %.
-    fn by_time(items: &[Item], align: usize, max_block: usize) -> Self {
-        let mut order: Vec<usize> = (0..items.len()).collect();
-        order.sort_by_key(|&i| (items[i].first, Reverse(items[i].bytes), i));
+    fn by_time(items: &[Item], units: &[Vec<usize>], align: usize, max_block: usize) -> Self {
+        let wholes: Vec<Item> = units.iter().map(|unit| Self::whole(items, unit)).collect();
+        let mut order: Vec<usize> = (0..units.len()).collect();
+        order.sort_by_key(|&u| (wholes[u].first, Reverse(wholes[u].bytes), units[u][0]));
         let mut plan = Self {
             places: vec![Place { block: 0, offset: 0 }; items.len()],
             ..Self::default()
         };
         let mut holes: Vec<Holes> = Vec::new();
         let mut alive: BinaryHeap<Reverse<(usize, usize)>> = BinaryHeap::new();
-        for i in order {
-            let item = items[i];
+        for u in order {
+            let item = wholes[u];
             while let Some(&Reverse((last, gone))) = alive.peek()
                 && last < item.first
             {
                 alive.pop();
-                let Place { block, offset } = plan.places[gone];
-                holes[block].free(offset, Holes::room(items[gone].bytes, align));
+                let Place { block, offset } = plan.places[units[gone][0]];
+                holes[block].free(offset, Holes::room(wholes[gone].bytes, align));
             }
             let room = Holes::room(item.bytes, align);
             let found = (0..holes.len())
@@ -108,18 +141,17 @@ impl Plan {
                     offset: 0,
                 }
             });
-            let size = &mut plan.blocks[place.block];
-            *size = (*size).max(place.offset.saturating_add(item.bytes));
-            plan.places[i] = place;
-            alive.push(Reverse((item.last, i)));
+            plan.put(items, &units[u], place);
+            alive.push(Reverse((item.last, u)));
         }
         plan
     }
 
     /// See [`Plan::new`].
-    fn by_size(items: &[Item], policy: Policy) -> Self {
-        let mut order: Vec<usize> = (0..items.len()).collect();
-        order.sort_by_key(|&i| (Reverse(items[i].bytes), items[i].first, i));
+    fn by_size(items: &[Item], units: &[Vec<usize>], policy: Policy) -> Self {
+        let wholes: Vec<Item> = units.iter().map(|unit| Self::whole(items, unit)).collect();
+        let mut order: Vec<usize> = (0..units.len()).collect();
+        order.sort_by_key(|&u| (Reverse(wholes[u].bytes), wholes[u].first, units[u][0]));
         let mut plan = Self {
             places: vec![Place { block: 0, offset: 0 }; items.len()],
             ..Self::default()
@@ -129,15 +161,15 @@ impl Plan {
         let mut spans: Vec<BTreeMap<usize, usize>> = Vec::new();
         let mut lives: Vec<u64> = Vec::new();
         let end = items.iter().map(|item| item.last).max().unwrap_or_default();
-        for i in order {
-            let item = items[i];
+        for u in order {
+            let (unit, item) = (&units[u], wholes[u]);
             let moments = moments(item, end);
             let found = (0..plan.blocks.len())
                 .filter(|&b| lives[b] & moments == 0 && plan.classes[b] == item.class)
                 .find_map(|b| {
                     let (offset, limit) = match policy {
                         Policy::Packed { align, max_block } => {
-                            (plan.free_offset(items, &members[b], item, align), max_block)
+                            (plan.free_offset(items, &members[b], unit, align), max_block)
                         }
                         Policy::OneAtATime => (is_free(&spans[b], item).then_some(0)?, plan.blocks[b]),
                     };
@@ -154,46 +186,48 @@ impl Plan {
                     offset: 0,
                 }
             });
-            let size = &mut plan.blocks[place.block];
-            *size = (*size).max(place.offset.saturating_add(item.bytes));
             match policy {
-                Policy::Packed { .. } => members[place.block].push(i),
+                Policy::Packed { .. } => members[place.block].extend(unit),
                 Policy::OneAtATime => {
                     spans[place.block].insert(item.first, item.last);
                     lives[place.block] |= moments;
                 }
             }
-            plan.places[i] = place;
+            plan.put(items, unit, place);
         }
         plan
     }
 
-    /// The lowest offset that is free while the item lives.
-    fn free_offset(&self, items: &[Item], members: &[usize], item: Item, align: usize) -> usize {
-        let alive = members
-            .iter()
-            .filter(|&&m| items[m].first <= item.last && item.first <= items[m].last);
-        let mut taken: Vec<(usize, usize)> = alive
-            .map(|&m| {
-                (
-                    self.places[m].offset,
-                    self.places[m]
-                        .offset
-                        .saturating_add(items[m].bytes)
-                        .checked_next_multiple_of(align)
-                        .unwrap_or(usize::MAX),
-                )
-            })
-            .collect();
+    /// The lowest offset of a unit at which each of its items has its memory for itself while it lives.
+    fn free_offset(&self, items: &[Item], members: &[usize], unit: &[usize], align: usize) -> usize {
+        // Offsets of the unit between which, bounds excluded, one of its items meets a member.
+        let mut taken: Vec<(i128, i128)> = Vec::new();
+        let mut before = 0i128;
+        for &i in unit {
+            let item = items[i];
+            let alive = members
+                .iter()
+                .filter(|&&m| items[m].first <= item.last && item.first <= items[m].last);
+            taken.extend(alive.map(|&m| {
+                let start = self.places[m].offset;
+                let end = start
+                    .saturating_add(items[m].bytes)
+                    .checked_next_multiple_of(align)
+                    .unwrap_or(usize::MAX);
+                let (start, end, bytes) = (start as i128, end as i128, item.bytes as i128);
+                (start - before - bytes, end - before)
+            }));
+            before += item.bytes as i128;
+        }
         taken.sort_unstable();
-        let mut offset = 0usize;
-        for (start, end) in taken {
-            if offset.saturating_add(item.bytes) <= start {
+        let mut offset = 0;
+        for (low, high) in taken {
+            if offset <= low {
                 break;
             }
-            offset = offset.max(end);
+            offset = offset.max(high);
         }
-        offset
+        usize::try_from(offset).unwrap_or(usize::MAX)
     }
 
     /// Which of the memory that is `there` (bytes and class) each block can take, the largest block first and each the
@@ -348,7 +382,8 @@ mod tests {
     fn check(items: &[Item], policy: Policy) {
         check_plan(items, policy, &Plan::new(items, policy));
         if let Policy::Packed { align, max_block } = policy {
-            check_plan(items, policy, &Plan::by_time(items, align, max_block));
+            let alone: Vec<Vec<usize>> = (0..items.len()).map(|i| vec![i]).collect();
+            check_plan(items, policy, &Plan::by_time(items, &alone, align, max_block));
         }
     }
 
@@ -382,6 +417,51 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn items_of_a_group_lie_one_behind_another(items in items(), size in 2usize..6, by_time: bool) {
+            let mut items = items;
+            let groups: Vec<Vec<usize>> = (0..items.len() / size / 2)
+                .map(|g| (0..size).map(|i| size * g + i).collect())
+                .collect();
+            for group in &groups {
+                let (_, before) = group.split_last().unwrap();
+                before.iter().for_each(|&i| items[i].bytes = items[i].bytes.next_multiple_of(256));
+                group.iter().for_each(|&i| items[i].class = 0);
+            }
+            let (align, max_block) = (256, 20_000);
+            let plan = if by_time {
+                let alone = (groups.len() * size..items.len()).map(|i| vec![i]);
+                let units: Vec<_> = groups.iter().cloned().chain(alone).collect();
+                Plan::by_time(&items, &units, align, max_block)
+            } else {
+                Plan::with_groups(&items, &groups, Policy::Packed { align, max_block })
+            };
+            for pair in groups.iter().flat_map(|group| group.windows(2)) {
+                let [a, b] = [plan.places[pair[0]], plan.places[pair[1]]];
+                assert_eq!((b.block, b.offset), (a.block, a.offset + items[pair[0]].bytes));
+            }
+            check_plan(&items, Policy::Packed { align, max_block: 40_000 }, &plan);
+        }
+    }
+
+    /// What lies where items of a group will be, before they are there, is not kept from it.
+    #[test]
+    fn a_group_takes_no_memory_before_its_items_live() {
+        let item = |bytes, first, last| Item {
+            bytes,
+            first,
+            last,
+            class: 0,
+        };
+        let items = [item(256, 0, 9), item(512, 8, 9), item(512, 2, 7)];
+        let (align, max_block) = (256, 1 << 20);
+        let plan = Plan::with_groups(&items, &[vec![0, 1]], Policy::Packed { align, max_block });
+        assert_eq!(plan.bytes(), 768);
+        let apart = Plan::by_time(&items, &[vec![0, 1], vec![2]], align, max_block);
+        assert_eq!(apart.bytes(), 1280);
+    }
+
     #[test]
     fn blocks_take_what_is_there() {
         let plan = Plan {
@@ -412,7 +492,8 @@ mod tests {
             },
         );
         assert_eq!(packed.bytes(), 2048);
-        assert_eq!(Plan::by_time(&items, 256, 1 << 20).bytes(), 2048);
+        let alone: Vec<Vec<usize>> = (0..20).map(|i| vec![i]).collect();
+        assert_eq!(Plan::by_time(&items, &alone, 256, 1 << 20).bytes(), 2048);
         assert_eq!(Plan::new(&items, Policy::OneAtATime).blocks, [1024, 1024]);
     }
 }

@@ -133,6 +133,9 @@ pub enum Role {
     State,
 }
 
+/// Bytes by which what is bound by itself begins: legal on every adapter.
+pub(crate) const BINDING_ALIGN: usize = 256;
+
 /// A tensor of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TensorId(pub(crate) u32);

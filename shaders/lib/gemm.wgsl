@@ -18,6 +18,9 @@ const ACCUMULATE: bool = false; // C is added to
 const CUT: bool = false; // rows of C from `params.rows` on are cut along k: layer z > 0 is of their part z - 1, in `sums`
 const OVERLAP: bool = false; // the last step along k begins before the one before it ends
 const PADDED: bool = false; // .. and A has zeros there where B, [k, n], has no rows any more: its last one is read again
+const PIECES: u32 = 1; // A as stored lies in so many pieces one behind another, each with some columns of all rows: whole steps
+// but for the last one, whole tiles with TA
+const PIECES_C: u32 = 1; // C, [m, n], lies in so many, of whole tiles; it is not added to then
 const ROWS_A: bool = (TA && WITHIN_K) || (!TA && WITHIN_M); // no load leaves A as stored by its row
 const COLS_A: bool = (TA && WITHIN_M) || (!TA && WITHIN_K); // .. by its column
 const ROWS_B: bool = (TB && WITHIN_N && !WIDE_C) || (!TB && WITHIN_K); // .. B by its row
@@ -30,6 +33,7 @@ alias t_c = f32;
 struct Params {
     part: vec4<u32>, // four times the same: how much of k a layer (z) of the grid takes
     cut: vec4<u32>, // the same for what is CUT
+    ends: array<vec4<u32>, 2>, // columns at which the pieces of A, or of C, end
     m: u32,
     n: u32,
     k: u32,
@@ -62,14 +66,46 @@ struct Params {
 @group(0) @binding(6) var<uniform> params: Params;
 #if CUT
 #if VC
-@group(0) @binding(7) var<storage, read_write> sums: array<vec4<f32>>; // [z - 1, m - rows, c_row]
+@group(0) @binding(7) var<storage, read_write> sums: array<vec4<f32>>; // [z - 1, m - rows, c_row], a piece after the other
 #else
 @group(0) @binding(7) var<storage, read_write> sums: array<f32>; // [z - 1, m - rows, c_row]
 #endif
+#endif
+#if PIECES > 1 || PIECES_C > 1
+
+// The piece that has a column: its first, and the first behind it.
+fn piece_at(column: u32) -> vec2<u32> {
+    var piece = vec2<u32>(0u, params.ends[0].x);
+#for i in 1..PIECES + PIECES_C - 1
+    if column >= piece.y {
+        piece = vec2<u32>(piece.y, params.ends[{i / 4}][{i % 4}]);
+    }
+#end
+    return piece;
+}
+#endif
+
+// Where an element of layer z of C is, `own` being its tile's first.
+fn place_in_c(z: u32, row: u32, col: u32, own: vec2<u32>) -> u32 {
+#if PIECES_C > 1
+    let piece = piece_at(own.y);
+    return params.m * piece.x + row * (piece.y - piece.x) + col - piece.x;
+#else
+    return (z * params.m + row) * params.c_row + col;
+#endif
+}
+#if CUT
 
 // Where an element of a cut row is in `sums`.
-fn place_in_sums(z: u32, row: u32, col: u32) -> u32 {
-    return ((z - 1u) * (params.m - params.rows) + row - params.rows) * params.c_row + col;
+fn place_in_sums(z: u32, row: u32, col: u32, own: vec2<u32>) -> u32 {
+    let rows = params.m - params.rows;
+#if PIECES_C > 1
+    let piece = piece_at(own.y);
+    let parts = (params.k + params.cut.x - 1u) / params.cut.x;
+    return rows * parts * piece.x + ((z - 1u) * rows + row - params.rows) * (piece.y - piece.x) + col - piece.x;
+#else
+    return ((z - 1u) * rows + row - params.rows) * params.c_row + col;
+#endif
 }
 #endif
 
@@ -155,7 +191,6 @@ fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>, old: 
         return;
     }
 #endif
-    let at = (z * params.m + row) * params.c_row + col;
     var x = product;
 #if BIAS
     if z <= {CUT}u {
@@ -165,14 +200,14 @@ fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>, old: 
 #endif
 #if CUT
     if z > 0u {
-        sums[place_in_sums(z, row, col) / 4u] = x;
+        sums[place_in_sums(z, row, col, own) / 4u] = x;
         return;
     }
 #endif
 #if ACCUMULATE
     x += vec4<f32>(old);
 #endif
-    c[at / 4u] = vec4<t_c>(x);
+    c[place_in_c(z, row, col, own) / 4u] = vec4<t_c>(x);
 }
 #else
 fn store_c(z: u32, row: u32, col: u32, own: vec2<u32>, product: vec4<f32>, old: vec4<t_c>) {
@@ -186,7 +221,7 @@ fn store_element(z: u32, row: u32, col: u32, own: vec2<u32>, product: f32) {
     if row < own.x || row >= params.m || col < own.y || col >= params.n {
         return;
     }
-    let at = (z * params.m + row) * params.c_row + col;
+    let at = place_in_c(z, row, col, own);
     var x = product;
 #if BIAS
     if z <= {CUT}u {
@@ -195,7 +230,7 @@ fn store_element(z: u32, row: u32, col: u32, own: vec2<u32>, product: f32) {
 #endif
 #if CUT
     if z > 0u {
-        sums[place_in_sums(z, row, col)] = x;
+        sums[place_in_sums(z, row, col, own)] = x;
         return;
     }
 #endif

@@ -75,12 +75,17 @@ fn fetch_b(edge: u32, k: u32, row: u32, quad: u32) -> vec4<Operand> {
 }
 #if RUNNING
 
-// Quads from row to row as stored ..
-fn across_a() -> u32 {
+// Quads from row to row as stored, of A in the piece that has a column ..
+fn stride_a(column: u32) -> u32 {
+#if PIECES > 1
+    let piece = piece_at(column);
+    return (piece.y - piece.x) / 4u;
+#else
     return params.a_row / 4u;
+#endif
 }
 
-fn across_b() -> u32 {
+fn stride_b() -> u32 {
 #if TB
     return params.k / 4u;
 #else
@@ -89,9 +94,9 @@ fn across_b() -> u32 {
 }
 
 // .. for `by` of k.
-fn along_a(by: u32) -> u32 {
+fn along_a(by: u32, stride: u32) -> u32 {
 #if TA
-    return by * across_a();
+    return by * stride;
 #else
     return by / 4u;
 #endif
@@ -101,36 +106,49 @@ fn along_b(by: u32) -> u32 {
 #if TB
     return by / 4u;
 #else
-    return by * across_b();
+    return by * stride_b();
 #endif
 }
 
-// .. and where a thread's first one is.
-fn first_a(edge: u32, k: u32, row: u32, quad: u32) -> u32 {
+// .. and where a thread's first one is, of A for what lies from `fresh` on.
+fn first_a(edge: u32, fresh: u32, row: u32, quad: u32) -> u32 {
+    let k = step_at(fresh);
 #if TA
-    return (k + row) * across_a() + edge / 4u + quad;
+#if PIECES > 1
+    let first = piece_at(edge).x;
+    return params.k * (first / 4u) + (k + row) * stride_a(edge) + (edge - first) / 4u + quad;
 #else
-    return (edge + row) * across_a() + k / 4u + quad;
+    return (k + row) * stride_a(edge) + edge / 4u + quad;
+#endif
+#else
+#if PIECES > 1
+    // A last step that begins before its piece reads nothing of the one before: that is made zero.
+    let first = piece_at(fresh).x;
+    let within = (fresh - first + max(k + quad * 4u, fresh) - fresh) / 4u;
+    return params.m * (first / 4u) + (edge + row) * stride_a(fresh) + within;
+#else
+    return (edge + row) * stride_a(k) + k / 4u + quad;
+#endif
 #endif
 }
 
 fn first_b(edge: u32, k: u32, row: u32, quad: u32) -> u32 {
 #if TB
-    return (edge + row) * across_b() + k / 4u + quad;
+    return (edge + row) * stride_b() + k / 4u + quad;
 #else
-    return (k + row) * across_b() + edge / 4u + quad;
+    return (k + row) * stride_b() + edge / 4u + quad;
 #endif
 }
 
 // Quads of B from a thread's first one to the same of the last row, which stands for those behind it.
 fn rows_left(edge: u32, row: u32) -> u32 {
-    return (params.n - 1u - edge - row) * across_b();
+    return (params.n - 1u - edge - row) * stride_b();
 }
 
 // The quad of B at `at` and `more`, or that of the last row.
 fn running_b(at: u32, more: u32, left: u32, edge: u32, quad: u32) -> vec4<Operand> {
 #if PADDED
-    return vec4<Operand>(b[min(at + more, (params.k - 1u) * across_b() + edge / 4u + quad)]);
+    return vec4<Operand>(b[min(at + more, (params.k - 1u) * stride_b() + edge / 4u + quad)]);
 #else
 #if WIDE_C && TB
     return vec4<Operand>(b[at + min(more, left)]);

@@ -57,11 +57,15 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     var fresh = place.start;
     var k = step_at(fresh);
 #if RUNNING
-    let across_a = across_a();
-    let across_b = across_b();
-    let step_a = along_a(32u);
+#if PIECES > 1 && !TA
+    var across_a = stride_a(fresh);
+#else
+    let across_a = stride_a(m0);
+#endif
+    let across_b = stride_b();
+    let step_a = along_a(32u, across_a);
     let step_b = along_b(32u);
-    var pa = first_a(m0, k, row_a, quad_a);
+    var pa = first_a(m0, fresh, row_a, quad_a);
     var pb = first_b(n0, k, row_b, quad_b);
     let left_b = rows_left(n0, row_b);
 #for i in 0..A_PASSES
@@ -101,11 +105,17 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
 #if OVERLAP
         let by = step_at(fresh) - k;
         k += by;
-        pa += along_a(by);
+        pa += along_a(by, across_a);
         pb += along_b(by);
 #else
         pa += select(0u, step_a, more);
         pb += select(0u, step_b, more);
+#endif
+#if PIECES > 1 && !TA
+        if more && piece_at(fresh).x == fresh {
+            across_a = stride_a(fresh);
+            pa = first_a(m0, fresh, row_a, quad_a);
+        }
 #endif
 #for i in 0..A_PASSES
         ga{i} = vec4<Operand>(a[pa + {i * A_PASS}u * across_a]);

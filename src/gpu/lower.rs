@@ -80,17 +80,19 @@ pub fn check(graph: &Graph, lowered: &Lowered) -> Result<(), ShaderError> {
                 if !found.storage(name).is_some_and(|b| b.written) {
                     continue;
                 }
-                if !call.writes().any(|out| out == id) {
-                    return Err(ShaderError {
-                        file: dispatch.kernel.key(),
-                        line: 0,
-                        message: format!(
-                            "binding `{name}` is written, {} is only read",
-                            graph.tensor(id).name
-                        ),
-                    });
+                for id in lowered.tensors_of(id, view.len > graph.tensor(id).numel()) {
+                    if !call.writes().any(|out| out == id) {
+                        return Err(ShaderError {
+                            file: dispatch.kernel.key(),
+                            line: 0,
+                            message: format!(
+                                "binding `{name}` is written, {} is only read",
+                                graph.tensor(id).name
+                            ),
+                        });
+                    }
+                    written.push(id);
                 }
-                written.push(id);
             }
         }
         if let Some(id) = call.writes().find(|id| !written.contains(id)) {

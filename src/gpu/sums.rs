@@ -7,7 +7,7 @@ use crate::launch::{Dispatch, Lowered, Scratch, Source, View};
 use crate::ops::reduce::{COLUMN_SUM, JOBS, Job, alike, jobs};
 use crate::port::named;
 use crate::shader::Kernel;
-use crate::tensor::{Bank, Dtype, Role, TensorId};
+use crate::tensor::{BINDING_ALIGN, Bank, Dtype, Role, TensorId};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -17,8 +17,8 @@ const MOST_WAITING: usize = 8 << 20;
 /// Most words of a sum that waits: larger ones are bound by their bytes, which a cache still holds right after they were written.
 const MOST_WORDS: usize = 2 << 20;
 
-/// Words by which parts of scratch memory are aligned: a legal binding offset on every adapter.
-const ALIGN: usize = 64;
+/// Words by which parts of scratch memory are aligned.
+const ALIGN: usize = BINDING_ALIGN / 4;
 
 /// A gradient that is complete only after a later call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,6 +234,7 @@ pub(super) fn gather(graph: &Graph, before: &Lowered, binding_bytes: u64) -> (Lo
         variants: before.variants.clone(),
         rooms: before.rooms.clone(),
         slots: before.slots,
+        joined: before.joined.clone(),
     };
     (lowered, g.late)
 }

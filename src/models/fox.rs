@@ -55,9 +55,13 @@ impl Block for Fox {
     fn build(&self, g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<TensorId> {
         let (h, d) = (c.config.heads, c.config.d_model);
         let d_k = d / h;
-        let q = c.linear(g, "q_proj", x, [d, d], false)?;
-        let k = c.linear(g, "k_proj", x, [d, d], false)?;
-        let v = c.linear(g, "v_proj", x, [d, d], false)?;
+        let of_x = c.projections(
+            g,
+            x,
+            d,
+            &["q_proj", "k_proj", "v_proj"].map(|name| vec![(name, d)]),
+        )?;
+        let (q, k, v) = (of_x["q_proj"], of_x["k_proj"], of_x["v_proj"]);
         let f = c.linear(g, "f_proj", x, [d, h], true)?;
         let log_f = c.pointwise(g, Function::LogSigmoid, 1.0, f)?;
         c.show(Gate::Decay, Form::Exp, &[log_f], h);

@@ -117,9 +117,14 @@ impl Block for MesaNet {
             };
             one(g, norm, &[y])
         };
-        let (q, k) = (c.conved(g, "q", x, d)?, c.conved(g, "k", x, d)?);
+        let mut parts = vec!["q_proj", "k_proj", "v_proj"];
+        parts.extend(gates.readout_gate.then_some("g_proj"));
+        let parts: Vec<_> = parts.into_iter().map(|name| vec![(name, d)]).collect();
+        let of_x = c.projections(g, x, d, &parts)?;
+        let (v, gate) = (of_x["v_proj"], of_x.get("g_proj"));
+        let q = c.conv(g, "q_conv1d", of_x["q_proj"], d, false)?;
+        let k = c.conv(g, "k_conv1d", of_x["k_proj"], d, false)?;
         let (q, k) = (unit(g, q)?, unit(g, k)?);
-        let v = c.linear(g, "v_proj", x, [d, d], false)?;
         let decay = match gates.decay {
             DecayKind::Head => {
                 let y = if gates.data_dependent_decay {
@@ -161,10 +166,6 @@ impl Block for MesaNet {
             chunk: c.config.chunk,
         };
         let o = c.over_time(g, memory, &[q, k, v, decay, beta, lambda])?;
-        let gate = match gates.readout_gate {
-            true => Some(c.linear(g, "g_proj", x, [d, d], false)?),
-            false => None,
-        };
         if let Some(gate) = gate {
             c.show(Gate::Readout, Form::Silu, &[gate], h);
         }

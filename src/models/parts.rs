@@ -6,10 +6,31 @@ use crate::graph::{Graph, Init};
 use crate::ops::fill::{Content, Fill};
 use crate::ops::linear::Linear;
 use crate::ops::pointwise::{Function, Pointwise};
+use crate::ops::projections::Projections;
 use crate::ops::rms_norm::{Kind, RmsNorm};
 use crate::ops::short_conv::ShortConv;
 use crate::ops::slice::Slice;
+use crate::port::OpDef;
 use crate::tensor::TensorId;
+
+/// What [`BlockContext::projections`] made, by the first weight's name.
+pub(super) struct Projected(Vec<(&'static str, TensorId)>);
+
+impl Projected {
+    pub(super) fn get(&self, name: &str) -> Option<TensorId> {
+        let found = self.0.iter().find(|(of, _)| *of == name);
+        found.map(|(_, y)| *y)
+    }
+}
+
+impl std::ops::Index<&str> for Projected {
+    type Output = TensorId;
+
+    fn index(&self, name: &str) -> &TensorId {
+        let found = self.0.iter().find(|(of, _)| *of == name);
+        found.map_or_else(|| panic!("{name} was not projected"), |(_, y)| y)
+    }
+}
 
 impl BlockContext<'_> {
     /// y = x W^T (+ b) of \[rows, inp\] with parameters `name.weight` (and `name.bias`), both U(+-inp^-1/2).
@@ -27,24 +48,50 @@ impl BlockContext<'_> {
         g.scoped(name, |g| linear(g, x, self.rows(), inp, out, bias))
     }
 
-    /// y = x W^T with the weights of these names and numbers of outputs, U(+-inp^-1/2), as one product: columns of the first
-    /// before those of the second. `None`, and nothing is declared, where they would not lie side by side in the banks.
+    /// y = x W^T for each of `parts`, which are names of weights and their numbers of outputs, U(+-inp^-1/2): of a part with several
+    /// names columns of the first before those of the second. One call for as many as lie side by side in the banks, then one a
+    /// part; none, and nothing is declared, for a part of several weights that do not.
     ///
     /// # Errors
     /// As [`BlockContext::linear`].
-    pub(super) fn linear_as_one(
+    pub(super) fn projections(
         &self,
         g: &mut Graph,
-        parts: &[(&str, usize)],
         x: TensorId,
         inp: usize,
-    ) -> Result<Option<TensorId>> {
-        let weight = g.weights_as_one(parts, inp, Init::Uniform((inp as f64).powf(-0.5)));
-        let product = |w| {
-            let (rows, out, bias) = (self.rows(), parts.iter().map(|(_, out)| out).sum(), false);
-            one(g, Linear { rows, inp, out, bias }, &[x, w])
+        parts: &[Vec<(&'static str, usize)>],
+    ) -> Result<Projected> {
+        let rows = self.rows();
+        let init = Init::Uniform((inp as f64).powf(-0.5));
+        let out = |part: &[(&str, usize)]| part.iter().map(|(_, out)| out).sum();
+        let weight = |g: &mut Graph, parts: &[Vec<(&str, usize)>]| {
+            let flat = parts.iter().flatten();
+            let flat: Vec<(String, usize)> =
+                flat.map(|(name, out)| (format!("{name}.weight"), *out)).collect();
+            let named: Vec<(&str, usize)> = flat.iter().map(|(name, out)| (name.as_str(), *out)).collect();
+            g.weights_as_one(&named, inp, init)
         };
-        weight.map(product).transpose()
+        let mut ys = Vec::new();
+        for n in (2..=parts.len()).rev() {
+            let outs = parts[..n].iter().map(|part| out(part)).collect();
+            let op = Projections { rows, inp, outs };
+            if op.validate().is_ok()
+                && let Some(w) = weight(g, &parts[..n])
+            {
+                ys = g.call(op, &[x, w])?;
+                break;
+            }
+        }
+        let (together, apart) = parts.split_at(ys.len());
+        let mut all = Projected(together.iter().map(|part| part[0].0).zip(ys).collect());
+        for part in apart {
+            if let Some(w) = weight(g, std::slice::from_ref(part)) {
+                let (out, bias) = (out(part), false);
+                let y = one(g, Linear { rows, inp, out, bias }, &[x, w])?;
+                all.0.push((part[0].0, y));
+            }
+        }
+        Ok(all)
     }
 
     /// Columns of y = x W^T, parameters as those of [`BlockContext::linear`], each part as a tensor of its own: by products with
@@ -80,8 +127,21 @@ impl BlockContext<'_> {
                 .map(|&(first, len)| g.weight_rows(weight, first, len))
                 .collect();
             if let Some(weights) = weights {
-                let each = weights.into_iter().zip(parts);
-                return each.map(|(w, &len)| product(g, w, len)).collect();
+                // Those whose gradients of x matrix units take as one sum: whole steps of 32, and one that may be less.
+                let whole = parts.iter().take_while(|out| out.is_multiple_of(32)).count();
+                let outs = parts[..parts.len().min(whole + 1)].to_vec();
+                let op = Projections { rows, inp, outs };
+                let mut ys = match op.validate() {
+                    Ok(()) => {
+                        let some = g.weight_rows(weight, 0, op.outs.iter().sum());
+                        g.call(op, &[x, some.expect("the first row begins a legal binding")])?
+                    }
+                    Err(_) => Vec::new(),
+                };
+                for (&w, &len) in weights.iter().zip(parts).skip(ys.len()) {
+                    ys.push(product(g, w, len)?);
+                }
+                return Ok(ys);
             }
             let y = product(g, weight, all)?;
             let each = columns.iter();
@@ -210,12 +270,6 @@ impl BlockContext<'_> {
         };
         let ins: Vec<TensorId> = [x].into_iter().chain(gate).chain([weight]).collect();
         one(g, norm, &ins)
-    }
-
-    /// A projection `name_proj` from the width to `out` channels, then the convolution `name_conv1d`.
-    pub(super) fn conved(&self, g: &mut Graph, name: &str, x: TensorId, out: usize) -> Result<TensorId> {
-        let y = self.linear(g, &format!("{name}_proj"), x, [self.config.d_model, out], false)?;
-        self.conv(g, &format!("{name}_conv1d"), y, out, false)
     }
 }
 

@@ -4,6 +4,7 @@
 //! `S_t = decay S_{t-1} + write(k_t, v_t)`, `o_t = d_k^-1/2 S_t^T q_t`, then a norm, the read-out gate and a projection.
 
 use super::context::one;
+use super::parts::Projected;
 use super::switches::refused;
 use super::{Block, BlockContext, DecayKind, Form, Gate, Gates, InputGate, ModelConfig, Taxonomy};
 use crate::error::Result;
@@ -162,9 +163,21 @@ impl Block for Recurrence {
         let (h, d) = (c.config.heads, c.config.d_model);
         let (rows, inner, d_k) = (c.rows(), c.config.expand * d, d / h);
         let d_v = inner / h;
-        let mut q = c.conved(g, "q", x, d)?;
-        let mut k = c.conved(g, "k", x, householder * d)?;
-        let mut v = c.conved(g, "v", x, householder * inner)?;
+        let [of_k, of_v] = [householder * d, householder * inner];
+        let mut parts = vec![
+            vec![("q_proj", d)],
+            vec![("k_proj", of_k)],
+            vec![("v_proj", of_v)],
+        ];
+        parts.extend(gates.readout_gate.then(|| match self.readout {
+            Readout::Silu => vec![("g_proj", inner)],
+            Readout::LowRankSigmoid => vec![("g_proj.0", d_v)],
+        }));
+        parts.extend(self.narrow_projection(c));
+        let of_x = c.projections(g, x, d, &parts)?;
+        let mut q = c.conv(g, "q_conv1d", of_x["q_proj"], d, false)?;
+        let mut k = c.conv(g, "k_conv1d", of_x["k_proj"], of_k, false)?;
+        let mut v = c.conv(g, "v_conv1d", of_x["v_proj"], of_v, false)?;
         // In mixed precision the op brings them to unit length itself, where its kernels can; turning them keeps their length.
         let unit_in_op = self.unit_keys
             && g.precision() == Precision::Mixed
@@ -179,7 +192,7 @@ impl Block for Recurrence {
             q = rotated(g, q, c, d_k)?;
             k = rotated(g, k, c, d_k)?;
         }
-        let (decay, written) = self.decay(g, x, c)?;
+        let (decay, written) = self.decay(g, x, c, &of_x)?;
         if let Some(log) = decay
             && gates.decay != DecayKind::Fixed
         {
@@ -188,7 +201,10 @@ impl Block for Recurrence {
         let beta = match gates.input_gate {
             InputGate::Free if written.is_some() => written,
             InputGate::Free => {
-                let y = c.linear(g, "b_proj", x, [d, householder * h], false)?;
+                let y = match of_x.get("b_proj") {
+                    Some(y) => y,
+                    None => c.linear(g, "b_proj", x, [d, householder * h], false)?,
+                };
                 Some(c.pointwise(g, Function::Sigmoid, self.strongest, y)?)
             }
             InputGate::Complementary => {
@@ -209,10 +225,9 @@ impl Block for Recurrence {
         };
         let gate = match (gates.readout_gate, self.readout) {
             (false, _) => None,
-            (true, Readout::Silu) => Some(c.linear(g, "g_proj", x, [d, inner], false)?),
+            (true, Readout::Silu) => of_x.get("g_proj"),
             (true, Readout::LowRankSigmoid) => {
-                let low = c.linear(g, "g_proj.0", x, [d, d_v], false)?;
-                Some(c.linear(g, "g_proj.1", low, [d_v, inner], true)?)
+                Some(c.linear(g, "g_proj.1", of_x["g_proj.0"], [d_v, inner], true)?)
             }
         };
         if let Some(gate) = gate {
@@ -281,6 +296,38 @@ impl Recurrence {
         }
     }
 
+    /// The gate that makes decays and write strengths of heads from the columns of one product, if both come from x.
+    fn decays_and_writes(&self, c: &BlockContext<'_>) -> Option<DecayGate> {
+        let (gates, h) = (c.gates(), c.config.heads);
+        let both = DecayGate {
+            writes: self.householder(c.config) * h,
+            strongest: self.strongest,
+            ..DecayGate::new(c.rows(), h)
+        };
+        let from_x = gates.decay == DecayKind::Head
+            && gates.data_dependent_decay
+            && gates.input_gate == InputGate::Free;
+        (from_x && both.validate().is_ok()).then_some(both)
+    }
+
+    /// The weights of the gates of heads, or of the low rank of those of channels, and their columns: what is narrow in x's
+    /// projections.
+    fn narrow_projection(&self, c: &BlockContext<'_>) -> Option<Vec<(&'static str, usize)>> {
+        let gates = c.gates();
+        let (h, d) = (c.config.heads, c.config.d_model);
+        let writes = ("b_proj", self.householder(c.config) * h);
+        match gates.decay {
+            DecayKind::Head if self.decays_and_writes(c).is_some() => Some(vec![("a_proj", h), writes]),
+            DecayKind::Head if gates.data_dependent_decay => Some(vec![("a_proj", h)]),
+            DecayKind::Channel if gates.data_dependent_decay => Some(match self.channel_gate {
+                ChannelGate::Softplus => vec![("f_proj.0", c.config.expand * d / h)],
+                _ => vec![("gk_proj.0", GATE_RANK)],
+            }),
+            _ if gates.input_gate == InputGate::Free => Some(vec![writes]),
+            _ => None,
+        }
+    }
+
     /// The log decay of every token, where an op takes one: \[rows, H\] or, by channel, \[rows, d\]. Beside it the write strengths,
     /// where the same call makes them.
     fn decay(
@@ -288,6 +335,7 @@ impl Recurrence {
         g: &mut Graph,
         x: TensorId,
         c: &BlockContext<'_>,
+        of_x: &Projected,
     ) -> Result<(Option<TensorId>, Option<TensorId>)> {
         let (gates, rows) = (c.gates(), c.rows());
         let (h, d) = (c.config.heads, c.config.d_model);
@@ -312,34 +360,29 @@ impl Recurrence {
             DecayKind::Head => {
                 let a_log = g.param("A_log", &[h], Init::LogUniform(1e-4, 16.0));
                 let dt_bias = g.param("dt_bias", &[h], Init::StepBias);
-                let alone = DecayGate::new(rows, h);
-                let both = DecayGate {
-                    writes: self.householder(c.config) * h,
-                    strongest: self.strongest,
-                    ..alone
+                let y = match (of_x.get("a_proj"), self.decays_and_writes(c)) {
+                    (Some(y), Some(both)) => {
+                        let made = g.call(both, &[y, a_log, dt_bias])?;
+                        return Ok((Some(made[0]), Some(made[1])));
+                    }
+                    (Some(y), None) => y,
+                    (None, _) if from_data => c.linear(g, "a_proj", x, [d, h], false)?,
+                    (None, _) => c.constant(g, rows * h, 0.0)?,
                 };
-                let parts = [("a_proj.weight", h), ("b_proj.weight", both.writes)];
-                if from_data
-                    && gates.input_gate == InputGate::Free
-                    && both.validate().is_ok()
-                    && let Some(y) = c.linear_as_one(g, &parts, x, d)?
-                {
-                    let made = g.call(both, &[y, a_log, dt_bias])?;
-                    return Ok((Some(made[0]), Some(made[1])));
-                }
-                let y = match from_data {
-                    true => c.linear(g, "a_proj", x, [d, h], false)?,
-                    false => c.constant(g, rows * h, 0.0)?,
-                };
-                one(g, alone, &[y, a_log, dt_bias])?
+                one(g, DecayGate::new(rows, h), &[y, a_log, dt_bias])?
             }
             DecayKind::Channel if self.channel_gate == ChannelGate::Softplus => {
-                let (d_k, d_v) = (d / h, c.config.expand * d / h);
+                let d_k = d / h;
                 let a_log = g.param("A_log", &[h], Init::LogUniform(1.0, 16.0));
                 let dt_bias = g.param("dt_bias", &[d], Init::StepBias);
                 let y = if from_data {
-                    let low = c.linear(g, "f_proj.0", x, [d, d_v], false)?;
-                    c.linear(g, "f_proj.1", low, [d_v, d], false)?
+                    c.linear(
+                        g,
+                        "f_proj.1",
+                        of_x["f_proj.0"],
+                        [c.config.expand * d / h, d],
+                        false,
+                    )?
                 } else {
                     c.constant(g, rows * d, 0.0)?
                 };
@@ -350,8 +393,7 @@ impl Recurrence {
             }
             DecayKind::Channel => {
                 let y = if from_data {
-                    let low = c.linear(g, "gk_proj.0", x, [d, GATE_RANK], false)?;
-                    c.linear(g, "gk_proj.1", low, [GATE_RANK, d], true)?
+                    c.linear(g, "gk_proj.1", of_x["gk_proj.0"], [GATE_RANK, d], true)?
                 } else {
                     let r = (GATE_RANK as f64).powf(-0.5);
                     let bias = g.param("gk_proj.1.bias", &[d], Init::Uniform(r));

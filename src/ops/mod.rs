@@ -45,6 +45,7 @@ pub mod mesa;
 pub mod mesa_step;
 pub mod one_hot;
 pub mod pointwise;
+pub mod projections;
 pub mod recurrence_step;
 pub mod repeat;
 pub mod rms_norm;
@@ -91,6 +92,7 @@ macro_rules! op_list {
             mesa_step::MesaStep,
             one_hot::OneHot,
             pointwise::Pointwise,
+            projections::Projections,
             recurrence_step::RecurrenceStep,
             repeat::Repeat,
             rms_norm::RmsNorm,

@@ -98,6 +98,25 @@ impl Job {
         bytemuck::pod_read_unaligned(&params[..size_of::<Self>()])
     }
 
+    /// A sum of so many rows of `n` elements.
+    fn new(parts: usize, n: usize, accumulate: bool) -> Self {
+        // As many columns, or quads of them, a workgroup as leave no thread without a part and the device no place without a
+        // workgroup, but 32 bytes of them: less is read at once only in part.
+        let wide = n.is_multiple_of(4);
+        let (n, least) = if wide { (n / 4, 2) } else { (n, 8) };
+        let busy = 256 / parts.next_power_of_two().min(256);
+        let columns = (n / SECOND_STAGE).max(1).next_power_of_two();
+        let columns = columns.clamp(least, 256).max(busy).min(n.next_power_of_two());
+        Self {
+            shift: columns.ilog2(),
+            parts: parts as u32,
+            n: n as u32,
+            accumulate: u32::from(accumulate),
+            wide: u32::from(wide),
+            ..Self::zeroed()
+        }
+    }
+
     /// The same sum of what begins at element `partial`, to what begins at `sum`.
     pub(crate) fn at(self, partial: usize, sum: usize) -> Self {
         Self {
@@ -188,28 +207,34 @@ const SECOND_STAGE: usize = 256;
 /// Second stage: sums `partial` `[parts, n]` over its rows into `out` `[n]`, or adds to it.
 #[cfg(feature = "gpu")]
 pub(crate) fn column_sum(l: &mut Lower<'_>, partial: View, parts: usize, n: usize, out: GpuOut) {
-    // As many columns, or quads of them, a workgroup as leave no thread without a part and the device no place without a
-    // workgroup, but 32 bytes of them: less is read at once only in part.
-    let wide = n.is_multiple_of(4);
-    let (n, least) = if wide { (n / 4, 2) } else { (n, 8) };
-    let busy = 256 / parts.next_power_of_two().min(256);
-    let columns = (n / SECOND_STAGE).max(1).next_power_of_two();
-    let columns = columns.clamp(least, 256).max(busy).min(n.next_power_of_two());
-    let shift = columns.ilog2();
-    let job = Job {
-        shift,
-        parts: parts as u32,
-        n: n as u32,
-        wide: u32::from(wide),
-        accumulate: u32::from(out.accumulate),
-        ..Job::zeroed()
-    };
+    let job = Job::new(parts, n, out.accumulate);
     let (params, grid) = jobs(&[job]);
     let bindings = [("partials", partial), ("sum", out.view)];
     let kernel = Kernel::new(COLUMN_SUM)
-        .set("SHIFT", shift as usize)
-        .set("WIDE", wide);
+        .set("SHIFT", job.shift as usize)
+        .set("WIDE", job.wide == 1);
     l.run(kernel, &bindings, params, grid);
+}
+
+/// Several such sums in one launch, each `([first of partial, first of out], n)`.
+#[cfg(feature = "gpu")]
+pub(crate) fn column_sums_beside(
+    l: &mut Lower<'_>,
+    partial: View,
+    parts: usize,
+    sums: &[([usize; 2], usize)],
+    out: GpuOut,
+) {
+    if let [([0, first], n)] = *sums {
+        let view = out.view.part(first, n);
+        return column_sum(l, partial, parts, n, GpuOut { view, ..out });
+    }
+    let job =
+        |&([partial, sum], n): &([usize; 2], usize)| Job::new(parts, n, out.accumulate).at(partial, sum);
+    let (wide, all) = alike(sums.iter().map(job).collect());
+    let (params, grid) = jobs(&all);
+    let kernel = Kernel::new(COLUMN_SUM).set("SEVERAL", true).set("WIDE", wide);
+    l.run(kernel, &[("partials", partial), ("sum", out.view)], params, grid);
 }
 
 /// [`column_sum`] of each partial sum whose output is wanted.

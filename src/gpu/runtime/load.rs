@@ -1,7 +1,7 @@
 //! Loading: plans a lowered graph into a few buffers, compiles the kernels that are new, and binds what each launch reads
 //! and writes.
 
-use super::{ALIGN, GpuRuntime, Launch, Loaded, checked, checked_buffer};
+use super::{GpuRuntime, Launch, Loaded, checked, checked_buffer};
 use crate::error::{DeviceError, OutOfMemory, Result, Room};
 use crate::gpu::lower::{check, lower};
 use crate::gpu::pipeline::Pipeline;
@@ -13,7 +13,7 @@ use crate::plan::{Item, Place, Plan, Policy, lifetimes};
 use crate::port::named;
 use crate::runtime::Variants;
 use crate::step::StepParams;
-use crate::tensor::{Bank, Precision, Role, TensorId};
+use crate::tensor::{BINDING_ALIGN, Bank, Precision, Role, TensorId};
 use rayon::prelude::*;
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -75,11 +75,11 @@ impl GpuRuntime {
         let (lowered, late) = gather(graph, &said, self.gpu.caps.binding_bytes);
         let (ids, items) = all_items(graph, &lowered);
         self.refuse_large(graph, &ids, &items, &lowered)?;
-        let plan = Plan::new(&items, self.policy());
+        let plan = Plan::with_groups(&items, &groups(&ids, &lowered), self.policy());
         let params = lowered
             .dispatches
             .iter()
-            .map(|d| d.params.len().next_multiple_of(ALIGN))
+            .map(|d| d.params.len().next_multiple_of(BINDING_ALIGN))
             .sum::<usize>();
         let bytes = plan
             .bytes()
@@ -128,8 +128,8 @@ impl GpuRuntime {
     fn policy(&self) -> Policy {
         let limit = usize::try_from(self.gpu.caps.buffer_bytes).unwrap_or(usize::MAX);
         Policy::Packed {
-            align: ALIGN,
-            max_block: (limit / ALIGN * ALIGN).min(1 << 32),
+            align: BINDING_ALIGN,
+            max_block: (limit / BINDING_ALIGN * BINDING_ALIGN).min(1 << 32),
         }
     }
 
@@ -240,7 +240,7 @@ impl GpuRuntime {
         for dispatch in &lowered.dispatches {
             param_at.push(params.len());
             params.extend_from_slice(&dispatch.params);
-            params.resize(params.len().next_multiple_of(ALIGN), 0);
+            params.resize(params.len().next_multiple_of(BINDING_ALIGN), 0);
         }
         let params_buffer = self.buffer("params", params.len(), wgpu::BufferUsages::UNIFORM)?;
         self.upload(&params_buffer, 0, &params);
@@ -387,6 +387,13 @@ fn variants(graph: &Graph, lowered: &Lowered) -> Variants {
         }
     }
     all
+}
+
+/// The items of tensors that lie one behind another.
+fn groups(ids: &[TensorId], lowered: &Lowered) -> Vec<Vec<usize>> {
+    let item = |id: &TensorId| ids.binary_search(id).expect("only what is placed is joined");
+    let of = |group: &Vec<TensorId>| group.iter().map(item).collect();
+    lowered.joined.iter().map(of).collect()
 }
 
 /// Tensors and scratch of a lowered graph as items to place; the tensors' ids come first.

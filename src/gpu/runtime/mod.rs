@@ -17,7 +17,7 @@ use crate::graph::Graph;
 use crate::ops::Op;
 use crate::runtime::{Compiler, Data, Program, Runtime, Ticket, Variants};
 use crate::step::StepParams;
-use crate::tensor::{Bank, Dtype, Precision, TensorId};
+use crate::tensor::{BINDING_ALIGN, Bank, Dtype, Precision, TensorId};
 use half::f16;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -25,9 +25,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use transfer::Ring;
-
-/// Alignment of everything that is bound.
-const ALIGN: usize = 256;
 
 /// Words that are poisoned at a time.
 const POISON_WORDS: usize = 1 << 20;
@@ -186,7 +183,7 @@ fn halves(values: impl Iterator<Item = f16>) -> Vec<u8> {
 fn buffer(gpu: &Gpu, label: &str, bytes: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
     gpu.device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(label),
-        size: bytes.max(4).next_multiple_of(ALIGN) as u64,
+        size: bytes.max(4).next_multiple_of(BINDING_ALIGN) as u64,
         usage: usage | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
         mapped_at_creation: false,
     })

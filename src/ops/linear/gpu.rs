@@ -11,10 +11,13 @@
 //!   In both, where the last wave of tiles would leave most of a large card idle, its rows are cut along k;
 //! - otherwise `gemm`, with the largest tile of 128, 64 and 32 that fills 64 workgroups and pads the result by at most a
 //!   quarter more than tiles of 32 would. A head of 4 classes and a batch of few rows end up with 32.
+//!
+//! On matrix units, several layers of one input (`projections`) are one product in each of the three layouts, with A or C in pieces
+//! that lie one behind another (`Lower::joined`).
 
 use super::Linear;
 use crate::launch::{GpuOp, GpuOut, Lower, View, Views, grid_1d};
-use crate::ops::reduce::column_sum;
+use crate::ops::reduce::{column_sum, column_sums_beside};
 use crate::port::Pass;
 use crate::shader::Kernel;
 use crate::tensor::Dtype;
@@ -29,6 +32,8 @@ const MIN_PART: usize = 256;
 const ADDED: usize = 12_000;
 /// k of every part is a multiple of this: what any of the kernels takes at once.
 const STEP: usize = 32;
+/// Most pieces that A or C can lie in.
+const PIECES: usize = 8;
 /// Edge of the tile of `gemm_coop`.
 const COOP_TILE: usize = 128;
 /// Workgroups that `gemm_half_coop` shall have at least: two an SM of a large card.
@@ -63,6 +68,7 @@ struct Gemm {
 struct GemmParams {
     part: [u32; 4],
     cut: [u32; 4],
+    ends: [u32; PIECES],
     m: u32,
     n: u32,
     k: u32,
@@ -92,6 +98,10 @@ impl Tiling {
         }
     }
 
+    fn on_units(self) -> bool {
+        matches!(self, Self::Split | Self::Half(_))
+    }
+
     /// Workgroups that run at once on a large card, where that was measured.
     fn places(self) -> Option<usize> {
         match self {
@@ -99,6 +109,49 @@ impl Tiling {
             Self::Split => Some(MULTIPROCESSORS),
             Self::Half(_) => Some(2 * MULTIPROCESSORS),
         }
+    }
+}
+
+/// Matrices that lie one behind another in the place of one, each with some columns of all rows.
+#[derive(Debug, Clone, Copy)]
+enum Pieces<'a> {
+    None,
+    OfA(&'a [usize]),
+    OfC(&'a [usize]),
+}
+
+impl Pieces<'_> {
+    /// Columns of each.
+    fn columns(&self) -> &[usize] {
+        match self {
+            Self::None => &[],
+            Self::OfA(columns) | Self::OfC(columns) => columns,
+        }
+    }
+
+    fn of_a(&self) -> usize {
+        match self {
+            Self::OfA(columns) => columns.len(),
+            _ => 1,
+        }
+    }
+
+    fn of_c(&self) -> usize {
+        match self {
+            Self::OfC(columns) => columns.len(),
+            _ => 1,
+        }
+    }
+
+    /// Where they end.
+    fn ends(&self) -> [u32; PIECES] {
+        let mut end = 0;
+        let mut ends = [0; PIECES];
+        for (at, columns) in ends.iter_mut().zip(self.columns()) {
+            end += *columns as u32;
+            *at = end;
+        }
+        ends
     }
 }
 
@@ -197,6 +250,36 @@ impl Gemm {
     }
 
     fn run(&self, l: &mut Lower<'_>, a: View, b: View, bias: Option<View>, c: GpuOut) {
+        self.run_pieces(l, Pieces::None, a, b, bias, c);
+    }
+
+    /// Whether A or C may lie in these pieces: on matrix units, where addresses advance. Those of A are whole steps along k, but the last
+    /// one, or whole tiles along m, those of C whole tiles.
+    fn takes_pieces(&self, pieces: Pieces<'_>, coop: bool, half: bool) -> bool {
+        let tiling = self.tiling(coop, half);
+        let [rows, cols] = tiling.tile();
+        let fills = self.m >= rows && self.n >= cols && self.k >= STEP;
+        let quads = self.n.is_multiple_of(4) && (self.ta || self.k.is_multiple_of(4));
+        let whole = |columns: &[usize], of: usize| columns.iter().all(|columns| columns.is_multiple_of(of));
+        let fits = match pieces {
+            Pieces::None => true,
+            Pieces::OfA(columns) if self.ta => whole(columns, rows),
+            Pieces::OfA(columns) => whole(&columns[..columns.len() - 1], STEP) && !self.tb,
+            Pieces::OfC(columns) => whole(columns, cols) && !self.ta,
+        };
+        tiling.on_units() && fills && quads && fits && pieces.columns().len() <= PIECES
+    }
+
+    /// As `run`, with A or C in pieces.
+    fn run_pieces(
+        &self,
+        l: &mut Lower<'_>,
+        pieces: Pieces<'_>,
+        a: View,
+        b: View,
+        bias: Option<View>,
+        c: GpuOut,
+    ) {
         let half = [a, b].iter().all(|x| x.dtype == Dtype::F16);
         let tiling = self.tiling(l.variant().needs.coop, half);
         if tiling == Tiling::Thin {
@@ -251,6 +334,8 @@ impl Gemm {
             kernel
                 .set("OVERLAP", within_k && !self.k.is_multiple_of(STEP))
                 .set("PADDED", padded)
+                .set("PIECES", pieces.of_a())
+                .set("PIECES_C", pieces.of_c())
                 .set("CUT", sums.is_some())
         };
         let kernel = match tiling {
@@ -275,6 +360,7 @@ impl Gemm {
         let params = GemmParams {
             part: [part as u32; 4],
             cut: [cut as u32; 4],
+            ends: pieces.ends(),
             m: self.m as u32,
             n: self.n as u32,
             k: self.k as u32,
@@ -294,9 +380,20 @@ impl Gemm {
         };
         l.run(kernel, &bindings, params, grid.map(|x| x as u32));
         if let Some((rows, sums)) = sums {
-            let numel = (self.m - rows) * c_row;
-            let view = c.view.part(rows * c_row, numel);
-            column_sum(l, sums, cuts, numel, GpuOut { view, ..c });
+            let whole = [c_row];
+            let columns = match pieces {
+                Pieces::OfC(columns) => columns,
+                _ => &whole,
+            };
+            // Of each piece its last rows.
+            let of = |first: &mut usize, columns: &usize| {
+                let numel = (self.m - rows) * columns;
+                let at = [cuts * (self.m - rows) * *first, self.m * *first + rows * columns];
+                *first += columns;
+                Some((at, numel))
+            };
+            let all: Vec<([usize; 2], usize)> = columns.iter().scan(0, of).collect();
+            column_sums_beside(l, sums, cuts, &all, c);
         }
         if parts > 1 {
             column_sum(l, target.view, parts, self.m * self.n, c);
@@ -389,6 +486,120 @@ pub(crate) fn grad_x(l: &mut Lower<'_>, op: &Linear, grad_y: View, w: View, grad
     op.of_grad_x().run(l, grad_y, w, None, grad_x);
 }
 
+/// y_i = x W_i^T for several layers of one input, whose weights are rows of `w` one behind another: on matrix units one product for
+/// those of the first whose outputs are whole tiles and can lie so too.
+pub(crate) fn fwd_of_several(l: &mut Lower<'_>, ops: &[Linear], x: View, w: View, outs: &[GpuOut]) {
+    let weights = parts_of(ops, w);
+    let half = x.dtype == Dtype::F16 && w.dtype == Dtype::F16;
+    if !half && l.variant().needs.coop {
+        one_scale(l, w, &weights);
+    }
+    let columns: Vec<usize> = ops.iter().map(|op| op.out).collect();
+    let together = (2..=ops.len()).rev().find_map(|n| {
+        let pieces = Pieces::OfC(&columns[..n]);
+        let all = one_layer(&ops[..n]).of_y();
+        let views: Vec<View> = outs[..n].iter().map(|out| out.view).collect();
+        let fits = all.takes_pieces(pieces, l.variant().needs.coop, half)
+            && outs[..n].iter().all(|out| !out.accumulate);
+        let y = fits.then(|| l.joined(&views)).flatten()?;
+        let w = w.part(0, all.n * all.k);
+        if !half {
+            let top = amax(l, weights[0]);
+            l.know("amax", w, top);
+        }
+        all.run_pieces(l, pieces, x, w, None, GpuOut::new(y));
+        Some(n)
+    });
+    let rest = together.unwrap_or(0);
+    for ((op, w), y) in ops.iter().zip(weights).zip(outs).skip(rest) {
+        fwd(l, op, x, w, None, *y);
+    }
+}
+
+/// Several layers of one input as one.
+fn one_layer(ops: &[Linear]) -> Linear {
+    Linear {
+        out: ops.iter().map(|op| op.out).sum(),
+        ..ops[0].clone()
+    }
+}
+
+/// dx (+)= sum of dy_i W_i and dW_i (+)= dy_i^T x, as wanted, for several layers of one input, whose weights are rows of `w` one
+/// behind another. On matrix units dx is one product, where the gradients can lie so too, and the dW_i of the first that are whole
+/// tiles another one.
+pub(crate) fn bwd_of_several(
+    l: &mut Lower<'_>,
+    ops: &[Linear],
+    [x, w]: [View; 2],
+    grads: &[View],
+    [grad_x, grad_w]: [Option<GpuOut>; 2],
+) {
+    let coop = l.variant().needs.coop;
+    let half = grads.iter().chain([&x, &w]).all(|x| x.dtype == Dtype::F16);
+    let columns: Vec<usize> = ops.iter().map(|op| op.out).collect();
+    let of_x = one_layer(ops).of_grad_x();
+    let as_one = of_x.takes_pieces(Pieces::OfA(&columns), coop, half);
+    let joined = as_one.then(|| l.joined(grads)).flatten();
+    if !half && let Some(a) = joined {
+        one_scale(l, a, grads);
+    }
+    if let Some(out) = grad_x {
+        match joined {
+            Some(a) => of_x.run_pieces(l, Pieces::OfA(&columns), a, w, None, out),
+            None => {
+                let mut accumulate = out.accumulate;
+                for ((op, &grad_y), w) in ops.iter().zip(grads).zip(parts_of(ops, w)) {
+                    self::grad_x(l, op, grad_y, w, GpuOut { accumulate, ..out });
+                    accumulate = true;
+                }
+            }
+        }
+    }
+    let Some(out) = grad_w else { return };
+    let part = |view: View| GpuOut { view, ..out };
+    let together = joined.and_then(|a| {
+        (2..=ops.len()).rev().find_map(|n| {
+            let (all, pieces) = (one_layer(&ops[..n]).of_grad_w(), Pieces::OfA(&columns[..n]));
+            all.takes_pieces(pieces, coop, half).then_some((n, all, a))
+        })
+    });
+    let mut rest = 0;
+    if let Some((n, all, a)) = together {
+        let some = View {
+            len: all.m * all.k,
+            ..a
+        };
+        if !half {
+            let top = amax(l, a);
+            l.know("amax", some, top);
+        }
+        let view = out.view.part(0, all.m * all.n);
+        all.run_pieces(l, Pieces::OfA(&columns[..n]), some, x, None, part(view));
+        rest = n;
+    }
+    let parts = parts_of(ops, out.view).into_iter().zip(grads);
+    for (op, (view, &grad_y)) in ops.iter().zip(parts).skip(rest) {
+        self::grad_w(l, op, grad_y, x, part(view));
+    }
+}
+
+/// The matrices of several layers of one input, which lie one behind another.
+fn parts_of(ops: &[Linear], all: View) -> Vec<View> {
+    let mut first = 0;
+    let part = |op: &Linear| {
+        let own = all.part(first, op.out * op.inp);
+        first += own.len;
+        own
+    };
+    ops.iter().map(part).collect()
+}
+
+/// Lets the parts of an operand be scaled as all of it is, so that its largest magnitude is found once.
+fn one_scale(l: &mut Lower<'_>, all: View, parts: &[View]) {
+    let top = amax(l, all);
+    parts.iter().for_each(|part| l.know("amax", *part, top));
+}
+
 /// dW (+)= dy^T x.
 pub(crate) fn grad_w(l: &mut Lower<'_>, op: &Linear, grad_y: View, x: View, grad_w: GpuOut) {
     op.of_grad_w().run(l, grad_y, x, None, grad_w);
@@ -411,6 +622,16 @@ pub(crate) fn grad_b(l: &mut Lower<'_>, op: &Linear, grad_y: View, grad_b: GpuOu
     column_sum(l, sums, parts, op.out, grad_b);
 }
 
+/// Whether matrix units compute any product of a call whose operands are all f16 (`half`) or not.
+pub(crate) fn on_units(op: &Linear, pass: Pass, half: bool) -> bool {
+    let products = match pass {
+        Pass::Forward => vec![op.of_y()],
+        Pass::Backward => vec![op.of_grad_x(), op.of_grad_w()],
+    };
+    let mut tilings = products.iter().map(|product| product.tiling(true, half));
+    tilings.any(Tiling::on_units)
+}
+
 impl GpuOp for Linear {
     const VARIANTS: &'static [Variant] = VARIANTS;
 
@@ -426,7 +647,7 @@ impl GpuOp for Linear {
         };
         let on_units = |(product, operands): &(Gemm, [View; 2])| {
             let half = operands.iter().all(|view| view.dtype == Dtype::F16);
-            matches!(product.tiling(true, half), Tiling::Split | Tiling::Half(_))
+            product.tiling(true, half).on_units()
         };
         !variant.needs.coop || products.iter().any(on_units)
     }
