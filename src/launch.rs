@@ -117,7 +117,7 @@ pub struct View {
 }
 
 impl View {
-    /// A part. `offset` must land on a multiple of [`BINDING_ALIGN`] bytes.
+    /// A part. `offset` must land on a multiple of 256 bytes (any binding's alignment).
     pub fn part(self, offset: usize, len: usize) -> Self {
         assert!(offset + len <= self.len, "a part lies inside its view");
         Self {

@@ -5,6 +5,8 @@ mod cache;
 pub mod choice;
 mod compiler;
 mod device;
+#[cfg(test)]
+pub(crate) mod entry;
 pub mod lower;
 #[cfg(test)]
 mod philox_tests;

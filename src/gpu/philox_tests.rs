@@ -1,10 +1,10 @@
 //! `shaders/lib/philox.wgsl` against the generator's known answers: no op draws bits for a counter of one's choice.
 
+use super::entry::compute;
 use super::{Gpu, Options, adapter};
 use crate::philox::philox4x32;
 use crate::philox::tests::KNOWN;
 use crate::shader::Kernel;
-use wgpu::util::DeviceExt as _;
 
 const ENTRY: &str = "
 @group(0) @binding(0) var<storage, read_write> words: array<vec4<u32>>; // counter, key and the place of the bits
@@ -20,60 +20,11 @@ fn draw(@builtin(workgroup_id) id: vec3<u32>) {
 fn draw(gpu: &Gpu, int64: bool, inputs: &[([u32; 4], [u32; 2])]) -> Vec<[u32; 4]> {
     let kernel = Kernel::new("lib/philox").set("INT64", int64);
     let text = kernel.expand().unwrap() + ENTRY;
-    let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: None,
-        source: wgpu::ShaderSource::Wgsl(text.into()),
-    });
-    let pipeline = gpu
-        .device
-        .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: None,
-            layout: None,
-            module: &module,
-            entry_point: Some("draw"),
-            compilation_options: wgpu::PipelineCompilationOptions::default(),
-            cache: None,
-        });
     let words: Vec<u32> = inputs
         .iter()
         .flat_map(|(c, k)| [c[0], c[1], c[2], c[3], k[0], k[1], 0, 0, 0, 0, 0, 0])
         .collect();
-    let bytes = bytemuck::cast_slice(&words);
-    let buffer = gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-        label: None,
-        contents: bytes,
-        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
-    });
-    let read = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-        label: None,
-        size: bytes.len() as u64,
-        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
-    let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: None,
-        layout: &pipeline.get_bind_group_layout(0),
-        entries: &[wgpu::BindGroupEntry {
-            binding: 0,
-            resource: buffer.as_entire_binding(),
-        }],
-    });
-    let mut encoder = gpu
-        .device
-        .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    {
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        pass.set_pipeline(&pipeline);
-        pass.set_bind_group(0, &group, &[]);
-        pass.dispatch_workgroups(inputs.len() as u32, 1, 1);
-    }
-    encoder.copy_buffer_to_buffer(&buffer, 0, &read, 0, bytes.len() as u64);
-    gpu.queue.submit([encoder.finish()]);
-    read.slice(..).map_async(wgpu::MapMode::Read, |r| r.unwrap());
-    gpu.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
-    gpu.fault().unwrap();
-    let mapped = read.slice(..).get_mapped_range().unwrap();
-    let words: &[u32] = bytemuck::cast_slice(&mapped);
+    let words = compute(gpu, text, "draw", (0, &words), None, inputs.len() as u32);
     words.chunks(12).map(|w| [w[8], w[9], w[10], w[11]]).collect()
 }
 

@@ -17,9 +17,13 @@ use crate::tensor::TensorId;
 pub(super) struct Projected(Vec<(&'static str, TensorId)>);
 
 impl Projected {
-    pub(super) fn get(&self, name: &str) -> Option<TensorId> {
+    fn find(&self, name: &str) -> Option<&TensorId> {
         let found = self.0.iter().find(|(of, _)| *of == name);
-        found.map(|(_, y)| *y)
+        found.map(|(_, y)| y)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<TensorId> {
+        self.find(name).copied()
     }
 }
 
@@ -27,8 +31,8 @@ impl std::ops::Index<&str> for Projected {
     type Output = TensorId;
 
     fn index(&self, name: &str) -> &TensorId {
-        let found = self.0.iter().find(|(of, _)| *of == name);
-        found.map_or_else(|| panic!("{name} was not projected"), |(_, y)| y)
+        self.find(name)
+            .unwrap_or_else(|| panic!("{name} was not projected"))
     }
 }
 

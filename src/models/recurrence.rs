@@ -376,13 +376,9 @@ impl Recurrence {
                 let a_log = g.param("A_log", &[h], Init::LogUniform(1.0, 16.0));
                 let dt_bias = g.param("dt_bias", &[d], Init::StepBias);
                 let y = if from_data {
-                    c.linear(
-                        g,
-                        "f_proj.1",
-                        of_x["f_proj.0"],
-                        [c.config.expand * d / h, d],
-                        false,
-                    )?
+                    let low = of_x["f_proj.0"];
+                    let rank = g.tensor(low).shape[1];
+                    c.linear(g, "f_proj.1", low, [rank, d], false)?
                 } else {
                     c.constant(g, rows * d, 0.0)?
                 };

@@ -385,19 +385,24 @@ impl Gemm {
                 Pieces::OfC(columns) => columns,
                 _ => &whole,
             };
-            // Of each piece its last rows.
-            let of = |first: &mut usize, columns: &usize| {
-                let numel = (self.m - rows) * columns;
-                let at = [cuts * (self.m - rows) * *first, self.m * *first + rows * columns];
-                *first += columns;
-                Some((at, numel))
-            };
-            let all: Vec<([usize; 2], usize)> = columns.iter().scan(0, of).collect();
-            column_sums_beside(l, sums, cuts, &all, c);
+            column_sums_beside(l, sums, cuts, &self.cut_sums(rows, columns), c);
         }
         if parts > 1 {
             column_sum(l, target.view, parts, self.m * self.n, c);
         }
+    }
+
+    /// Sums of what is cut along k, from `rows` on: of each piece of C where the first one begins, among the parts and in C, and its
+    /// elements.
+    fn cut_sums(&self, rows: usize, columns: &[usize]) -> Vec<([usize; 2], usize)> {
+        let cuts = self.k.div_ceil(self.wave_part());
+        let of = |first: &mut usize, columns: &usize| {
+            let numel = (self.m - rows) * columns;
+            let at = [cuts * (self.m - rows) * *first, self.m * *first + rows * columns];
+            *first += columns;
+            Some((at, numel))
+        };
+        columns.iter().scan(0, of).collect()
     }
 
     fn run_thin(&self, l: &mut Lower<'_>, a: View, b: View, c: GpuOut) {
@@ -486,8 +491,8 @@ pub(crate) fn grad_x(l: &mut Lower<'_>, op: &Linear, grad_y: View, w: View, grad
     op.of_grad_x().run(l, grad_y, w, None, grad_x);
 }
 
-/// y_i = x W_i^T for several layers of one input, whose weights are rows of `w` one behind another: on matrix units one product for
-/// those of the first whose outputs are whole tiles and can lie so too.
+/// y = x W^T for several layers of one input, whose weights are rows of `w` one behind another: on matrix units one product for the
+/// first layers, as long as their outputs are whole tiles and can lie so too.
 pub(crate) fn fwd_of_several(l: &mut Lower<'_>, ops: &[Linear], x: View, w: View, outs: &[GpuOut]) {
     let weights = parts_of(ops, w);
     let half = x.dtype == Dtype::F16 && w.dtype == Dtype::F16;
@@ -524,9 +529,9 @@ fn one_layer(ops: &[Linear]) -> Linear {
     }
 }
 
-/// dx (+)= sum of dy_i W_i and dW_i (+)= dy_i^T x, as wanted, for several layers of one input, whose weights are rows of `w` one
-/// behind another. On matrix units dx is one product, where the gradients can lie so too, and the dW_i of the first that are whole
-/// tiles another one.
+/// dx (+)= sum of dy W and dW (+)= dy^T x, as wanted, for several layers of one input, whose weights are rows of `w` one behind
+/// another. On matrix units dx is one product, where the gradients can lie so too, and dW of the first layers whose outputs are
+/// whole tiles another one.
 pub(crate) fn bwd_of_several(
     l: &mut Lower<'_>,
     ops: &[Linear],
@@ -666,6 +671,96 @@ impl GpuOp for Linear {
         }
         if let Some(out) = io.wanted("b") {
             grad_b(l, self, grad_y, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::entry::compute;
+    use crate::gpu::{Gpu, Options, adapter};
+
+    const ENTRY: &str = "
+@group(0) @binding(8) var<storage, read_write> places: array<u32>; // of C and of the parts of what is cut, a row and column each
+
+@compute @workgroup_size(64)
+fn find(@builtin(global_invocation_id) id: vec3<u32>) {
+    let own = vec2<u32>(0u, id.x / 128u * 128u);
+    for (var row = 0u; row < params.m && id.x < params.n; row++) {
+        places[row * params.n + id.x] = place_in_c(0u, row, id.x, own);
+        let parts = (params.k + params.cut.x - 1u) / params.cut.x;
+        for (var z = 0u; z < parts && row >= params.rows; z++) {
+            let at = (z * (params.m - params.rows) + row - params.rows) * params.n + id.x;
+            places[params.m * params.n + at] = place_in_sums(z + 1u, row, id.x, own);
+        }
+    }
+}
+";
+
+    /// Where kernels on matrix units put C in pieces, and the parts of its last wave: each matrix row by row behind the one before
+    /// it, and every part where the sums of `cut_sums` look for it. Those kernels run on hardware alone.
+    #[test]
+    fn pieces_of_c_are_where_the_sums_put_them() {
+        let (m, rows, columns) = (300, 256, [128, 384, 256]);
+        let gemm = Gemm {
+            m,
+            n: columns.iter().sum(),
+            k: 640,
+            ta: false,
+            tb: true,
+        };
+        let (part, parts) = (gemm.wave_part(), gemm.k.div_ceil(gemm.wave_part()));
+        let params = GemmParams {
+            part: [gemm.k as u32; 4],
+            cut: [part as u32; 4],
+            ends: Pieces::OfC(&columns).ends(),
+            m: m as u32,
+            n: gemm.n as u32,
+            k: gemm.k as u32,
+            a_row: gemm.k as u32,
+            last: [0; 3],
+            rows: rows as u32,
+            c_row: gemm.n as u32,
+        };
+        // A uniform's size is a multiple of 16.
+        let mut bytes = bytemuck::bytes_of(&params).to_vec();
+        bytes.resize(bytes.len().next_multiple_of(16), 0);
+        let kernel = Kernel::new("lib/gemm")
+            .set("CUT", true)
+            .set("PIECES_C", columns.len());
+        let text = "alias Operand = f32;\n".to_owned() + &kernel.expand().unwrap() + ENTRY;
+        let empty = vec![u32::MAX; (m + parts * (m - rows)) * gemm.n];
+        let groups = gemm.n.div_ceil(64) as u32;
+        for a in &adapter::adapters() {
+            let gpu = Gpu::open(a, Options::default()).unwrap();
+            let places = compute(&gpu, text.clone(), "find", (8, &empty), Some((6, &bytes)), groups);
+            let (in_c, in_parts) = places.split_at(m * gemm.n);
+            let mut matrices = Vec::new();
+            for (p, columns_here) in columns.iter().enumerate() {
+                let first: usize = columns[..p].iter().sum();
+                for row in 0..m {
+                    matrices.extend((first..first + columns_here).map(|col| in_c[row * gemm.n + col]));
+                }
+            }
+            assert!(
+                matrices.iter().copied().eq(0..(m * gemm.n) as u32),
+                "{}",
+                gpu.description()
+            );
+            let mut element = vec![0; in_c.len()];
+            for (at, &place) in in_c.iter().enumerate() {
+                element[place as usize] = at;
+            }
+            for ([from, to], numel) in gemm.cut_sums(rows, &columns) {
+                for i in 0..numel {
+                    let cut = element[to + i] - rows * gemm.n;
+                    for z in 0..parts {
+                        let place = in_parts[z * (m - rows) * gemm.n + cut] as usize;
+                        assert_eq!(place, from + z * numel + i, "{}", gpu.description());
+                    }
+                }
+            }
         }
     }
 }

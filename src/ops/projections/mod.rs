@@ -1,17 +1,17 @@
 //! Several dense layers of one input, as the queries, keys, values and gates of a block.
 //!
-//! Maths      y_i = x W_i^T, i < n
-//! Shapes     x \[rows, inp\], w \[out_0 + out_1 + .., inp\]: W_i is rows of w, W_0 first; y_i \[rows, out_i\]
-//! Gradients  dx = sum over i of dy_i W_i; dW_i = dy_i^T x. Saved: nothing but x and w. dx adds where x has several readers; dW
-//!            adds to the gradient bank
+//! Maths      `y_i = x W_i^T` for each layer i
+//! Shapes     x \[rows, inp\], w \[sum of outs, inp\]: the layers' matrices one behind another; each output \[rows, its out\]
+//! Gradients  `dx = sum dy_i W_i`, `dW_i = dy_i^T x`. Saved: nothing but x and w. dx adds where x has several readers; dW adds to
+//!            the gradient bank
 //! Numerics   as `linear`. On matrix units dx is one product over all outputs: summed in f32 and rounded once in mixed
-//!            precision; in f32 all W_i have one scale, and all dy_i: that of the largest
-//! Variants   those of `linear`. On matrix units each of these is one product, where rows and inputs fill a tile and the y_i, or
-//!            dy_i, can lie one behind another (`Lower::joined`): the first y_i and dW_i, as long as out_i is a multiple of 128, and
-//!            dx if each out_i is one of 32, the last one of 4. What is left is a product a layer
-//! Cost       as n calls of `linear`, but that dx is written once
-//! Errors     fewer than 2 or more than 6 layers; W_i other than the last that end within 128 elements, so that the next does not
-//!            begin at a legal binding; what `linear` refuses
+//!            precision; in f32 all matrices have one scale, and all dy: that of the largest
+//! Variants   those of `linear`. On matrix units each of these is one product, where rows and inputs fill a tile and the outputs, or
+//!            their gradients, can lie one behind another (`Lower::joined`): y and dW of the first layers, as long as they have a
+//!            multiple of 128 outputs, and dx if each has one of 32, the last one of 4. What is left is a product a layer
+//! Cost       as so many calls of `linear`, but that dx is written once
+//! Errors     fewer than 2 or more than 6 layers; a matrix that ends within 128 elements, so that the next does not begin at a legal
+//!            binding; what `linear` refuses
 //! Source     models.md 1; golden: the model fixtures
 
 pub mod cases;

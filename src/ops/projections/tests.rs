@@ -12,7 +12,7 @@ op_tests! {
     grad_matches_finite_difference: cases()[..3],
 }
 
-/// The layers one by one have the same outputs, to the bit: W_i is where the docs say.
+/// The layers one by one have the same outputs, to the bit: each matrix is where the docs say.
 #[test]
 fn layers_are_rows_of_one_matrix() {
     let op = Projections {
