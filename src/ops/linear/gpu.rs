@@ -15,6 +15,11 @@
 //! On matrix units, several layers of one input (`projections`) are one product in each of the three layouts, with A or C in pieces
 //! that lie one behind another (`Lower::joined`).
 
+mod pieces;
+
+pub(crate) use pieces::{bwd_of_several, fwd_of_several};
+
+use self::pieces::Pieces;
 use super::Linear;
 use crate::launch::{GpuOp, GpuOut, Lower, View, Views, grid_1d};
 use crate::ops::reduce::{column_sum, column_sums_beside};
@@ -109,49 +114,6 @@ impl Tiling {
             Self::Split => Some(MULTIPROCESSORS),
             Self::Half(_) => Some(2 * MULTIPROCESSORS),
         }
-    }
-}
-
-/// Matrices that lie one behind another in the place of one, each with some columns of all rows.
-#[derive(Debug, Clone, Copy)]
-enum Pieces<'a> {
-    None,
-    OfA(&'a [usize]),
-    OfC(&'a [usize]),
-}
-
-impl Pieces<'_> {
-    /// Columns of each.
-    fn columns(&self) -> &[usize] {
-        match self {
-            Self::None => &[],
-            Self::OfA(columns) | Self::OfC(columns) => columns,
-        }
-    }
-
-    fn of_a(&self) -> usize {
-        match self {
-            Self::OfA(columns) => columns.len(),
-            _ => 1,
-        }
-    }
-
-    fn of_c(&self) -> usize {
-        match self {
-            Self::OfC(columns) => columns.len(),
-            _ => 1,
-        }
-    }
-
-    /// Where they end.
-    fn ends(&self) -> [u32; PIECES] {
-        let mut end = 0;
-        let mut ends = [0; PIECES];
-        for (at, columns) in ends.iter_mut().zip(self.columns()) {
-            end += *columns as u32;
-            *at = end;
-        }
-        ends
     }
 }
 
@@ -251,23 +213,6 @@ impl Gemm {
 
     fn run(&self, l: &mut Lower<'_>, a: View, b: View, bias: Option<View>, c: GpuOut) {
         self.run_pieces(l, Pieces::None, a, b, bias, c);
-    }
-
-    /// Whether A or C may lie in these pieces: on matrix units, where addresses advance. Those of A are whole steps along k, but the last
-    /// one, or whole tiles along m, those of C whole tiles.
-    fn takes_pieces(&self, pieces: Pieces<'_>, coop: bool, half: bool) -> bool {
-        let tiling = self.tiling(coop, half);
-        let [rows, cols] = tiling.tile();
-        let fills = self.m >= rows && self.n >= cols && self.k >= STEP;
-        let quads = self.n.is_multiple_of(4) && (self.ta || self.k.is_multiple_of(4));
-        let whole = |columns: &[usize], of: usize| columns.iter().all(|columns| columns.is_multiple_of(of));
-        let fits = match pieces {
-            Pieces::None => true,
-            Pieces::OfA(columns) if self.ta => whole(columns, rows),
-            Pieces::OfA(columns) => whole(&columns[..columns.len() - 1], STEP) && !self.tb,
-            Pieces::OfC(columns) => whole(columns, cols) && !self.ta,
-        };
-        tiling.on_units() && fills && quads && fits && pieces.columns().len() <= PIECES
     }
 
     /// As `run`, with A or C in pieces.
@@ -392,19 +337,6 @@ impl Gemm {
         }
     }
 
-    /// Sums of what is cut along k, from `rows` on: of each piece of C where the first one begins, among the parts and in C, and its
-    /// elements.
-    fn cut_sums(&self, rows: usize, columns: &[usize]) -> Vec<([usize; 2], usize)> {
-        let cuts = self.k.div_ceil(self.wave_part());
-        let of = |first: &mut usize, columns: &usize| {
-            let numel = (self.m - rows) * columns;
-            let at = [cuts * (self.m - rows) * *first, self.m * *first + rows * columns];
-            *first += columns;
-            Some((at, numel))
-        };
-        columns.iter().scan(0, of).collect()
-    }
-
     fn run_thin(&self, l: &mut Lower<'_>, a: View, b: View, c: GpuOut) {
         let kernel = Kernel::new("linear/gemm_thin")
             .set("K", self.k)
@@ -491,120 +423,6 @@ pub(crate) fn grad_x(l: &mut Lower<'_>, op: &Linear, grad_y: View, w: View, grad
     op.of_grad_x().run(l, grad_y, w, None, grad_x);
 }
 
-/// y = x W^T for several layers of one input, whose weights are rows of `w` one behind another: on matrix units one product for the
-/// first layers, as long as their outputs are whole tiles and can lie so too.
-pub(crate) fn fwd_of_several(l: &mut Lower<'_>, ops: &[Linear], x: View, w: View, outs: &[GpuOut]) {
-    let weights = parts_of(ops, w);
-    let half = x.dtype == Dtype::F16 && w.dtype == Dtype::F16;
-    if !half && l.variant().needs.coop {
-        one_scale(l, w, &weights);
-    }
-    let columns: Vec<usize> = ops.iter().map(|op| op.out).collect();
-    let together = (2..=ops.len()).rev().find_map(|n| {
-        let pieces = Pieces::OfC(&columns[..n]);
-        let all = one_layer(&ops[..n]).of_y();
-        let views: Vec<View> = outs[..n].iter().map(|out| out.view).collect();
-        let fits = all.takes_pieces(pieces, l.variant().needs.coop, half)
-            && outs[..n].iter().all(|out| !out.accumulate);
-        let y = fits.then(|| l.joined(&views)).flatten()?;
-        let w = w.part(0, all.n * all.k);
-        if !half {
-            let top = amax(l, weights[0]);
-            l.know("amax", w, top);
-        }
-        all.run_pieces(l, pieces, x, w, None, GpuOut::new(y));
-        Some(n)
-    });
-    let rest = together.unwrap_or(0);
-    for ((op, w), y) in ops.iter().zip(weights).zip(outs).skip(rest) {
-        fwd(l, op, x, w, None, *y);
-    }
-}
-
-/// Several layers of one input as one.
-fn one_layer(ops: &[Linear]) -> Linear {
-    Linear {
-        out: ops.iter().map(|op| op.out).sum(),
-        ..ops[0].clone()
-    }
-}
-
-/// dx (+)= sum of dy W and dW (+)= dy^T x, as wanted, for several layers of one input, whose weights are rows of `w` one behind
-/// another. On matrix units dx is one product, where the gradients can lie so too, and dW of the first layers whose outputs are
-/// whole tiles another one.
-pub(crate) fn bwd_of_several(
-    l: &mut Lower<'_>,
-    ops: &[Linear],
-    [x, w]: [View; 2],
-    grads: &[View],
-    [grad_x, grad_w]: [Option<GpuOut>; 2],
-) {
-    let coop = l.variant().needs.coop;
-    let half = grads.iter().chain([&x, &w]).all(|x| x.dtype == Dtype::F16);
-    let columns: Vec<usize> = ops.iter().map(|op| op.out).collect();
-    let of_x = one_layer(ops).of_grad_x();
-    let as_one = of_x.takes_pieces(Pieces::OfA(&columns), coop, half);
-    let joined = as_one.then(|| l.joined(grads)).flatten();
-    if !half && let Some(a) = joined {
-        one_scale(l, a, grads);
-    }
-    if let Some(out) = grad_x {
-        match joined {
-            Some(a) => of_x.run_pieces(l, Pieces::OfA(&columns), a, w, None, out),
-            None => {
-                let mut accumulate = out.accumulate;
-                for ((op, &grad_y), w) in ops.iter().zip(grads).zip(parts_of(ops, w)) {
-                    self::grad_x(l, op, grad_y, w, GpuOut { accumulate, ..out });
-                    accumulate = true;
-                }
-            }
-        }
-    }
-    let Some(out) = grad_w else { return };
-    let part = |view: View| GpuOut { view, ..out };
-    let together = joined.and_then(|a| {
-        (2..=ops.len()).rev().find_map(|n| {
-            let (all, pieces) = (one_layer(&ops[..n]).of_grad_w(), Pieces::OfA(&columns[..n]));
-            all.takes_pieces(pieces, coop, half).then_some((n, all, a))
-        })
-    });
-    let mut rest = 0;
-    if let Some((n, all, a)) = together {
-        let some = View {
-            len: all.m * all.k,
-            ..a
-        };
-        if !half {
-            let top = amax(l, a);
-            l.know("amax", some, top);
-        }
-        let view = out.view.part(0, all.m * all.n);
-        all.run_pieces(l, Pieces::OfA(&columns[..n]), some, x, None, part(view));
-        rest = n;
-    }
-    let parts = parts_of(ops, out.view).into_iter().zip(grads);
-    for (op, (view, &grad_y)) in ops.iter().zip(parts).skip(rest) {
-        self::grad_w(l, op, grad_y, x, part(view));
-    }
-}
-
-/// The matrices of several layers of one input, which lie one behind another.
-fn parts_of(ops: &[Linear], all: View) -> Vec<View> {
-    let mut first = 0;
-    let part = |op: &Linear| {
-        let own = all.part(first, op.out * op.inp);
-        first += own.len;
-        own
-    };
-    ops.iter().map(part).collect()
-}
-
-/// Lets the parts of an operand be scaled as all of it is, so that its largest magnitude is found once.
-fn one_scale(l: &mut Lower<'_>, all: View, parts: &[View]) {
-    let top = amax(l, all);
-    parts.iter().for_each(|part| l.know("amax", *part, top));
-}
-
 /// dW (+)= dy^T x.
 pub(crate) fn grad_w(l: &mut Lower<'_>, op: &Linear, grad_y: View, x: View, grad_w: GpuOut) {
     op.of_grad_w().run(l, grad_y, x, None, grad_w);
@@ -671,96 +489,6 @@ impl GpuOp for Linear {
         }
         if let Some(out) = io.wanted("b") {
             grad_b(l, self, grad_y, out);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gpu::entry::compute;
-    use crate::gpu::{Gpu, Options, adapter};
-
-    const ENTRY: &str = "
-@group(0) @binding(8) var<storage, read_write> places: array<u32>; // of C and of the parts of what is cut, a row and column each
-
-@compute @workgroup_size(64)
-fn find(@builtin(global_invocation_id) id: vec3<u32>) {
-    let own = vec2<u32>(0u, id.x / 128u * 128u);
-    for (var row = 0u; row < params.m && id.x < params.n; row++) {
-        places[row * params.n + id.x] = place_in_c(0u, row, id.x, own);
-        let parts = (params.k + params.cut.x - 1u) / params.cut.x;
-        for (var z = 0u; z < parts && row >= params.rows; z++) {
-            let at = (z * (params.m - params.rows) + row - params.rows) * params.n + id.x;
-            places[params.m * params.n + at] = place_in_sums(z + 1u, row, id.x, own);
-        }
-    }
-}
-";
-
-    /// Where kernels on matrix units put C in pieces, and the parts of its last wave: each matrix row by row behind the one before
-    /// it, and every part where the sums of `cut_sums` look for it. Those kernels run on hardware alone.
-    #[test]
-    fn pieces_of_c_are_where_the_sums_put_them() {
-        let (m, rows, columns) = (300, 256, [128, 384, 256]);
-        let gemm = Gemm {
-            m,
-            n: columns.iter().sum(),
-            k: 640,
-            ta: false,
-            tb: true,
-        };
-        let (part, parts) = (gemm.wave_part(), gemm.k.div_ceil(gemm.wave_part()));
-        let params = GemmParams {
-            part: [gemm.k as u32; 4],
-            cut: [part as u32; 4],
-            ends: Pieces::OfC(&columns).ends(),
-            m: m as u32,
-            n: gemm.n as u32,
-            k: gemm.k as u32,
-            a_row: gemm.k as u32,
-            last: [0; 3],
-            rows: rows as u32,
-            c_row: gemm.n as u32,
-        };
-        // A uniform's size is a multiple of 16.
-        let mut bytes = bytemuck::bytes_of(&params).to_vec();
-        bytes.resize(bytes.len().next_multiple_of(16), 0);
-        let kernel = Kernel::new("lib/gemm")
-            .set("CUT", true)
-            .set("PIECES_C", columns.len());
-        let text = "alias Operand = f32;\n".to_owned() + &kernel.expand().unwrap() + ENTRY;
-        let empty = vec![u32::MAX; (m + parts * (m - rows)) * gemm.n];
-        let groups = gemm.n.div_ceil(64) as u32;
-        for a in &adapter::adapters() {
-            let gpu = Gpu::open(a, Options::default()).unwrap();
-            let places = compute(&gpu, text.clone(), "find", (8, &empty), Some((6, &bytes)), groups);
-            let (in_c, in_parts) = places.split_at(m * gemm.n);
-            let mut matrices = Vec::new();
-            for (p, columns_here) in columns.iter().enumerate() {
-                let first: usize = columns[..p].iter().sum();
-                for row in 0..m {
-                    matrices.extend((first..first + columns_here).map(|col| in_c[row * gemm.n + col]));
-                }
-            }
-            assert!(
-                matrices.iter().copied().eq(0..(m * gemm.n) as u32),
-                "{}",
-                gpu.description()
-            );
-            let mut element = vec![0; in_c.len()];
-            for (at, &place) in in_c.iter().enumerate() {
-                element[place as usize] = at;
-            }
-            for ([from, to], numel) in gemm.cut_sums(rows, &columns) {
-                for i in 0..numel {
-                    let cut = element[to + i] - rows * gemm.n;
-                    for z in 0..parts {
-                        let place = in_parts[z * (m - rows) * gemm.n + cut] as usize;
-                        assert_eq!(place, from + z * numel + i, "{}", gpu.description());
-                    }
-                }
-            }
         }
     }
 }
