@@ -32,19 +32,18 @@ const INVERSE: bool = DELTA && !BACK;
 #endif
 @group(0) @binding(8) var<uniform> params: Params;
 
-// In `m`, 4 x 4 blocks of f32 each: G, the blocks above its diagonal between products, if it is to be inverted; Q K^T, then
-// Zn. Two blocks above the diagonal of Zn keep the vectors. With several writes a token Q K^T has at most two rows of
-// blocks, all whole. Then W.
-const LOWER: u32 = 0;
-const ZN: u32 = {1024 * (INVERSE || KEY_BLOCKS > 4)};
-const SCORES: u32 = {ZN + 512 * (HOUSEHOLDER > 1)};
-const VECTORS: u32 = {ZN + 128};
+// In `m`, 4 x 4 blocks of f32: Q K^T (with several writes a token at most two rows of blocks, all whole), then G, which Zn
+// replaces in place, then W. Above the diagonal two blocks keep the vectors, the others what is between products of the
+// inverse. Where W needs more room Q K^T lies beside G.
+const BESIDE: bool = KEY_BLOCKS > 4;
+const SCORES: u32 = {1024 * BESIDE + 512 * (HOUSEHOLDER > 1)};
+const VECTORS: u32 = 64;
 const STRENGTH: u32 = 5;
 // Quads of Q and of K a thread has in registers.
 const QUERY_QUADS: u32 = {(QUERY_BLOCKS * KEY_BLOCKS + 7) / 8};
 const KEY_QUADS: u32 = {(KEY_BLOCKS + 1) / 2};
-const STAGED: u32 = {1024 + (KEY_BLOCKS > 4) * (256 * KEY_BLOCKS - 1024)};
-var<workgroup> m: array<vec4<f32>, {ZN + 1024}>;
+const STAGED: u32 = {1024 + BESIDE * (256 * KEY_BLOCKS - 1024)};
+var<workgroup> m: array<vec4<f32>, {1024 + 1024 * BESIDE}>;
 var<workgroup> staged: array<vec4<f16>, STAGED>; // Q, then K, as blocks; then (I + Zn diag(beta)) diag(in)
 
 fn set_vector(vector: u32, i: u32, x: f32) {
@@ -57,6 +56,10 @@ fn vector_at(vector: u32, i: u32) -> f32 {
 
 fn vector_quad(vector: u32, i4: u32) -> vec4<f32> {
     return m[VECTORS + vector * 16u + i4];
+}
+
+fn block_at(i: u32, j: u32) -> u32 {
+    return (i * 4u + j) * 64u;
 }
 #if !CHANNEL
 
@@ -89,10 +92,6 @@ fn unit_factor(quad: vec4<f16>) -> f32 {
     return inverseSqrt(sum + EPS);
 }
 #endif
-
-fn block_at(i: u32, j: u32) -> u32 {
-    return (i * 4u + j) * 64u;
-}
 #if INVERSE
 
 // Four columns of a row of A diag(beta) B: row r of the block A at `a`, of column `block` of blocks, quad c of the B at `b`.
@@ -106,15 +105,15 @@ fn row_times_block(a: u32, r: u32, block: u32, b: u32, c: u32) -> vec4<f32> {
     return sum;
 }
 
-// Zn: the blocks on the diagonal, a column a thread.
-fn invert_diagonal(thread: u32) {
+// Column `thread` of the blocks of Zn on the diagonal, of which each has 16.
+fn diagonal_column(thread: u32) -> array<f32, 16> {
     let b = block_at(thread / 16u, thread / 16u);
     let column = thread % 16u;
 #for i in 0..16
-    var x{i} = -m[LOWER + b + {4 * i}u + column / 4u][column % 4u];
+    var x{i} = -m[b + {4 * i}u + column / 4u][column % 4u];
 #for n in 0..(i + 3) / 4
     {
-        let a = m[LOWER + b + {4 * i + n}u] * vector_quad(STRENGTH, thread / 16u * 4u + {n}u);
+        let a = m[b + {4 * i + n}u] * vector_quad(STRENGTH, thread / 16u * 4u + {n}u);
 #for e in 0..4
 #if 4 * n + e < i
         x{i} -= a[{e}] * x{4 * n + e};
@@ -122,44 +121,56 @@ fn invert_diagonal(thread: u32) {
 #end
     }
 #end
-    m[ZN + b + {4 * i}u + column / 4u][column % 4u] = x{i};
 #end
+    return array<f32, 16>(x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15);
+}
+
+fn store_diagonal_column(thread: u32, x: array<f32, 16>) {
+    let b = block_at(thread / 16u, thread / 16u);
+    let column = thread % 16u;
+#for i in 0..16
+    m[b + {4 * i}u + column / 4u][column % 4u] = x[{i}];
+#end
+}
+
+// Block n of what is between two products.
+fn between(n: u32) -> u32 {
+    return select(block_at(n, 3u), block_at(1u, 2u), n == 3u);
 }
 
 // The blocks below them: -(I + Z2 diag(beta)) A (I + diag(beta) Z1) for Z1 above and Z2 beside the block A of G, of 16 rows
 // and then of 32.
 fn join(thread: u32) {
-    let pair = thread / 64u * 2u;
+    let p = thread / 64u % 2u;
+    let pair = 2u * p;
     let r = thread % 64u / 4u;
     let c = thread % 4u;
     if thread < 128u {
-        let a = LOWER + block_at(pair + 1u, pair);
-        let left = m[a + thread % 64u] + row_times_block(a, r, pair, ZN + block_at(pair, pair), c);
-        m[LOWER + block_at(pair, pair + 1u) + thread % 64u] = left;
+        let a = block_at(pair + 1u, pair);
+        m[between(p) + thread % 64u] = m[a + thread % 64u] + row_times_block(a, r, pair, block_at(pair, pair), c);
     }
     workgroupBarrier();
     if thread < 128u {
-        let left = LOWER + block_at(pair, pair + 1u);
-        let below = row_times_block(ZN + block_at(pair + 1u, pair + 1u), r, pair + 1u, left, c);
-        m[ZN + block_at(pair + 1u, pair) + thread % 64u] = -m[left + thread % 64u] - below;
+        let left = between(p);
+        let below = row_times_block(block_at(pair + 1u, pair + 1u), r, pair + 1u, left, c);
+        m[block_at(pair + 1u, pair) + thread % 64u] = -m[left + thread % 64u] - below;
     }
     workgroupBarrier();
     let i = thread / 128u % 2u;
-    let j = thread / 64u % 2u;
     var sum = vec4(0.0);
     if thread < 256u {
-        sum = m[LOWER + block_at(2u + i, j) + thread % 64u];
-        for (var n = j; n < 2u; n++) {
-            sum += row_times_block(LOWER + block_at(2u + i, n), r, n, ZN + block_at(n, j), c);
+        sum = m[block_at(2u + i, p) + thread % 64u];
+        for (var n = p; n < 2u; n++) {
+            sum += row_times_block(block_at(2u + i, n), r, n, block_at(n, p), c);
         }
-        m[LOWER + block_at(i, 2u + j) + thread % 64u] = sum;
+        m[between(2u * i + p) + thread % 64u] = sum;
     }
     workgroupBarrier();
     if thread < 256u {
         for (var n = 0u; n <= i; n++) {
-            sum += row_times_block(ZN + block_at(2u + i, 2u + n), r, 2u + n, LOWER + block_at(n, 2u + j), c);
+            sum += row_times_block(block_at(2u + i, 2u + n), r, 2u + n, between(2u * n + p), c);
         }
-        m[ZN + block_at(2u + i, j) + thread % 64u] = -sum;
+        m[block_at(2u + i, p) + thread % 64u] = -sum;
     }
 }
 #endif
@@ -248,17 +259,13 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     }
     workgroupBarrier();
 #if !CHANNEL
-    // Half a row of blocks of Q K^T or, from subgroup 8 on, of K K^T. Loops that run once: naga takes no `if` around matrix
-    // operations.
-    let i = subgroup % 8u / 2u;
+    // A block of Q K^T and one of K K^T a subgroup. Loops that run once: naga takes no `if` around matrix operations.
+    let i = subgroup / 4u;
+    let j = subgroup % 4u;
+    let of_query = min(i, {QUERY_BLOCKS - 1}u) * {KEY_BLOCKS * 64}u;
 #for n in 0..KEY_BLOCKS
-    var a{n} = FragA();
+    let q_block{n} = coopLoadT<FragA>(&staged[of_query + {n * 64}u], 4u);
 #end
-    for (var once = subgroup; once < 2u * QUERY_BLOCKS; once = 2u * QUERY_BLOCKS) {
-#for n in 0..KEY_BLOCKS
-        a{n} = coopLoadT<FragA>(&staged[(i * KEY_BLOCKS + {n}u) * 64u], 4u);
-#end
-    }
     if thread < 64u {
         set_block_sums(thread);
     }
@@ -282,29 +289,28 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         table[entry(DECAY_OUT, thread)] = decay_out;
     }
     workgroupBarrier();
-    var columns = select(0u, min(4u, (i + 1u) * HOUSEHOLDER), subgroup < 2u * QUERY_BLOCKS);
+    let is_score = i < QUERY_BLOCKS && j < (i + 1u) * HOUSEHOLDER;
+    var score = FragC();
 #if INVERSE
-    columns = select(columns, i + 1u, subgroup >= 8u);
-    for (var once = subgroup; once >= 8u; once = 0u) {
+    var pair = FragC();
+#endif
 #for n in 0..KEY_BLOCKS
-        a{n} = coopLoadT<FragA>(&staged[(i * KEY_BLOCKS + {n}u) * 64u], 4u);
+    {
+        let right = coopLoad<FragB>(&staged[(j * KEY_BLOCKS + {n}u) * 64u], 4u);
+        score = coopMultiplyAdd(q_block{n}, right, score);
+#if INVERSE
+        pair = coopMultiplyAdd(coopLoadT<FragA>(&staged[(i * KEY_BLOCKS + {n}u) * 64u], 4u), right, pair);
+#endif
+    }
 #end
+    for (var once = select(1u, 0u, is_score); once < 1u; once++) {
+        coopStoreT(score, &m[SCORES + block_at(i, j)], 4u);
+    }
+#if INVERSE && BESIDE
+    for (var once = select(1u, 0u, j <= i); once < 1u; once++) {
+        coopStoreT(pair, &m[block_at(i, j)], 4u);
     }
 #endif
-    let result = select(LOWER, SCORES, subgroup < 8u) + i * 256u;
-    for (var j = subgroup % 2u; j < columns; j += 2u) {
-        var even = FragC();
-        var odd = FragC();
-#for n in 0..KEY_BLOCKS
-#if n % 2 == 0
-        even = coopMultiplyAdd(a{n}, coopLoad<FragB>(&staged[(j * KEY_BLOCKS + {n}u) * 64u], 4u), even);
-#else
-        odd = coopMultiplyAdd(a{n}, coopLoad<FragB>(&staged[(j * KEY_BLOCKS + {n}u) * 64u], 4u), odd);
-#endif
-#end
-        even = even + odd;
-        coopStoreT(even, &m[result + j * 64u], 4u);
-    }
     workgroupBarrier();
     for (var w = thread; w < QUERY_BLOCKS * 256u; w += 512u) {
         let end = last(row_of(w));
@@ -316,27 +322,35 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         }
         operands[base + OF_P + w] = vec4<t_operands>(p);
     }
+#if INVERSE && !BESIDE
+    workgroupBarrier();
+    for (var once = select(1u, 0u, j <= i); once < 1u; once++) {
+        coopStoreT(pair, &m[block_at(i, j)], 4u);
+    }
+    workgroupBarrier();
+#endif
 #endif
 #if INVERSE
     for (var w = thread; w < 1024u; w += 512u) {
-#if CHANNEL
-        m[LOWER + w] = lower[block() * 1024u + w];
-#else
         let r = row_of(w);
         let j = column_of(w);
-        var pair = vec4(0.0);
-        if j <= r {
-            let below = vec4(j) + vec4(0u, 1u, 2u, 3u) < vec4(r);
-            pair = select(vec4(0.0), m[LOWER + w] * gam_quad(r, j), below);
-        }
         if j / 16u <= r / 16u {
-            m[LOWER + w] = pair;
-        }
+#if CHANNEL
+            m[w] = lower[block() * 1024u + w];
+#else
+            var pair = vec4(0.0);
+            if j <= r {
+                let below = vec4(j) + vec4(0u, 1u, 2u, 3u) < vec4(r);
+                pair = select(vec4(0.0), m[w] * gam_quad(r, j), below);
+            }
+            m[w] = pair;
 #endif
+        }
     }
     workgroupBarrier();
+    var inverted = array<f32, 16>();
     if thread < 64u {
-        invert_diagonal(thread);
+        inverted = diagonal_column(thread);
     }
 #endif
 #if !CHANNEL
@@ -356,6 +370,10 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #if DELTA
     workgroupBarrier();
 #if INVERSE
+    if thread < 64u {
+        store_diagonal_column(thread, inverted);
+    }
+    workgroupBarrier();
     join(thread);
     workgroupBarrier();
 #endif
@@ -379,7 +397,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #else
         var x = vec4(0.0);
         if column_of(w) / 16u <= row_of(w) / 16u {
-            x = m[ZN + w];
+            x = m[w];
         }
         zn[square + w] = vec4<t_zn>(x);
 #endif
