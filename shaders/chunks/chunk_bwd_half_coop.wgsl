@@ -54,15 +54,13 @@ alias t_grad_pairs = f16;
 @group(0) @binding(12) var<storage, read_write> g: array<f32>; // [B, T, H]
 #endif
 #if GATES
-@group(0) @binding(13) var<storage, read_write> overlaps: array<f32>; // [B, H, chunks, 2 ceil(d_v / 64), 4]: parts of <S, D>
+@group(0) @binding(13) var<storage, read_write> overlaps: array<f32>; // [B, H, chunks, tiles of 32 columns of S, 4]: parts of <S, D>
 @group(0) @binding(14) var<storage, read_write> grad_g: array<f32>; // [B, T, H]
 #endif
 @group(0) @binding(15) var<uniform> params: Params;
 
-// A delta rule has too many sums for two workgroups a multiprocessor, unless heads are narrow: then each subgroup has half the
-// rows.
-const NARROW: bool = DELTA && !CHANNEL && KEY_BLOCKS <= 4;
-const ROOMY: bool = DELTA && !NARROW;
+// Narrow heads: each subgroup has half the rows.
+const NARROW: bool = DELTA && !ROOMY;
 const ACROSS: u32 = {8 - NARROW * 4}; // subgroups along d_k
 const OWN: u32 = {4 - NARROW * 2}; // rows of blocks of a subgroup
 const COLUMNS: u32 = {8 + ROOMY * 8 - NARROW * 4}; // quads of a row of a tile
@@ -637,7 +635,7 @@ fn chunk_bwd_half_coop(
         grad_gate += select(0.0, vector_at(ROW_SUMS, t), t >= token_here);
         grad_gate += select(vector_at(ROW_SUMS + 2u, t), vector_at(ROW_SUMS + 1u, t), t >= token_here * HOUSEHOLDER);
     }
-    let parts = (params.d_v + 63u) / 64u * 8u;
+    let parts = state_quads() / 2u;
     var overlap = 0.0;
     for (var t = thread % 4u; t < parts; t += 4u) {
         overlap += overlaps[block() * parts + t];

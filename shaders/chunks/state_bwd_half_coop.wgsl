@@ -1,7 +1,7 @@
 // The recurrence over chunks backward, from the last, with D = dL/dS' in registers as `state_fwd_half_coop` has S:
 //   dVn = scale P^T dO + diag(out) K D    D <- a D + (scale diag(in) Q)^T dO [DELTA: + W^T diag(beta) dVn]
-// and D of each chunk's end to memory, with sums of S D where GATES. A workgroup a (32 columns of d_v, h, b); grid
-// (2 ceil(d_v / 64), H, B). Workgroup memory at most 24,576 B. Source: as of `state_fwd_half_coop`.
+// and D of each chunk's end to memory, with sums of S D where GATES. A workgroup a (32 columns of S, h, b), padding
+// too; grid (state_quads() / 8, H, B). Workgroup memory at most 24,576 B. Source: as of `state_fwd_half_coop`.
 const GATES: bool = true; // there are log decays that want a gradient
 alias t_operands = f16;
 alias t_states = f16;
@@ -19,7 +19,7 @@ alias t_kept = f16;
 @group(0) @binding(4) var<storage, read_write> grad_states: array<vec4<t_grad_states>>; // [B, H, chunks, d_k, d_v], padded
 #if GATES
 @group(0) @binding(5) var<storage, read_write> states: array<vec4<t_states>>; // the same
-@group(0) @binding(6) var<storage, read_write> overlaps: array<f32>; // [B, H, chunks, 2 ceil(d_v / 64), 4]: parts of <S, D>
+@group(0) @binding(6) var<storage, read_write> overlaps: array<f32>; // [B, H, chunks, tiles of 32 columns of S, 4]: parts of <S, D>
 #endif
 #if CHANNEL
 @group(0) @binding(7) var<storage, read_write> kept: array<vec4<t_kept>>; // see lib/half_chunk
@@ -150,7 +150,7 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #if GATES
         overlap = subgroupAdd(overlap);
         if thread % 32u == 0u {
-            overlaps[(block() * ((params.d_v + 63u) / 64u) * 2u + wg.x) * 4u + subgroup] = overlap;
+            overlaps[(block() * state_quads() / 8u + wg.x) * 4u + subgroup] = overlap;
         }
 #endif
 #for n in 0..QUERY_BLOCKS

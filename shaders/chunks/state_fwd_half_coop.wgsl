@@ -2,8 +2,8 @@
 //   Y = V + Zn diag(beta) V + W S,
 //   O = scale diag(in) Q S + scale P Vn    S <- a S + (diag(out) K)^T Vn
 // and S of each chunk's start to memory. Subgroup s keeps the rows 16 s .. and 64 + 16 s .. of S in f32 and computes a row of
-// blocks of Y and O. A workgroup a (32 columns of d_v, h, b), sequential over chunks; grid (2 ceil(d_v / 64), H, B). Workgroup
-// memory at most 24,576 B, so that a multiprocessor has two. Source: Yang et al. 2024, "Gated Linear Attention", section 4, and
+// blocks of Y and O. A workgroup a (32 columns of S, h, b), padding too, sequential over chunks; grid (state_quads() / 8, H, B).
+// Workgroup memory at most 24,576 B, so that a multiprocessor has two. Source: Yang et al. 2024, "Gated Linear Attention", section 4, and
 // "Parallelizing Linear Transformers with the Delta Rule", section 3.
 alias t_operands = f16;
 alias t_zn = f16;

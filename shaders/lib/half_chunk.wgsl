@@ -9,6 +9,9 @@ const DELTA: bool = true; // writes correct the state: there are W and Zn
 const CHANNEL: bool = false; // a decay by channel
 #import lib/chunk
 
+// A delta rule's sums in `chunk_bwd_half_coop` leave two workgroups a multiprocessor no room, unless heads are narrow.
+const ROOMY: bool = DELTA && (CHANNEL || KEY_BLOCKS > 4);
+const STATE_TILE: u32 = {32 + ROOMY * 32};
 const QUERY_BLOCKS: u32 = {(QUERIES + 15) / 16};
 const QUADS: u32 = KEY_BLOCKS * 4; // of a row of K
 const ROW: u32 = 18; // 16, and two more so that rows start in different banks
@@ -66,9 +69,9 @@ fn column_of(w: u32) -> u32 {
     return w / 64u % 4u * 16u + w % 4u * 4u;
 }
 
-// Quads of a row of the saved states, padded to whole tiles of 64 columns.
+// Quads of a row of the saved states, padded to whole tiles of `state_fwd_half_coop` and of `chunk_bwd_half_coop`.
 fn state_quads() -> u32 {
-    return (params.d_v + 63u) / 64u * 16u;
+    return (params.d_v + {STATE_TILE - 1}u) / STATE_TILE * {STATE_TILE / 4}u;
 }
 
 // Where quad c of row i of the chunk's state is: in blocks.

@@ -8,11 +8,9 @@ const COLS: u32 = {(KEY_BLOCKS + 3) / 4}; // blocks of a row that a subgroup com
 #import lib/split
 
 const ROW_BLOCKS: u32 = {4 * COLS}; // of a row of M' and K'
-// In quads.
-const M_SIZE: u32 = {KEY_BLOCKS * 4 * COLS * 64};
-const K_SIZE: u32 = {16 * COLS * 64};
+// Where they begin, in quads.
 const OF_M: u32 = 0;
-const OF_M_LOW: u32 = {KEY_BLOCKS * 4 * COLS * 64};
-const OF_K: u32 = {2 * KEY_BLOCKS * 4 * COLS * 64};
-const OF_K_LOW: u32 = {2 * KEY_BLOCKS * 4 * COLS * 64 + 16 * COLS * 64};
-const OPERANDS: u32 = {2 * (KEY_BLOCKS * 4 * COLS * 64 + 16 * COLS * 64)};
+const OF_M_LOW: u32 = {KEY_BLOCKS * ROW_BLOCKS * 64};
+const OF_K: u32 = {2 * OF_M_LOW};
+const OF_K_LOW: u32 = {OF_K + 4 * ROW_BLOCKS * 64};
+const OPERANDS: u32 = {OF_K_LOW + 4 * ROW_BLOCKS * 64};

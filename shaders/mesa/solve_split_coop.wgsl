@@ -3,9 +3,9 @@
 // image of all directions P is
 //   P_t + in_t P_t M' + sum_{j<=t} (P_t . K'_j) Gam_tj beta_j K'_j
 // Rows of P are scaled to a norm in [2^4, 2^5) before they are split. A row stops when its residual is that of rounding (LOOSE: of
-// an f16's), the workgroup when all rows have. A subgroup has 32 rows and 16 COLS columns of all
-// vectors, in registers. A workgroup a (chunk, h, b); grid (chunks, H, B). Workgroup memory 47,392 B with COLS 2, 31,008 B with
-// 1. Source: von Oswald et al. 2025; models.md 4.14.
+// an f16's), the workgroup when all its rows have. A subgroup has 16 COLS columns of all vectors, in registers. A workgroup a
+// (16 rows of a chunk, h, b); grid (4 chunks, H, B). Workgroup memory 14,608 B with COLS 2, 10,512 B with 1, so that a
+// multiprocessor has three or four. Source: von Oswald et al. 2025; models.md 4.14.
 alias t_rhs = f32;
 alias t_solution = f32;
 alias t_operands = f16;
@@ -35,12 +35,12 @@ alias FragB = coop_mat16x16<f16, B>;
 alias FragC = coop_mat16x16<f32, C>;
 
 // P, then the weighted scores.
-var<workgroup> p_high: array<vec4<f16>, {64 * (16 * COLS + 2)}>;
-var<workgroup> p_low: array<vec4<f16>, {64 * (16 * COLS + 2)}>;
-var<workgroup> scratch: array<vec4<f32>, 640>; // a block of 16 rows of 5 quads a subgroup
-var<workgroup> sums: array<f32, 512>; // two sets of [4 parts of a row, C]
+var<workgroup> p_high: array<vec4<f16>, {16 * (16 * COLS + 2)}>;
+var<workgroup> p_low: array<vec4<f16>, {16 * (16 * COLS + 2)}>;
+var<workgroup> scratch: array<vec4<f32>, 320>; // a block of 16 rows of 5 quads a subgroup
+var<workgroup> sums: array<f32, 128>; // two sets of [4 parts of a row, 16 rows]
 var<workgroup> logs: array<f32, 64>;
-var<workgroup> going: array<u32, 8>; // whether a row of the subgroup goes on
+var<workgroup> going: array<u32, 4>; // whether a row of the subgroup goes on
 
 // The sum over the four invocations that share a row of a block.
 fn quad_sum(x: f32) -> f32 {
@@ -49,19 +49,13 @@ fn quad_sum(x: f32) -> f32 {
 }
 
 fn row_sum(which: u32, i: u32) -> f32 {
-    let at = which * 256u + i;
-    return (sums[at] + sums[at + 64u]) + (sums[at + 128u] + sums[at + 192u]);
+    let at = which * 64u + i;
+    return (sums[at] + sums[at + 16u]) + (sums[at + 32u] + sums[at + 48u]);
 }
 
 // 2^e that brings a vector of this squared norm to [2^4, 2^5).
 fn row_exponent(square: f32) -> i32 {
     return clamp(4 - ((i32(bitcast<u32>(square) >> 23u) - 127) >> 1u), -100, 100);
-}
-
-// 0, read anew in step i, from a place that changes: a driver that knew how often loops run would unroll them, and take five
-// times as long to compile them.
-fn unknown(i: u32) -> u32 {
-    return params.ends[i % 4u] - params.chunks;
 }
 
 fn set_operand(at: u32, value: vec4<f32>) {
@@ -70,53 +64,54 @@ fn set_operand(at: u32, value: vec4<f32>) {
     p_low[at] = vec4<f16>(value - rounded);
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(128)
 fn solve_split_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    set_chunk(wg);
-    let subgroup = thread / 32u;
-    let part = subgroup % 4u; // of the columns
-    let upper = subgroup / 4u; // the first 32 rows, or the others
-    let mine = subgroup * 80u;
-    // A lane's rows r and r + 8 of a block, and its quad there.
+    let section = wg.x % 4u; // of the chunk's rows
+    set_chunk(vec3(wg.x / 4u, wg.yz));
+    let part = thread / 32u; // of the columns
+    let mine = part * 80u;
+    // A lane's rows r and r + 8, and its quad of a block.
     let r = thread % 32u / 4u;
     let q = thread % 4u;
-    let first = upper * 32u + r;
     let base = block() * OPERANDS;
     let scale = scales[block()];
     if thread < 64u {
         logs[thread] = table[entry(LOG, thread)];
     }
     workgroupBarrier();
-#for a in 0..2
-#for n in 0..2
     // Decays between this lane's columns of scores and its rows, with the write strength; scores are below 2^20.
-    var weight{a}{n} = vec4(0.0);
-    let row{a}{n} = first + {16 * a + 8 * n}u;
-    let decay{a}{n} = table[entry(DECAY_IN, row{a}{n})] * scale.x;
-#for c in 0..4
+#for n in 0..2
+    let row{n} = section * 16u + r + {8 * n}u;
+    let decay{n} = table[entry(DECAY_IN, row{n})] * scale.x;
+    var weight{n} = vec4(0.0);
     {
-        let j = part * 16u + q * 4u + {c}u;
-        if j <= row{a}{n} && is_row(j) {
-            var sum = 0.0;
-            for (var at = j + 1u; at <= row{a}{n}; at++) {
-                sum += logs[at];
-            }
-            weight{a}{n}[{c}] = exp(sum) * (beta[row(j)] * scale.z) * 0.03125;
+        let first = part * 16u + q * 4u;
+        var sum = 0.0;
+        for (var at = first + 4u; at <= row{n}; at++) {
+            sum += logs[at];
         }
+#for c in 0..4
+        {
+            let j = first + {3 - c}u;
+            if j <= row{n} {
+                if is_row(j) {
+                    weight{n}[{3 - c}] = exp(sum) * (beta[row(j)] * scale.z) * 0.03125;
+                }
+                sum += logs[j];
+            }
+        }
+#end
     }
 #end
-#end
-#end
     // Right sides, scaled to a sum of magnitudes of 1.
-#for a in 0..2
 #for n in 0..2
 #for f in 0..COLS
-    var residual{a}{n}{f} = vec4(0.0);
+    var residual{n}{f} = vec4(0.0);
 #for c in 0..4
     {
         let j = (part * COLS + {f}u) * 16u + q * 4u + {c}u;
-        if is_row(row{a}{n}) && j < params.d_k {
-            residual{a}{n}{f}[{c}] = f32(rhs[row(row{a}{n}) * params.d_k + j]);
+        if is_row(row{n}) && j < params.d_k {
+            residual{n}{f}[{c}] = f32(rhs[row(row{n}) * params.d_k + j]);
         }
     }
 #end
@@ -124,19 +119,17 @@ fn solve_split_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
     {
         var sum = 0.0;
 #for f in 0..COLS
-        sum += dot(abs(residual{a}{n}{f}), vec4(1.0));
+        sum += dot(abs(residual{n}{f}), vec4(1.0));
 #end
         sum = quad_sum(sum);
         if q == 0u {
-            sums[part * 64u + row{a}{n}] = sum;
+            sums[part * 16u + r + {8 * n}u] = sum;
         }
     }
 #end
-#end
     workgroupBarrier();
-#for a in 0..2
 #for n in 0..2
-    let size{a}{n} = max(row_sum(0u, row{a}{n}), SMALLEST);
+    let size{n} = max(row_sum(0u, r + {8 * n}u), SMALLEST);
     {
         var sum = 0.0;
 #for f in 0..COLS
@@ -144,139 +137,114 @@ fn solve_split_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
         {
             let j = (part * COLS + {f}u) * 16u + q * 4u + {c}u;
             if j < params.d_k {
-                residual{a}{n}{f}[{c}] *= 1.0 / size{a}{n} / sqrt(lambda[head * params.d_k + j]);
+                residual{n}{f}[{c}] *= 1.0 / size{n} / sqrt(lambda[head * params.d_k + j]);
             }
         }
 #end
-        sum += dot(residual{a}{n}{f}, residual{a}{n}{f});
+        sum += dot(residual{n}{f}, residual{n}{f});
 #end
         sum = quad_sum(sum);
         if q == 0u {
-            sums[256u + part * 64u + row{a}{n}] = sum;
+            sums[64u + part * 16u + r + {8 * n}u] = sum;
         }
     }
 #for f in 0..COLS
-    var found{a}{n}{f} = vec4(0.0);
-    var direction{a}{n}{f} = residual{a}{n}{f};
-#end
+    var found{n}{f} = vec4(0.0);
+    var direction{n}{f} = residual{n}{f};
 #end
 #end
     workgroupBarrier();
-#for a in 0..2
 #for n in 0..2
     // The squared residual, the one that is small enough, and the squared norm of the direction: residuals are orthogonal to
     // the directions before them.
-    var error{a}{n} = row_sum(1u, row{a}{n});
-    let enough{a}{n} = TOLERANCE * error{a}{n};
-    var square{a}{n} = error{a}{n};
-    var live{a}{n} = error{a}{n} > 0.0;
-#end
+    var error{n} = row_sum(1u, r + {8 * n}u);
+    let enough{n} = TOLERANCE * error{n};
+    var square{n} = error{n};
+    var live{n} = error{n} > 0.0;
 #end
 
     for (var step = 0u; step < 4u * params.d_k + 32u; step++) {
-#for a in 0..2
 #for n in 0..2
-        let e{a}{n} = row_exponent(square{a}{n});
+        let e{n} = row_exponent(square{n});
 #for f in 0..COLS
-        set_operand(
-            row{a}{n} * ROW + (part * COLS + {f}u) * 4u + q,
-            power_of_two(e{a}{n}) * direction{a}{n}{f},
-        );
+        set_operand((r + {8 * n}u) * ROW + (part * COLS + {f}u) * 4u + q, power_of_two(e{n}) * direction{n}{f});
 #end
 #end
-#end
-        let some = subgroupAny(live00 || live01 || live10 || live11);
+        let some = subgroupAny(live0 || live1);
         if thread % 32u == 0u {
-            going[subgroup] = select(0u, 1u, some);
+            going[part] = select(0u, 1u, some);
         }
         let all = workgroupUniformLoad(&going);
-        if all[0] + all[1] + all[2] + all[3] + all[4] + all[5] + all[6] + all[7] == 0u {
+        if all[0] + all[1] + all[2] + all[3] == 0u {
             break;
         }
-#for a in 0..2
-        var s{a} = FragC();
+        var s = FragC();
 #for f in 0..COLS
-        var t{a}{f} = FragC();
+        var t{f} = FragC();
 #end
-#end
-        for (var kb = 0u; kb < KEY_BLOCKS + unknown(kb); kb++) {
-#for a in 0..2
-            let ph{a} = coopLoadT<FragA>(&p_high[(upper * 32u + {16 * a}u) * ROW + kb * 4u], ROW);
-            let pl{a} = coopLoadT<FragA>(&p_low[(upper * 32u + {16 * a}u) * ROW + kb * 4u], ROW);
-#end
+#for n in 0..KEY_BLOCKS
+        {
+            let large = coopLoadT<FragA>(&p_high[{4 * n}u], ROW);
+            let small = coopLoadT<FragA>(&p_low[{4 * n}u], ROW);
 #for f in 0..COLS
             {
-                let at = base + (kb * ROW_BLOCKS + part * COLS + {f}u) * 64u;
+                let at = base + ({n}u * ROW_BLOCKS + part * COLS + {f}u) * 64u;
                 let mh = coopLoadT<FragB>(&operands[at + OF_M], 4u);
-                let ml = coopLoadT<FragB>(&operands[at + OF_M_LOW], 4u);
-#for a in 0..2
-                t{a}{f} = coopMultiplyAdd(pl{a}, mh, t{a}{f});
-                t{a}{f} = coopMultiplyAdd(ph{a}, ml, t{a}{f});
-                t{a}{f} = coopMultiplyAdd(ph{a}, mh, t{a}{f});
-#end
+                t{f} = coopMultiplyAdd(small, mh, t{f});
+                t{f} = coopMultiplyAdd(large, coopLoadT<FragB>(&operands[at + OF_M_LOW], 4u), t{f});
+                t{f} = coopMultiplyAdd(large, mh, t{f});
             }
 #end
-            for (var once = part; once < 2u * upper + 2u; once = 4u) {
-                let at = base + (part * ROW_BLOCKS + kb) * 64u;
+            for (var once = part; once <= section; once = 4u) {
+                let at = base + (part * ROW_BLOCKS + {n}u) * 64u;
                 let kh = coopLoad<FragB>(&operands[at + OF_K], 4u);
-                let kl = coopLoad<FragB>(&operands[at + OF_K_LOW], 4u);
-#for a in 0..2
-                s{a} = coopMultiplyAdd(pl{a}, kh, s{a});
-                s{a} = coopMultiplyAdd(ph{a}, kl, s{a});
-                s{a} = coopMultiplyAdd(ph{a}, kh, s{a});
-#end
+                s = coopMultiplyAdd(small, kh, s);
+                s = coopMultiplyAdd(large, coopLoad<FragB>(&operands[at + OF_K_LOW], 4u), s);
+                s = coopMultiplyAdd(large, kh, s);
             }
         }
+#end
         workgroupBarrier();
-#for a in 0..2
-        coopStoreT(s{a}, &scratch[mine], 5u);
+        coopStoreT(s, &scratch[mine], 5u);
         workgroupBarrier();
 #for n in 0..2
-        set_operand(row{a}{n} * ROW + part * 4u + q, weight{a}{n} * scratch[mine + ({8 * n}u + r) * 5u + q]);
+        set_operand((r + {8 * n}u) * ROW + part * 4u + q, weight{n} * scratch[mine + ({8 * n}u + r) * 5u + q]);
 #end
         workgroupBarrier();
 #for f in 0..COLS
-        coopStoreT(t{a}{f}, &scratch[mine], 5u);
+        coopStoreT(t{f}, &scratch[mine], 5u);
         workgroupBarrier();
 #for n in 0..2
-        var image{a}{n}{f} = decay{a}{n} * scratch[mine + ({8 * n}u + r) * 5u + q];
+        var image{n}{f} = decay{n} * scratch[mine + ({8 * n}u + r) * 5u + q];
 #end
         workgroupBarrier();
 #end
-#end
-        workgroupBarrier();
-#for a in 0..2
 #for f in 0..COLS
-        var u{a}{f} = FragC();
+        var u{f} = FragC();
 #end
-#end
-        for (var jb = 0u; jb < 2u * upper + 2u + unknown(jb); jb++) {
-#for a in 0..2
-            let ph{a} = coopLoadT<FragA>(&p_high[(upper * 32u + {16 * a}u) * ROW + jb * 4u], ROW);
-            let pl{a} = coopLoadT<FragA>(&p_low[(upper * 32u + {16 * a}u) * ROW + jb * 4u], ROW);
-#end
+#for n in 0..4
+        for (var once = {n}u; once <= section; once = 4u) {
+            let large = coopLoadT<FragA>(&p_high[{4 * n}u], ROW);
+            let small = coopLoadT<FragA>(&p_low[{4 * n}u], ROW);
 #for f in 0..COLS
             {
-                let at = base + (jb * ROW_BLOCKS + part * COLS + {f}u) * 64u;
+                let at = base + ({n}u * ROW_BLOCKS + part * COLS + {f}u) * 64u;
                 let kh = coopLoadT<FragB>(&operands[at + OF_K], 4u);
-                let kl = coopLoadT<FragB>(&operands[at + OF_K_LOW], 4u);
-#for a in 0..2
-                u{a}{f} = coopMultiplyAdd(pl{a}, kh, u{a}{f});
-                u{a}{f} = coopMultiplyAdd(ph{a}, kl, u{a}{f});
-                u{a}{f} = coopMultiplyAdd(ph{a}, kh, u{a}{f});
-#end
+                u{f} = coopMultiplyAdd(small, kh, u{f});
+                u{f} = coopMultiplyAdd(large, coopLoadT<FragB>(&operands[at + OF_K_LOW], 4u), u{f});
+                u{f} = coopMultiplyAdd(large, kh, u{f});
             }
 #end
         }
+#end
         let unscale = 32.0 * scale.y / scale.z;
-#for a in 0..2
 #for f in 0..COLS
-        coopStoreT(u{a}{f}, &scratch[mine], 5u);
+        coopStoreT(u{f}, &scratch[mine], 5u);
         workgroupBarrier();
 #for n in 0..2
         {
-            let sum = image{a}{n}{f} + unscale * (scale.y * scratch[mine + ({8 * n}u + r) * 5u + q]);
-            image{a}{n}{f} = fma(vec4(power_of_two(-e{a}{n})), sum, direction{a}{n}{f});
+            let sum = image{n}{f} + unscale * (scale.y * scratch[mine + ({8 * n}u + r) * 5u + q]);
+            image{n}{f} = fma(vec4(power_of_two(-e{n})), sum, direction{n}{f});
         }
 #end
         workgroupBarrier();
@@ -285,67 +253,60 @@ fn solve_split_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
         {
             var sum = 0.0;
 #for f in 0..COLS
-            sum += dot(direction{a}{n}{f}, image{a}{n}{f});
+            sum += dot(direction{n}{f}, image{n}{f});
 #end
             sum = quad_sum(sum);
             if q == 0u {
-                sums[part * 64u + row{a}{n}] = sum;
+                sums[part * 16u + r + {8 * n}u] = sum;
             }
         }
 #end
-#end
         workgroupBarrier();
-#for a in 0..2
 #for n in 0..2
         {
-            let curvature = row_sum(0u, row{a}{n});
-            live{a}{n} = live{a}{n} && curvature > 0.0;
-            let length = select(0.0, error{a}{n} / curvature, live{a}{n});
+            let curvature = row_sum(0u, r + {8 * n}u);
+            live{n} = live{n} && curvature > 0.0;
+            let length = select(0.0, error{n} / curvature, live{n});
             var sum = 0.0;
 #for f in 0..COLS
-            found{a}{n}{f} += length * direction{a}{n}{f};
-            residual{a}{n}{f} -= length * image{a}{n}{f};
-            sum += dot(residual{a}{n}{f}, residual{a}{n}{f});
+            found{n}{f} += length * direction{n}{f};
+            residual{n}{f} -= length * image{n}{f};
+            sum += dot(residual{n}{f}, residual{n}{f});
 #end
             sum = quad_sum(sum);
             if q == 0u {
-                sums[256u + part * 64u + row{a}{n}] = sum;
+                sums[64u + part * 16u + r + {8 * n}u] = sum;
             }
         }
 #end
-#end
         workgroupBarrier();
-#for a in 0..2
 #for n in 0..2
         {
-            let next = row_sum(1u, row{a}{n});
-            let kept = select(0.0, next / error{a}{n}, live{a}{n});
+            let next = row_sum(1u, r + {8 * n}u);
+            let kept = select(0.0, next / error{n}, live{n});
 #for f in 0..COLS
-            direction{a}{n}{f} = fma(vec4(kept), direction{a}{n}{f}, residual{a}{n}{f});
+            direction{n}{f} = fma(vec4(kept), direction{n}{f}, residual{n}{f});
 #end
-            square{a}{n} = fma(kept * kept, square{a}{n}, next);
-            error{a}{n} = next;
-            live{a}{n} = live{a}{n} && next > enough{a}{n};
+            square{n} = fma(kept * kept, square{n}, next);
+            error{n} = next;
+            live{n} = live{n} && next > enough{n};
         }
-#end
 #end
     }
 
-#for a in 0..2
 #for n in 0..2
-    if is_row(row{a}{n}) {
+    if is_row(row{n}) {
 #for f in 0..COLS
 #for c in 0..4
         {
             let j = (part * COLS + {f}u) * 16u + q * 4u + {c}u;
             if j < params.d_k {
-                let x = size{a}{n} / sqrt(lambda[head * params.d_k + j]) * found{a}{n}{f}[{c}];
-                solution[row(row{a}{n}) * params.d_k + j] = t_solution(x);
+                let x = size{n} / sqrt(lambda[head * params.d_k + j]) * found{n}{f}[{c}];
+                solution[row(row{n}) * params.d_k + j] = t_solution(x);
             }
         }
 #end
 #end
     }
-#end
 #end
 }

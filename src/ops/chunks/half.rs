@@ -36,6 +36,9 @@ const ROWS: usize = 64;
 const MOST_KEY_BLOCKS: usize = 8;
 /// Value columns of a workgroup of the state's kernels.
 const STATE_COLUMNS: usize = 32;
+/// A delta rule with more blocks of a row of K than this has a workgroup a multiprocessor for a chunk's gradients, which takes
+/// twice the value columns at a time.
+const ROOMY_ABOVE: usize = 4;
 /// Their subgroups, each with partial sums of its own.
 const STATE_SUBGROUPS: usize = 4;
 /// Workgroups of these kernels that keep a large GPU busy: about four a multiprocessor.
@@ -119,13 +122,14 @@ impl HalfChunks {
 
     /// Elements of the states as these kernels keep them: rows and columns padded to whole blocks and tiles.
     pub(crate) fn padded_states(&self) -> usize {
-        let columns = self.sizes.d_v.div_ceil(TILE) * TILE;
-        self.blocks() * self.key_blocks() * BLOCK * columns
+        self.blocks() * self.key_blocks() * BLOCK * self.state_tiles() * STATE_COLUMNS
     }
 
     /// Workgroups of the state's kernels a head: those for all padded columns.
     fn state_tiles(&self) -> usize {
-        self.sizes.d_v.div_ceil(TILE) * (TILE / STATE_COLUMNS)
+        let roomy = self.delta && (self.by_channel() || self.key_blocks() > ROOMY_ABOVE);
+        let tile = if roomy { 2 * STATE_COLUMNS } else { STATE_COLUMNS };
+        self.sizes.d_v.div_ceil(tile) * (tile / STATE_COLUMNS)
     }
 
     /// The same with rows of whole quads, and what is copied for that.
@@ -143,14 +147,15 @@ impl HalfChunks {
         (Self { sizes, ..*self }, [q, k, gk, v, o])
     }
 
-    /// Whether the variant computes a call of this size, its states padded to no more than twice as many.
+    /// Whether the variant computes a call of this size. Small heads, which whole tiles would make more than twice as large, are
+    /// left to what multiplies pairs of f16: nearly equal keys need that.
     pub(crate) fn fits(&self) -> bool {
         let Sizes { d_k, d_v, chunk, .. } = self.sizes;
         let by_channel = self.decay == Decay::Channel;
         chunk == ROWS
             && !(by_channel && (self.householder > 1 || self.shared))
             && self.key_blocks() <= MOST_KEY_BLOCKS
-            && self.padded_states() <= 2 * self.blocks() * d_k * d_v
+            && self.key_blocks() * BLOCK * d_v.next_multiple_of(TILE) <= 2 * d_k * d_v
     }
 
     /// Whether the kernels can bring rows to unit length themselves: a row is in lanes of one subgroup.

@@ -16,7 +16,7 @@ use bytemuck::{Pod, Zeroable};
 const SPLIT: Variant = Variant {
     name: "split_coop",
     needs: Needs {
-        workgroup_bytes: 49_152,
+        workgroup_threads: 512,
         ..coop(&[]).needs
     },
     ..coop(&[])
@@ -25,8 +25,8 @@ const SPLIT: Variant = Variant {
 /// Rows and columns of a block of a matrix unit.
 const BLOCK: usize = 16;
 
-/// Most partial sums of the gradient of lambda.
-const MAX_PARTS: usize = 256;
+/// Workgroups that sum up the gradient of lambda: about eight a multiprocessor of a large GPU.
+const SUMMING: usize = 1024;
 
 /// Mirrors `Params` of `keys_bwd.wgsl`.
 #[repr(C)]
@@ -158,13 +158,15 @@ impl Mesa {
         bindings.extend(made);
         bindings.push(("solution", solution));
         let solve_kernel = kernel("mesa/solve_split_coop").set("LOOSE", l.mixed());
-        l.run(solve_kernel, &bindings, self.params(), grid);
+        // 16 rows a workgroup.
+        let sections = self.sizes().grid(self.chunk / BLOCK * self.chunks());
+        l.run(solve_kernel, &bindings, self.params(), sections);
     }
 
     /// dlambda = -sum y * x over tokens.
     fn lambda_bwd(&self, l: &mut Lower<'_>, x: View, y: View, out: GpuOut) {
         let (rows, n) = (self.b * self.t, self.h * self.d);
-        let parts = rows.min(MAX_PARTS);
+        let parts = rows.min(SUMMING / n.div_ceil(256).min(SUMMING));
         let sums = l.scratch(parts * n);
         let params = SumParams {
             rows: rows as u32,
