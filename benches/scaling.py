@@ -2,7 +2,7 @@
 """Times training steps along one size after another: how time and memory grow, and where attention crosses.
 
     cargo build --release
-    python benches/scaling.py scaling.jsonl                  # all axes: some ten minutes on a fast card
+    python benches/scaling.py scaling.jsonl                  # all axes: some twenty minutes on a fast card
     python benches/scaling.py scaling.jsonl --axis length    # one of them
     python benches/scaling.py scaling.jsonl --draw scaling.svg   # no runs: tables in Markdown, and a picture (matplotlib)
 
@@ -44,7 +44,7 @@ def points():
         for chunk in [16, 32, 64]:
             yield "chunk", model, {"layers": 2, "chunk": chunk}
     for model in ALL:
-        for width in [64, 256, 512, 648]:
+        for width in [64, 256, 512, 648, 1024]:
             yield "d_model", model, {"d-model": width}
 
 

@@ -194,7 +194,9 @@ fn every_text_is_translated() {
 /// The languages that a text cannot be translated to, and why.
 fn translations(text: &str, module: &naga::Module, entry: &str) -> Vec<(&'static str, String)> {
     let coop = text.contains("coop_mat");
-    let subgroups = ["subgroupShuffle", "subgroupMax"].iter().any(|call| text.contains(call));
+    let subgroups = ["subgroupShuffle", "subgroupMax"]
+        .iter()
+        .any(|call| text.contains(call));
     let int64 = text.contains("u64");
     let (flags, stage) = (naga::valid::ValidationFlags::all(), naga::ShaderStage::Compute);
     let capabilities = if coop {
