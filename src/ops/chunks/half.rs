@@ -147,15 +147,15 @@ impl HalfChunks {
         (Self { sizes, ..*self }, [q, k, gk, v, o])
     }
 
-    /// Whether the variant computes a call of this size. Small heads, which whole tiles would make more than twice as large, are
-    /// left to what multiplies pairs of f16: nearly equal keys need that.
+    /// Whether the variant computes a call of this size, its states padded to no more than twice as many. Small heads of a delta
+    /// rule are left to what multiplies pairs of f16: nearly equal keys need that.
     pub(crate) fn fits(&self) -> bool {
         let Sizes { d_k, d_v, chunk, .. } = self.sizes;
-        let by_channel = self.decay == Decay::Channel;
+        let columns = if self.delta { TILE } else { STATE_COLUMNS };
         chunk == ROWS
-            && !(by_channel && (self.householder > 1 || self.shared))
+            && !(self.by_channel() && (self.householder > 1 || self.shared))
             && self.key_blocks() <= MOST_KEY_BLOCKS
-            && self.key_blocks() * BLOCK * d_v.next_multiple_of(TILE) <= 2 * d_k * d_v
+            && self.key_blocks() * BLOCK * d_v.next_multiple_of(columns) <= 2 * d_k * d_v
     }
 
     /// Whether the kernels can bring rows to unit length themselves: a row is in lanes of one subgroup.

@@ -1,8 +1,9 @@
-use super::{Decay, HALF};
+use super::{Decay, HALF, HalfChunks};
 use crate::gpu::lower::{check, lower};
 use crate::graph::Graph;
 use crate::launch::{Caps, Lowered, SCRATCH_BYTES, Source};
 use crate::ops::Op;
+use crate::ops::chunks::Sizes;
 use crate::ops::delta_rule::DeltaRule;
 use crate::ops::linear_attention::LinearAttention;
 use crate::ops::mesa::Mesa;
@@ -37,6 +38,36 @@ fn lowered(op: impl Into<Op>, scratch_bytes: u64) -> Lowered {
     check(&graph, &lowered).unwrap();
     assert_eq!(lowered.variants, [HALF.name; 2]);
     lowered
+}
+
+#[test]
+fn small_heads_of_a_delta_rule_are_left_to_pairs() {
+    let half = |delta, d_k, d_v| HalfChunks {
+        sizes: Sizes {
+            b: 1,
+            t: 100,
+            tokens: 64,
+            h: 1,
+            d_k,
+            d_v,
+            chunk: 64,
+        },
+        scale: 1.0,
+        decay: Decay::Scalar,
+        delta,
+        householder: 1,
+        shared: false,
+        unit: None,
+    };
+    // At least half of the columns that a delta rule pads to, and of those of a tile.
+    let fits = |delta, d_k, d_v| half(delta, d_k, d_v).fits();
+    assert_eq!([31, 32, 64].map(|d_v| fits(true, 16, d_v)), [false, true, true]);
+    assert_eq!([15, 16, 64].map(|d_v| fits(false, 128, d_v)), [false, true, true]);
+    // Tiles of 32 columns, of 64 for wide heads of a delta rule.
+    let columns = |delta, d_k, d_v| half(delta, d_k, d_v).padded_states() / (2 * d_k);
+    assert_eq!([32, 72].map(|d_v| columns(true, 64, d_v)), [32, 96]);
+    assert_eq!([32, 72].map(|d_v| columns(true, 128, d_v)), [64, 128]);
+    assert_eq!([16, 72].map(|d_v| columns(false, 128, d_v)), [32, 96]);
 }
 
 /// Launches and bytes of scratch memory of both calls.
