@@ -190,7 +190,7 @@ pub enum DeviceError {
 
 /// Bytes that are not there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{device}: {what}{}; {room}", Taken(*needed))]
+#[error("{device}: {what}{}; {room}", Taken(*needed, room.bytes()))]
 pub struct OutOfMemory {
     /// The device, or the program's own memory.
     pub device: String,
@@ -226,6 +226,20 @@ pub enum Room {
     Chosen(u64),
 }
 
+impl Room {
+    /// The limit, where it is known.
+    fn bytes(self) -> Option<u64> {
+        match self {
+            Self::Free(bytes) => bytes,
+            Self::Own(bytes)
+            | Self::Binding(bytes)
+            | Self::Buffer(bytes)
+            | Self::Index(bytes)
+            | Self::Chosen(bytes) => Some(bytes),
+        }
+    }
+}
+
 impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -244,14 +258,22 @@ impl fmt::Display for Room {
     }
 }
 
-/// What something takes, where it is known.
-struct Taken(u64);
+/// What something takes, where it is known, and the limit, where that is.
+struct Taken(u64, Option<u64>);
 
 impl fmt::Display for Taken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => Ok(()),
-            bytes => write!(f, " takes {}", Bytes(bytes)),
+        let &Self(bytes, limit) = self;
+        if bytes == 0 {
+            return Ok(());
+        }
+        let words = Bytes(bytes).to_string();
+        write!(f, " takes {words}")?;
+        match limit {
+            Some(limit) if bytes > limit && Bytes(limit).to_string() == words => {
+                write!(f, ", {} bytes too many", bytes - limit)
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -343,6 +365,10 @@ mod tests {
             "CPU: the batch takes 1.5 GiB; it has 1.0 GiB of memory"
         );
         assert!(error(Room::Binding(128 << 20)).ends_with("a kernel can be given 128.0 MiB at a time"));
+        assert_eq!(
+            error(Room::Binding((3 << 29) - 4)),
+            "CPU: the batch takes 1.5 GiB, 4 bytes too many; a kernel can be given 1.5 GiB at a time"
+        );
         assert!(error(Room::Chosen(u64::MAX)).contains("16.0 EiB at a time is a chosen cap"));
     }
 }
