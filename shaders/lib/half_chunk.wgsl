@@ -9,8 +9,7 @@ const DELTA: bool = true; // writes correct the state: there are W and Zn
 const CHANNEL: bool = false; // a decay by channel
 #import lib/chunk
 
-// A delta rule's sums in `chunk_bwd_half_coop` leave two workgroups a multiprocessor no room, unless heads are narrow.
-const ROOMY: bool = DELTA && (CHANNEL || KEY_BLOCKS > 4);
+const ROOMY: bool = true; // `chunk_bwd_half_coop` has a multiprocessor for itself, and takes 64 columns of S at a time
 const STATE_TILE: u32 = {32 + ROOMY * 32};
 const QUERY_BLOCKS: u32 = {(QUERIES + 15) / 16};
 const QUADS: u32 = KEY_BLOCKS * 4; // of a row of K

@@ -36,9 +36,8 @@ const ROWS: usize = 64;
 const MOST_KEY_BLOCKS: usize = 8;
 /// Value columns of a workgroup of the state's kernels.
 const STATE_COLUMNS: usize = 32;
-/// A delta rule with more blocks of a row of K than this has a workgroup a multiprocessor for a chunk's gradients, which takes
-/// twice the value columns at a time.
-const ROOMY_ABOVE: usize = 4;
+/// Blocks of a row of K of narrow heads at most.
+const NARROW: usize = 4;
 /// Their subgroups, each with partial sums of its own.
 const STATE_SUBGROUPS: usize = 4;
 /// Workgroups of these kernels that keep a large GPU busy: about four a multiprocessor.
@@ -125,10 +124,19 @@ impl HalfChunks {
         self.blocks() * self.key_blocks() * BLOCK * self.state_tiles() * STATE_COLUMNS
     }
 
+    /// Whether a chunk's gradients are computed by one workgroup a multiprocessor, by tiles of twice the columns: a delta rule has
+    /// too many sums for two, unless heads are narrow.
+    fn roomy(&self) -> bool {
+        self.delta && (self.by_channel() || self.key_blocks() > NARROW)
+    }
+
     /// Workgroups of the state's kernels a head: those for all padded columns.
     fn state_tiles(&self) -> usize {
-        let roomy = self.delta && (self.by_channel() || self.key_blocks() > ROOMY_ABOVE);
-        let tile = if roomy { 2 * STATE_COLUMNS } else { STATE_COLUMNS };
+        let tile = if self.roomy() {
+            2 * STATE_COLUMNS
+        } else {
+            STATE_COLUMNS
+        };
         self.sizes.d_v.div_ceil(tile) * (tile / STATE_COLUMNS)
     }
 
@@ -189,6 +197,7 @@ impl HalfChunks {
             .set("SHARED", self.shared)
             .set("KEY_BLOCKS", self.key_blocks())
             .set("DELTA", self.delta)
+            .set("ROOMY", self.roomy())
             .set("PLAIN", self.plain(back))
             .set("UNIT", self.unit.is_some());
         let kernel = match self.unit {
