@@ -1,5 +1,7 @@
 // g = -exp(A_log) softplus(y + dt_bias) of the first h columns; beta = strongest sigma(y) of those behind them, if there are WRITES.
+// Without RATES g = log sigma(y + decay_bias) and beta = strongest sigma(y + write_bias).
 // A thread an element; grid: ops::grid_1d over ceil(rows (h + writes) / 256).
+const RATES: bool = true;
 const WRITES: bool = false;
 alias t_y = f32;
 #import lib/grid
@@ -8,8 +10,12 @@ alias t_y = f32;
 struct Params { rows: u32, h: u32, writes: u32, strongest: f32, parts: u32 }
 
 @group(0) @binding(0) var<storage, read_write> y: array<t_y>; // [rows, h + writes]
+#if RATES
 @group(0) @binding(1) var<storage, read_write> a_log: array<f32>; // [h]
-@group(0) @binding(2) var<storage, read_write> dt_bias: array<f32>; // [h]
+#else
+@group(0) @binding(1) var<storage, read_write> write_bias: array<f32>; // [writes]
+#endif
+@group(0) @binding(2) var<storage, read_write> decay_bias: array<f32>; // [h]
 @group(0) @binding(3) var<storage, read_write> g: array<f32>; // [rows, h]
 #if WRITES
 @group(0) @binding(4) var<storage, read_write> beta: array<f32>; // [rows, writes]
@@ -30,11 +36,20 @@ fn decay_gate_fwd(
         return;
     }
     if column < params.h {
-        g[row * params.h + column] = -exp(a_log[column]) * softplus(f32(y[i]) + dt_bias[column]);
+        let here = f32(y[i]) + decay_bias[column];
+#if RATES
+        g[row * params.h + column] = -exp(a_log[column]) * softplus(here);
+#else
+        g[row * params.h + column] = -softplus(-here);
+#endif
     }
 #if WRITES
     if column >= params.h {
-        beta[row * params.writes + column - params.h] = params.strongest * sigmoid(f32(y[i]));
+        var here = f32(y[i]);
+#if !RATES
+        here += write_bias[column - params.h];
+#endif
+        beta[row * params.writes + column - params.h] = params.strongest * sigmoid(here);
     }
 #endif
 }

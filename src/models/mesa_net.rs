@@ -5,12 +5,14 @@ use super::switches::refused;
 use super::{Block, BlockContext, DecayKind, Form, Gate, Gates, InputGate, ModelConfig, Taxonomy};
 use crate::error::Result;
 use crate::graph::{Graph, Init};
+use crate::ops::decay_gate::DecayGate;
 use crate::ops::fill::{Content, Fill};
 use crate::ops::l2_norm::L2Norm;
 use crate::ops::mesa::Mesa;
 use crate::ops::pointwise::{Function, Pointwise};
 use crate::ops::repeat::Repeat;
 use crate::ops::rms_norm::Kind;
+use crate::port::OpDef;
 use crate::tensor::TensorId;
 
 /// Widest head.
@@ -119,38 +121,24 @@ impl Block for MesaNet {
         };
         let mut parts = vec!["q_proj", "k_proj", "v_proj"];
         parts.extend(gates.readout_gate.then_some("g_proj"));
-        let parts: Vec<_> = parts.into_iter().map(|name| vec![(name, d)]).collect();
+        let mut parts: Vec<_> = parts.into_iter().map(|name| vec![(name, d)]).collect();
+        let from_x = gates.decay == DecayKind::Head
+            && gates.data_dependent_decay
+            && gates.input_gate == InputGate::Free;
+        let both = Some(DecayGate::biased(rows, h)).filter(|both| from_x && both.validate().is_ok());
+        parts.extend(both.is_some().then(|| vec![("a_proj", h), ("b_proj", h)]));
         let of_x = c.projections(g, x, d, &parts)?;
         let (v, gate) = (of_x["v_proj"], of_x.get("g_proj"));
         let q = c.conv(g, "q_conv1d", of_x["q_proj"], d, false)?;
         let k = c.conv(g, "k_conv1d", of_x["k_proj"], d, false)?;
         let (q, k) = (unit(g, q)?, unit(g, k)?);
-        let decay = match gates.decay {
-            DecayKind::Head => {
-                let y = if gates.data_dependent_decay {
-                    c.linear(g, "a_proj", x, [d, h], true)?
-                } else {
-                    let bias = g.param("a_proj.bias", &[h], Init::Uniform((d as f64).powf(-0.5)));
-                    one(g, Repeat { rows, d: h }, &[bias])?
-                };
-                c.pointwise(g, Function::LogSigmoid, 1.0, y)?
+        let [decay, beta] = match of_x.get("a_proj").zip(both) {
+            Some((y, both)) => {
+                let biases = ["a_proj.bias", "b_proj.bias"].map(|name| g.param(name, &[h], bias_init(d)));
+                let made = g.call(both, &[y, biases[0], biases[1]])?;
+                [made[0], made[1]]
             }
-            DecayKind::Fixed => {
-                let fixed = Fill {
-                    numel: rows * h,
-                    content: Content::Retention(h),
-                };
-                one(g, fixed, &[])?
-            }
-            _ => c.constant(g, rows * h, 0.0)?,
-        };
-        let beta = match gates.input_gate {
-            InputGate::Free => {
-                let y = c.linear(g, "b_proj", x, [d, h], true)?;
-                c.pointwise(g, Function::Sigmoid, 1.0, y)?
-            }
-            InputGate::Complementary => c.pointwise(g, Function::Complement, 1.0, decay)?,
-            InputGate::None => c.constant(g, rows * h, 1.0)?,
+            None => gates_apart(g, x, c)?,
         };
         if gates.decay == DecayKind::Head {
             c.show(Gate::Decay, Form::Exp, &[decay], h);
@@ -172,6 +160,44 @@ impl Block for MesaNet {
         let o = c.norm(g, "o_norm.weight", [rows * h, width], o, gate, Kind::GateAfter)?;
         c.linear(g, "o_proj", o, [d, d], false)
     }
+}
+
+fn bias_init(d: usize) -> Init {
+    Init::Uniform((d as f64).powf(-0.5))
+}
+
+/// Log decays and write strengths, \[rows, H\] each, where not both come from x or their weights do not lie side by side.
+fn gates_apart(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<[TensorId; 2]> {
+    let gates = c.gates();
+    let (h, d, rows) = (c.config.heads, c.config.d_model, c.rows());
+    let decay = match gates.decay {
+        DecayKind::Head => {
+            let y = if gates.data_dependent_decay {
+                c.linear(g, "a_proj", x, [d, h], true)?
+            } else {
+                let bias = g.param("a_proj.bias", &[h], bias_init(d));
+                one(g, Repeat { rows, d: h }, &[bias])?
+            };
+            c.pointwise(g, Function::LogSigmoid, 1.0, y)?
+        }
+        DecayKind::Fixed => {
+            let fixed = Fill {
+                numel: rows * h,
+                content: Content::Retention(h),
+            };
+            one(g, fixed, &[])?
+        }
+        _ => c.constant(g, rows * h, 0.0)?,
+    };
+    let beta = match gates.input_gate {
+        InputGate::Free => {
+            let y = c.linear(g, "b_proj", x, [d, h], true)?;
+            c.pointwise(g, Function::Sigmoid, 1.0, y)?
+        }
+        InputGate::Complementary => c.pointwise(g, Function::Complement, 1.0, decay)?,
+        InputGate::None => c.constant(g, rows * h, 1.0)?,
+    };
+    Ok([decay, beta])
 }
 
 #[cfg(test)]

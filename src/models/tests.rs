@@ -126,7 +126,7 @@ fn parameters_are_those_of_the_paper_s_sizes() {
 /// Decays and write strengths come from one product where their weights lie side by side; the parameters are the same.
 #[test]
 fn gates_of_heads_are_one_product() {
-    for name in ["gated_delta_net", "gated_delta_product"] {
+    for name in ["gated_delta_net", "gated_delta_product", "mesa_net"] {
         for (d, heads, precision, calls) in [
             (1024, 8, Precision::F32, 16),
             (1024, 8, Precision::Mixed, 16),

@@ -31,14 +31,27 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(" upper tail", [65, 8, writes], 1.0, 50.0));
         cases.push(case(" saturated", [65, 8, writes], 200.0, 0.0));
     }
+    for sizes in [[1, 1], [65, 3], [63, 16], [5, 257], [9000, 8]] {
+        cases.push(biased("", sizes, 1.0, 0.0));
+    }
+    for (name, scale, shift) in [
+        (" lower tail", 1.0, -8.0),
+        (" upper tail", 1.0, 8.0),
+        (" saturated", 200.0, 0.0),
+    ] {
+        cases.push(biased(name, [65, 8], scale, shift));
+    }
     cases
+}
+
+fn columns(fill: &mut Fill, numel: usize, scale: f32, shift: f32) -> Vec<f32> {
+    fill.normal(numel).iter().map(|y| y * scale + shift).collect()
 }
 
 /// `A_log` at the ends of its initial range and, for every third head, a decay of nothing.
 fn case(name: &str, [rows, h, writes]: [usize; 3], scale: f32, shift: f32) -> Case {
     let mut fill = Fill::new((rows * h) as u64);
-    let y = fill.normal(rows * (h + writes));
-    let y: Vec<f32> = y.iter().map(|y| y * scale + shift).collect();
+    let y = columns(&mut fill, rows * (h + writes), scale, shift);
     let a_log: Vec<f32> = (0..h).map(|i| [2.77, -1.0, -60.0][i % 3]).collect();
     let dt_bias = fill.uniform(h, -7.0, -2.0);
     let inputs = vec![y.into(), a_log.into(), dt_bias.into()];
@@ -49,6 +62,17 @@ fn case(name: &str, [rows, h, writes]: [usize; 3], scale: f32, shift: f32) -> Ca
     };
     let mut case = Case::new(format!("rows{rows} h{h} w{writes}{name}"), op, inputs);
     case.outputs = 1 + usize::from(writes > 0);
+    case
+}
+
+fn biased(name: &str, [rows, h]: [usize; 2], scale: f32, shift: f32) -> Case {
+    let mut fill = Fill::new((rows * h) as u64);
+    let y = columns(&mut fill, rows * 2 * h, scale, shift);
+    let [decays, writes] = [(); 2].map(|()| fill.uniform(h, -2.0, 2.0));
+    let inputs = vec![y.into(), decays.into(), writes.into()];
+    let op = DecayGate::biased(rows, h);
+    let mut case = Case::new(format!("rows{rows} h{h} biased{name}"), op, inputs);
+    case.outputs = 2;
     case
 }
 

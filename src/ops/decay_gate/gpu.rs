@@ -1,5 +1,5 @@
-use super::DecayGate;
-use crate::launch::{GpuOp, Lower, Views, grid_1d};
+use super::{DecayGate, Form};
+use crate::launch::{Bound, GpuOp, Lower, Views, grid_1d};
 use crate::ops::reduce::{column_sums, or_scratch};
 use crate::ops::rows::Layout;
 use crate::shader::Kernel;
@@ -28,50 +28,50 @@ impl DecayGate {
     }
 
     fn kernel(&self, kernel: Kernel) -> Kernel {
-        kernel.set("WRITES", self.writes > 0)
+        kernel
+            .set("RATES", self.form == Form::Rate)
+            .set("WRITES", self.writes > 0)
+    }
+
+    /// y and both parameters.
+    fn inputs(&self, io: &Views) -> Vec<Bound> {
+        let of = match self.form {
+            Form::Rate => ["a_log", "decay_bias"],
+            Form::Biased => ["decay_bias", "write_bias"],
+        };
+        let parameters = of.into_iter().zip(self.parameters().map(|name| io.read(name)));
+        [("y", io.read("y"))].into_iter().chain(parameters).collect()
     }
 }
 
 impl GpuOp for DecayGate {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let groups = (self.rows * self.width()).div_ceil(256);
-        let mut bindings = vec![
-            ("y", io.read("y")),
-            ("a_log", io.read("A_log")),
-            ("dt_bias", io.read("dt_bias")),
-            ("g", io.write("g")),
-        ];
+        let mut bindings = self.inputs(io);
+        bindings.push(("g", io.write("g")));
         bindings.extend(io.out_if("beta").map(|beta| ("beta", beta.view)));
         let kernel = self.kernel(Kernel::new("decay_gate/decay_gate_fwd"));
         l.run(kernel, &bindings, self.params(groups), grid_1d(groups));
     }
 
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
-        let y = io.read("y");
         let layout = Layout::new(self.width());
         let parts = layout.parts(self.rows);
-        let grad_y = or_scratch(l, io.wanted("y"), y.len);
+        let grad_y = or_scratch(l, io.wanted("y"), io.read("y").len);
         let sums = [l.scratch(parts * self.h), l.scratch(parts * self.h)];
-        let mut bindings = vec![
-            ("y", y),
-            ("a_log", io.read("A_log")),
-            ("dt_bias", io.read("dt_bias")),
+        let mut bindings = self.inputs(io);
+        bindings.extend([
             ("grad_g", io.grad("g")),
             ("grad_y", grad_y),
-            ("grad_a_log", sums[0]),
-            ("grad_dt_bias", sums[1]),
-        ];
+            ("grad_first", sums[0]),
+            ("grad_second", sums[1]),
+        ]);
         if self.writes > 0 {
             bindings.push(("grad_beta", io.grad("beta")));
         }
         let kernel = self.kernel(layout.kernel("decay_gate/decay_gate_bwd"));
         l.run(kernel, &bindings, self.params(parts), grid_1d(parts));
-        column_sums(
-            l,
-            &sums,
-            parts,
-            self.h,
-            &[io.wanted("A_log"), io.wanted("dt_bias")],
-        );
+        let wanted = self.parameters().map(|name| io.wanted(name));
+        column_sums(l, &sums, parts, self.h, &wanted);
     }
 }

@@ -1,15 +1,16 @@
-//! Log decay of the gated delta family, and write strengths beside it, from the columns of one projection.
+//! Log decays of heads, and write strengths beside them, from the columns of one projection.
 //!
 //! Maths      `g = -exp(A_log) softplus(y + dt_bias)`, at most 0, of the first H columns; beta = strongest sigma(y) of the W
-//!            behind them, if there are any
-//! Shapes     y \[rows, H + W\], g \[rows, H\], beta \[rows, W\], `A_log`, `dt_bias` \[H\]
-//! Gradients  `dy = -dg exp(A_log) sigma(y + dt_bias)` and dbeta strongest sigma(y) sigma(-y); that of `A_log` is the sum over
-//!            rows of dg g, that of `dt_bias` of dy, in two stages; g is computed again
+//!            behind them, if there are any. `MesaNet`'s, [`Form::Biased`]: g = log sigma(y + `decay_bias`) and
+//!            beta = strongest sigma(y + `write_bias`)
+//! Shapes     y \[rows, H + W\], g \[rows, H\], beta \[rows, W\], `A_log`, `dt_bias`, `decay_bias` \[H\], `write_bias` \[W\]
+//! Gradients  `dy = -dg exp(A_log) sigma(y + dt_bias)` or dg sigma(-y - `decay_bias`), and dbeta strongest sigma(z) sigma(-z) of
+//!            what z beta is of; that of `A_log` is the sum over rows of dg g, that of a bias of dy, in two stages; g is computed again
 //! Numerics   always f32. softplus without overflow and with the digits of its lower tail; no overflow for
 //!            `A_log` < 80
 //! Cost       forward 8 n + 6 m FLOPs, 8 (n + m) bytes; backward 16 n + 6 m FLOPs, 12 (n + m) bytes; n = rows H, m = rows W
-//! Errors     rows or H 0, more than 2^31 - 1 elements, H + W above 8192
-//! Source     models.md 3.6, 3.7, 4.10; golden: the model fixtures
+//! Errors     rows or H 0, more than 2^31 - 1 elements, H + W above 8192; biased, W other than H
+//! Source     models.md 3.6, 3.7, 3.8, 4.10; golden: the model fixtures
 
 pub mod cases;
 mod cpu;
@@ -22,7 +23,16 @@ use super::rows;
 use crate::error::UserError;
 use crate::port::{OpDef, Pass, Port};
 
-/// See the module docs. Inputs: y, `A_log`, `dt_bias`; outputs g and, with `writes`, beta.
+/// Where decays and write strengths come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Decays from a rate a head and a step, of softplus; no bias of writes.
+    Rate,
+    /// Both from sigma, each with a bias: as many writes as decays.
+    Biased,
+}
+
+/// See the module docs. Inputs: y, `A_log`, `dt_bias` or y, `decay_bias`, `write_bias`; outputs g and, with `writes`, beta.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecayGate {
     /// Rows: B T.
@@ -33,16 +43,36 @@ pub struct DecayGate {
     pub writes: usize,
     /// Write strengths are between 0 and this.
     pub strongest: f32,
+    /// What they are made by.
+    pub form: Form,
 }
 
 impl DecayGate {
-    /// Decays alone.
+    /// Decays alone, by rates.
     pub fn new(rows: usize, h: usize) -> Self {
         Self {
             rows,
             h,
             writes: 0,
             strongest: 1.0,
+            form: Form::Rate,
+        }
+    }
+
+    /// Decays and write strengths between 0 and 1, with biases.
+    pub fn biased(rows: usize, h: usize) -> Self {
+        Self {
+            writes: h,
+            form: Form::Biased,
+            ..Self::new(rows, h)
+        }
+    }
+
+    /// The inputs behind y.
+    fn parameters(&self) -> [&'static str; 2] {
+        match self.form {
+            Form::Rate => ["A_log", "dt_bias"],
+            Form::Biased => ["decay_bias", "write_bias"],
         }
     }
 
@@ -57,15 +87,20 @@ impl OpDef for DecayGate {
 
     fn validate(&self) -> Result<(), UserError> {
         rows::check_sizes(Self::NAME, &[("H", self.h)])?;
+        if self.form == Form::Biased && self.writes != self.h {
+            let reason = format!("W is {} with biases: as many as H, {}", self.writes, self.h);
+            return Err(UserError::Shape {
+                op: Self::NAME,
+                reason,
+            });
+        }
         rows::check_rows(Self::NAME, self.rows, self.width())
     }
 
     fn inputs(&self) -> Vec<Port> {
-        vec![
-            Port::activation("y", &[self.rows, self.width()]).saved(),
-            Port::f32("A_log", &[self.h]).saved(),
-            Port::f32("dt_bias", &[self.h]).saved(),
-        ]
+        let mut ports = vec![Port::activation("y", &[self.rows, self.width()]).saved()];
+        ports.extend(self.parameters().map(|name| Port::f32(name, &[self.h]).saved()));
+        ports
     }
 
     fn outputs(&self) -> Vec<Port> {

@@ -1,4 +1,6 @@
+use super::DecayGate;
 use super::cases::cases;
+use crate::port::OpDef;
 use crate::testing::op_tests;
 
 op_tests! {
@@ -6,4 +8,14 @@ op_tests! {
     f32_twin_matches_f64: cases(),
     gpu kernels_match_oracle: cases(),
     gradients_accumulate: cases()[1..3],
+}
+
+#[test]
+fn with_biases_there_are_as_many_writes_as_decays() {
+    let op = DecayGate {
+        writes: 3,
+        ..DecayGate::biased(5, 4)
+    };
+    let refused = op.validate().unwrap_err().to_string();
+    assert_eq!(refused, "decay_gate: W is 3 with biases: as many as H, 4");
 }
