@@ -9,6 +9,8 @@
 alias t_rhs = f32;
 alias t_solution = f32;
 alias t_operands = f16;
+alias t_rounded = f16;
+const ROUNDED: bool = false; // the solution in f16, too
 #import lib/mesa_operands
 
 @group(0) @binding(0) var<storage, read_write> rhs: array<t_rhs>; // [B, T, H, D]
@@ -18,7 +20,10 @@ alias t_operands = f16;
 @group(0) @binding(4) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
 @group(0) @binding(5) var<storage, read_write> scales: array<vec4<f32>>; // [B, H, chunks]
 @group(0) @binding(6) var<storage, read_write> solution: array<t_solution>; // [B, T, H, D]
-@group(0) @binding(7) var<uniform> params: Params;
+#if ROUNDED
+@group(0) @binding(7) var<storage, read_write> rounded: array<t_rounded>; // [B, T, H, D]
+#endif
+@group(0) @binding(8) var<uniform> params: Params;
 
 const LOOSE: bool = false;
 // Of the squared residual.
@@ -303,6 +308,9 @@ fn solve_split_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
             if j < params.d_k {
                 let x = size{n} / sqrt(lambda[head * params.d_k + j]) * found{n}{f}[{c}];
                 solution[row(row{n}) * params.d_k + j] = t_solution(x);
+#if ROUNDED
+                rounded[row(row{n}) * params.d_k + j] = t_rounded(x);
+#endif
             }
         }
 #end

@@ -1,7 +1,6 @@
 use super::Mesa;
 use crate::launch::{GpuOp, GpuOut, Lower, View, Views, grid_1d};
 use crate::ops::add::Add;
-use crate::ops::cast::Cast;
 use crate::ops::chunks::gpu::{FIELDS_FWD, Params, coop};
 use crate::ops::chunks::half::HALF;
 use crate::ops::chunks::{Sizes, TILE};
@@ -47,12 +46,21 @@ struct SumParams {
 
 /// Written keys, and what else depends on keys and decays alone.
 struct Keys {
-    /// beta k.
+    /// beta k; backward that in f16, if there is one.
     kb: View,
     /// beta k and k in f16, for [`HALF`].
     half: Option<[View; 2]>,
     /// Decay factors, `[B,H,chunks,fields,C]`.
     table: View,
+}
+
+/// What [`HALF`] needs besides a solution, for the gradients of M.
+#[derive(Clone, Copy)]
+struct ForHalf {
+    /// M as it keeps states.
+    states: View,
+    /// The solution in f16.
+    rounded: View,
 }
 
 /// What the solver reads besides the right sides.
@@ -77,24 +85,32 @@ impl Mesa {
     }
 
     /// What both passes make first.
-    fn keys(&self, l: &mut Lower<'_>, k: View, g: View, beta: View) -> Keys {
-        let kb = l.scratch(k.len);
+    fn keys(&self, l: &mut Lower<'_>, pass: Pass, k: View, g: View, beta: View) -> Keys {
         let half = (l.variant().name == HALF.name).then(|| [l.scratch_f16(k.len), l.scratch_f16(k.len)]);
+        let exact = pass == Pass::Forward || half.is_none();
+        let kb = match half {
+            Some([kb, _]) if !exact => kb,
+            _ => l.scratch(k.len),
+        };
         let sizes = self.sizes();
         let table = sizes.scratch(l, FIELDS_FWD);
-        let mut bindings = vec![("k", k), ("g", g), ("beta", beta), ("kb", kb), ("table", table)];
+        let mut bindings = vec![("k", k), ("g", g), ("beta", beta), ("table", table)];
+        bindings.extend(exact.then_some(("kb", kb)));
         if let Some([kb_half, k_half]) = half {
             bindings.extend([("kb_half", kb_half), ("k_half", k_half)]);
         }
-        let kernel = sizes.kernel("mesa/keys_fwd").set("HALF", half.is_some());
+        let kernel = sizes
+            .kernel("mesa/keys_fwd")
+            .set("EXACT", exact)
+            .set("HALF", half.is_some());
         l.run(kernel, &bindings, self.params(), sizes.chunk_grid());
         Keys { kb, half, table }
     }
 
-    /// `solution` = (M + diag(lambda))^-1 `rhs`, token by token; in the variant [`HALF`] M to `states`, if they are given, as it keeps states.
-    fn solve(&self, l: &mut Lower<'_>, system: System, rhs: View, solution: View, states: Option<View>) {
+    /// `solution` = (M + diag(lambda))^-1 `rhs`, token by token; in the variant [`HALF`] what it needs, if there is a place for it.
+    fn solve(&self, l: &mut Lower<'_>, system: System, rhs: View, solution: View, half: Option<ForHalf>) {
         if [HALF.name, SPLIT.name].contains(&l.variant().name) {
-            self.solve_split(l, system, rhs, solution, states);
+            self.solve_split(l, system, rhs, solution, half);
         } else {
             self.solve_tiles(l, system, rhs, solution);
         }
@@ -131,7 +147,7 @@ impl Mesa {
         system: System,
         rhs: View,
         solution: View,
-        states: Option<View>,
+        half: Option<ForHalf>,
     ) {
         let System {
             k,
@@ -151,13 +167,16 @@ impl Mesa {
         let made = [("operands", operands), ("scales", scales)];
         let mut bindings = vec![("k", k), ("beta", beta), ("m", m), ("lambda", lambda)];
         bindings.extend(made);
-        bindings.extend(states.map(|states| ("states", states)));
-        let operands_kernel = kernel("mesa/operands_split_coop").set("STATES", states.is_some());
+        bindings.extend(half.map(|half| ("states", half.states)));
+        let operands_kernel = kernel("mesa/operands_split_coop").set("STATES", half.is_some());
         l.run(operands_kernel, &bindings, self.params(), grid);
         let mut bindings = vec![("rhs", rhs), ("beta", beta), ("table", table), ("lambda", lambda)];
         bindings.extend(made);
         bindings.push(("solution", solution));
-        let solve_kernel = kernel("mesa/solve_split_coop").set("LOOSE", l.mixed());
+        bindings.extend(half.map(|half| ("rounded", half.rounded)));
+        let solve_kernel = kernel("mesa/solve_split_coop")
+            .set("LOOSE", l.mixed())
+            .set("ROUNDED", half.is_some());
         // 16 rows a workgroup.
         let sections = self.sizes().grid(self.chunk / BLOCK * self.chunks());
         l.run(solve_kernel, &bindings, self.params(), sections);
@@ -200,7 +219,7 @@ impl GpuOp for Mesa {
         let (q, k, v) = (io.read("q"), io.read("k"), io.read("v"));
         let (g, beta, lambda) = (io.read("g"), io.read("beta"), io.read("lambda"));
         let [x, m] = [io.write("x"), io.write("m")];
-        let Keys { kb, half, table } = self.keys(l, k, g, beta);
+        let Keys { kb, half, table } = self.keys(l, Pass::Forward, k, g, beta);
         let kernel = self.sizes().kernel("chunks/chunk_states");
         l.run(
             kernel,
@@ -231,7 +250,7 @@ impl GpuOp for Mesa {
         let (x, m, grad_o) = (io.read("x"), io.read("m"), io.grad("o"));
         let (k, v, g) = (io.read("k"), io.read("v"), io.read("g"));
         let (beta, lambda) = (io.read("beta"), io.read("lambda"));
-        let Keys { kb, half, table } = self.keys(l, k, g, beta);
+        let Keys { kb, half, table } = self.keys(l, Pass::Backward, k, g, beta);
         let room = |l: &mut Lower<'_>| match half {
             Some(_) => l.scratch_f16(k.len),
             None => l.scratch(k.len),
@@ -249,10 +268,13 @@ impl GpuOp for Mesa {
             Some(_) => self.memory(scale).half().lower_bwd(l, io),
             None => self.memory(scale).gpu_bwd(l, io),
         };
-        let (kb, value, states) = match half {
-            Some([kb, k]) => (kb, k, l.scratch_f16(self.memory(1.0).half().padded_states())),
-            None => (kb, k, m),
-        };
+        let for_half = half.map(|_| ForHalf {
+            states: l.scratch_f16(self.memory(1.0).half().padded_states()),
+            rounded: l.scratch_f16(y.len),
+        });
+        // M's values and states, and the gradient of its read-out.
+        let value = half.map_or(k, |[_, k]| k);
+        let (states, through) = for_half.map_or((m, y), |half| (half.states, half.rounded));
 
         let values = Views {
             reads: vec![("q", x), ("k", kb), ("v", v), ("g", g), ("states", io.read("n"))],
@@ -270,17 +292,7 @@ impl GpuOp for Mesa {
             table,
             m,
         };
-        self.solve(l, system, u, y, half.map(|_| states));
-        // The gradient of the read-out of M.
-        let through = match half {
-            Some(_) => {
-                let through = l.scratch_f16(y.len);
-                let cast = Views::forward(&[("x", y)], &[("y", GpuOut::new(through))]);
-                Cast { numel: y.len }.gpu_fwd(l, &cast);
-                through
-            }
-            None => y,
-        };
+        self.solve(l, system, u, y, for_half);
         let keys = Views {
             reads: vec![("q", x), ("k", kb), ("v", value), ("g", g), ("states", states)],
             grads: vec![("o", through)],
@@ -293,7 +305,7 @@ impl GpuOp for Mesa {
 
         let sum = Views::forward(&[("x", grad_g_m)], &[("y", GpuOut::new(grad_g))]);
         Add { numel: g.len }.gpu_fwd(l, &sum);
-        let layout = Layout::new(self.d);
+        let layout = Layout::quads(self.d);
         let params = RowParams {
             rows: (self.b * self.t * self.h) as u32,
             d: self.d as u32,
