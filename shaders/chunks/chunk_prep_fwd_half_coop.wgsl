@@ -2,7 +2,7 @@
 // decays as f32 in the table, all else in f16. DELTA: Zn, with (I + G diag(beta)) Zn = -G, comes in f32 from forward
 // substitution in blocks of 16 rows that are joined in pairs; it is saved, and read in the backward pass (BACK). By
 // CHANNEL, which is of the delta rule, all but Zn and W is there, from channel_prep_fwd_half_coop. A workgroup a (chunk, h, b);
-// grid (chunks, H, B). Workgroup memory at most 48 KiB. Source: Yang et al. 2024, "Gated Linear Attention", section 4, and
+// grid (chunks, H, B). Workgroup memory 24,576 B, 48 KiB if BESIDE. Source: Yang et al. 2024, "Gated Linear Attention", section 4, and
 // "Parallelizing Linear Transformers with the Delta Rule", section 3 (UT transform).
 alias t_q = f16;
 alias t_k = f16;
@@ -34,17 +34,19 @@ const INVERSE: bool = DELTA && !BACK;
 
 // In `m`, 4 x 4 blocks of f32: Q K^T (with several writes a token at most two rows of blocks, all whole), then G, which Zn
 // replaces in place, then W. Above the diagonal two blocks keep the vectors, the others what is between products of the
-// inverse. Where W needs more room Q K^T lies beside G.
-const BESIDE: bool = KEY_BLOCKS > 4;
+// inverse. Where W needs more room Q K^T lies beside G; by CHANNEL it leaves in turns.
+const BESIDE: bool = KEY_BLOCKS > 4 && !CHANNEL;
+const TURNS: u32 = {1 + CHANNEL};
 const SCORES: u32 = {1024 * BESIDE + 512 * (HOUSEHOLDER > 1)};
 const VECTORS: u32 = 64;
 const STRENGTH: u32 = 5;
+const THREADS: u32 = {512 / TURNS};
 // Quads of Q and of K a thread has in registers.
 const QUERY_QUADS: u32 = {(QUERY_BLOCKS * KEY_BLOCKS + 7) / 8};
 const KEY_QUADS: u32 = {(KEY_BLOCKS + 1) / 2};
 const STAGED: u32 = {1024 + BESIDE * (256 * KEY_BLOCKS - 1024)};
 var<workgroup> m: array<vec4<f32>, {1024 + 1024 * BESIDE}>;
-var<workgroup> staged: array<vec4<f16>, STAGED>; // Q, then K, as blocks; then (I + Zn diag(beta)) diag(in)
+var<workgroup> staged: array<vec4<f16>, STAGED>; // Q, then K, as blocks, if not CHANNEL; then (I + Zn diag(beta)) diag(in)
 
 fn set_vector(vector: u32, i: u32, x: f32) {
     m[VECTORS + vector * 16u + i / 4u][i % 4u] = x;
@@ -175,7 +177,7 @@ fn join(thread: u32) {
 }
 #endif
 
-@compute @workgroup_size(512)
+@compute @workgroup_size(THREADS)
 fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     set_chunk(wg);
     let subgroup = thread / 32u;
@@ -195,15 +197,10 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     let k_place{n} = block_place(k_row{n}, (thread + {512 * n}u) % QUADS, KEY_BLOCKS);
     var k{n} = key_quad(k_row{n}, (thread + {512 * n}u) % QUADS);
 #end
-#else
-    // diag(in) K, which W replaces.
-    for (var w = thread; w < 64u * QUADS; w += 512u) {
-        staged[w] = vec4<f16>(operands[base + OF_W + w]);
-    }
 #endif
 #if DELTA && BACK
-#for n in 0..2
-    let zn{n} = vec4<f32>(zn[square + thread + {512 * n}u]);
+#for n in 0..1024 / THREADS
+    let zn{n} = vec4<f32>(zn[square + thread + {THREADS * n}u]);
 #end
 #endif
 #if UNIT
@@ -331,7 +328,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #endif
 #endif
 #if INVERSE
-    for (var w = thread; w < 1024u; w += 512u) {
+    for (var w = thread; w < 1024u; w += THREADS) {
         let r = row_of(w);
         let j = column_of(w);
         if j / 16u <= r / 16u {
@@ -377,21 +374,20 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     join(thread);
     workgroupBarrier();
 #endif
-    // W, half a column of blocks a subgroup.
-    let column = subgroup % 8u;
+    // W, half a column of blocks of K a subgroup or, by CHANNEL, one half after the other: diag(in) K is where W comes to lie.
+    let column = min(subgroup % 8u, {KEY_BLOCKS - 1}u);
     let rows = subgroup / 8u * 2u;
 #for n in 0..4
-    var b{n} = FragB();
+#if CHANNEL
+    let b{n} = coopLoadT<FragB>(&operands[base + OF_W + ({n}u * KEY_BLOCKS + column) * 64u], 4u);
+#else
+    let b{n} = coopLoadT<FragB>(&staged[({n}u * KEY_BLOCKS + column) * 64u], 4u);
+#endif
 #end
-    for (var once = column; once < KEY_BLOCKS; once = KEY_BLOCKS) {
-#for n in 0..4
-        b{n} = coopLoadT<FragB>(&staged[({n}u * KEY_BLOCKS + column) * 64u], 4u);
-#end
-    }
     workgroupBarrier();
-#for n in 0..2
+#for n in 0..1024 / THREADS
     {
-        let w = thread + {512 * n}u;
+        let w = thread + {THREADS * n}u;
 #if BACK
         var x = zn{n};
 #else
@@ -411,20 +407,25 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     }
 #end
     workgroupBarrier();
-    for (var once = column; once < KEY_BLOCKS; once = KEY_BLOCKS) {
+#for u in 0..TURNS
+    for (var once = subgroup % 8u; once < KEY_BLOCKS; once = KEY_BLOCKS) {
 #for i in 0..2
         {
             var w = FragC();
 #for j in 0..4
-            w = coopMultiplyAdd(coopLoadT<FragA>(&staged[(rows + {i}u) * 256u + {j * 64}u], 4u), b{j}, w);
+            w = coopMultiplyAdd(coopLoadT<FragA>(&staged[(rows + {2 * u + i}u) * 256u + {j * 64}u], 4u), b{j}, w);
 #end
             coopStoreT(w, &m[((rows + {i}u) * KEY_BLOCKS + column) * 64u], 4u);
         }
 #end
     }
     workgroupBarrier();
-    for (var w = thread; w < 64u * QUADS; w += 512u) {
-        operands[base + OF_W + w] = vec4<t_operands>(-m[w]);
+    for (var w = thread; w < {64 / TURNS}u * QUADS; w += THREADS) {
+        operands[base + OF_W + {u * 32}u * QUADS + w] = vec4<t_operands>(-m[w]);
     }
+#if u + 1 < TURNS
+    workgroupBarrier();
+#endif
+#end
 #endif
 }
