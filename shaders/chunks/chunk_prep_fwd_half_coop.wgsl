@@ -188,14 +188,14 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     // All that comes from memory is asked for at once.
 #if !CHANNEL
 #for n in 0..QUERY_QUADS
-    let q_row{n} = (thread + {512 * n}u) / QUADS;
-    let q_place{n} = block_place(q_row{n}, (thread + {512 * n}u) % QUADS, KEY_BLOCKS);
-    var q{n} = query_quad(q_row{n}, (thread + {512 * n}u) % QUADS);
+    let q_row{n} = (thread + {THREADS * n}u) / QUADS;
+    let q_place{n} = block_place(q_row{n}, (thread + {THREADS * n}u) % QUADS, KEY_BLOCKS);
+    var q{n} = query_quad(q_row{n}, (thread + {THREADS * n}u) % QUADS);
 #end
 #for n in 0..KEY_QUADS
-    let k_row{n} = (thread + {512 * n}u) / QUADS;
-    let k_place{n} = block_place(k_row{n}, (thread + {512 * n}u) % QUADS, KEY_BLOCKS);
-    var k{n} = key_quad(k_row{n}, (thread + {512 * n}u) % QUADS);
+    let k_row{n} = (thread + {THREADS * n}u) / QUADS;
+    let k_place{n} = block_place(k_row{n}, (thread + {THREADS * n}u) % QUADS, KEY_BLOCKS);
+    var k{n} = key_quad(k_row{n}, (thread + {THREADS * n}u) % QUADS);
 #end
 #endif
 #if DELTA && BACK
@@ -309,7 +309,7 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     }
 #endif
     workgroupBarrier();
-    for (var w = thread; w < QUERY_BLOCKS * 256u; w += 512u) {
+    for (var w = thread; w < QUERY_BLOCKS * 256u; w += THREADS) {
         let end = last(row_of(w));
         let j = column_of(w);
         var p = vec4(0.0);

@@ -122,10 +122,8 @@ impl Block for MesaNet {
         let mut parts = vec!["q_proj", "k_proj", "v_proj"];
         parts.extend(gates.readout_gate.then_some("g_proj"));
         let mut parts: Vec<_> = parts.into_iter().map(|name| vec![(name, d)]).collect();
-        let from_x = gates.decay == DecayKind::Head
-            && gates.data_dependent_decay
-            && gates.input_gate == InputGate::Free;
-        let both = Some(DecayGate::biased(rows, h)).filter(|both| from_x && both.validate().is_ok());
+        let both = DecayGate::biased(rows, h);
+        let both = (gates.heads_from_input() && both.validate().is_ok()).then_some(both);
         parts.extend(both.is_some().then(|| vec![("a_proj", h), ("b_proj", h)]));
         let of_x = c.projections(g, x, d, &parts)?;
         let (v, gate) = (of_x["v_proj"], of_x.get("g_proj"));

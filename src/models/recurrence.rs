@@ -304,10 +304,7 @@ impl Recurrence {
             strongest: self.strongest,
             ..DecayGate::new(c.rows(), h)
         };
-        let from_x = gates.decay == DecayKind::Head
-            && gates.data_dependent_decay
-            && gates.input_gate == InputGate::Free;
-        (from_x && both.validate().is_ok()).then_some(both)
+        (gates.heads_from_input() && both.validate().is_ok()).then_some(both)
     }
 
     /// The weights of the gates of heads, or of the low rank of those of channels, and their columns: what is narrow in x's

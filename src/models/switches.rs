@@ -90,6 +90,11 @@ impl DecayKind {
 }
 
 impl Gates {
+    /// Whether decays of heads and write strengths both are projections of the block's input.
+    pub(super) fn heads_from_input(&self) -> bool {
+        self.decay == DecayKind::Head && self.data_dependent_decay && self.input_gate == InputGate::Free
+    }
+
     /// These gates, switched. A decay that is switched on depends on the data unless told otherwise.
     pub(super) fn switched(self, switches: &Switches) -> Self {
         let decay = switches.decay.unwrap_or(self.decay);

@@ -11,6 +11,14 @@ impl DecayGate {
         ["y", first, second].map(|name| io.read(name))
     }
 
+    /// -exp(`A_log`), where there is one.
+    fn rates<R: Real>(&self, first: &[R]) -> Vec<R> {
+        match self.form {
+            Form::Rate => first.iter().map(|a| -a.exp()).collect(),
+            Form::Biased => Vec::new(),
+        }
+    }
+
     /// What write strength i of a row is sigma of.
     fn of_write<R: Real>(&self, y: R, bias: &[R], i: usize) -> R {
         match self.form {
@@ -25,7 +33,7 @@ impl CpuOp for DecayGate {
         let [y, first, second] = self.read(&io);
         let (h, writes, width) = (self.h, self.writes, self.width());
         let per = Pieces::new(self.rows).rows;
-        let rate: Vec<R> = first.iter().map(|a| -a.exp()).collect();
+        let rate = self.rates(first);
         let pieces = io.write("g").par_chunks_mut(per * h);
         pieces.zip(y.par_chunks(per * width)).for_each(|(g, y)| {
             for (g, y) in g.chunks_mut(h).zip(y.chunks(width)) {
@@ -56,7 +64,7 @@ impl CpuOp for DecayGate {
         let grad_beta = if writes > 0 { io.grad("beta") } else { &[] };
         let strongest = R::of(f64::from(self.strongest));
         let pieces = Pieces::new(self.rows);
-        let rate: Vec<R> = first.iter().map(|a| -a.exp()).collect();
+        let rate = self.rates(first);
         let (mut grad_first, mut grad_second) = (pieces.partials(h), pieces.partials(h));
         let mut unread = Vec::new();
         let parts = wanted_or(io.wanted("y"), &mut unread, y.len()).par_chunks_mut(pieces.rows * width);
