@@ -76,10 +76,11 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
     let begin = 0u;
 #endif
     let at_block = sg * 80u;
-    let at_pair = sg * 64u;
+    let at_pair = sg * PAIR;
     let mine = lane / 2u;
     let keys = (lane % 2u) * 4u;
-    let at_weights = at_pair + mine * 4u + keys / 4u;
+    let at_weights = at_pair + mine * NEXT + keys / 4u;
+    let at_operand = at_pair + lane / 4u * NEXT + lane % 4u;
     let part = mine % 4u;
     let r = lane / 4u;
     let c = lane % 4u;
@@ -122,11 +123,11 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
     let upper{side}_{b} = scaled(fetch(OWN_FAR, own + r, {4 * b}u + c), scale_own_far);
     let lower{side}_{b} = scaled(fetch(OWN_FAR, own + 8u + r, {4 * b}u + c), scale_own_far);
 #endif
-    put_pair(at_pair + lane, 32u, top_half(upper{side}_{b}), top_half(lower{side}_{b}));
-    let own{side}_{b} = coopLoadT<FragA>(&pair[at_pair], 4u);
+    put_pair(at_operand, 8u * NEXT, top_half(upper{side}_{b}), top_half(lower{side}_{b}));
+    let own{side}_{b} = coopLoadT<FragA>(&pair[at_pair], NEXT);
 #if SPLIT
-    put_pair(at_pair + lane, 32u, rest(upper{side}_{b}), rest(lower{side}_{b}));
-    let own_low{side}_{b} = coopLoadT<FragA>(&pair[at_pair], 4u);
+    put_pair(at_operand, 8u * NEXT, rest(upper{side}_{b}), rest(lower{side}_{b}));
+    let own_low{side}_{b} = coopLoadT<FragA>(&pair[at_pair], NEXT);
 #endif
 #end
 #end
@@ -270,7 +271,7 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
             }
 #if BOTH
             put_pair(at_weights, 2u, narrow(x0 * exp2(UP)), narrow(y0 * exp2(UP)));
-            let weights = coopLoad<FragA>(&pair[at_pair], 4u);
+            let weights = coopLoad<FragA>(&pair[at_pair], NEXT);
 #for b in 0..BLOCKS
             of_v{b} = coopMultiplyAdd(weights, coopLoadT<FragB>(&far[{4 * b}], PITCH), of_v{b});
 #end
@@ -290,16 +291,16 @@ fn attention_bwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
 #endif
             put_pair(at_weights, 2u, narrow(x0), narrow(y0));
 #if BY_KEY
-            let p = coopLoad<FragA>(&pair[at_pair], 4u);
+            let p = coopLoad<FragA>(&pair[at_pair], NEXT);
 #else
-            let p = coopLoadT<FragA>(&pair[at_pair], 4u);
+            let p = coopLoadT<FragA>(&pair[at_pair], NEXT);
 #endif
 #if SPLIT
             put_pair(at_weights, 2u, rest(x0), rest(y0));
 #if BY_KEY
-            let p_low = coopLoad<FragA>(&pair[at_pair], 4u);
+            let p_low = coopLoad<FragA>(&pair[at_pair], NEXT);
 #else
-            let p_low = coopLoadT<FragA>(&pair[at_pair], 4u);
+            let p_low = coopLoadT<FragA>(&pair[at_pair], NEXT);
 #endif
 #endif
 #for b in 0..BLOCKS

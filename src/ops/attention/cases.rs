@@ -68,6 +68,13 @@ fn plain() -> Vec<Case> {
         q.iter_mut().for_each(|q| *q *= 4.0);
     });
     cases.push(large.self_test());
+    // Scores that grow far past those of the first keys, for some rows and not for others.
+    let growing = case("growing scores", 1, 300, 2, 100, |op, _, k| {
+        for (t, k) in k.chunks_mut(op.h * op.d).enumerate() {
+            k.iter_mut().for_each(|k| *k *= 0.2 + 0.02 * t as f32);
+        }
+    });
+    cases.push(growing.self_test());
     cases.push(case("", 1, 4097, 1, 8, |_, _, _| {}).long());
     cases
 }

@@ -14,9 +14,16 @@ use bytemuck::{Pod, Zeroable};
 
 /// Rows of a head that a workgroup of the kernels for matrix units owns.
 const COOP_ROWS: usize = 64;
-const COOP: Variant = Variant::coop(41_984);
+const COOP: Variant = Variant::coop(43_008);
 /// Widest head whose gradients of keys and values fit the registers together.
 const MOST_FOR_BOTH: usize = 128;
+/// Heads of which a subgroup's registers hold two blocks of rows, with operands of single f16, are at most this wide; those
+/// up to the other gain nothing by it.
+const MOST_FOR_TALL: usize = 128;
+const LEAST_FOR_TALL: usize = 64;
+/// Rows of a workgroup then, and those that one looks after that makes lost ones anew: 128 `PER` there.
+const TALL_ROWS: usize = 128;
+const REPAIR_ROWS: usize = 512;
 
 /// Mirrors `Params` of `lib/attention_rows`.
 #[repr(C)]
@@ -100,7 +107,16 @@ impl Attention {
             bindings.push(("sums", self.decay_sums(l, io.read("log_f"))));
         }
         if coop {
-            self.run_coop(l, Kernel::new("attention/attention_fwd_coop"), &bindings);
+            let kernel = Kernel::new("attention/attention_fwd_coop");
+            let tall = l.mixed() && !self.forget && self.d > LEAST_FOR_TALL && self.d <= MOST_FOR_TALL;
+            if tall && self.t > COOP_ROWS {
+                let lost = l.scratch(4 * self.b * self.h * self.t.div_ceil(TALL_ROWS));
+                bindings.push(("lost", lost));
+                self.run_coop(l, kernel.clone().set("TALL", true), TALL_ROWS, &bindings);
+                self.run_coop(l, kernel.set("REPAIR", true), REPAIR_ROWS, &bindings);
+            } else {
+                self.run_coop(l, kernel, COOP_ROWS, &bindings);
+            }
         } else {
             self.run_tiles(l, "attention/attention_fwd", 4, &bindings);
         }
@@ -165,7 +181,7 @@ impl Attention {
                     bindings.extend(sums.map(|sums| ("dz_sums", sums)));
                 }
                 let kernel = Kernel::new("attention/attention_bwd_coop").set("OF", of);
-                self.run_coop(l, kernel, &bindings);
+                self.run_coop(l, kernel, COOP_ROWS, &bindings);
             }
         } else {
             if grad_q.is_some() || grad_log_f.is_some() {
@@ -217,9 +233,9 @@ impl Attention {
         l.run(Kernel::new(path), bindings, params, grid_1d(heads));
     }
 
-    /// One of the kernels for matrix units.
-    fn run_coop(&self, l: &mut Lower<'_>, kernel: Kernel, bindings: &[Bound]) {
-        let tiles = self.t.div_ceil(COOP_ROWS);
+    /// One of the kernels for matrix units, `rows` of a head a workgroup.
+    fn run_coop(&self, l: &mut Lower<'_>, kernel: Kernel, rows: usize, bindings: &[Bound]) {
+        let tiles = self.t.div_ceil(rows);
         let kernel = kernel.set("D", self.d).set("FORGET", self.forget);
         let grid = [tiles as u32, (self.b * self.h) as u32, 1];
         l.run(kernel, bindings, self.params(tiles), grid);
