@@ -21,7 +21,8 @@ const WHOLE: bool = D % 16u == 0u;
 const QUADS: u32 = 4u * BLOCKS; // of a padded row
 const PITCH: u32 = QUADS + 2u; // from a tile's row to the next
 const TILE: u32 = 16u * PITCH;
-const NEXT: u32 = 6u; // quads from a row of `pair` to the next: rows start in different banks
+// Quads from a row of `pair` to the next: rows start in different banks, where all of it still fits half of 48 KiB.
+const NEXT: u32 = {4 + 2 * (!SPLIT && BLOCKS < 16)};
 const PAIR: u32 = 16u * NEXT;
 const LOADS: u32 = (BLOCKS + 1u) / 2u; // quads of a tile that a thread loads
 const LOG2_E: f32 = 1.4426950408889634;
@@ -45,7 +46,7 @@ var<workgroup> far_low: array<vec4<f16>, TILE>;
 #endif
 // [4 subgroups, 16, 20]; with decays, the last four of a row keep a key's sum of log decays.
 var<workgroup> block: array<vec4<f32>, 320>;
-var<workgroup> pair: array<vec4<f16>, 4u * PAIR>; // [4 subgroups, 16, 24], of which 16 columns are used
+var<workgroup> pair: array<vec4<f16>, 4u * PAIR>; // [4 subgroups, 16, 4 NEXT], of which 16 columns are used
 
 // Components 4 c .. of the operand's row at step t; the last row past the end of the sequence, zeros past the end of a row.
 fn fetch(operand: u32, t: u32, c: u32) -> Quad {

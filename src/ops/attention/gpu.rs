@@ -14,7 +14,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Rows of a head that a workgroup of the kernels for matrix units owns.
 const COOP_ROWS: usize = 64;
-const COOP: Variant = Variant::coop(43_008);
+const COOP: Variant = Variant::coop(41_984);
 /// Widest head whose gradients of keys and values fit the registers together.
 const MOST_FOR_BOTH: usize = 128;
 /// Heads of which a subgroup's registers hold two blocks of rows, with operands of single f16, are at most this wide; those
