@@ -46,6 +46,11 @@ const OWN: u32 = {1 + TALL}; // blocks of 16 rows of a subgroup
 const ROWS: u32 = {64 * OWN}; // of a workgroup
 const PER: u32 = 4; // times 128 rows that a workgroup of REPAIR looks after
 
+// Workgroups of TALL a head.
+fn tall_count() -> u32 {
+    return (params.t + 127u) / 128u;
+}
+
 fn put(operand: u32, i: u32, x: Value) {
     o[i] = vec4<t_o>(x);
 }
@@ -58,11 +63,10 @@ fn attention_fwd_coop(
     @builtin(local_invocation_index) lid: u32,
 ) {
     place_head(wg.y);
-    let talls = (params.t + 127u) / 128u;
     let tall = wg.x + lid % 32u / 4u * count.x;
     var here = 0u;
-    if lid % 32u < 4u * PER && tall < talls {
-        here = lost[(wg.y * talls + tall) * 4u + lid % 4u];
+    if lid % 32u < 4u * PER && tall < tall_count() {
+        here = lost[(wg.y * tall_count() + tall) * 4u + lid % 4u];
     }
     // Each subgroup by itself, and in loops: in an `if`, or after a `return`, products on matrix units go wrong.
     let all = subgroupBallot(here != 0u).x;
@@ -70,7 +74,7 @@ fn attention_fwd_coop(
         let after = 2u * (wg.x + i / 2u * count.x) + i % 2u;
         let anew = ((all >> (4u * (i / 2u))) & 15u) != 0u && 64u * after < params.t;
         for (var once = select(0u, 1u, anew); once > 0u; once = 0u) {
-            make_rows(vec3<u32>(after, wg.y, 0u), lid);
+            make_rows(wg.y, after, lid);
         }
     }
 }
@@ -78,15 +82,15 @@ fn attention_fwd_coop(
 @compute @workgroup_size(128)
 fn attention_fwd_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
     place_head(wg.y);
-    make_rows(wg, lid);
+    make_rows(wg.y, wg.x, lid);
 }
 #endif
 
-// Rows of head wg.y that wg.x times ROWS others follow.
-fn make_rows(wg: vec3<u32>, lid: u32) {
+// The ROWS rows of the head that `after` times ROWS others follow.
+fn make_rows(head: u32, after: u32, lid: u32) {
     let sg = lid / 32u;
     let lane = lid % 32u;
-    let stop = params.t - wg.x * ROWS;
+    let stop = params.t - after * ROWS;
     let begin = max(stop, ROWS) - ROWS;
     let q0 = begin + 16u * OWN * sg;
     // Keys that the subgroup has to see.
@@ -310,7 +314,7 @@ fn make_rows(wg: vec3<u32>, lid: u32) {
 #if TALL
     let some = subgroupAny(max(peak0 - m0, peak1 - m1) > LIMIT);
     if lane == 0u {
-        lost[(wg.y * ((params.t + 127u) / 128u) + wg.x) * 4u + sg] = select(0u, 1u, some);
+        lost[(head * tall_count() + after) * 4u + sg] = select(0u, 1u, some);
     }
 #endif
 #for r in 0..OWN

@@ -69,12 +69,15 @@ fn plain() -> Vec<Case> {
     });
     cases.push(large.self_test());
     // Scores that grow far past those of the first keys, for some rows and not for others.
-    let growing = case("growing scores", 1, 300, 2, 100, |op, _, k| {
-        for (t, k) in k.chunks_mut(op.h * op.d).enumerate() {
-            k.iter_mut().for_each(|k| *k *= 0.2 + 0.02 * t as f32);
-        }
-    });
-    cases.push(growing.self_test());
+    let growing = |t| {
+        case("growing scores", 1, t, 2, 100, |op, _, k| {
+            for (i, k) in k.chunks_mut(op.h * op.d).enumerate() {
+                k.iter_mut()
+                    .for_each(|k| *k *= 0.2 + 6.0 * i as f32 / op.t as f32);
+            }
+        })
+    };
+    cases.extend([growing(300).self_test(), growing(1100)]);
     cases.push(case("", 1, 4097, 1, 8, |_, _, _| {}).long());
     cases
 }
