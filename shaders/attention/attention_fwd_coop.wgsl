@@ -44,7 +44,7 @@ const LOWEST: f32 = -1.0e10; // m of a row without keys
 
 const OWN: u32 = {1 + TALL}; // blocks of 16 rows of a subgroup
 const ROWS: u32 = {64 * OWN}; // of a workgroup
-const PER: u32 = 4; // times 128 rows that a workgroup of REPAIR looks after
+const PER: u32 = 4; // times the 128 rows of TALL: what a workgroup of REPAIR looks after
 
 // Workgroups of TALL a head.
 fn tall_count() -> u32 {

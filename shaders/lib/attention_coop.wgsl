@@ -9,7 +9,8 @@
 // SPLIT: f32 accuracy from pairs of f16 (lib/split), of operands that are times a power of two. Sums over rows then begin anew
 // with every tile and are added up in f32, since the matrix unit truncates. Else operands are f16 as they are.
 //
-// The importing kernel declares what lib/attention_rows asks for. Grid: [ceil(T / 64), B H].
+// The importing kernel declares what lib/attention_rows asks for. Grid: [ceil(T / 64), B H]; attention_fwd_coop has a form with twice
+// the rows.
 #import lib/attention_rows
 #import lib/split
 

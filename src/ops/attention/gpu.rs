@@ -11,16 +11,16 @@ use crate::port::Pass;
 use crate::shader::Kernel;
 use crate::variant::{Needs, Variant};
 use bytemuck::{Pod, Zeroable};
+use std::ops::RangeInclusive;
 
 /// Rows of a head that a workgroup of the kernels for matrix units owns.
 const COOP_ROWS: usize = 64;
 const COOP: Variant = Variant::coop(41_984);
 /// Widest head whose gradients of keys and values fit the registers together.
 const MOST_FOR_BOTH: usize = 128;
-/// Heads of which a subgroup's registers hold two blocks of rows, with operands of single f16, are at most this wide; those
-/// up to the other gain nothing by it.
-const MOST_FOR_TALL: usize = 128;
-const LEAST_FOR_TALL: usize = 64;
+/// Heads for two blocks of rows a subgroup, with operands of single f16: of wider ones its registers hold one, and narrower
+/// ones gain nothing by it (64) or were not timed without.
+const TALL_HEADS: RangeInclusive<usize> = 97..=128;
 /// Rows of a workgroup then, and those that one looks after that makes lost ones anew: 128 `PER` there.
 const TALL_ROWS: usize = 128;
 const REPAIR_ROWS: usize = 512;
@@ -108,8 +108,8 @@ impl Attention {
         }
         if coop {
             let kernel = Kernel::new("attention/attention_fwd_coop");
-            let tall = l.mixed() && !self.forget && self.d > LEAST_FOR_TALL && self.d <= MOST_FOR_TALL;
-            if tall && self.t > COOP_ROWS {
+            let tall = self.t > COOP_ROWS && TALL_HEADS.contains(&self.d);
+            if tall && l.mixed() && !self.forget {
                 let lost = l.scratch(4 * self.b * self.h * self.t.div_ceil(TALL_ROWS));
                 bindings.push(("lost", lost));
                 self.run_coop(l, kernel.clone().set("TALL", true), TALL_ROWS, &bindings);
