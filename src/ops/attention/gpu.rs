@@ -19,8 +19,8 @@ const COOP: Variant = Variant::coop(41_984);
 /// Widest head whose gradients of keys and values fit the registers together.
 const MOST_FOR_BOTH: usize = 128;
 /// Heads for two blocks of rows a subgroup, with operands of single f16: of wider ones its registers hold one, and narrower
-/// ones gain nothing by it (64) or were not timed without.
-const TALL_HEADS: RangeInclusive<usize> = 97..=128;
+/// ones gain nothing by it.
+const TALL_HEADS: RangeInclusive<usize> = 65..=128;
 /// Rows of a workgroup then, and those that one looks after that makes lost ones anew: 128 `PER` there.
 const TALL_ROWS: usize = 128;
 const REPAIR_ROWS: usize = 512;
