@@ -69,10 +69,16 @@ impl Layout {
         }
     }
 
-    /// The same by quads where rows are made of them: about four a thread, for kernels whose bindings are of `Lanes`.
+    /// The same by quads where rows are made of them, about four a thread, and else about eight columns, for kernels whose
+    /// bindings are of `Lanes`.
     pub(crate) fn quads(d: usize) -> Self {
         if !d.is_multiple_of(4) {
-            return Self::new(d);
+            let lanes = d.div_ceil(8).next_power_of_two().min(256);
+            return Self {
+                lanes,
+                per: d.div_ceil(lanes),
+                quads: false,
+            };
         }
         let fewest = (d / 4).next_power_of_two().min(8);
         let lanes = d.div_ceil(16).next_power_of_two().clamp(fewest, 256);
