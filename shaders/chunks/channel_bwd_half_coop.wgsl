@@ -56,7 +56,7 @@ fn channel_bwd_half_coop(
     let mine = side * HALF_SUMS + thread / 32u % 8u * 80u;
     let c = 16u * side + quad;
 #for r in 0..4
-    let spot{r} = in_keys(4u * group + {r}u, 4u * c);
+    let spot{r} = key_place(4u * group + {r}u, c);
     let q{r} = select(vec4<f16>(), vec4<f16>(q[spot{r}.at]), spot{r}.ok);
     let k{r} = select(vec4<f16>(), vec4<f16>(k[spot{r}.at]), spot{r}.ok);
     decay{r} = decay_at(spot{r});

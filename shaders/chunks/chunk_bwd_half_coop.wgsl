@@ -27,13 +27,33 @@ alias t_grad_pairs = f16;
 #import lib/half_factors
 #import lib/half_pairs
 
+#if WIDE
+alias a_grad_o = vec4<t_grad_o>;
+alias a_grad_v = vec4<t_grad_v>;
+#else
+alias a_grad_o = t_grad_o;
+alias a_grad_v = t_grad_v;
+#endif
+#if WIDE || DELTA
+alias a_v = vec4<t_v>;
+#else
+alias a_v = t_v;
+#endif
+#if KEY_QUADS
+alias a_grad_q = vec4<t_grad_q>;
+alias a_grad_k = vec4<t_grad_k>;
+#else
+alias a_grad_q = t_grad_q;
+alias a_grad_k = t_grad_k;
+#endif
+
 #if !CHANNEL
 @group(0) @binding(0) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
 #endif
 @group(0) @binding(2) var<storage, read_write> table: array<f32>; // see lib/half_factors
-@group(0) @binding(3) var<storage, read_write> v: array<vec4<t_v>>; // [B, T HOUSEHOLDER, H, d_v]: Vn
+@group(0) @binding(3) var<storage, read_write> v: array<a_v>; // [B, T HOUSEHOLDER, H, d_v]: Vn
 @group(0) @binding(4) var<storage, read_write> states: array<vec4<t_states>>; // [B, H, chunks, d_k, d_v], padded
-@group(0) @binding(5) var<storage, read_write> grad_o: array<vec4<t_grad_o>>; // [B, T, H, d_v]
+@group(0) @binding(5) var<storage, read_write> grad_o: array<a_grad_o>; // [B, T, H, d_v]
 @group(0) @binding(7) var<storage, read_write> grad_states: array<vec4<t_grad_states>>; // [B, H, chunks, d_k, d_v], padded
 #if CHANNEL
 @group(0) @binding(8) var<storage, read_write> query_sums: array<vec4<t_query_sums>>; // [B, T, H, d_k]
@@ -44,11 +64,11 @@ alias t_grad_pairs = f16;
 @group(0) @binding(14) var<storage, read_write> erase_sums: array<vec4<t_erase_sums>>; // [B, T, H, d_k]
 #endif
 #else
-@group(0) @binding(8) var<storage, read_write> grad_q: array<vec4<t_grad_q>>; // [B, T, H, d_k]
-@group(0) @binding(9) var<storage, read_write> grad_k: array<vec4<t_grad_k>>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(8) var<storage, read_write> grad_q: array<a_grad_q>; // [B, T, H, d_k]
+@group(0) @binding(9) var<storage, read_write> grad_k: array<a_grad_k>; // [B, T HOUSEHOLDER, H, d_k]
 #endif
 #if DELTA
-@group(0) @binding(6) var<storage, read_write> grad_v: array<vec4<t_grad_v>>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(6) var<storage, read_write> grad_v: array<a_grad_v>; // [B, T HOUSEHOLDER, H, d_v]
 #endif
 #if SCALAR
 @group(0) @binding(12) var<storage, read_write> g: array<f32>; // [B, T, H]
@@ -102,18 +122,60 @@ fn vector_quad(vector: u32, i4: u32) -> vec4<f32> {
 
 fn output_quad(i: u32, c: u32) -> vec4<f16> {
     let spot = in_outputs(i, 4u * c);
+#if WIDE
     return select(vec4<f16>(), vec4<f16>(grad_o[spot.at]), spot.ok);
+#else
+    let x = vec4(grad_o[spot.at], grad_o[spot.at + 1u], grad_o[spot.at + 2u], grad_o[spot.at + 3u]);
+    return row_end(vec4<f16>(x), spot, 4u * c, params.d_v);
+#endif
 }
 
 fn value_quad(i: u32, c: u32) -> vec4<f16> {
-    let spot = in_values(i, 4u * c);
+#if WIDE || DELTA
+    let spot = in_errors(i, c);
     return select(vec4<f16>(), vec4<f16>(v[spot.at]), spot.ok);
+#else
+    let spot = in_values(i, 4u * c);
+    let x = vec4(v[spot.at], v[spot.at + 1u], v[spot.at + 2u], v[spot.at + 3u]);
+    return row_end(vec4<f16>(x), spot, 4u * c, params.d_v);
+#endif
 }
 #if DELTA
 
 fn error_quad(i: u32, c: u32) -> vec4<f16> {
     let spot = in_values(i, 4u * c);
+#if WIDE
     return select(vec4<f16>(), vec4<f16>(grad_v[spot.at]), spot.ok);
+#else
+    let x = vec4(grad_v[spot.at], grad_v[spot.at + 1u], grad_v[spot.at + 2u], grad_v[spot.at + 3u]);
+    return row_end(vec4<f16>(x), spot, 4u * c, params.d_v);
+#endif
+}
+#endif
+#if !CHANNEL
+
+fn store_grad_q(row: u32, c: u32, x: vec4<f32>) {
+#if KEY_QUADS
+    grad_q[row * (params.d_k / 4u) + c] = a_grad_q(x);
+#else
+#for e in 0..4
+    if 4u * c + {e}u < params.d_k {
+        grad_q[row * params.d_k + 4u * c + {e}u] = a_grad_q(x[{e}]);
+    }
+#end
+#endif
+}
+
+fn store_grad_k(row: u32, c: u32, x: vec4<f32>) {
+#if KEY_QUADS
+    grad_k[row * (params.d_k / 4u) + c] = a_grad_k(x);
+#else
+#for e in 0..4
+    if 4u * c + {e}u < params.d_k {
+        grad_k[row * params.d_k + 4u * c + {e}u] = a_grad_k(x[{e}]);
+    }
+#end
+#endif
 }
 #endif
 
@@ -486,11 +548,10 @@ fn chunk_bwd_half_coop(
 #endif
 #for m in 0..IN_TURN
         if inside{m} {
-            let spot = query(token) * (params.d_k / 4u) + quad{m};
 #if UNIT
-            grad_q[spot] = vec4<t_grad_q>(unit{u - 1} * (grad{m} - along * query{u - 1}_{m}));
+            store_grad_q(query(token), quad{m}, unit{u - 1} * (grad{m} - along * query{u - 1}_{m}));
 #else
-            grad_q[spot] = vec4<t_grad_q>(grad{m});
+            store_grad_q(query(token), quad{m}, grad{m});
 #endif
         }
 #end
@@ -593,11 +654,10 @@ fn chunk_bwd_half_coop(
 #endif
 #for m in 0..IN_TURN
         if inside{m} {
-            let spot = row(here) * (params.d_k / 4u) + quad{m};
 #if UNIT
-            grad_k[spot] = vec4<t_grad_k>(unit_key{u - 1} * (grad{m} - along * key{u - 1}_{m}));
+            store_grad_k(row(here), quad{m}, unit_key{u - 1} * (grad{m} - along * key{u - 1}_{m}));
 #else
-            grad_k[spot] = vec4<t_grad_k>(grad{m});
+            store_grad_k(row(here), quad{m}, grad{m});
 #endif
         }
 #end

@@ -14,9 +14,17 @@ const EPS: f32 = 1e-6; // UNIT: added to the square of a length
 #import lib/half_decays
 const INVERSE: bool = DELTA && !BACK;
 
+#if KEY_QUADS
+alias a_q = vec4<t_q>;
+alias a_k = vec4<t_k>;
+#else
+alias a_q = t_q;
+alias a_k = t_k;
+#endif
+
 #if !CHANNEL
-@group(0) @binding(0) var<storage, read_write> q: array<vec4<t_q>>; // [B, T, H, d_k]
-@group(0) @binding(1) var<storage, read_write> k: array<vec4<t_k>>; // [B, T HOUSEHOLDER, H, d_k]
+@group(0) @binding(0) var<storage, read_write> q: array<a_q>; // [B, T, H, d_k]
+@group(0) @binding(1) var<storage, read_write> k: array<a_k>; // [B, T HOUSEHOLDER, H, d_k]
 @group(0) @binding(3) var<storage, read_write> table: array<f32>; // see lib/half_factors
 #endif
 @group(0) @binding(2) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
@@ -41,9 +49,10 @@ const SCORES: u32 = {1024 * BESIDE + 512 * (HOUSEHOLDER > 1)};
 const VECTORS: u32 = 64;
 const STRENGTH: u32 = 5;
 const THREADS: u32 = {512 / TURNS};
-// Quads of Q and of K a thread has in registers.
-const QUERY_QUADS: u32 = {(QUERY_BLOCKS * KEY_BLOCKS + 7) / 8};
-const KEY_QUADS: u32 = {(KEY_BLOCKS + 1) / 2};
+// Threads that load a row of Q or K: UNIT, lanes of one subgroup. Quads of Q and of K a thread has in registers.
+const ROW_LANES: u32 = {4 * KEY_BLOCKS + UNIT * 4 * (1 + (KEY_BLOCKS > 1) + (KEY_BLOCKS > 2) * 2 + (KEY_BLOCKS > 4) * 4 - KEY_BLOCKS)};
+const Q_QUADS: u32 = {(QUERY_BLOCKS * ROW_LANES + 31) / 32};
+const K_QUADS: u32 = {(ROW_LANES + 7) / 8};
 const STAGED: u32 = {1024 + BESIDE * (256 * KEY_BLOCKS - 1024)};
 var<workgroup> m: array<vec4<f32>, {1024 + 1024 * BESIDE}>;
 var<workgroup> staged: array<vec4<f16>, STAGED>; // Q, then K, as blocks, if not CHANNEL; then (I + Zn diag(beta)) diag(in)
@@ -66,18 +75,29 @@ fn block_at(i: u32, j: u32) -> u32 {
 #if !CHANNEL
 
 fn key_quad(i: u32, c: u32) -> vec4<f16> {
-    let spot = in_keys(i, 4u * c);
+#if KEY_QUADS
+    let spot = key_place(i, c);
     return select(vec4<f16>(), vec4<f16>(k[spot.at]), spot.ok);
+#else
+    let spot = in_keys(i, 4u * c);
+    let x = vec4(k[spot.at], k[spot.at + 1u], k[spot.at + 2u], k[spot.at + 3u]);
+    return row_end(vec4<f16>(x), spot, 4u * c, params.d_k);
+#endif
 }
 
 fn query_quad(i: u32, c: u32) -> vec4<f16> {
     let spot = in_queries(i, 4u * c);
-    return select(vec4<f16>(), vec4<f16>(q[spot.at]), spot.ok);
+#if KEY_QUADS
+    return select(vec4<f16>(), vec4<f16>(q[spot.at / {4 - 3 * WIDE}u]), spot.ok);
+#else
+    let x = vec4(q[spot.at], q[spot.at + 1u], q[spot.at + 2u], q[spot.at + 3u]);
+    return row_end(vec4<f16>(x), spot, 4u * c, params.d_k);
+#endif
 }
 #endif
 #if UNIT
 
-// What brings a row to unit length, of which each of QUADS lanes side by side has a quad.
+// What brings a row to unit length, of which each of ROW_LANES lanes side by side has a quad.
 fn unit_factor(quad: vec4<f16>) -> f32 {
     var sum = dot(vec4<f32>(quad), vec4<f32>(quad));
 #if KEY_BLOCKS > 4
@@ -187,15 +207,17 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #endif
     // All that comes from memory is asked for at once.
 #if !CHANNEL
-#for n in 0..QUERY_QUADS
-    let q_row{n} = (thread + {THREADS * n}u) / QUADS;
-    let q_place{n} = block_place(q_row{n}, (thread + {THREADS * n}u) % QUADS, KEY_BLOCKS);
-    var q{n} = query_quad(q_row{n}, (thread + {THREADS * n}u) % QUADS);
+#for n in 0..Q_QUADS
+    let q_row{n} = (thread + {THREADS * n}u) / ROW_LANES;
+    let q_quad{n} = (thread + {THREADS * n}u) % ROW_LANES;
+    let q_place{n} = block_place(q_row{n}, q_quad{n}, KEY_BLOCKS);
+    var q{n} = query_quad(q_row{n}, q_quad{n});
 #end
-#for n in 0..KEY_QUADS
-    let k_row{n} = (thread + {THREADS * n}u) / QUADS;
-    let k_place{n} = block_place(k_row{n}, (thread + {THREADS * n}u) % QUADS, KEY_BLOCKS);
-    var k{n} = key_quad(k_row{n}, (thread + {THREADS * n}u) % QUADS);
+#for n in 0..K_QUADS
+    let k_row{n} = (thread + {THREADS * n}u) / ROW_LANES;
+    let k_quad{n} = (thread + {THREADS * n}u) % ROW_LANES;
+    let k_place{n} = block_place(k_row{n}, k_quad{n}, KEY_BLOCKS);
+    var k{n} = key_quad(k_row{n}, k_quad{n});
 #end
 #endif
 #if DELTA && BACK
@@ -204,23 +226,23 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #end
 #endif
 #if UNIT
-#for n in 0..QUERY_QUADS
+#for n in 0..Q_QUADS
     {
         let factor = unit_factor(q{n});
         q{n} = vec4<f16>(factor * vec4<f32>(q{n}));
 #if BACK
-        if thread % QUADS == 0u && q_row{n} < QUERY_BLOCKS * 16u {
+        if q_quad{n} == 0u && q_row{n} < QUERY_BLOCKS * 16u {
             table[entry(UNIT_QUERY, q_row{n})] = factor;
         }
 #endif
     }
 #end
-#for n in 0..KEY_QUADS
+#for n in 0..K_QUADS
     {
         let factor = unit_factor(k{n});
         k{n} = vec4<f16>(factor * vec4<f32>(k{n}));
 #if BACK
-        if thread % QUADS == 0u && k_row{n} < 64u {
+        if k_quad{n} == 0u && k_row{n} < 64u {
             table[entry(UNIT_KEY, k_row{n})] = factor;
         }
 #endif
@@ -228,8 +250,8 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
 #end
 #endif
 #if !CHANNEL
-#for n in 0..QUERY_QUADS
-    if q_row{n} < QUERY_BLOCKS * 16u {
+#for n in 0..Q_QUADS
+    if q_row{n} < QUERY_BLOCKS * 16u && q_quad{n} < QUADS {
         staged[q_place{n}] = q{n};
 #if PLAIN
         if block() == plain_block() {
@@ -267,8 +289,8 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
         set_block_sums(thread);
     }
     workgroupBarrier();
-#for n in 0..KEY_QUADS
-    if k_row{n} < 64u {
+#for n in 0..K_QUADS
+    if k_row{n} < 64u && k_quad{n} < QUADS {
         staged[k_place{n}] = k{n};
 #if PLAIN && DECAYS
         if block() == plain_block() {
@@ -351,14 +373,14 @@ fn chunk_prep_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local
     }
 #endif
 #if !CHANNEL
-#for n in 0..QUERY_QUADS
-    if q_row{n} < QUERY_BLOCKS * 16u {
+#for n in 0..Q_QUADS
+    if q_row{n} < QUERY_BLOCKS * 16u && q_quad{n} < QUADS {
         let decay = vector_at(DECAY_IN_OF, last(q_row{n}));
         operands[base + OF_Q_IN + q_place{n}] = vec4<t_operands>(params.scale * decay * vec4<f32>(q{n}));
     }
 #end
-#for n in 0..KEY_QUADS
-    if k_row{n} < 64u {
+#for n in 0..K_QUADS
+    if k_row{n} < 64u && k_quad{n} < QUADS {
         let x = vector_at(DECAY_OUT_OF, k_row{n}) * vec4<f32>(k{n});
         operands[base + OF_K_OUT + k_place{n}] = vec4<t_operands>(x);
     }

@@ -12,13 +12,21 @@ alias t_grad_v = f16;
 #import lib/half_chunk
 #import lib/half_factors
 
+#if WIDE
+alias a_v = vec4<t_v>;
+alias a_grad_v = vec4<t_grad_v>;
+#else
+alias a_v = t_v;
+alias a_grad_v = t_grad_v;
+#endif
+
 @group(0) @binding(0) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
 @group(0) @binding(1) var<storage, read_write> zn: array<vec4<t_zn>>; // [B, H, chunks, C, C], in blocks
 @group(0) @binding(2) var<storage, read_write> table: array<f32>; // see lib/half_factors
-@group(0) @binding(3) var<storage, read_write> v: array<vec4<t_v>>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(3) var<storage, read_write> v: array<a_v>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(4) var<storage, read_write> states: array<vec4<t_states>>; // [B, H, chunks, d_k, d_v], padded
 @group(0) @binding(5) var<storage, read_write> grad_vn: array<vec4<t_grad_vn>>; // [B, T HOUSEHOLDER, H, d_v]: dVn, then Vn
-@group(0) @binding(6) var<storage, read_write> grad_v: array<vec4<t_grad_v>>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(6) var<storage, read_write> grad_v: array<a_grad_v>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(7) var<storage, read_write> grad_beta: array<f32>; // [B, T HOUSEHOLDER, H]
 @group(0) @binding(8) var<uniform> params: Params;
 
@@ -29,11 +37,16 @@ var<workgroup> sums: array<f32, 256>;
 
 fn value_quad(i: u32, c: u32) -> vec4<f16> {
     let spot = in_values(i, 4u * c);
+#if WIDE
     return select(vec4<f16>(), vec4<f16>(v[spot.at]), spot.ok);
+#else
+    let x = vec4(v[spot.at], v[spot.at + 1u], v[spot.at + 2u], v[spot.at + 3u]);
+    return row_end(vec4<f16>(x), spot, 4u * c, params.d_v);
+#endif
 }
 
 fn grad_quad(i: u32, c: u32) -> vec4<f16> {
-    let spot = in_values(i, 4u * c);
+    let spot = in_errors(i, c);
     return select(vec4<f16>(), vec4<f16>(grad_vn[spot.at]), spot.ok);
 }
 
@@ -77,8 +90,12 @@ fn error_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #end
         for (var i = 0u; 16u * i < rows_at(i); i++) {
 #for n in 0..2
-            let spot{n} = in_values(16u * i + {8 * n}u + r, 4u * (first + c));
+            let spot{n} = in_errors(16u * i + {8 * n}u + r, first + c);
+#if WIDE
             let v{n} = v[spot{n}.at];
+#else
+            let v{n} = value_quad(16u * i + {8 * n}u + r, first + c);
+#endif
             let grad{n} = grad_vn[spot{n}.at];
 #end
             var y = FragC();
@@ -105,7 +122,16 @@ fn error_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
                 var sum = 0.0;
                 if spot{n}.ok {
                     grad_vn[spot{n}.at] = vec4<t_grad_vn>(strength * error);
-                    grad_v[spot{n}.at] = vec4<t_grad_v>(strength * of_row{n});
+#if WIDE
+                    grad_v[spot{n}.at] = a_grad_v(strength * of_row{n});
+#else
+                    let place = in_values(16u * i + {8 * n}u + r, 4u * (first + c)).at;
+#for e in 0..4
+                    if 4u * (first + c) + {e}u < params.d_v {
+                        grad_v[place + {e}u] = a_grad_v(strength * of_row{n}[{e}]);
+                    }
+#end
+#endif
                     sum = dot(of_row{n}, error);
                 }
                 sum += subgroupShuffleXor(sum, 1u);

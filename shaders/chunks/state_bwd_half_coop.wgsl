@@ -12,10 +12,21 @@ alias t_kept = f16;
 #import lib/half_chunk
 #import lib/half_factors
 
+#if WIDE
+alias a_grad_o = vec4<t_grad_o>;
+#else
+alias a_grad_o = t_grad_o;
+#endif
+#if WIDE || DELTA
+alias a_grad_vn = vec4<t_grad_vn>;
+#else
+alias a_grad_vn = t_grad_vn;
+#endif
+
 @group(0) @binding(0) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
 @group(0) @binding(1) var<storage, read_write> table: array<f32>; // see lib/half_factors
-@group(0) @binding(2) var<storage, read_write> grad_o: array<vec4<t_grad_o>>; // [B, T, H, d_v]
-@group(0) @binding(3) var<storage, read_write> grad_vn: array<vec4<t_grad_vn>>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(2) var<storage, read_write> grad_o: array<a_grad_o>; // [B, T, H, d_v]
+@group(0) @binding(3) var<storage, read_write> grad_vn: array<a_grad_vn>; // [B, T HOUSEHOLDER, H, d_v]
 @group(0) @binding(4) var<storage, read_write> grad_states: array<vec4<t_grad_states>>; // [B, H, chunks, d_k, d_v], padded
 #if GATES
 @group(0) @binding(5) var<storage, read_write> states: array<vec4<t_states>>; // the same
@@ -35,7 +46,12 @@ var<workgroup> scratch: array<vec4<f32>, 576>; // 16 rows a subgroup
 
 fn output_quad(i: u32, c: u32) -> vec4<f16> {
     let spot = in_outputs(i, 4u * c);
+#if WIDE
     return select(vec4<f16>(), vec4<f16>(grad_o[spot.at]), spot.ok);
+#else
+    let x = vec4(grad_o[spot.at], grad_o[spot.at + 1u], grad_o[spot.at + 2u], grad_o[spot.at + 3u]);
+    return row_end(vec4<f16>(x), spot, 4u * c, params.d_v);
+#endif
 }
 
 @compute @workgroup_size(128)
@@ -195,10 +211,19 @@ fn state_bwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
 #if DELTA
                 tile[write * TILE_ROW + c + {m}u] = vec4<f16>(strength{n} * x);
 #endif
-                let spot = in_values(write, 4u * (first + c + {m}u));
+#if WIDE || DELTA
+                let spot = in_errors(write, first + c + {m}u);
                 if spot.ok {
-                    grad_vn[spot.at] = vec4<t_grad_vn>(x);
+                    grad_vn[spot.at] = a_grad_vn(x);
                 }
+#else
+                let spot = in_values(write, 4u * (first + c + {m}u));
+#for e in 0..4
+                if spot.ok & (4u * (first + c + {m}u) + {e}u < params.d_v) {
+                    grad_vn[spot.at + {e}u] = a_grad_vn(x[{e}]);
+                }
+#end
+#endif
             }
 #end
         }

@@ -14,13 +14,21 @@ alias t_kept = f16;
 #import lib/half_chunk
 #import lib/half_factors
 
+#if WIDE
+alias a_v = vec4<t_v>;
+alias a_o = vec4<t_o>;
+#else
+alias a_v = t_v;
+alias a_o = t_o;
+#endif
+
 @group(0) @binding(0) var<storage, read_write> operands: array<vec4<t_operands>>; // [B, H, chunks, OPERANDS]
 #if DELTA
 @group(0) @binding(1) var<storage, read_write> zn: array<vec4<t_zn>>; // [B, H, chunks, C, C], in blocks
 #endif
 @group(0) @binding(2) var<storage, read_write> table: array<f32>; // see lib/half_factors
-@group(0) @binding(3) var<storage, read_write> v: array<vec4<t_v>>; // [B, T HOUSEHOLDER, H, d_v]
-@group(0) @binding(4) var<storage, read_write> o: array<vec4<t_o>>; // [B, T, H, d_v]
+@group(0) @binding(3) var<storage, read_write> v: array<a_v>; // [B, T HOUSEHOLDER, H, d_v]
+@group(0) @binding(4) var<storage, read_write> o: array<a_o>; // [B, T, H, d_v]
 @group(0) @binding(5) var<storage, read_write> states: array<vec4<t_states>>; // [B, H, chunks, d_k, d_v], padded
 #if CHANNEL
 @group(0) @binding(6) var<storage, read_write> kept: array<vec4<t_kept>>; // see lib/half_chunk
@@ -37,7 +45,12 @@ var<workgroup> scratch: array<vec4<f32>, 576>; // 16 rows a subgroup
 
 fn value_quad(i: u32, c: u32) -> vec4<f16> {
     let spot = in_values(i, 4u * c);
+#if WIDE
     return select(vec4<f16>(), vec4<f16>(v[spot.at]), spot.ok);
+#else
+    let x = vec4(v[spot.at], v[spot.at + 1u], v[spot.at + 2u], v[spot.at + 3u]);
+    return row_end(vec4<f16>(x), spot, 4u * c, params.d_v);
+#endif
 }
 
 @compute @workgroup_size(128)
@@ -224,7 +237,16 @@ fn state_fwd_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
             let quad = c / {3 - O_BLOCKS}u + {m}u;
             let spot = in_outputs(16u * i_o + {8 * n}u + r, 4u * (first + j_o + quad));
             if own_o < QUERY_BLOCKS && spot.ok {
-                o[spot.at] = vec4<t_o>(scratch[mine + ({8 * n}u + r) * SCRATCH_ROW + quad]);
+                let x = scratch[mine + ({8 * n}u + r) * SCRATCH_ROW + quad];
+#if WIDE
+                o[spot.at] = a_o(x);
+#else
+#for e in 0..4
+                if 4u * (first + j_o + quad) + {e}u < params.d_v {
+                    o[spot.at + {e}u] = a_o(x[{e}]);
+                }
+#end
+#endif
             }
         }
 #end

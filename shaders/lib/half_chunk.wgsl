@@ -4,7 +4,8 @@
 const CHUNK: u32 = 64;
 const KEY_BLOCKS: u32 = 8; // of a row of K: ceil(d_k / 16)
 const PLAIN: bool = false; // K and Q are there as they are, too; SHARED, only with the first head
-const UNIT: bool = false; // Q and K are brought to unit length first; their blocks are 1, 2, 4 or 8 then
+const UNIT: bool = false; // Q and K are brought to unit length first
+const KEY_QUADS: bool = true; // d_k is a multiple of 4; WIDE, d_v as well
 const DELTA: bool = true; // writes correct the state: there are W and Zn
 const CHANNEL: bool = false; // a decay by channel
 #import lib/chunk
@@ -34,6 +35,32 @@ const SQUARE: u32 = 1024;
 alias FragA = coop_mat16x16<f16, A>;
 alias FragB = coop_mat16x16<f16, B>;
 alias FragC = coop_mat16x16<f32, C>;
+
+// Where quad c of row i of dVn is: [B, T HOUSEHOLDER, H, d_v], of rows of whole quads or, DELTA, padded to them.
+fn in_errors(i: u32, c: u32) -> Spot {
+#if WIDE
+    return in_values(i, 4u * c);
+#else
+    let ok = is_row(i) & (4u * c < params.d_v);
+    return Spot(select(0u, row(i) * ((params.d_v + 3u) / 4u) + c, ok), ok);
+#endif
+}
+#if KEY_QUADS
+
+// Where quad c of row i of K is.
+fn key_place(i: u32, c: u32) -> Spot {
+    let spot = in_keys(i, 4u * c);
+    return Spot(spot.at / {4 - 3 * WIDE}u, spot.ok);
+}
+#endif
+#if !WIDE
+
+// Four neighbours of a row of `width` from `spot`, its column j, on; zeros behind the row.
+fn row_end(x: vec4<f16>, spot: Spot, j: u32, width: u32) -> vec4<f16> {
+    let inside = (vec4(j) + vec4(0u, 1u, 2u, 3u) < vec4(width)) & vec4(spot.ok);
+    return select(vec4<f16>(), x, inside);
+}
+#endif
 
 // Place of quad c of row i in blocks, `blocks` of them side by side.
 fn block_place(i: u32, c: u32, blocks: u32) -> u32 {

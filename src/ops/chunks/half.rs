@@ -140,19 +140,20 @@ impl HalfChunks {
         self.sizes.d_v.div_ceil(tile) * (tile / STATE_COLUMNS)
     }
 
-    /// The same with rows of whole quads, and what is copied for that.
-    fn in_quads(&self) -> (Self, [WideRows; 5]) {
-        let Sizes { d_k, d_v, .. } = self.sizes;
-        let keys = ["q", "k", "gk"].map(|name| WideRows::quads(name, d_k));
-        let values = ["v", "o"].map(|name| WideRows::quads(name, d_v));
+    /// The same with rows of keys that are whole quads, and what is copied for that, by channel and where gradients are sums over heads.
+    /// All other rows are read and written an element at a time if they are no quads.
+    fn in_quads(&self) -> (Self, [WideRows; 3]) {
+        let width = self.sizes.d_k;
+        let wide = match self.by_channel() || self.shared {
+            true => width.next_multiple_of(4),
+            false => width,
+        };
+        let keys = ["q", "k", "gk"].map(|name| WideRows { name, width, wide });
         let sizes = Sizes {
-            d_k: keys[0].wide,
-            d_v: values[0].wide,
+            d_k: wide,
             ..self.sizes
         };
-        let [q, k, gk] = keys;
-        let [v, o] = values;
-        (Self { sizes, ..*self }, [q, k, gk, v, o])
+        (Self { sizes, ..*self }, keys)
     }
 
     /// Whether the variant computes a call of this size, its states padded to no more than twice as many. Small heads of a delta
@@ -166,9 +167,9 @@ impl HalfChunks {
             && self.key_blocks() * BLOCK * d_v.next_multiple_of(columns) <= 2 * d_k * d_v
     }
 
-    /// Whether the kernels can bring rows to unit length themselves: a row is in lanes of one subgroup.
+    /// Whether the kernels can bring rows to unit length themselves.
     pub(crate) fn fits_unit(&self) -> bool {
-        !self.by_channel() && !self.shared && self.key_blocks().is_power_of_two()
+        !self.by_channel() && !self.shared
     }
 
     /// Fields of the table: those of all, and what rows are multiplied by.
@@ -196,6 +197,7 @@ impl HalfChunks {
             .set("HOUSEHOLDER", self.householder)
             .set("SHARED", self.shared)
             .set("KEY_BLOCKS", self.key_blocks())
+            .set("KEY_QUADS", self.sizes.d_k.is_multiple_of(4))
             .set("DELTA", self.delta)
             .set("ROOMY", self.roomy())
             .set("PLAIN", self.plain(back))
@@ -228,7 +230,7 @@ impl HalfChunks {
         }
     }
 
-    /// Launches of `lower` with rows of whole quads, by parts of the sequences where they need much scratch memory.
+    /// Launches of `lower` with rows that its kernels take, by parts of the sequences where they need much scratch memory.
     fn in_parts(
         &self,
         l: &mut Lower<'_>,
@@ -303,16 +305,16 @@ impl HalfChunks {
     /// Forward: o, and the states (and Zn) for the backward pass.
     pub(crate) fn lower_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let kept = self.kept(l, |name| io.write(name));
-        self.in_parts(l, io, kept, Self::lower_quads_fwd);
+        self.in_parts(l, io, kept, Self::lower_part_fwd);
     }
 
     /// The gradients of all inputs.
     pub(crate) fn lower_bwd(&self, l: &mut Lower<'_>, io: &Views) {
         let kept = self.kept(l, |name| io.read(name));
-        self.in_parts(l, io, kept, Self::lower_quads_bwd);
+        self.in_parts(l, io, kept, Self::lower_part_bwd);
     }
 
-    fn lower_quads_fwd(&self, l: &mut Lower<'_>, io: &Views, kept: Kept) {
+    fn lower_part_fwd(&self, l: &mut Lower<'_>, io: &Views, kept: Kept) {
         let Prepared { operands, table } = self.prepare(l, io, kept, false);
         let mut bindings = vec![
             ("operands", operands),
@@ -327,7 +329,7 @@ impl HalfChunks {
         l.run(kernel, &bindings, self.params(), grid);
     }
 
-    fn lower_quads_bwd(&self, l: &mut Lower<'_>, io: &Views, kept: Kept) {
+    fn lower_part_bwd(&self, l: &mut Lower<'_>, io: &Views, kept: Kept) {
         let (v, grad_o) = (io.read("v"), io.grad("o"));
         let gates = self.decay == Decay::Scalar;
         let (sizes, params) = (self.sizes, self.params());
@@ -341,7 +343,8 @@ impl HalfChunks {
         });
         let state_tiles = self.state_tiles();
         let Prepared { operands, table } = self.prepare(l, io, kept, true);
-        let grad_vn = if self.delta { l.scratch_f16(v.len) } else { grad_v };
+        let padded = v.len / sizes.d_v * sizes.d_v.next_multiple_of(4);
+        let grad_vn = if self.delta { l.scratch_f16(padded) } else { grad_v };
         let grad_states = l.scratch_f16(self.padded_states());
         let overlaps = gates.then(|| l.scratch(self.blocks() * state_tiles * STATE_SUBGROUPS));
         let overlaps = overlaps.map(|view| ("overlaps", view));

@@ -301,6 +301,13 @@ pub fn cases() -> Vec<Case> {
             .beta(REFLECTING),
         Recipe::new("", (1, 33, 2, 64, 36), 64).unit().householder(4),
         Recipe::new("", (1, 70, 1, 7, 16), 64).unit().plain(),
+        Recipe::new("", (1, 70, 2, 81, 162), 64),
+        Recipe::new("", (1, 65, 1, 81, 162), 64).unit(),
+        Recipe::new("mixed decay", (1, 36, 1, 45, 90), 64)
+            .unit()
+            .householder(4)
+            .g(MIXTURE)
+            .beta(REFLECTING),
         Recipe::new("", (1, 17, 1, 4, 8), 16).unit().channel(),
         Recipe::new("", (1, 3, 1, 4, 4), 16).decay(Decay::Constant),
         Recipe::new("", (1, 1, 1, 4, 4), 16).channel(),
@@ -362,7 +369,7 @@ pub fn cases() -> Vec<Case> {
     let proof = [
         Recipe::new("", (1, 70, 2, 72, 100), 64).householder(2),
         Recipe::new("", (1, 40, 1, 33, 81), 32),
-        Recipe::new("", (1, 70, 2, 81, 162), 64),
+        Recipe::new("", (1, 70, 2, 81, 162), 64).unit(),
         Recipe::new("", (1, 70, 1, 81, 162), 64).channel(),
         Recipe::new("", (1, 70, 2, 72, 100), 64).channel(),
         Recipe::new("", (1, 70, 2, 8, 5), 64)

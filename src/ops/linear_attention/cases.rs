@@ -116,6 +116,8 @@ pub fn cases() -> Vec<Case> {
         channel("", (1, 20, 1, 256, 256, 32), MILD),
         plain((1, 20, 1, 256, 64, 16), Decay::Constant, false),
         shared("", (1, 20, 2, 256, 64, 32), MILD),
+        scalar("mixed decay", (1, 68, 1, 81, 162, 64), MIXTURE),
+        plain((1, 65, 3, 30, 41, 64), Decay::Constant, false),
         scalar("decay 0", (1, 65, 1, 16, 8, 64), CLOSED),
         shared("decay 0", (1, 33, 2, 8, 4, 32), CLOSED),
         channel("decay 0", (1, 65, 1, 16, 8, 64), CLOSED),
