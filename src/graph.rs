@@ -201,12 +201,21 @@ impl Graph {
 
     /// A trainable tensor under the current scope.
     pub fn param(&mut self, name: &str, shape: &[usize], init: Init) -> TensorId {
+        let tensor = self.param_at_end(name, shape, init);
+        let align = BINDING_ALIGN / self.precision.activation().bytes();
+        self.bank_len = self
+            .bank_len
+            .checked_next_multiple_of(align)
+            .unwrap_or(usize::MAX);
+        tensor
+    }
+
+    /// A trainable tensor behind the others, and no room behind it.
+    fn param_at_end(&mut self, name: &str, shape: &[usize], init: Init) -> TensorId {
         let name = self.scoped_name(name);
         let offset = self.bank_len;
         let tensor = self.add(name, shape, Dtype::F32, Role::Bank(Bank::Param, offset));
-        let align = BINDING_ALIGN / self.precision.activation().bytes();
-        let aligned = numel(shape).checked_next_multiple_of(align);
-        self.bank_len = self.bank_len.saturating_add(aligned.unwrap_or(usize::MAX));
+        self.bank_len = self.bank_len.saturating_add(numel(shape));
         self.params.push(Param { tensor, offset, init });
         tensor
     }
@@ -215,36 +224,38 @@ impl Graph {
     /// [`Graph::round_weights`] fills. Gradients and checkpoints are those of the parameter.
     pub fn weight(&mut self, name: &str, shape: &[usize], init: Init) -> TensorId {
         let param = self.param(name, shape, init);
-        match (self.precision, &self.params[self.params.len() - 1]) {
-            (Precision::F32, _) => param,
-            (Precision::Mixed, Param { offset, .. }) => {
-                let (name, role) = (self.scoped_name(name), Role::Bank(Bank::Half, *offset));
-                self.add(name + HALF_COPY, shape, Bank::Half.dtype(), role)
-            }
+        let offset = self.params[self.params.len() - 1].offset;
+        match self.precision {
+            Precision::F32 => param,
+            Precision::Mixed => self.half_copy(name, shape, offset),
         }
     }
 
-    /// Weights of these names and numbers of rows as one matrix, rows of the first before those of the second; its gradients are
-    /// theirs. `None`, and none is declared, where they would not lie side by side in the banks.
-    pub fn weights_as_one(&mut self, parts: &[(&str, usize)], width: usize, init: Init) -> Option<TensorId> {
-        let align = BINDING_ALIGN / self.precision.activation().bytes();
-        let (_, before) = parts.split_last()?;
-        let ends_aligned = |&(_, rows): &(&str, usize)| numel(&[rows, width]).is_multiple_of(align);
-        if !before.iter().all(ends_aligned) {
-            return None;
+    fn half_copy(&mut self, name: &str, shape: &[usize], offset: usize) -> TensorId {
+        let (name, role) = (self.scoped_name(name), Role::Bank(Bank::Half, offset));
+        self.add(name + HALF_COPY, shape, Bank::Half.dtype(), role)
+    }
+
+    /// Weights of these names and numbers of rows as one matrix for products, rows of the first before those of the second; its
+    /// gradients are theirs. Each is a parameter, but only the first one need begin at a legal binding offset.
+    pub fn weights_as_one(&mut self, parts: &[(&str, usize)], width: usize, init: Init) -> TensorId {
+        let offset = self.bank_len;
+        for (i, (name, rows)) in parts.iter().enumerate() {
+            let shape = [*rows, width];
+            match i + 1 == parts.len() {
+                true => self.param(name, &shape, init),
+                false => self.param_at_end(name, &shape, init),
+            };
         }
-        let each = parts.iter();
-        let weights: Vec<TensorId> = each
-            .map(|(name, rows)| self.weight(name, &[*rows, width], init))
-            .collect();
-        let TensorInfo { dtype, role, .. } = *self.tensor(weights[0]);
         let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
-        let mut name = self.scoped_name(&names.join(" and "));
-        if dtype == Bank::Half.dtype() {
-            name += HALF_COPY;
+        let (name, rows) = (names.join(" and "), parts.iter().map(|(_, rows)| rows).sum());
+        match self.precision {
+            Precision::F32 => {
+                let name = self.scoped_name(&name);
+                self.add(name, &[rows, width], Dtype::F32, Role::Bank(Bank::Param, offset))
+            }
+            Precision::Mixed => self.half_copy(&name, &[rows, width], offset),
         }
-        let rows = parts.iter().map(|(_, rows)| rows).sum();
-        Some(self.add(name, &[rows, width], dtype, role))
     }
 
     /// Rows `first..first + rows` of a parameter or of its copy for products, a row being what one index of the first extent

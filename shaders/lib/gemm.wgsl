@@ -18,9 +18,9 @@ const ACCUMULATE: bool = false; // C is added to
 const CUT: bool = false; // rows of C from `params.rows` on are cut along k: layer z > 0 is of their part z - 1, in `sums`
 const OVERLAP: bool = false; // the last step along k begins before the one before it ends
 const PADDED: bool = false; // .. and A has zeros there where B, [k, n], has no rows any more: its last one is read again
-const PIECES: u32 = 1; // A as stored lies in so many pieces one behind another, each with some columns of all rows: whole steps
-// but for the last one, whole tiles with TA
-const PIECES_C: u32 = 1; // C, [m, n], lies in so many, of whole tiles; it is not added to then
+const PIECES: u32 = 1; // A as stored lies in so many pieces one behind another, each with some columns of all rows: quads
+const PIECES_C: u32 = 1; // C, [m, n], lies in so many; it is not added to then
+const STRADDLED: bool = false; // pieces of C, or of A with TA, end within tiles, others of A within steps
 const ROWS_A: bool = (TA && WITHIN_K) || (!TA && WITHIN_M); // no load leaves A as stored by its row
 const COLS_A: bool = (TA && WITHIN_M) || (!TA && WITHIN_K); // .. by its column
 const ROWS_B: bool = (TB && WITHIN_N && !WIDE_C) || (!TB && WITHIN_K); // .. B by its row
@@ -85,10 +85,22 @@ fn piece_at(column: u32) -> vec2<u32> {
 }
 #endif
 
+#if PIECES_C > 1
+
+// The piece of C that has a column of a tile.
+fn piece_of(col: u32, own: vec2<u32>) -> vec2<u32> {
+#if STRADDLED
+    return piece_at(col);
+#else
+    return piece_at(own.y);
+#endif
+}
+#endif
+
 // Where an element of layer z of C is, `own` being its tile's first.
 fn place_in_c(z: u32, row: u32, col: u32, own: vec2<u32>) -> u32 {
 #if PIECES_C > 1
-    let piece = piece_at(own.y);
+    let piece = piece_of(col, own);
     return params.m * piece.x + row * (piece.y - piece.x) + col - piece.x;
 #else
     return (z * params.m + row) * params.c_row + col;
@@ -100,7 +112,7 @@ fn place_in_c(z: u32, row: u32, col: u32, own: vec2<u32>) -> u32 {
 fn place_in_sums(z: u32, row: u32, col: u32, own: vec2<u32>) -> u32 {
     let rows = params.m - params.rows;
 #if PIECES_C > 1
-    let piece = piece_at(own.y);
+    let piece = piece_of(col, own);
     let parts = (params.k + params.cut.x - 1u) / params.cut.x;
     return rows * parts * piece.x + ((z - 1u) * rows + row - params.rows) * (piece.y - piece.x) + col - piece.x;
 #else

@@ -75,6 +75,20 @@ fn fetch_b(edge: u32, k: u32, row: u32, quad: u32) -> vec4<Operand> {
 }
 #if RUNNING
 
+// A column that is in the piece of A from which a thread reads the step at `fresh` or, with TA, the tile from `edge` on: of whole
+// steps and tiles there is one for all threads. What comes before `fresh` is made zero.
+fn column_a(edge: u32, fresh: u32, quad: u32) -> u32 {
+#if TA
+    return edge + {STRADDLED * 4}u * quad;
+#else
+#if STRADDLED
+    return max(step_at(fresh) + 4u * quad, fresh);
+#else
+    return fresh;
+#endif
+#endif
+}
+
 // Quads from row to row as stored, of A in the piece that has a column ..
 fn stride_a(column: u32) -> u32 {
 #if PIECES > 1
@@ -115,17 +129,18 @@ fn first_a(edge: u32, fresh: u32, row: u32, quad: u32) -> u32 {
     let k = step_at(fresh);
 #if TA
 #if PIECES > 1
-    let first = piece_at(edge).x;
-    return params.k * (first / 4u) + (k + row) * stride_a(edge) + (edge - first) / 4u + quad;
+    let column = column_a(edge, fresh, quad);
+    let first = piece_at(column).x;
+    return params.k * (first / 4u) + (k + row) * stride_a(column) + (edge + quad * 4u - first) / 4u;
 #else
     return (k + row) * stride_a(edge) + edge / 4u + quad;
 #endif
 #else
 #if PIECES > 1
-    // A last step that begins before its piece reads nothing of the one before: that is made zero.
-    let first = piece_at(fresh).x;
-    let within = (fresh - first + max(k + quad * 4u, fresh) - fresh) / 4u;
-    return params.m * (first / 4u) + (edge + row) * stride_a(fresh) + within;
+    let column = column_a(edge, fresh, quad);
+    let first = piece_at(column).x;
+    let within = (max(k + quad * 4u, fresh) - first) / 4u;
+    return params.m * (first / 4u) + (edge + row) * stride_a(column) + within;
 #else
     return (edge + row) * stride_a(k) + k / 4u + quad;
 #endif

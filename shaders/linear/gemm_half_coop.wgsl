@@ -57,11 +57,7 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
     var fresh = place.start;
     var k = step_at(fresh);
 #if RUNNING
-#if PIECES > 1 && !TA
-    var across_a = stride_a(fresh);
-#else
-    let across_a = stride_a(m0);
-#endif
+    var across_a = stride_a(column_a(m0, fresh, quad_a));
     let across_b = stride_b();
     let step_a = along_a(32u, across_a);
     let step_b = along_b(32u);
@@ -112,8 +108,9 @@ fn gemm_half_coop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocatio
         pb += select(0u, step_b, more);
 #endif
 #if PIECES > 1 && !TA
-        if more && piece_at(fresh).x == fresh {
-            across_a = stride_a(fresh);
+        let column = column_a(m0, fresh, quad_a);
+        if more && column - piece_at(column).x < 32u {
+            across_a = stride_a(column);
             pa = first_a(m0, fresh, row_a, quad_a);
         }
 #endif

@@ -1,9 +1,10 @@
-// dx[r, first + c] = dy[r, c], 0 in the other columns; ADD: adds to dx instead and leaves the other columns alone.
-// A thread an element of dx (ADD: of dy) or, WIDE, a quad, which columns and rows count, too; grid: ops::grid_1d over
-// ceil(n / 256), n = rows width (ADD: rows len).
+// dx[r, first + c] = dy[r, c], 0 in the other columns; PART: leaves those alone and, ADD, adds to dx.
+// A thread an element of dx (PART: of dy) or, WIDE, a quad, which columns and rows count, too; grid: ops::grid_1d over
+// ceil(n / 256), n = rows width (PART: rows len).
 #import lib/grid
 #import lib/wide
 
+const PART: bool = false;
 const ADD: bool = false;
 
 alias t_grad_y = f32;
@@ -32,9 +33,13 @@ fn slice_bwd(
     if i >= params.n {
         return;
     }
-#if ADD
+#if PART
     let at = i / params.len * params.width + params.first + i % params.len;
+#if ADD
     grad_x[at] = a_grad_x(Lanes(grad_x[at]) + Lanes(grad_y[i]));
+#else
+    grad_x[at] = a_grad_x(grad_y[i]);
+#endif
 #else
     let c = i % params.width;
     var value = Lanes();

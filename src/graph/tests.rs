@@ -308,9 +308,7 @@ fn weights_as_one_are_the_same_parameters() {
         let (mut apart, mut one) = (graph(), graph());
         apart.weight("a", &[2, aligned / 2], init);
         apart.weight("b", &[3, aligned / 2], init);
-        let both = one
-            .weights_as_one(&[("a", 2), ("b", 3)], aligned / 2, init)
-            .unwrap();
+        let both = one.weights_as_one(&[("a", 2), ("b", 3)], aligned / 2, init);
         let described = |g: &Graph| {
             let each = g.params().iter().map(|p| (g.tensor(p.tensor).clone(), p.offset));
             each.collect::<Vec<_>>()
@@ -324,8 +322,14 @@ fn weights_as_one_are_the_same_parameters() {
             assert_eq!((info.role, info.dtype), (Role::Bank(bank, offset), dtype));
         }
         assert_eq!(one.tensor(grad).name, "d a and b");
-        let none = one.weights_as_one(&[("c", 1), ("d", 3)], aligned / 2, init);
-        assert!(none.is_none() && one.params().len() == 3, "{precision}");
+        // No room between them, but behind them.
+        let start = one.weights_as_one(&[("c", 1), ("d", 2)], 3, init);
+        let after = one.param("after", &[1], init);
+        let places: Vec<usize> = one.params()[3..].iter().map(|p| p.offset).collect();
+        let first = places[0];
+        assert_eq!(places, [first, first + 3, first + aligned], "{precision}");
+        assert_eq!(one.tensor(start).role, Role::Bank(bank, first));
+        assert_eq!(one.tensor(after).role, Role::Bank(Bank::Param, first + aligned));
     }
 }
 

@@ -164,7 +164,7 @@ fn bias_init(d: usize) -> Init {
     Init::Uniform((d as f64).powf(-0.5))
 }
 
-/// Log decays and write strengths, \[rows, H\] each, where not both come from x or their weights do not lie side by side.
+/// Log decays and write strengths, \[rows, H\] each, where not both come from x.
 fn gates_apart(g: &mut Graph, x: TensorId, c: &BlockContext<'_>) -> Result<[TensorId; 2]> {
     let gates = c.gates();
     let (h, d, rows) = (c.config.heads, c.config.d_model, c.rows());

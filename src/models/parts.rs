@@ -10,7 +10,6 @@ use crate::ops::projections::Projections;
 use crate::ops::rms_norm::{Kind, RmsNorm};
 use crate::ops::short_conv::ShortConv;
 use crate::ops::slice::Slice;
-use crate::port::OpDef;
 use crate::tensor::TensorId;
 
 /// What [`BlockContext::projections`] made, by the first weight's name.
@@ -53,8 +52,7 @@ impl BlockContext<'_> {
     }
 
     /// y = x W^T for each of `parts`, which are names of weights and their numbers of outputs, U(+-inp^-1/2): of a part with several
-    /// names columns of the first before those of the second. One call for as many as lie side by side in the banks, then one a
-    /// part; none, and nothing is declared, for a part of several weights that do not.
+    /// names columns of the first before those of the second.
     ///
     /// # Errors
     /// As [`BlockContext::linear`].
@@ -65,41 +63,24 @@ impl BlockContext<'_> {
         inp: usize,
         parts: &[Vec<(&'static str, usize)>],
     ) -> Result<Projected> {
-        let rows = self.rows();
-        let init = Init::Uniform((inp as f64).powf(-0.5));
-        let out = |part: &[(&str, usize)]| part.iter().map(|(_, out)| out).sum();
-        let weight = |g: &mut Graph, parts: &[Vec<(&str, usize)>]| {
-            let flat = parts.iter().flatten();
-            let flat: Vec<(String, usize)> =
-                flat.map(|(name, out)| (format!("{name}.weight"), *out)).collect();
-            let named: Vec<(&str, usize)> = flat.iter().map(|(name, out)| (name.as_str(), *out)).collect();
-            g.weights_as_one(&named, inp, init)
+        let flat = parts.iter().flatten();
+        let flat: Vec<(String, usize)> = flat.map(|(name, out)| (format!("{name}.weight"), *out)).collect();
+        let named: Vec<(&str, usize)> = flat.iter().map(|(name, out)| (name.as_str(), *out)).collect();
+        let w = g.weights_as_one(&named, inp, Init::Uniform((inp as f64).powf(-0.5)));
+        let op = Projections {
+            rows: self.rows(),
+            inp,
+            outs: parts
+                .iter()
+                .map(|part| part.iter().map(|(_, out)| out).sum())
+                .collect(),
         };
-        let mut ys = Vec::new();
-        for n in (2..=parts.len()).rev() {
-            let outs = parts[..n].iter().map(|part| out(part)).collect();
-            let op = Projections { rows, inp, outs };
-            if op.validate().is_ok()
-                && let Some(w) = weight(g, &parts[..n])
-            {
-                ys = g.call(op, &[x, w])?;
-                break;
-            }
-        }
-        let (together, apart) = parts.split_at(ys.len());
-        let mut all = Projected(together.iter().map(|part| part[0].0).zip(ys).collect());
-        for part in apart {
-            if let Some(w) = weight(g, std::slice::from_ref(part)) {
-                let (out, bias) = (out(part), false);
-                let y = one(g, Linear { rows, inp, out, bias }, &[x, w])?;
-                all.0.push((part[0].0, y));
-            }
-        }
-        Ok(all)
+        let ys = g.call(op, &[x, w])?;
+        Ok(Projected(parts.iter().map(|part| part[0].0).zip(ys).collect()))
     }
 
-    /// Columns of y = x W^T, parameters as those of [`BlockContext::linear`], each part as a tensor of its own: by products with
-    /// rows of W, so that nothing is copied, or as slices of one product where rows do not begin at a legal binding offset.
+    /// Columns of y = x W^T, parameters as those of [`BlockContext::linear`], each part as a tensor of its own, so that nothing is
+    /// copied.
     ///
     /// # Errors
     /// As [`BlockContext::linear`].
@@ -111,47 +92,15 @@ impl BlockContext<'_> {
         inp: usize,
         parts: &[usize],
     ) -> Result<Vec<TensorId>> {
-        let (rows, all) = (self.rows(), parts.iter().sum());
-        let mut end = 0;
-        let columns: Vec<(usize, usize)> = parts
-            .iter()
-            .map(|&len| {
-                end += len;
-                (end - len, len)
-            })
-            .collect();
-        g.scoped(name, |g| {
-            let weight = g.weight("weight", &[all, inp], Init::Uniform((inp as f64).powf(-0.5)));
-            let product = |g: &mut Graph, w: TensorId, out: usize| {
-                let bias = false;
-                one(g, Linear { rows, inp, out, bias }, &[x, w])
-            };
-            let each = columns.iter();
-            let weights: Option<Vec<TensorId>> = each
-                .map(|&(first, len)| g.weight_rows(weight, first, len))
-                .collect();
-            if let Some(weights) = weights {
-                // Those whose gradients of x matrix units take as one sum: whole steps of 32, and one that may be less.
-                let whole = parts.iter().take_while(|out| out.is_multiple_of(32)).count();
-                let outs = parts[..parts.len().min(whole + 1)].to_vec();
-                let op = Projections { rows, inp, outs };
-                let mut ys = match op.validate() {
-                    Ok(()) => {
-                        let some = g.weight_rows(weight, 0, op.outs.iter().sum());
-                        g.call(op, &[x, some.expect("the first row begins a legal binding")])?
-                    }
-                    Err(_) => Vec::new(),
-                };
-                for (&w, &len) in weights.iter().zip(parts).skip(ys.len()) {
-                    ys.push(product(g, w, len)?);
-                }
-                return Ok(ys);
-            }
-            let y = product(g, weight, all)?;
-            let each = columns.iter();
-            each.map(|&(first, len)| self.slice(g, y, all, first, len))
-                .collect()
-        })
+        let (all, init) = (parts.iter().sum(), Init::Uniform((inp as f64).powf(-0.5)));
+        let weight = g.scoped(name, |g| g.weight("weight", &[all, inp], init));
+        let rows = self.rows();
+        if parts.len() == 1 {
+            let (out, bias) = (all, false);
+            return g.call(Linear { rows, inp, out, bias }, &[x, weight]);
+        }
+        let outs = parts.to_vec();
+        g.call(Projections { rows, inp, outs }, &[x, weight])
     }
 
     /// One output of a function of single elements, times `scale`.

@@ -192,7 +192,7 @@ impl Block for Recurrence {
             q = rotated(g, q, c, d_k)?;
             k = rotated(g, k, c, d_k)?;
         }
-        let (decay, written) = self.decay(g, x, c, &of_x)?;
+        let (decay, written) = self.decay(g, c, &of_x)?;
         if let Some(log) = decay
             && gates.decay != DecayKind::Fixed
         {
@@ -330,7 +330,6 @@ impl Recurrence {
     fn decay(
         &self,
         g: &mut Graph,
-        x: TensorId,
         c: &BlockContext<'_>,
         of_x: &Projected,
     ) -> Result<(Option<TensorId>, Option<TensorId>)> {
@@ -363,7 +362,6 @@ impl Recurrence {
                         return Ok((Some(made[0]), Some(made[1])));
                     }
                     (Some(y), None) => y,
-                    (None, _) if from_data => c.linear(g, "a_proj", x, [d, h], false)?,
                     (None, _) => c.constant(g, rows * h, 0.0)?,
                 };
                 one(g, DecayGate::new(rows, h), &[y, a_log, dt_bias])?

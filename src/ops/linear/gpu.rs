@@ -281,6 +281,7 @@ impl Gemm {
                 .set("PADDED", padded)
                 .set("PIECES", pieces.of_a())
                 .set("PIECES_C", pieces.of_c())
+                .set("STRADDLED", self.straddles(pieces, tile))
                 .set("CUT", sums.is_some())
         };
         let kernel = match tiling {

@@ -16,10 +16,13 @@ pub fn cases() -> Vec<Case> {
         (128, 128, &[32, 64]), // one product of whole tiles, pieces of a step each and two
         (300, 200, &[96, 32, 160, 64]), // tails in both extents
         (256, 256, &[256, 256, 512]), // sums too long for one set of accumulators
-        (200, 136, &[32, 48, 32]), // a piece that ends within a step: one after the other
-        (160, 144, &[64, 32, 20]), // the last piece ends within a step
+        (200, 136, &[32, 48, 32]), // a piece that ends within a step
+        (160, 144, &[72, 40, 20]), // pieces that end within steps, as all of them do
+        (160, 144, &[68, 46, 24]), // no quads: one after the other
+        (70, 54, &[12, 21, 8]), // matrices that begin at no legal binding offset
+        (160, 148, &[68, 44, 20]), // the same as one product
         (130, 256, &[32, 64, 32, 96, 32, 40]),
-        (400, 192, &[256, 128, 384, 24]), // outputs of whole tiles as one product too
+        (400, 192, &[256, 128, 384, 24]), // pieces of whole tiles, but for the last one
         (2200, 128, &[32, 32]),           // sums over rows that are cut
     ];
     let mut cases: Vec<Case> = Vec::new();
@@ -52,9 +55,9 @@ fn magnitudes() -> Case {
 }
 
 /// Tiles of 128 x 128 that fill a large card twice, and four more: of dx, whose parts along k begin within pieces and between
-/// them, and of y of the first two layers.
+/// them, and of y, whose pieces end within tiles.
 fn thin_wave() -> Case {
-    let (rows, inp, outs) = (33_928, 256, [128, 128, 160]);
+    let (rows, inp, outs) = (33_928, 256, [128, 136, 152]);
     let mut fill = Fill::new(5);
     let (x, w) = (fill.normal(rows * inp), fill.normal(416 * inp));
     case("thin last wave".to_owned(), rows, inp, &outs, x, w).long()

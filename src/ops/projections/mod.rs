@@ -6,12 +6,12 @@
 //!            the gradient bank
 //! Numerics   as `linear`. On matrix units dx is one product over all outputs: summed in f32 and rounded once in mixed
 //!            precision; in f32 all matrices have one scale, and all dy: that of the largest
-//! Variants   those of `linear`. On matrix units each of these is one product, where rows and inputs fill a tile and the outputs, or
-//!            their gradients, can lie one behind another (`Lower::joined`): y and dW of the first layers, as long as they have a
-//!            multiple of 128 outputs, and dx if each has one of 32, the last one of 4. What is left is a product a layer
+//! Variants   those of `linear`. On matrix units y, dx and dW are one product each for the first layers, as long as they have a
+//!            multiple of 4 outputs, where rows, inputs and these outputs together fill a tile and can lie one behind another, or
+//!            their gradients (`Lower::joined`). A product a layer elsewhere, of a copy of its matrix where that does not begin at a
+//!            legal binding offset
 //! Cost       as so many calls of `linear`, but that dx is written once
-//! Errors     fewer than 2 or more than 6 layers; a matrix that ends within 128 elements, so that the next does not begin at a legal
-//!            binding; what `linear` refuses
+//! Errors     fewer than 2 or more than 6 layers; what `linear` refuses
 //! Source     models.md 1; golden: the model fixtures
 
 pub mod cases;
@@ -39,9 +39,6 @@ pub struct Projections {
 /// The ports of the outputs.
 const OUTPUTS: [&str; 6] = ["y0", "y1", "y2", "y3", "y4", "y5"];
 
-/// Elements by which matrices begin: those of a legal binding in f16.
-const ALIGN: usize = 128;
-
 impl Projections {
     /// Each layer by itself.
     fn layers(&self) -> Vec<Linear> {
@@ -64,18 +61,15 @@ impl OpDef for Projections {
     const NAME: &'static str = "projections";
 
     fn validate(&self) -> Result<(), UserError> {
-        let refuse = |reason: String| {
-            Err(UserError::Shape {
-                op: Self::NAME,
-                reason,
-            })
-        };
         let [n, most] = [self.outs.len(), OUTPUTS.len()];
         if !(2..=most).contains(&n) {
-            return refuse(format!("{n} layers; allowed: 2 to {most}"));
+            return Err(UserError::Shape {
+                op: Self::NAME,
+                reason: format!("{n} layers; allowed: 2 to {most}"),
+            });
         }
-        let all = Linear {
-            rows: self.rows,
+        let matrix = Linear {
+            rows: 1,
             inp: self.inp,
             out: self
                 .outs
@@ -83,15 +77,10 @@ impl OpDef for Projections {
                 .fold(0, |sum: usize, out| sum.saturating_add(*out)),
             bias: false,
         };
-        self.layers().iter().chain([&all]).try_for_each(OpDef::validate)?;
-        let unaligned = |out: &&usize| !(*out * self.inp).is_multiple_of(ALIGN);
-        match self.outs[..n - 1].iter().find(unaligned) {
-            Some(out) => refuse(format!(
-                "{out} outputs of {} inputs before others; allowed: multiples of {ALIGN} elements",
-                self.inp
-            )),
-            None => Ok(()),
-        }
+        self.layers()
+            .iter()
+            .chain([&matrix])
+            .try_for_each(OpDef::validate)
     }
 
     fn inputs(&self) -> Vec<Port> {

@@ -38,7 +38,7 @@ fn layers_are_rows_of_one_matrix() {
 }
 
 #[test]
-fn refuses_what_cannot_be_bound() {
+fn refuses_too_few_or_too_many_layers() {
     let refused = |outs: &[usize]| {
         let (rows, inp, outs) = (4, 64, outs.to_vec());
         Projections { rows, inp, outs }
@@ -47,11 +47,10 @@ fn refuses_what_cannot_be_bound() {
             .map(|e| e.to_string())
     };
     assert_eq!(refused(&[2, 2]), None);
-    assert_eq!(refused(&[2, 2, 1]), None);
+    assert_eq!(refused(&[1, 2, 1]), None);
     for (bad, says) in [
         (&[2][..], "1 layers; allowed: 2 to 6"),
         (&[2; 7], "7 layers; allowed: 2 to 6"),
-        (&[1, 2], "multiples of 128 elements"),
         (&[2, 0], "allowed: 1 to"),
     ] {
         let message = refused(bad).unwrap();
@@ -119,11 +118,11 @@ mod gpu {
             assert_eq!(pieces(&one, dw, "PIECES"), [Value::U32(3)]);
             assert_eq!(one.joined.len(), 2);
             let narrow = lowered(&[128, 256, 32, 16], true, precision);
-            assert_eq!(pieces(&narrow, y, "PIECES_C")[0], Value::U32(2));
+            assert_eq!(pieces(&narrow, y, "PIECES_C"), [Value::U32(4)]);
             assert_eq!(pieces(&narrow, dx, "PIECES"), [Value::U32(4)]);
-            assert_eq!(pieces(&narrow, dw, "PIECES")[0], Value::U32(2));
+            assert_eq!(pieces(&narrow, dw, "PIECES"), [Value::U32(4)]);
             for apart in [
-                lowered(&[64, 48, 64], true, precision),
+                lowered(&[66, 48, 64], true, precision),
                 lowered(&[128, 128, 128], false, precision),
             ] {
                 assert_eq!(

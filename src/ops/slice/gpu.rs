@@ -22,6 +22,16 @@ impl Slice {
         if whole { 4 } else { 1 }
     }
 
+    /// `len` elements from one on, as a row.
+    fn of_row(whole: View, from: usize, len: usize) -> Self {
+        Self {
+            rows: 1,
+            width: whole.len,
+            from,
+            len,
+        }
+    }
+
     fn launch(&self, l: &mut Lower<'_>, kernel: Kernel, bindings: &[Bound], columns: usize) {
         let quads = self.quads();
         let n = self.rows * columns / quads;
@@ -36,6 +46,16 @@ impl Slice {
     }
 }
 
+impl Slice {
+    fn to_part(&self, l: &mut Lower<'_>, y: View, x: GpuOut) {
+        let kernel = Kernel::new("slice/slice_bwd")
+            .set("PART", true)
+            .set("ADD", x.accumulate);
+        let bindings = [("grad_y", y), ("grad_x", x.view)];
+        self.launch(l, kernel, &bindings, self.len);
+    }
+}
+
 impl GpuOp for Slice {
     fn gpu_fwd(&self, l: &mut Lower<'_>, io: &Views) {
         let bindings = [("x", io.read("x")), ("y", io.write("y"))];
@@ -45,12 +65,25 @@ impl GpuOp for Slice {
     fn gpu_bwd(&self, l: &mut Lower<'_>, io: &Views) {
         let Some(grad_x) = io.wanted("x") else { return };
         let grad_y = io.grad("y");
-        // Adding leaves the other columns alone.
-        let columns = if grad_x.accumulate { self.len } else { self.width };
-        let kernel = Kernel::new("slice/slice_bwd").set("ADD", grad_x.accumulate);
+        if grad_x.accumulate {
+            return self.to_part(l, grad_y, grad_x);
+        }
+        let kernel = Kernel::new("slice/slice_bwd");
         let bindings = [("grad_y", grad_y), ("grad_x", grad_x.view)];
-        self.launch(l, kernel, &bindings, columns);
+        self.launch(l, kernel, &bindings, self.width);
     }
+}
+
+/// Elements from one on that need not begin at a legal binding offset, to a view of their own.
+pub(crate) fn copy_of_part(l: &mut Lower<'_>, whole: View, first: usize, part: View) {
+    let bindings = [("x", whole), ("y", part)];
+    let kernel = Kernel::new("slice/slice_fwd");
+    Slice::of_row(whole, first, part.len).launch(l, kernel, &bindings, part.len);
+}
+
+/// The way back: in the place of what is there, or added to it. The other elements stay as they are.
+pub(crate) fn copy_to_part(l: &mut Lower<'_>, part: View, whole: GpuOut, first: usize) {
+    Slice::of_row(whole.view, first, part.len).to_part(l, part, whole);
 }
 
 /// Rows of a tensor of another op, in a copy that is wider: to whole quads.

@@ -3,7 +3,8 @@
 use super::{Gemm, PIECES, STEP, amax, fwd};
 use crate::launch::{GpuOut, Lower, View};
 use crate::ops::linear::Linear;
-use crate::tensor::Dtype;
+use crate::ops::slice::gpu::{copy_of_part, copy_to_part};
+use crate::tensor::{BINDING_ALIGN, Dtype};
 
 /// Matrices that lie one behind another in the place of one, each with some columns of all rows.
 #[derive(Debug, Clone, Copy)]
@@ -49,21 +50,31 @@ impl Pieces<'_> {
 }
 
 impl Gemm {
-    /// Whether A or C may lie in these pieces: on matrix units, where addresses advance. Those of A are whole steps along k, but the last
-    /// one, or whole tiles along m, those of C whole tiles.
+    /// Whether A or C may lie in these pieces: on matrix units, where addresses advance.
     fn takes_pieces(&self, pieces: Pieces<'_>, coop: bool, half: bool) -> bool {
         let tiling = self.tiling(coop, half);
         let [rows, cols] = tiling.tile();
         let fills = self.m >= rows && self.n >= cols && self.k >= STEP;
         let quads = self.n.is_multiple_of(4) && (self.ta || self.k.is_multiple_of(4));
-        let whole = |columns: &[usize], of: usize| columns.iter().all(|columns| columns.is_multiple_of(of));
         let fits = match pieces {
             Pieces::None => true,
-            Pieces::OfA(columns) if self.ta => whole(columns, rows),
-            Pieces::OfA(columns) => whole(&columns[..columns.len() - 1], STEP) && !self.tb,
-            Pieces::OfC(columns) => whole(columns, cols) && !self.ta,
+            Pieces::OfA(_) => self.ta || !self.tb,
+            Pieces::OfC(_) => !self.ta,
         };
-        tiling.on_units() && fills && quads && fits && pieces.columns().len() <= PIECES
+        let columns = pieces.columns();
+        let in_quads = columns.iter().all(|columns| columns.is_multiple_of(4));
+        tiling.on_units() && fills && quads && fits && in_quads && columns.len() <= PIECES
+    }
+
+    /// Whether pieces end within tiles of C or, of A, along k, within steps. The last step along k begins within the last piece.
+    pub(super) fn straddles(&self, pieces: Pieces<'_>, [rows, cols]: [usize; 2]) -> bool {
+        let (columns, of) = match pieces {
+            Pieces::None => return false,
+            Pieces::OfA(columns) if self.ta => (columns, rows),
+            Pieces::OfA(columns) => (&columns[..columns.len() - 1], STEP),
+            Pieces::OfC(columns) => (columns, cols),
+        };
+        !columns.iter().all(|columns| columns.is_multiple_of(of))
     }
 
     /// Sums of what is cut along k, from `rows` on: of each piece of C where the first one begins, among the parts and in C, and its
@@ -81,31 +92,29 @@ impl Gemm {
 }
 
 /// y = x W^T for several layers of one input, whose weights are rows of `w` one behind another: on matrix units one product for the
-/// first layers, as long as their outputs are whole tiles and can lie so too.
+/// first layers, as long as their outputs are whole quads and can lie so too.
 pub(crate) fn fwd_of_several(l: &mut Lower<'_>, ops: &[Linear], x: View, w: View, outs: &[GpuOut]) {
-    let weights = parts_of(ops, w);
     let half = x.dtype == Dtype::F16 && w.dtype == Dtype::F16;
-    if !half && l.variant().needs.coop {
-        one_scale(l, w, &weights);
-    }
     let columns: Vec<usize> = ops.iter().map(|op| op.out).collect();
-    let together = (2..=ops.len()).rev().find_map(|n| {
-        let pieces = Pieces::OfC(&columns[..n]);
-        let all = one_layer(&ops[..n]).of_y();
-        let views: Vec<View> = outs[..n].iter().map(|out| out.view).collect();
-        let fits = all.takes_pieces(pieces, l.variant().needs.coop, half)
+    let views: Vec<View> = outs.iter().map(|out| out.view).collect();
+    let coop = l.variant().needs.coop;
+    let joined = (2..=ops.len()).rev().find_map(|n| {
+        let product = one_layer(&ops[..n]).of_y();
+        let fits = product.takes_pieces(Pieces::OfC(&columns[..n]), coop, half)
             && outs[..n].iter().all(|out| !out.accumulate);
-        let y = fits.then(|| l.joined(&views)).flatten()?;
+        Some((n, fits.then(|| l.joined(&views[..n])).flatten()?))
+    });
+    if let Some((n, y)) = joined {
+        let all = one_layer(&ops[..n]).of_y();
         let some = w.part(0, all.n * all.k);
         if !half {
             one_scale(l, w, &[some]);
         }
-        all.run_pieces(l, pieces, x, some, None, GpuOut::new(y));
-        Some(n)
-    });
-    let rest = together.unwrap_or(0);
-    for ((op, w), y) in ops.iter().zip(weights).zip(outs).skip(rest) {
-        fwd(l, op, x, w, None, *y);
+        all.run_pieces(l, Pieces::OfC(&columns[..n]), x, some, None, GpuOut::new(y));
+    }
+    for i in joined.map_or(0, |(n, _)| n)..ops.len() {
+        let w = matrix(l, ops, i, w);
+        fwd(l, &ops[i], x, w, None, outs[i]);
     }
 }
 
@@ -118,8 +127,7 @@ fn one_layer(ops: &[Linear]) -> Linear {
 }
 
 /// dx (+)= sum of dy W and dW (+)= dy^T x, as wanted, for several layers of one input, whose weights are rows of `w` one behind
-/// another. On matrix units dx is one product, where the gradients can lie so too, and dW of the first layers whose outputs are
-/// whole tiles another one.
+/// another. On matrix units each is one product for the first layers, as long as their gradients are whole quads and can lie so too.
 pub(crate) fn bwd_of_several(
     l: &mut Lower<'_>,
     ops: &[Linear],
@@ -127,63 +135,73 @@ pub(crate) fn bwd_of_several(
     grads: &[View],
     [grad_x, grad_w]: [Option<GpuOut>; 2],
 ) {
-    let coop = l.variant().needs.coop;
     let half = grads.iter().chain([&x, &w]).all(|x| x.dtype == Dtype::F16);
     let columns: Vec<usize> = ops.iter().map(|op| op.out).collect();
-    let of_x = one_layer(ops).of_grad_x();
-    let as_one = of_x.takes_pieces(Pieces::OfA(&columns), coop, half);
-    let joined = as_one.then(|| l.joined(grads)).flatten();
-    if !half && let Some(a) = joined {
-        one_scale(l, a, grads);
+    let coop = l.variant().needs.coop;
+    let joined = (2..=ops.len()).rev().find_map(|n| {
+        let (all, pieces) = (one_layer(&ops[..n]), Pieces::OfA(&columns[..n]));
+        let products = [all.of_grad_x(), all.of_grad_w()];
+        let fits = products
+            .iter()
+            .all(|product| product.takes_pieces(pieces, coop, half));
+        Some((n, fits.then(|| l.joined(&grads[..n])).flatten()?))
+    });
+    let rest = joined.map_or(0, |(n, _)| n)..ops.len();
+    if !half && let Some((n, a)) = joined {
+        one_scale(l, a, &grads[..n]);
     }
     if let Some(out) = grad_x {
-        match joined {
-            Some(a) => of_x.run_pieces(l, Pieces::OfA(&columns), a, w, None, out),
-            None => {
-                let mut accumulate = out.accumulate;
-                for ((op, &grad_y), w) in ops.iter().zip(grads).zip(parts_of(ops, w)) {
-                    super::grad_x(l, op, grad_y, w, GpuOut { accumulate, ..out });
-                    accumulate = true;
-                }
-            }
+        let mut accumulate = out.accumulate;
+        if let Some((n, a)) = joined {
+            let all = one_layer(&ops[..n]).of_grad_x();
+            let some = w.part(0, all.n * all.k);
+            all.run_pieces(l, Pieces::OfA(&columns[..n]), a, some, None, out);
+            accumulate = true;
+        }
+        for i in rest.clone() {
+            let w = matrix(l, ops, i, w);
+            super::grad_x(l, &ops[i], grads[i], w, GpuOut { accumulate, ..out });
+            accumulate = true;
         }
     }
     let Some(out) = grad_w else { return };
-    let part = |view: View| GpuOut { view, ..out };
-    let together = joined.and_then(|a| {
-        (2..=ops.len()).rev().find_map(|n| {
-            let (all, pieces) = (one_layer(&ops[..n]).of_grad_w(), Pieces::OfA(&columns[..n]));
-            all.takes_pieces(pieces, coop, half).then_some((n, all, a))
-        })
-    });
-    let mut rest = 0;
-    if let Some((n, all, a)) = together {
-        let some = View {
-            len: all.m * all.k,
-            ..a
-        };
-        if !half {
-            one_scale(l, a, &[some]);
-        }
+    if let Some((n, a)) = joined {
+        let all = one_layer(&ops[..n]).of_grad_w();
         let view = out.view.part(0, all.m * all.n);
-        all.run_pieces(l, Pieces::OfA(&columns[..n]), some, x, None, part(view));
-        rest = n;
+        all.run_pieces(l, Pieces::OfA(&columns[..n]), a, x, None, GpuOut { view, ..out });
     }
-    let parts = parts_of(ops, out.view).into_iter().zip(grads);
-    for (op, (view, &grad_y)) in ops.iter().zip(parts).skip(rest) {
-        super::grad_w(l, op, grad_y, x, part(view));
+    for i in rest {
+        let (first, len) = place(ops, i);
+        if begins_binding(out.view, first) {
+            let view = out.view.part(first, len);
+            super::grad_w(l, &ops[i], grads[i], x, GpuOut { view, ..out });
+        } else {
+            let apart = l.scratch(len);
+            super::grad_w(l, &ops[i], grads[i], x, GpuOut::new(apart));
+            copy_to_part(l, apart, out, first);
+        }
     }
 }
 
-/// The matrices of several layers of one input, which lie one behind another.
-fn parts_of(ops: &[Linear], all: View) -> Vec<View> {
-    let mut first = 0;
-    let part = |op: &Linear| {
-        let own = all.part(first, op.out * op.inp);
-        first += own.len;
-        own
-    };
-    ops.iter().map(part).collect()
+/// Where the matrix of a layer begins among those of all, and its elements.
+fn place(ops: &[Linear], i: usize) -> (usize, usize) {
+    let numel = |op: &Linear| op.out * op.inp;
+    (ops[..i].iter().map(numel).sum(), numel(&ops[i]))
+}
+
+fn begins_binding(all: View, first: usize) -> bool {
+    (first * all.dtype.bytes()).is_multiple_of(BINDING_ALIGN)
+}
+
+/// The matrix of a layer, or a copy where it does not begin at a legal binding offset.
+fn matrix(l: &mut Lower<'_>, ops: &[Linear], i: usize, all: View) -> View {
+    let (first, len) = place(ops, i);
+    if begins_binding(all, first) {
+        return all.part(first, len);
+    }
+    let copy = l.scratch_of(all.dtype, len);
+    copy_of_part(l, all, first, copy);
+    copy
 }
 
 /// Lets the parts of an operand be scaled as all of it is, so that its largest magnitude is found once.
@@ -194,7 +212,7 @@ fn one_scale(l: &mut Lower<'_>, all: View, parts: &[View]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::GemmParams;
+    use super::super::{COOP_TILE, GemmParams};
     use super::*;
     use crate::gpu::entry::compute;
     use crate::gpu::{Gpu, Options, adapter};
@@ -221,7 +239,12 @@ fn find(@builtin(global_invocation_id) id: vec3<u32>) {
     /// it, and every part where the sums of `cut_sums` look for it. Those kernels run on hardware alone.
     #[test]
     fn pieces_of_c_are_where_the_sums_put_them() {
-        let (m, rows, columns) = (300, 256, [128, 384, 256]);
+        pieces_of_c([128, 384, 256]);
+        pieces_of_c([132, 16, 240]);
+    }
+
+    fn pieces_of_c(columns: [usize; 3]) {
+        let (m, rows) = (300, 256);
         let gemm = Gemm {
             m,
             n: columns.iter().sum(),
@@ -247,7 +270,8 @@ fn find(@builtin(global_invocation_id) id: vec3<u32>) {
         bytes.resize(bytes.len().next_multiple_of(16), 0);
         let kernel = Kernel::new("lib/gemm")
             .set("CUT", true)
-            .set("PIECES_C", columns.len());
+            .set("PIECES_C", columns.len())
+            .set("STRADDLED", gemm.straddles(Pieces::OfC(&columns), [COOP_TILE; 2]));
         let text = "alias Operand = f32;\n".to_owned() + &kernel.expand().unwrap() + ENTRY;
         let empty = vec![u32::MAX; (m + parts * (m - rows)) * gemm.n];
         let groups = gemm.n.div_ceil(64) as u32;
