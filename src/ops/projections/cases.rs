@@ -12,6 +12,7 @@ pub fn cases() -> Vec<Case> {
     const SHAPES: &[(usize, usize, &[usize])] = &[
         (1, 128, &[1, 1]),
         (3, 32, &[4, 12, 5]),
+        (5, 54, &[12, 3, 8]), // matrices that begin at no legal binding offset
         (70, 64, &[2, 66, 130, 41]),
         (128, 128, &[32, 64]), // one product of whole tiles, pieces of a step each and two
         (300, 200, &[96, 32, 160, 64]), // tails in both extents
@@ -19,8 +20,7 @@ pub fn cases() -> Vec<Case> {
         (200, 136, &[32, 48, 32]), // a piece that ends within a step
         (160, 144, &[72, 40, 20]), // pieces that end within steps, as all of them do
         (160, 144, &[68, 46, 24]), // no quads: one after the other
-        (70, 54, &[12, 21, 8]), // matrices that begin at no legal binding offset
-        (160, 148, &[68, 44, 20]), // the same as one product
+        (160, 148, &[68, 44, 20]), // the same, but as one product
         (130, 256, &[32, 64, 32, 96, 32, 40]),
         (400, 192, &[256, 128, 384, 24]), // pieces of whole tiles, but for the last one
         (2200, 128, &[32, 32]),           // sums over rows that are cut
