@@ -66,7 +66,8 @@ impl Gemm {
         tiling.on_units() && fills && quads && fits && in_quads && columns.len() <= PIECES
     }
 
-    /// Whether pieces end within tiles of C or, of A, along k, within steps. The last step along k begins within the last piece.
+    /// Whether pieces end within tiles of C or, of A along k, within steps: the last one may, as what its last step has of others is
+    /// made zero.
     pub(super) fn straddles(&self, pieces: Pieces<'_>, [rows, cols]: [usize; 2]) -> bool {
         let (columns, of) = match pieces {
             Pieces::None => return false,
