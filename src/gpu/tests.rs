@@ -9,7 +9,7 @@ use crate::cpu::CpuRuntime;
 use crate::error::Room;
 use crate::graph::Graph;
 use crate::launch::{Bound, Caps, Lower, Source, View};
-use crate::models::{BLOCKS, ModelConfig, block};
+use crate::models::{BLOCKS, ModelConfig, block, update_graph};
 use crate::ops::cases::cases;
 use crate::ops::delta_rule::DeltaRule;
 use crate::ops::linear::Linear;
@@ -17,7 +17,7 @@ use crate::ops::linear_attention::LinearAttention;
 use crate::ops::{Decay, Op};
 use crate::runtime::Runtime;
 use crate::shader::{Kernel, reflection, shader_names};
-use crate::tensor::{Dtype, Precision, TensorId};
+use crate::tensor::{Bank, Dtype, Precision, TensorId};
 use crate::testing::skipped;
 use crate::variant::{Choice, Variant, Verdict};
 use std::collections::BTreeSet;
@@ -432,5 +432,22 @@ fn more_than_a_card_has_is_refused_from_the_plan() {
         if adapter.get_info().backend == wgpu::Backend::Vulkan {
             assert!(memory_bytes(&adapter).is_some_and(|bytes| bytes > 64 << 20));
         }
+    }
+}
+
+/// What is copied by several threads arrives whole, every part at its place.
+#[test]
+fn a_bank_of_many_parts_is_read_back() {
+    let values: Vec<f32> = (0..9_000_001u32).map(|i| i as f32).collect();
+    let update = update_graph(values.len(), Precision::F32).unwrap();
+    for adapter in adapters() {
+        let mut runtime = GpuRuntime::new(Gpu::open(&adapter, Options::default()).unwrap());
+        runtime.load(&update.graph).unwrap();
+        runtime.write_bank(Bank::Param, &values).unwrap();
+        assert!(
+            runtime.read_bank(Bank::Param).unwrap() == values,
+            "{}",
+            runtime.device()
+        );
     }
 }

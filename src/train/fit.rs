@@ -66,13 +66,17 @@ pub(super) fn largest<N: Graphs>(
     Err(last.expect("there is at least one size"))
 }
 
-fn load(runtime: &mut dyn Runtime, graphs: &[&Graph], capped: bool) -> Result<Vec<Program>> {
-    let bytes = graphs
-        .iter()
-        .map(|graph| runtime.fits(graph))
-        .sum::<std::result::Result<u64, OutOfMemory>>()?;
-    if capped {
-        keep_to_cap(runtime, bytes)?;
+fn load(runtime: &mut dyn Runtime, graphs: &[&Graph], smaller: bool) -> Result<Vec<Program>> {
+    let capped = smaller && runtime.enough_bytes().is_some();
+    // Planning takes its time, and a graph that is alone is refused by the plan that it is loaded with.
+    if capped || graphs.len() > 1 {
+        let bytes = graphs
+            .iter()
+            .map(|graph| runtime.fits(graph))
+            .sum::<std::result::Result<u64, OutOfMemory>>()?;
+        if capped {
+            keep_to_cap(runtime, bytes)?;
+        }
     }
     graphs.iter().map(|graph| runtime.load(graph)).collect()
 }

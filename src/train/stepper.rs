@@ -182,9 +182,14 @@ impl Stepper {
         let host = memory::bytes_of::<f32>(smallest.bank_len()).saturating_mul(HOST_COPIES);
         let room = memory::ask("a checkpoint in the host's memory", host);
         let mut refused = None;
+        let optimiser = update_graph(smallest.bank_len(), model.precision)?;
+        let compiler = executor.runtime().compiler();
         let (fit, drawn) = std::thread::scope(|scope| {
-            // They take as long as the driver does to compile.
-            let draw = || initial_parameters(&smallest, recipe.seed);
+            // They take as long as the driver does to compile. What fails to be compiled here is told once it is loaded.
+            let draw = || {
+                let _ = compiler.map(|compiler| compiler.compile(&optimiser.graph));
+                initial_parameters(&smallest, recipe.seed)
+            };
             let drawing = room.is_ok().then(|| scope.spawn(draw));
             let fit = largest(executor.runtime(), sizes, build, |micro, e| {
                 refused = Some(format!("a micro-batch of {micro} does not fit: {e}"));
@@ -202,7 +207,6 @@ impl Stepper {
             say(&text);
         }
         let precision = model.precision;
-        let optimiser = update_graph(net.graph.bank_len(), precision)?;
         let runtime = executor.runtime();
         let update = runtime.load(&optimiser.graph)?;
         runtime.write_bank(Bank::Param, &drawn)?;

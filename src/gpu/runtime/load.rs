@@ -15,6 +15,8 @@ use crate::runtime::Variants;
 use crate::step::StepParams;
 use crate::tensor::{BINDING_ALIGN, Bank, Precision, Role, TensorId};
 use rayon::prelude::*;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
@@ -144,10 +146,18 @@ impl GpuRuntime {
             }
             kernels.push(self.by_key[&key]);
         }
-        let compiler = &self.compiler;
-        let made: Result<Vec<Pipeline>> = new.par_iter().map(|k| compiler.take(k)).collect();
+        // What has the longest text, and takes the driver the longest, first, and each for the next thread that is free.
+        let lengths: Vec<usize> = new
+            .par_iter()
+            .map(|kernel| kernel.expand().map_or(0, |text| text.len()))
+            .collect();
+        let mut order: Vec<usize> = (0..new.len()).collect();
+        order.sort_by_key(|i| Reverse(lengths[*i]));
+        let made = order.into_iter().par_bridge();
+        let made: Result<BTreeMap<usize, Pipeline>> =
+            made.map(|i| Ok((i, self.compiler.take(&new[i])?))).collect();
         match made {
-            Ok(made) => self.pipelines.extend(made),
+            Ok(made) => self.pipelines.extend(made.into_values()),
             Err(e) => {
                 let known = self.pipelines.len();
                 self.by_key.retain(|_, i| *i < known);

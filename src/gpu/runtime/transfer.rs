@@ -4,9 +4,12 @@ use super::{GpuRuntime, checked};
 use crate::error::{Error, Result};
 use crate::runtime::{Program, Ticket};
 use crate::tensor::{Role, TensorId};
+use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::mpsc;
 
+/// Bytes that one thread copies to where the device takes them from: new memory there costs as much as the copy.
+const UPLOAD_PART: usize = 16 << 20;
 /// Bytes of a copy that is on its way to the host.
 const RING_BYTES: u64 = 256;
 
@@ -47,11 +50,13 @@ impl GpuRuntime {
     /// Host writes happen before everything that is encoded and not yet submitted, so that has to go first.
     pub(super) fn upload(&mut self, target: &wgpu::Buffer, offset: usize, bytes: &[u8]) {
         self.submit();
-        for (i, part) in bytes.chunks(64 << 20).enumerate() {
-            self.gpu
-                .queue
-                .write_buffer(target, (offset + i * (64 << 20)) as u64, part);
+        let queue = &self.gpu.queue;
+        let write = |at: usize, part: &[u8]| queue.write_buffer(target, (offset + at) as u64, part);
+        if bytes.len() <= UPLOAD_PART {
+            return write(0, bytes);
         }
+        let parts = bytes.par_chunks(UPLOAD_PART).enumerate();
+        parts.for_each(|(i, part)| write(i * UPLOAD_PART, part));
     }
 
     pub(super) fn download(&mut self, source: &wgpu::Buffer, range: Range<usize>) -> Result<Vec<u8>> {

@@ -182,7 +182,9 @@ impl Gemm {
         let wide = self.n.div_ceil(128) * 128;
         let narrow = self.n.div_ceil(64) * 64;
         let idle = self.tiles([COOP_TILE, 128]) * self.most_parts() < HALF_WORKGROUPS;
-        if idle || 8 * wide > 9 * narrow { 64 } else { 128 }
+        // Short rows that are no quads, which are loaded by elements: what a driver compiles for as long as for nothing else.
+        let by_elements = self.k < 2 * STEP && !self.k.is_multiple_of(4);
+        if idle || by_elements || 8 * wide > 9 * narrow { 64 } else { 128 }
     }
 
     /// The kernel for operands that are both f16 (`half`) or not, on matrix units (`coop`) or not.
