@@ -10,6 +10,9 @@ use crate::twin::{Real, vectorize};
 /// Sum of magnitudes of a row of beta G above which a chunk is refined. Keys that point anywhere stay below.
 const STIFF: f64 = 16.0;
 
+/// Columns of a row of residuals that are in registers at once.
+const LANES: usize = 16;
+
 /// The system of a chunk in f64, if it is refined.
 pub(super) struct Stiff<R> {
     is_stiff: bool,
@@ -60,14 +63,27 @@ impl<R: Real> Stiff<R> {
                 for ((wide, b), x) in self.wide.iter_mut().zip(b).zip(&*x) {
                     *wide = b.f64() - x.f64();
                 }
-                for i in 0..n {
-                    for j in 0..i {
-                        let (row, from) = if transposed { (j, i) } else { (i, j) };
-                        let factor = self.system[i * c + j];
-                        let (wide, x) = (&mut self.wide[row * d_v..][..d_v], &x[from * d_v..][..d_v]);
-                        for (wide, x) in wide.iter_mut().zip(x) {
-                            *wide -= factor * x.f64();
+                for (row, wide) in self.wide.chunks_exact_mut(d_v).enumerate().take(n) {
+                    let factor = |from: usize| match transposed {
+                        true => self.system[from * c + row],
+                        false => self.system[row * c + from],
+                    };
+                    let sources = if transposed { row + 1..n } else { 0..row };
+                    let (blocks, rest) = wide.as_chunks_mut::<LANES>();
+                    let first = LANES * blocks.len();
+                    for (block, wide) in blocks.iter_mut().enumerate() {
+                        let mut sum = *wide;
+                        for from in sources.clone() {
+                            let (factor, x) = (factor(from), &x[from * d_v + LANES * block..][..LANES]);
+                            for l in 0..LANES {
+                                sum[l] -= factor * x[l].f64();
+                            }
                         }
+                        *wide = sum;
+                    }
+                    for from in sources {
+                        let (factor, x) = (factor(from), &x[from * d_v + first..]);
+                        rest.iter_mut().zip(x).for_each(|(wide, x)| *wide -= factor * x.f64());
                     }
                 }
                 for (residual, wide) in self.residual.iter_mut().zip(&self.wide) {
