@@ -3,7 +3,8 @@
 //! Every product is one of three layouts of one kernel: y = x W^T, dx = dy W, dW = dy^T x. Which kernel:
 //! - `gemm_thin` for dx of at most 16 outputs in whole quads, such as the gates of heads;
 //! - `gemm_half_coop` (f16 matrix units, sums in f32) in the variant `coop` if both operands are stored in f16 and at most one
-//!   of m, n and k is below 32; its tile is 128 x 128, or 128 x 64 where that pads less or a wider one would leave the device idle.
+//!   of m, n and k is below 32; its tile is 128 x 128, or 128 x 64 where that pads less, a wider one would leave the device idle, or
+//!   short rows are loaded by elements.
 //! - `gemm_coop` (f16 matrix units at f32 accuracy) in the variant `coop`, if the product has m, n >= 64 and k >= 32, or m or n
 //!   below that and tiles for 64 workgroups all the same (gates of heads, 8 of 1,024 inputs and 25,600 rows); elsewhere most of a
 //!   128 x 128 tile or of a step of 32 would be padding. Tails and row lengths that are no multiple of 4
@@ -184,7 +185,11 @@ impl Gemm {
         let idle = self.tiles([COOP_TILE, 128]) * self.most_parts() < HALF_WORKGROUPS;
         // Short rows that are no quads, which are loaded by elements: what a driver compiles for as long as for nothing else.
         let by_elements = self.k < 2 * STEP && !self.k.is_multiple_of(4);
-        if idle || by_elements || 8 * wide > 9 * narrow { 64 } else { 128 }
+        if idle || by_elements || 8 * wide > 9 * narrow {
+            64
+        } else {
+            128
+        }
     }
 
     /// The kernel for operands that are both f16 (`half`) or not, on matrix units (`coop`) or not.

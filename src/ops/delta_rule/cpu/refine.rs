@@ -83,7 +83,9 @@ impl<R: Real> Stiff<R> {
                     }
                     for from in sources {
                         let (factor, x) = (factor(from), &x[from * d_v + first..]);
-                        rest.iter_mut().zip(x).for_each(|(wide, x)| *wide -= factor * x.f64());
+                        rest.iter_mut()
+                            .zip(x)
+                            .for_each(|(wide, x)| *wide -= factor * x.f64());
                     }
                 }
                 for (residual, wide) in self.residual.iter_mut().zip(&self.wide) {
