@@ -200,7 +200,7 @@ impl<R: Real> Work<R> {
     }
 }
 
-/// Columns of a row of the inverse that are computed at once, in registers.
+/// Columns of a row of the inverse, or of residuals, that are computed at once, in registers.
 const COLUMNS: usize = 16;
 
 /// Tm = (I + diag(beta) G)^-1 by forward substitution, of the first `n` of `c` rows; `lower` is G.

@@ -1,7 +1,7 @@
 //! Chunks whose keys are nearly the same: the system (I + beta G) x = b is ill-conditioned there, with beta near 2 above
 //! all. One step of iterative refinement with the residual in f64 takes back what rounding did to G and to its inverse.
 
-use super::{ChunkRows, Inputs, Work};
+use super::{COLUMNS, ChunkRows, Inputs, Work};
 use crate::ops::chunks::{product, whole_lanes};
 use crate::ops::delta_rule::DeltaRule;
 use crate::twin::matmul::Mat;
@@ -9,9 +9,6 @@ use crate::twin::{Real, vectorize};
 
 /// Sum of magnitudes of a row of beta G above which a chunk is refined. Keys that point anywhere stay below.
 const STIFF: f64 = 16.0;
-
-/// Columns of a row of residuals that are in registers at once.
-const LANES: usize = 16;
 
 /// The system of a chunk in f64, if it is refined.
 pub(super) struct Stiff<R> {
@@ -69,13 +66,13 @@ impl<R: Real> Stiff<R> {
                         false => self.system[row * c + from],
                     };
                     let sources = if transposed { row + 1..n } else { 0..row };
-                    let (blocks, rest) = wide.as_chunks_mut::<LANES>();
-                    let first = LANES * blocks.len();
+                    let (blocks, rest) = wide.as_chunks_mut::<COLUMNS>();
+                    let first = COLUMNS * blocks.len();
                     for (block, wide) in blocks.iter_mut().enumerate() {
                         let mut sum = *wide;
                         for from in sources.clone() {
-                            let (factor, x) = (factor(from), &x[from * d_v + LANES * block..][..LANES]);
-                            for l in 0..LANES {
+                            let (factor, x) = (factor(from), &x[from * d_v + COLUMNS * block..][..COLUMNS]);
+                            for l in 0..COLUMNS {
                                 sum[l] -= factor * x[l].f64();
                             }
                         }
